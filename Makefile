@@ -1,0 +1,55 @@
+# `make` or `make help` lists what there is. Every target makes .venv by itself when it has to.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test quick check fix generated bench docs lock clean
+
+BIN := .venv/bin
+UV := .cache/uv/bin/uv
+ARGS ?=
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.stamp ## real baskets through the whole system on embedded servers; e.g. make demo ARGS="--orders 2000 --exit"
+	@$(BIN)/headrace demo $(ARGS)
+
+test: .venv/.stamp ## all tests, on real servers; installs what is missing. ARGS go to pytest
+	@tools/install-test-servers
+	@$(BIN)/python -m pytest $(ARGS)
+
+quick: .venv/.stamp ## the tests that take no server and little time. ARGS go to pytest
+	@$(BIN)/python -m pytest --quick $(ARGS)
+
+check: .venv/.stamp generated ## what CI checks beside the tests: format, lint, types, import rules, generated files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: .venv/.stamp ## format, and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+generated: .venv/.stamp ## whether the generated files are what the code would write
+	@$(BIN)/python -m schemas.generate --check
+
+bench: .venv/.stamp ## speed and size on real Kafka and PostgreSQL
+	@tools/install-test-servers
+	@$(BIN)/python -m bench $(ARGS)
+
+docs: .venv/.stamp ## write the generated files: schemas, AsyncAPI, reference pages
+	@$(BIN)/python -m schemas.generate
+
+lock: $(UV) ## pin the dependencies anew (keeps what still fits; ARGS=--upgrade takes the newest)
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras $(ARGS) pyproject.toml -o requirements.lock
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra build -c requirements.lock pyproject.toml -o requirements-runtime.lock
+
+clean: ## remove what was made here, the virtual environment and the caches too
+	@rm -rf .venv .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.stamp: requirements.lock pyproject.toml tools/make-venv
+	@tools/make-venv
+
+$(UV):
+	@python3 -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv
