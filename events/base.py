@@ -1,0 +1,124 @@
+"""The words that events are made of: ids, quantities, money, times, addresses."""
+
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import Annotated, ClassVar
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+MAX_QUANTITY = 1_000_000
+MAX_MONEY_MINOR = 1_000_000_000_000
+MAX_LINES = 1_000
+
+_NO_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_ID = rf"^[^{_NO_CONTROL}/ ](?:[^{_NO_CONTROL}/]*[^{_NO_CONTROL}/ ])?$"
+
+
+def _absent_when_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+def _drop_empty(value: object) -> object:
+    return [text for text in value if text != ""] if isinstance(value, list) else value
+
+
+def _to_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        message = "the time lies outside the years 1 to 9999 in UTC"
+        raise ValueError(message) from None
+
+
+@lru_cache(maxsize=1024)
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        message = f'"{name}" is not a time zone of the IANA database, such as "Europe/Berlin"'
+        raise ValueError(message) from None
+    return name
+
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_ID)]
+"""1-64 printable characters, no `/`, no space at the ends."""
+MarketId = Id
+NodeId = Id
+Sku = Id
+OrderId = Id
+LineId = Id
+Word = Id
+"""A short name from an open list, such as a service level."""
+FulfillmentId = Annotated[str, StringConstraints(min_length=1, max_length=110, pattern=_ID)]
+"""`<channel>.<order_id>.<n>`."""
+Channel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
+OptionalText = Annotated[Text | None, BeforeValidator(_absent_when_empty)]
+"""Free text; an empty string means absent."""
+OptionalId = Annotated[Id | None, BeforeValidator(_absent_when_empty)]
+Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
+"""Base units of the item."""
+CountedQuantity = Annotated[int, Field(ge=0, le=MAX_QUANTITY)]
+Money = Annotated[int, Field(ge=0, le=MAX_MONEY_MINOR)]
+"""Minor units of a currency (ISO 4217 exponent)."""
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+Instant = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+"""RFC 3339 with an offset, kept in UTC."""
+TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known_zone)]
+Attributes = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")],
+        Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")],
+    ],
+    Field(max_length=100),
+]
+"""What Headrace doesn't know: kept, and echoed to the node."""
+AddressLines = Annotated[list[Text], BeforeValidator(_drop_empty), Field(max_length=10)]
+Day = date
+
+
+class Model(BaseModel):
+    """A frozen, strict value: no coercion, no unknown field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Fact(Model):
+    """An input event: something that happened outside. Subclasses state where it is written.
+
+    `TOPIC` is the public topic; `NOT_BUILT` maps the fields of the contract that this release refuses
+    (dotted, `[]` for each element of a list) to the default that may still be sent.
+    """
+
+    TYPE: ClassVar[str]
+    TOPIC: ClassVar[str]
+    NOT_BUILT: ClassVar[dict[str, object]] = {}
+
+    def record_key(self) -> str:
+        """The Kafka key that keeps this subject's events in order."""
+        raise NotImplementedError
+
+
+class Output(Model):
+    """A published event. `TOPIC` is the public topic; `KEY` names the fields its record key is made of."""
+
+    TYPE: ClassVar[str]
+    TOPIC: ClassVar[str]
+    KEY: ClassVar[tuple[str, ...]]
+
+
+class Location(Model):
+    """A point on the earth, in degrees."""
+
+    lat: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
+    lon: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]

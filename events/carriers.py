@@ -1,0 +1,49 @@
+"""What carriers say of shipments."""
+
+from typing import ClassVar, Literal
+
+from events.base import (
+    Fact,
+    FulfillmentId,
+    Id,
+    Instant,
+    MarketId,
+    OptionalId,
+    OptionalText,
+)
+
+TrackingStatus = Literal[
+    "unknown",
+    "pre_transit",
+    "in_transit",
+    "out_for_delivery",
+    "attempted",
+    "available_for_pickup",
+    "delivered",
+    "return_to_sender",
+    "lost",
+    "damaged",
+    "failure",
+    "cancelled",
+    "error",
+]
+
+
+class TrackingUpdated(Fact):
+    """Where a package is. One that arrives before its shipment waits for it."""
+
+    TYPE: ClassVar[str] = "tracking_updated"
+    TOPIC: ClassVar[str] = "carriers"
+
+    carrier: Id
+    tracking_number: Id
+    status: TrackingStatus
+    carrier_status: OptionalText = None
+    at: Instant
+    estimated_delivery_at: Instant | None = None
+    fulfillment_id: FulfillmentId | None = None
+    package_id: OptionalId = None
+    market_id: MarketId | None = None
+
+    def record_key(self) -> str:
+        return self.tracking_number

@@ -1,0 +1,396 @@
+"""Decided events: what the core makes of an input, as plain data.
+
+They are typed dicts, not models, since the fold of a journal builds no models (a million events in seconds). `type` is the tag.
+Those named like an output are published: the relay drops the `INTERNAL` fields and adds what only it knows (`position`).
+Times in `*_ms` are milliseconds since 1970 UTC; times without it are RFC 3339 in UTC.
+"""
+
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
+
+Plain: TypeAlias = dict[str, Any]
+"""Canonical JSON of an input event or a part of it, validated by intake."""
+
+
+class InputRecord(TypedDict):
+    """An input as it stands in the inbox and in the journal."""
+
+    type: str
+    version: int
+    id: str
+    source: str
+    time_ms: int  # ce_time: when it happened, at the source
+    origin: NotRequired[list[Any]]  # [topic, partition, offset, appended_at_ms]; a tick has none
+    data: Plain
+
+
+class Line(TypedDict):
+    line_id: str
+    sku: str
+    quantity: int
+
+
+class LineUnits(TypedDict):
+    line_id: str
+    quantity: int
+
+
+class AskedUnits(TypedDict):
+    line_id: str
+    quantity: NotRequired[int]
+
+
+class _OfOrder(TypedDict):
+    market_id: str
+    channel: str
+    order_id: str
+
+
+class MasterDataKept(TypedDict):
+    """The cause (a network event) holds from now on."""
+
+    type: Literal["master_data_kept"]
+
+
+class InputParked(TypedDict):
+    """The cause waits until what it refers to is known: `on` is `market:<id>`, `node:<id>` or `tracking:<carrier>/<number>`."""
+
+    type: Literal["input_parked"]
+    on: str
+
+
+class InputResumed(TypedDict):
+    """A parked input is taken up; what follows in the entry is decided from it: readers use it as the cause."""
+
+    type: Literal["input_resumed"]
+    input: InputRecord
+
+
+class InputExpired(TypedDict):
+    """A parked input waited in vain."""
+
+    type: Literal["input_expired"]
+    on: str
+    input: InputRecord
+
+
+class InputRepeated(TypedDict):
+    """The cause is known already and changes nothing. `by`: id, order, document, package, state."""
+
+    type: Literal["input_repeated"]
+    by: Literal["id", "order", "document", "package", "state"]
+
+
+class OrderWaits(_OfOrder):
+    """The order is taken from the cause and waits for master data; every unit is open."""
+
+    type: Literal["order_waits"]
+    unknown: list[str]  # skus
+    until_ms: int
+
+
+class OrderAccepted(_OfOrder):
+    """The order is taken from the cause (or, when it waited, goes on)."""
+
+    type: Literal["order_accepted"]
+    status: str
+
+
+class Reason(TypedDict):
+    code: str
+    line_id: NotRequired[str]
+    detail: str
+
+
+class OrderRefused(_OfOrder):
+    """`conflict`: an order with this id stands and is untouched; else the order is closed as refused."""
+
+    type: Literal["order_refused"]
+    status: str
+    reasons: list[Reason]
+    conflict: bool
+
+
+class FulfillmentRequested(_OfOrder):
+    """Reserves the units of `lines` at the node for the order's lines, and asks the node to ship them."""
+
+    type: Literal["fulfillment_requested"]
+    fulfillment_id: str
+    node_id: str
+    requested_at: str
+    method: Literal["ship"]
+    service_level: str
+    currency: str
+    lines: list[Plain]  # Line with name, unit_price_minor, gift_message, attributes where given
+    carrier: NotRequired[str]
+    service: NotRequired[str]
+    ship_to: NotRequired[Plain]
+    contact: NotRequired[Plain]
+    order_number: NotRequired[str]
+    po_number: NotRequired[str]
+    shipping_method: NotRequired[str]
+    delivery_requirements: NotRequired[list[str]]
+    gift_message: NotRequired[str]
+    packing_note: NotRequired[str]
+    attributes: NotRequired[dict[str, str]]
+
+
+class PlannedFulfillment(TypedDict):
+    fulfillment_id: str
+    node_id: str
+    lines: list[Line]
+
+
+class Choice(TypedDict):
+    """A plan, as the explanation names it."""
+
+    nodes: list[str]
+    units: int
+    distance_m: int | None  # summed great-circle distance; None where a location is missing
+
+
+class Decision(TypedDict):
+    """Why a plan is what it is. Opaque to the fold."""
+
+    trigger: str  # the type of the input that made Headrace decide
+    rule_set: str
+    price_version: int
+    method: Literal["exact", "greedy"]
+    lines: list[list[Any]]  # [line_id, sku, units asked]
+    candidates: list[list[Any]]  # [node_id, distance_m or None, [units offered per line]], best rank first
+    removed: dict[str, list[str]]  # fence -> node ids: inactive, does_not_ship, suppressed, no_stock
+    chosen: Choice | None
+    runner_up: Choice | None
+    decided_by: str  # most_units, fewest_nodes, distance, node_id, only_candidate, no_candidate, ship_complete
+    counterfactual: str | None  # what would have changed the outcome
+
+
+class OrderAllocated(_OfOrder):
+    """The whole current plan, after the `fulfillment_requested` that carry it out; sets the backordered units."""
+
+    type: Literal["order_allocated"]
+    status: str
+    fulfillments: list[PlannedFulfillment]
+    backordered: list[LineUnits]
+    decision: Decision
+
+
+class OrderCancelled(_OfOrder):
+    """Units are cancelled: open ones first, then backordered ones."""
+
+    type: Literal["order_cancelled"]
+    status: str
+    lines: list[LineUnits]
+    reason: str
+    by: Literal["customer", "channel", "operator", "system"]
+
+
+class OrderCancellationRejected(_OfOrder):
+    type: Literal["order_cancellation_rejected"]
+    status: str
+    lines: list[AskedUnits]
+    reason: str
+
+
+class FulfillmentCancellationRequested(_OfOrder):
+    """The node is asked to stop. `taken_back`: the units are no longer reserved, whatever it answers."""
+
+    type: Literal["fulfillment_cancellation_requested"]
+    fulfillment_id: str
+    node_id: str
+    cancellation_id: str
+    lines: list[Line]
+    taken_back: bool
+    reason: str
+
+
+class FulfillmentChanged(_OfOrder):
+    """The fulfillment's two statuses from now on."""
+
+    type: Literal["fulfillment_changed"]
+    fulfillment_id: str
+    status: str
+    request_status: str
+
+
+class UnitsReleased(_OfOrder):
+    """Reserved units of a fulfillment are free again; those of the order's lines are open.
+
+    `why`: rejected and cancelled close them at the node; taken_back leaves them to the node's answer.
+    """
+
+    type: Literal["units_released"]
+    fulfillment_id: str
+    node_id: str
+    why: Literal["rejected", "cancelled", "taken_back"]
+    lines: list[Line]
+
+
+class CancellationAnswered(_OfOrder):
+    """The node's final answer on units it was asked to cancel; taken-back units that it cancels are closed."""
+
+    type: Literal["cancellation_answered"]
+    fulfillment_id: str
+    cancellation_id: str
+    answer: Literal["accepted", "rejected"]
+    lines: list[Line]
+
+
+class ShipmentSent(_OfOrder):
+    """Units left. `lines` is what the node says; `moved` what it does to the books.
+
+    `moved` rows: [line_id, sku asked, units off the reservation, units that count as shipped on the order line].
+    """
+
+    type: Literal["shipment_sent"]
+    status: str
+    fulfillment_id: str
+    node_id: str
+    shipped_at: str
+    lines: list[Plain]
+    packages: list[Plain]
+    moved: list[list[Any]]
+
+
+class ShipmentDelivered(_OfOrder):
+    type: Literal["shipment_delivered"]
+    status: str
+    fulfillment_id: str
+    packages: list[str]
+    lines: list[Line]
+    delivered_at: str
+
+
+class PackageTracked(_OfOrder):
+    """A carrier's word on a package that doesn't deliver it."""
+
+    type: Literal["package_tracked"]
+    fulfillment_id: str
+    package_id: str
+    status: str
+    at: str
+    carrier_status: NotRequired[str]
+    estimated_delivery_at: NotRequired[str]
+
+
+class StockMoved(TypedDict):
+    """Physical units moved: `delta` is [on_hand, quality_control, damaged, held]; reservations move with fulfillments.
+
+    `shortfall`: units that the report took beyond what was there (on hand stops at 0).
+    `time_ms`: when it happened, so that a later count of an earlier moment can apply it again.
+    """
+
+    type: Literal["stock_moved"]
+    node_id: str
+    sku: str
+    delta: list[int]
+    reason: str
+    time_ms: int
+    document: NotRequired[str]
+    shortfall: NotRequired[int]
+
+
+class ItemSuppressed(TypedDict):
+    """The node doesn't offer the item (without sku: any item) until then."""
+
+    type: Literal["item_suppressed"]
+    node_id: str
+    sku: NotRequired[str]
+    until_ms: int
+
+
+class SuppressionLifted(TypedDict):
+    type: Literal["suppression_lifted"]
+    node_id: str
+    sku: NotRequired[str]
+
+
+class WorkDone(TypedDict):
+    """One piece of work that waited in the shard's queue is done (`kind`: order, sku, input, timer)."""
+
+    type: Literal["work_done"]
+    kind: str
+    key: list[Any]
+
+
+class AvailabilityChanged(TypedDict):
+    type: Literal["availability_changed"]
+    market_id: str
+    sku: str
+    available: int
+    as_of: str
+
+
+class ExceptionOpened(TypedDict):
+    type: Literal["exception_opened"]
+    exception_id: str
+    market_id: str
+    kind: str
+    severity: str
+    detail: str
+    channel: NotRequired[str]
+    order_id: NotRequired[str]
+    sku: NotRequired[str]
+    node_id: NotRequired[str]
+
+
+class ExceptionResolved(TypedDict):
+    type: Literal["exception_resolved"]
+    exception_id: str
+    market_id: str
+    kind: str
+    detail: str
+    channel: NotRequired[str]
+    order_id: NotRequired[str]
+    sku: NotRequired[str]
+    node_id: NotRequired[str]
+
+
+class Balanced(TypedDict):
+    """Closes an entry: what it touched, as it stands now. The fold checks it; read models take it as it is.
+
+    `orders` rows: [market_id, channel, order_id, status, [[line_id, open, allocated, backordered, shipped, delivered, cancelled], ...]].
+    `stock` rows: [market_id, node_id, sku, on_hand, reserved, quality_control, damaged, held].
+    """
+
+    type: Literal["balanced"]
+    orders: list[list[Any]]
+    stock: list[list[Any]]
+
+
+DecidedEvent: TypeAlias = (
+    MasterDataKept
+    | InputParked
+    | InputResumed
+    | InputExpired
+    | InputRepeated
+    | OrderWaits
+    | OrderAccepted
+    | OrderRefused
+    | FulfillmentRequested
+    | OrderAllocated
+    | OrderCancelled
+    | OrderCancellationRejected
+    | FulfillmentCancellationRequested
+    | FulfillmentChanged
+    | UnitsReleased
+    | CancellationAnswered
+    | ShipmentSent
+    | ShipmentDelivered
+    | PackageTracked
+    | StockMoved
+    | ItemSuppressed
+    | SuppressionLifted
+    | WorkDone
+    | AvailabilityChanged
+    | ExceptionOpened
+    | ExceptionResolved
+    | Balanced
+)
+
+INTERNAL: dict[str, frozenset[str]] = {
+    "order_refused": frozenset({"conflict"}),
+    "order_allocated": frozenset({"decision"}),
+    "fulfillment_cancellation_requested": frozenset({"taken_back", "reason"}),
+    "shipment_sent": frozenset({"moved"}),
+}
+"""Fields of published events that stay inside."""

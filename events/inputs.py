@@ -1,0 +1,62 @@
+"""The inputs of this release, and the names of the contract that are not built yet."""
+
+from events.base import Fact
+from events.carriers import TrackingUpdated
+from events.fulfillment import (
+    FulfillmentAccepted,
+    FulfillmentCancellationAccepted,
+    FulfillmentCancellationRejected,
+    FulfillmentRejected,
+    FulfillmentShipped,
+)
+from events.network import CarrierServiceDefined, ItemDefined, MarketDefined, NodeDefined
+from events.orders import OrderCancelRequested, OrderPlaced
+from events.stock import StockAdjusted, StockCounted, StockReceived
+
+INPUTS: dict[str, type[Fact]] = {
+    model.TYPE: model
+    for model in (
+        MarketDefined,
+        NodeDefined,
+        ItemDefined,
+        CarrierServiceDefined,
+        OrderPlaced,
+        OrderCancelRequested,
+        StockReceived,
+        StockAdjusted,
+        StockCounted,
+        FulfillmentAccepted,
+        FulfillmentRejected,
+        FulfillmentShipped,
+        FulfillmentCancellationAccepted,
+        FulfillmentCancellationRejected,
+        TrackingUpdated,
+    )
+}
+
+NOT_BUILT = frozenset(
+    {
+        "rule_set_proposed",
+        "rule_set_approved",
+        "rule_set_activated",
+        "order_amended",
+        "order_hold_placed",
+        "order_hold_released",
+        "payment_authorized",
+        "payment_declined",
+        "return_requested",
+        "stock_state_moved",
+        "inbound_announced",
+        "transfer_sent",
+        "transfer_received",
+        "stock_snapshot",
+        "fulfillment_picked",
+        "fulfillment_packed",
+        "fulfillment_ready_for_pickup",
+        "fulfillment_collected",
+        "shipment_booked",
+        "lane_suspended",
+        "lane_restored",
+    }
+)
+"""Inputs of the contract that later releases take; refused as `not_supported`."""

@@ -1,0 +1,1 @@
+"""One module a command of `headrace`; `orchestrator.cli` puts them together."""

@@ -1,0 +1,1 @@
+"""The pure core: decide and evolve, no I/O, no clock, no randomness."""

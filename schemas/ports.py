@@ -1,0 +1,194 @@
+"""The ports: everything that touches the world goes through them, so that the roles run unchanged over fakes.
+
+They stand here, below both top packages, because projections use the same log, group and clock as the orchestrator.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+
+class Partition(NamedTuple):
+    """A topic's partition; the topic is named without the configured prefix."""
+
+    topic: str
+    number: int
+
+
+class Record(NamedTuple):
+    """A record to append."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class Read(NamedTuple):
+    """A record as it was read; `timestamp_ms` is when the broker took it."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Appended(NamedTuple):
+    """A confirmed append: the offset of its first record, and the broker's time of it."""
+
+    base_offset: int
+    timestamp_ms: int
+
+
+class Bounds(NamedTuple):
+    """The first offset that can be read and the next that will be written."""
+
+    first: int
+    next: int
+
+
+class LogError(Exception):
+    """The log can't do what was asked. The message says what to do."""
+
+
+class Refused(LogError):
+    """The broker refused the append: nothing of it is in the log."""
+
+
+class Unknown(LogError):
+    """The append's outcome is unknown (time-out, lost connection, cancellation): it may be in the log, or land later."""
+
+
+class OutOfRange(LogError):
+    """A reader's position lies outside what the log still holds."""
+
+
+class Writer(Protocol):
+    """A producer of one owner. After Refused or Unknown it is dead: close it and ask for another."""
+
+    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
+        """Append the records as one batch, contiguously, and await the acknowledgement of all replicas.
+
+        One batch at a time a partition: a second call for the same partition before the first is answered is an error.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Drop it. What is in flight may still land; nothing else is sent."""
+        ...
+
+
+class Reader(Protocol):
+    """Reads partitions from given offsets on, in order, without gaps that it doesn't tell of."""
+
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        """What is there, at most `max_records` in all, waiting up to `wait_ms` for the first; OutOfRange halts."""
+        ...
+
+    def add(self, partition: Partition, at: int | None) -> None:
+        """Read this partition too, from offset `at` (None: from the first that is held)."""
+        ...
+
+    def remove(self, partition: Partition) -> None:
+        """No longer read this partition."""
+        ...
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Hold these back until `resume`."""
+        ...
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Go on with these."""
+        ...
+
+    def high_water(self, partition: Partition) -> int | None:
+        """The next offset to be written as of the newest fetch, None before the first fetch was answered."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class TopicDescription(NamedTuple):
+    """A topic as the broker has it."""
+
+    partitions: int
+    replication: int
+    config: Mapping[str, str]
+
+
+class EventLog(Protocol):
+    """Kafka, or a memory log of the same behavior."""
+
+    async def writer(self) -> Writer: ...
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> Reader:
+        """A reader of these partitions; None: from the first offset held."""
+        ...
+
+    async def bounds(self, partition: Partition) -> Bounds: ...
+
+    async def trim(self, partition: Partition, before: int) -> None:
+        """Delete the records below this offset, where the broker can."""
+        ...
+
+    async def describe(self) -> dict[str, TopicDescription]:
+        """The topics under the prefix, by name without it."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Checkpoint(NamedTuple):
+    """A group's committed position; `metadata` is at most 4,000 characters."""
+
+    offset: int
+    metadata: str
+
+
+class Group(Protocol):
+    """A consumer group: it suggests who works on which partitions, and keeps checkpoints. Correctness never rests on it."""
+
+    async def changes(self, timeout_s: float) -> frozenset[Partition]:
+        """The partitions assigned to this member; returns when they change, or after `timeout_s` as they are."""
+        ...
+
+    async def load(self, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
+        """The newest checkpoints; partitions without one are left out."""
+        ...
+
+    async def save(self, checkpoints: Mapping[Partition, Checkpoint]) -> None:
+        """Store checkpoints; LogError when the outcome is unknown or the member is fenced."""
+        ...
+
+    async def close(self) -> None:
+        """Leave the group at once."""
+        ...
+
+
+class Clock(Protocol):
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds, for durations."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Randomness(Protocol):
+    def bits(self, n: int) -> int:
+        """`n` random bits as an integer."""
+        ...
+
+
+class Database(Protocol):
+    """The read model's store: rows and checkpoint change in one transaction."""
+
+    async def checkpoint(self, shard: int) -> str | None:
+        """The stored filter state (JSON) of a shard, None where the shard has none."""
+        ...
+
+    async def apply(self, shard: int, expected: str | None, new: str, rows: Mapping[str, Any]) -> bool:
+        """Write rows and checkpoint together if the stored one is `expected`; False (and nothing written) when it is not."""
+        ...

@@ -1,0 +1,78 @@
+"""The topic catalogue: the one source for topic creation, docs and the AsyncAPI document."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic. `partitions` is "shards" where a partition is a shard, else the default count or 1."""
+
+    name: str
+    role: Literal["input", "output", "internal"]
+    key: str
+    what: str
+    partitions: Literal["shards", "public", "one"] = "public"
+    config: dict[str, str] = field(default_factory=dict)
+
+
+TOPICS: dict[str, Topic] = {
+    topic.name: topic
+    for topic in (
+        Topic("orders", "input", "order id", "What channels write: orders placed, cancellations asked for."),
+        Topic("stock", "input", "node id", "What nodes say: stock movements and fulfillment progress."),
+        Topic("carriers", "input", "tracking number", "What carriers say: tracking updates."),
+        Topic(
+            "network",
+            "input",
+            "<event>:<full id>",
+            "Master data: markets, nodes, items, carrier services. Kept for ever.",
+            "one",
+            {"cleanup.policy": "delete", **FOREVER},
+        ),
+        Topic(
+            "inbox",
+            "internal",
+            "none",
+            "Canonical inputs, one total order a shard. Trimmed behind the journal, never by time.",
+            "shards",
+            {"cleanup.policy": "delete", **FOREVER},
+        ),
+        Topic(
+            "journal",
+            "internal",
+            "none",
+            "The book of record: commits of inputs and decided events. Kept for ever, never compacted.",
+            "shards",
+            {"cleanup.policy": "delete", **FOREVER},
+        ),
+        Topic(
+            "fulfillment-commands", "output", "node id", "What nodes are asked to do: request, cancel."
+        ),
+        Topic("order-updates", "output", "order id", "What happens to orders, for channels and CRM."),
+        Topic(
+            "availability",
+            "output",
+            "market/channel/node/sku",
+            "Units that can be promised, when they cross a threshold. Compacted: keep the highest position.",
+            "public",
+            {"cleanup.policy": "compact"},
+        ),
+        Topic("exceptions", "output", "exception id", "What doesn't add up: opened, resolved."),
+        Topic(
+            "rejected",
+            "output",
+            "the original key",
+            "What intake could not take: the record unchanged, with the reason.",
+            "public",
+            {"max.message.bytes": str(2 * 1_048_576)},
+        ),
+    )
+}
+
+TOPIC_DEFAULTS = {"message.timestamp.type": "LogAppendTime"}
+"""Settings of every topic: a record's time is when the broker took it."""
+
+PUBLIC_PARTITIONS = 4
