@@ -1,0 +1,102 @@
+"""Real servers for the tests, started when the first test asks and gone with the run.
+
+- `kafka`: bootstrap address of the Kafka that HEADRACE_TEST_KAFKA chooses (real | tansu | auto);
+  the report's header says which.
+- `tansu`: bootstrap address of the stand-in that the demo uses.
+- `broker`: bootstrap address; the test runs on both.
+- `prefix`: a prefix of topic names of one's own.
+- `postgres`: libpq URL of a new database.
+"""
+
+import secrets
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from orchestrator.embedded import ServerError, embedded_kafka, embedded_postgres
+from tests import servers
+
+_SERVER_FIXTURES = {"kafka", "tansu", "broker", "postgres_server"}
+_CHOICE = pytest.StashKey[servers.Choice]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help="leave out tests that need a server or are marked slow"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        config.stash[_CHOICE] = servers.choose()
+    except ServerError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"kafka: {config.stash[_CHOICE]}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    choice = config.stash[_CHOICE]
+    if config.getoption("--quick"):
+        heavy = [item for item in items if _is_heavy(item)]
+        config.hook.pytest_deselected(items=heavy)
+        items[:] = [item for item in items if item not in heavy]
+    for item in items:
+        needs = item.get_closest_marker("real_kafka")
+        if needs is not None and not choice.real:
+            (reason,) = needs.args
+            item.add_marker(pytest.mark.skip(reason=f"needs Apache Kafka: {reason}"))
+
+
+def _is_heavy(item: pytest.Item) -> bool:
+    fixtures = set(item.fixturenames) if isinstance(item, pytest.Function) else set()
+    return bool(fixtures & _SERVER_FIXTURES) or item.get_closest_marker("slow") is not None
+
+
+@pytest.fixture(scope="session")
+def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
+    """Bootstrap address of the chosen Kafka."""
+    with servers.run(pytestconfig.stash[_CHOICE]) as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def tansu() -> Iterator[str]:
+    """Bootstrap address of a Tansu broker."""
+    with embedded_kafka() as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(params=["kafka", "tansu"])
+def broker(request: pytest.FixtureRequest) -> str:
+    """Bootstrap address: the test runs on the chosen Kafka and on Tansu."""
+    chosen: str = request.param
+    bootstrap: str = request.getfixturevalue(chosen)
+    return bootstrap
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix of topic names that no other test has."""
+    return f"t{secrets.token_hex(4)}-"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """libpq URL of a PostgreSQL server's superuser."""
+    with embedded_postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> Iterator[str]:
+    """libpq URL of a new, empty database."""
+    name = f"t{secrets.token_hex(4)}"
+    with psycopg.connect(postgres_server, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield f"{postgres_server.rpartition('/')[0]}/{name}"
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
