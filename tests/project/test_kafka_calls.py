@@ -13,7 +13,7 @@ BANNED_CALLS = {
     "offsets_for_times": "wrong on Tansu for batches of several records: use the journal's index",
     "seek_to_end": "wrong on Tansu for batches of several records: read to the high-water mark",
 }
-BANNED_SETTINGS = {
+BANNED_SETTINGS: dict[str, set[object]] = {
     "auto_offset_reset": {"earliest", "latest"},  # jump over deleted records in silence
     "enable_auto_commit": {True},  # commits what nobody has handled yet
 }
@@ -25,7 +25,7 @@ def findings(source: str) -> Iterator[str]:
             case ast.Attribute(attr=name) if name in BANNED_CALLS:
                 yield f"{node.lineno}: {name}: {BANNED_CALLS[name]}"
             case ast.keyword(arg=str(name), value=ast.Constant(value=value)) if (
-                value in BANNED_SETTINGS.get(name, ())
+                value in BANNED_SETTINGS.get(name, set())
             ):
                 yield f"{node.lineno}: {name}={value!r}"
             case ast.Call(func=ast.Name(id="AIOKafkaConsumer"), keywords=keywords):
