@@ -52,32 +52,36 @@ class MasterDataKept(TypedDict):
 
 
 class InputParked(TypedDict):
-    """The cause waits until what it refers to is known: `on` is `market:<id>`, `node:<id>` or `tracking:<carrier>/<number>`."""
+    """The cause waits until what it refers to is known.
+
+    `on` is `market:<id>`, `node:<id>` or `tracking:<carrier>/<number>`; a tracking update waits until `until_ms`.
+    """
 
     type: Literal["input_parked"]
     on: str
+    until_ms: NotRequired[int]
 
 
 class InputResumed(TypedDict):
     """A parked input is taken up; what follows in the entry is decided from it: readers use it as the cause."""
 
     type: Literal["input_resumed"]
-    input: InputRecord
-
-
-class InputExpired(TypedDict):
-    """A parked input waited in vain."""
-
-    type: Literal["input_expired"]
     on: str
     input: InputRecord
 
 
+class InputExpired(TypedDict):
+    """The parked input that waited longest on this waited in vain."""
+
+    type: Literal["input_expired"]
+    on: str
+
+
 class InputRepeated(TypedDict):
-    """The cause is known already and changes nothing. `by`: id, order, document, package, state."""
+    """The cause is known already and changes nothing."""
 
     type: Literal["input_repeated"]
-    by: Literal["id", "order", "document", "package", "state"]
+    by: Literal["origin", "id", "order", "document", "package", "state"]
 
 
 class OrderWaits(_OfOrder):
@@ -213,9 +217,9 @@ class FulfillmentChanged(_OfOrder):
 
 
 class UnitsReleased(_OfOrder):
-    """Reserved units of a fulfillment are free again; those of the order's lines are open.
+    """Reserved units (`lines`) of a fulfillment are free again, and open on the order's lines.
 
-    `why`: rejected and cancelled close them at the node; taken_back leaves them to the node's answer.
+    `closed`: units that the node will not ship for certain; taken-back units stay with the node until it answers.
     """
 
     type: Literal["units_released"]
@@ -223,10 +227,11 @@ class UnitsReleased(_OfOrder):
     node_id: str
     why: Literal["rejected", "cancelled", "taken_back"]
     lines: list[Line]
+    closed: list[Line]
 
 
 class CancellationAnswered(_OfOrder):
-    """The node's final answer on units it was asked to cancel; taken-back units that it cancels are closed."""
+    """The final answer on units that the node was asked to cancel: they no longer wait for one."""
 
     type: Literal["cancellation_answered"]
     fulfillment_id: str
@@ -238,7 +243,7 @@ class CancellationAnswered(_OfOrder):
 class ShipmentSent(_OfOrder):
     """Units left. `lines` is what the node says; `moved` what it does to the books.
 
-    `moved` rows: [line_id, sku asked, units off the reservation, units that count as shipped on the order line].
+    `moved` rows: [line_id, sku asked, units off the reservation, units counted as shipped on the order line, units that left].
     """
 
     type: Literal["shipment_sent"]
@@ -304,12 +309,31 @@ class SuppressionLifted(TypedDict):
     sku: NotRequired[str]
 
 
+class WorkQueued(TypedDict):
+    """Work that is too much for one entry waits for a tick: `plan` an order, `fill` a sku's backorders."""
+
+    type: Literal["work_queued"]
+    work: list[Any]  # ["plan", market, order key] or ["fill", market, sku, place after which to go on]
+
+
 class WorkDone(TypedDict):
-    """One piece of work that waited in the shard's queue is done (`kind`: order, sku, input, timer)."""
+    """The oldest queued piece of work is taken up; what follows in the entry is its outcome."""
 
     type: Literal["work_done"]
-    kind: str
-    key: list[Any]
+    work: list[Any]
+
+
+class TimerFired(TypedDict):
+    """The earliest timer is due; what follows in the entry is its outcome."""
+
+    type: Literal["timer_fired"]
+    timer: list[Any]  # [due_ms, number, kind, *key]
+
+
+class OrderRetired(_OfOrder):
+    """A closed order leaves memory; its key stays for ever."""
+
+    type: Literal["order_retired"]
 
 
 class AvailabilityChanged(TypedDict):
@@ -380,7 +404,10 @@ DecidedEvent: TypeAlias = (
     | StockMoved
     | ItemSuppressed
     | SuppressionLifted
+    | WorkQueued
     | WorkDone
+    | TimerFired
+    | OrderRetired
     | AvailabilityChanged
     | ExceptionOpened
     | ExceptionResolved

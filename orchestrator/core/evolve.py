@@ -1,0 +1,648 @@
+"""Evolve: what each event does to a shard. Read top to bottom, one function an event; nothing here decides."""
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop
+from typing import Any
+
+from events import decided
+from events.decided import InputRecord
+from orchestrator.core.config import DEDUPE_IDS, DEDUPE_WINDOW_MS
+from orchestrator.core.orders import (
+    Cancellation,
+    Fulfillment,
+    FulfillmentLine,
+    Order,
+    OrderLine,
+    Shipment,
+    content_digest,
+)
+from orchestrator.core.shard import Contradiction, Market, Node, Shard
+
+
+def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
+    """Take an input in: its origin's mark, its id, the clock. Says how it is a repeat, if it is one."""
+    shard.touched_orders.clear()
+    shard.touched_stock.clear()
+    shard.touched_skus.clear()
+    origin = record.get("origin")
+    if origin is None:  # a tick, made by the shard's own writer
+        shard.now_ms = record["data"]["now_ms"]
+        return None
+    source = (origin[0], origin[1])
+    if origin[2] <= shard.marks.get(source, -1):
+        return {"type": "input_repeated", "by": "origin"}
+    shard.marks[source] = origin[2]
+    key = f"{record['source']}\0{record['id']}"
+    oldest = shard.now_ms - DEDUPE_WINDOW_MS
+    while shard.id_order and shard.ids[shard.id_order[0]] < oldest:
+        del shard.ids[shard.id_order.popleft()]
+    if key in shard.ids:
+        return {"type": "input_repeated", "by": "id"}
+    if len(shard.ids) >= DEDUPE_IDS:
+        del shard.ids[shard.id_order.popleft()]
+        shard.ids_dropped += 1
+    shard.ids[key] = shard.now_ms
+    shard.id_order.append(key)
+    return None
+
+
+def evolve(shard: Shard, cause: InputRecord, event: decided.DecidedEvent) -> None:
+    """Apply one event; Contradiction when the state machine doesn't allow it."""
+    apply = EVOLVE.get(event["type"])
+    if apply is None:
+        message = f"the journal holds an event of the unknown type {event['type']!r}: upgrade Headrace"
+        raise Contradiction(message)
+    apply(shard, cause, event)
+
+
+# --- lookups that must succeed ---------------------------------------------------------------------------------------
+
+
+def order_of(shard: Shard, event: Any) -> Order:
+    try:
+        return shard.markets[event["market_id"]].orders[f"{event['channel']}/{event['order_id']}"]
+    except KeyError:
+        message = f"{event['type']} concerns an order that isn't there: {event['channel']}/{event['order_id']}"
+        raise Contradiction(message) from None
+
+
+def fulfillment_of(order: Order, fulfillment_id: str) -> Fulfillment:
+    number = int(fulfillment_id.rpartition(".")[2])
+    if 0 < number <= len(order.fulfillments):
+        return order.fulfillments[number - 1]
+    message = f"fulfillment {fulfillment_id} isn't there"
+    raise Contradiction(message)
+
+
+def _line_of(order: Order, line_id: str) -> OrderLine:
+    line = order.line(line_id)
+    if line is None:
+        message = f"order {order.key} has no line {line_id}"
+        raise Contradiction(message)
+    return line
+
+
+def _fulfillment_line_of(fulfillment: Fulfillment, line_id: str) -> FulfillmentLine:
+    line = fulfillment.line(line_id)
+    if line is None:
+        message = f"fulfillment {fulfillment.fulfillment_id} has no line {line_id}"
+        raise Contradiction(message)
+    return line
+
+
+def _check(order: Order, line: OrderLine) -> None:
+    counts = (line.open, line.allocated, line.backordered, line.shipped, line.delivered, line.cancelled)
+    if min(counts) < 0:
+        message = f"line {line.line_id} of order {order.key} has a count below 0: {counts}"
+        raise Contradiction(message)
+
+
+# --- master data -----------------------------------------------------------------------------------------------------
+
+
+def _master_data_kept(shard: Shard, cause: InputRecord, _: decided.MasterDataKept) -> None:
+    data = cause["data"]
+    match cause["type"]:
+        case "market_defined":
+            known = shard.markets.get(data["market_id"])
+            if known is None:
+                shard.markets[data["market_id"]] = Market(data)
+                _unpark(shard, f"market:{data['market_id']}")
+            else:
+                known.currency = data["currency"]
+        case "node_defined":
+            _node_kept(shard, data)
+        case "item_defined":
+            shard.items[data["sku"]] = data
+            for order in shard.unknown_skus.pop(data["sku"], ()):
+                if order.unknown is not None and all(sku in shard.items for sku in order.unknown):
+                    shard.work.append(["plan", order.market_id, order.key])
+        case "carrier_service_defined":
+            services = shard.markets[data["market_id"]].services
+            services[f"{data['carrier']}/{data['service']}"] = data
+        case other:
+            message = f"{other} is not master data"
+            raise Contradiction(message)
+
+
+def _node_kept(shard: Shard, data: decided.Plain) -> None:
+    market = shard.markets[data["market_id"]]
+    node = shard.nodes.get(data["node_id"])
+    if node is None:
+        node = shard.nodes[data["node_id"]] = market.nodes[data["node_id"]] = Node(data)
+        _unpark(shard, f"node:{data['node_id']}")
+        return
+    offered = node.offers
+    node.define(data)
+    if node.offers != offered:
+        sign = 1 if node.offers else -1
+        for sku, by_node in market.bins.items():
+            if node.node_id in by_node:
+                market.available[sku] = (
+                    market.available.get(sku, 0) + sign * by_node[node.node_id].available
+                )
+                shard.work.append(["fill", market.market_id, sku, None])
+
+
+def _unpark(shard: Shard, on: str) -> None:
+    shard.work.extend(["resume", on] for _ in shard.parked.get(on, ()))
+
+
+# --- inputs that wait, work, timers ----------------------------------------------------------------------------------
+
+
+def _input_parked(shard: Shard, cause: InputRecord, event: decided.InputParked) -> None:
+    shard.parked.setdefault(event["on"], deque()).append(cause)
+    if "until_ms" in event:
+        shard.parked_tracking += 1
+        shard.set_timer(event["until_ms"], "tracking", event["on"])
+
+
+def _take_parked(shard: Shard, on: str) -> None:
+    waiting = shard.parked.get(on)
+    if not waiting:
+        message = f"nothing is parked on {on}"
+        raise Contradiction(message)
+    waiting.popleft()
+    if not waiting:
+        del shard.parked[on]
+    if on.startswith("tracking:"):
+        shard.parked_tracking -= 1
+
+
+def _input_resumed(shard: Shard, _: InputRecord, event: decided.InputResumed) -> None:
+    _take_parked(shard, event["on"])
+
+
+def _input_expired(shard: Shard, _: InputRecord, event: decided.InputExpired) -> None:
+    _take_parked(shard, event["on"])
+
+
+def _input_repeated(_: Shard, __: InputRecord, ___: decided.InputRepeated) -> None:
+    """A repeat changes nothing."""
+
+
+def _work_queued(shard: Shard, _: InputRecord, event: decided.WorkQueued) -> None:
+    shard.work.append(event["work"])
+
+
+def _work_done(shard: Shard, _: InputRecord, event: decided.WorkDone) -> None:
+    if not shard.work or shard.work.popleft() != event["work"]:
+        message = f"the work done wasn't the oldest queued: {event['work']}"
+        raise Contradiction(message)
+
+
+def _timer_fired(shard: Shard, _: InputRecord, event: decided.TimerFired) -> None:
+    due_ms, number, kind, key = heappop(shard.timers) if shard.timers else (0, 0, "", ())
+    if [due_ms, number, kind, *key] != event["timer"]:
+        message = f"the timer that fired wasn't the earliest: {event['timer']}"
+        raise Contradiction(message)
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+
+
+def _take(shard: Shard, cause: InputRecord) -> Order:
+    data = cause["data"]
+    shard.orders_taken += 1
+    order = Order(shard.orders_taken, content_digest(data), data)
+    shard.markets[order.market_id].orders[order.key] = order
+    return order
+
+
+def _order_waits(shard: Shard, cause: InputRecord, event: decided.OrderWaits) -> None:
+    order = _take(shard, cause)
+    order.unknown = event["unknown"]
+    for sku in order.unknown:
+        shard.unknown_skus.setdefault(sku, []).append(order)
+    shard.set_timer(event["until_ms"], "order", order.market_id, order.key)
+    shard.touched_orders[order] = None
+
+
+def _order_accepted(shard: Shard, cause: InputRecord, event: decided.OrderAccepted) -> None:
+    known = shard.markets[event["market_id"]].orders.get(f"{event['channel']}/{event['order_id']}")
+    order = known or _take(shard, cause)
+    order.unknown = None
+    shard.touched_orders[order] = None
+
+
+def _order_refused(shard: Shard, cause: InputRecord, event: decided.OrderRefused) -> None:
+    if event["conflict"]:
+        return
+    known = shard.markets[event["market_id"]].orders.get(f"{event['channel']}/{event['order_id']}")
+    order = known or _take(shard, cause)
+    for sku in order.unknown or ():
+        waiting = shard.unknown_skus.get(sku, [])
+        if order in waiting:
+            waiting.remove(order)
+            if not waiting:
+                del shard.unknown_skus[sku]
+    order.unknown = None
+    order.refused = True
+    shard.touched_orders[order] = None
+
+
+def _set_backordered(market: Market, order: Order, index: int, units: int) -> None:
+    """Set a line's backordered units; a line that has some waits in the queue, at its order's place."""
+    line = order.lines[index]
+    place = (-order.priority, order.number, index)
+    if units and not line.backordered:
+        insort(market.waiting.setdefault(line.sku, []), (*place, order))
+    elif line.backordered and not units:
+        queue = market.waiting[line.sku]
+        del queue[bisect_left(queue, place)]
+        if not queue:
+            del market.waiting[line.sku]
+    line.backordered = units
+
+
+def _fulfillment_requested(
+    shard: Shard, _: InputRecord, event: decided.FulfillmentRequested
+) -> None:
+    order = order_of(shard, event)
+    market = shard.markets[order.market_id]
+    node = shard.nodes[event["node_id"]]
+    lines = []
+    for asked in event["lines"]:
+        units = asked["quantity"]
+        index, line = next(
+            (i, line) for i, line in enumerate(order.lines) if line.line_id == asked["line_id"]
+        )
+        from_open = min(units, line.open)
+        if units > from_open:
+            _set_backordered(market, order, index, line.backordered - (units - from_open))
+        line.allocated += units
+        _check(order, line)
+        fulfillment_line = FulfillmentLine(line.line_id, line.sku, units)
+        lines.append(fulfillment_line)
+        stock = shard.bin(node, line.sku)
+        stock.reserved += units
+        stock.promises[fulfillment_line] = order
+        if node.offers:
+            market.available[line.sku] = market.available.get(line.sku, 0) - units
+        shard.touched_stock[(node.node_id, line.sku)] = None
+        shard.touched_skus[(market.market_id, line.sku)] = None
+    fulfillment = Fulfillment(event["fulfillment_id"], node.node_id, lines)
+    order.fulfillments.append(fulfillment)
+    if fulfillment_of(order, event["fulfillment_id"]) is not fulfillment:
+        message = f"fulfillment {event['fulfillment_id']} is not the order's next"
+        raise Contradiction(message)
+    shard.touched_orders[order] = None
+
+
+def _order_allocated(shard: Shard, _: InputRecord, event: decided.OrderAllocated) -> None:
+    order = order_of(shard, event)
+    market = shard.markets[order.market_id]
+    backordered = {line["line_id"]: line["quantity"] for line in event["backordered"]}
+    for index, line in enumerate(order.lines):
+        units = backordered.get(line.line_id, 0)
+        if units != line.backordered:
+            _set_backordered(market, order, index, units)
+            _check(order, line)
+    shard.touched_orders[order] = None
+
+
+def _order_cancelled(shard: Shard, _: InputRecord, event: decided.OrderCancelled) -> None:
+    order = order_of(shard, event)
+    market = shard.markets[order.market_id]
+    for cancelled in event["lines"]:
+        index, line = next(
+            (i, line) for i, line in enumerate(order.lines) if line.line_id == cancelled["line_id"]
+        )
+        from_open = min(cancelled["quantity"], line.open)
+        from_waiting = cancelled["quantity"] - from_open
+        if from_waiting:
+            _set_backordered(market, order, index, line.backordered - from_waiting)
+        line.cancelled += cancelled["quantity"]
+        _check(order, line)
+    shard.touched_orders[order] = None
+
+
+def _order_retired(shard: Shard, _: InputRecord, event: decided.OrderRetired) -> None:
+    order = order_of(shard, event)
+    market = shard.markets[order.market_id]
+    del market.orders[order.key]
+    market.retired[order.key] = order.digest
+    for fulfillment in order.fulfillments:
+        for shipment in fulfillment.shipments:
+            for key in shipment.tracking.values():
+                if key in shard.tracking and shard.tracking[key][0] is order:
+                    del shard.tracking[key]
+
+
+# --- fulfillments ----------------------------------------------------------------------------------------------------
+
+
+def _unreserve(shard: Shard, fulfillment: Fulfillment, line: FulfillmentLine, units: int) -> None:
+    node = shard.nodes[fulfillment.node_id]
+    market = shard.markets[node.market_id]
+    stock = shard.bin(node, line.sku)
+    line.reserved -= units
+    stock.reserved -= units
+    if line.reserved < 0 or stock.reserved < 0:
+        message = f"fulfillment {fulfillment.fulfillment_id} releases more than it reserves"
+        raise Contradiction(message)
+    if not line.reserved:
+        stock.promises.pop(line, None)
+    if node.offers:
+        market.available[line.sku] = market.available.get(line.sku, 0) + units
+    shard.touched_stock[(node.node_id, line.sku)] = None
+    shard.touched_skus[(market.market_id, line.sku)] = None
+
+
+def _units_released(shard: Shard, _: InputRecord, event: decided.UnitsReleased) -> None:
+    order = order_of(shard, event)
+    fulfillment = fulfillment_of(order, event["fulfillment_id"])
+    for released in event["lines"]:
+        _unreserve(
+            shard,
+            fulfillment,
+            _fulfillment_line_of(fulfillment, released["line_id"]),
+            released["quantity"],
+        )
+        line = _line_of(order, released["line_id"])
+        line.allocated -= released["quantity"]
+        _check(order, line)
+    for closed in event["closed"]:
+        fulfillment_line = _fulfillment_line_of(fulfillment, closed["line_id"])
+        if event["why"] == "rejected":
+            fulfillment_line.rejected += closed["quantity"]
+        else:
+            fulfillment_line.cancelled += closed["quantity"]
+    shard.touched_orders[order] = None
+
+
+def _fulfillment_changed(shard: Shard, _: InputRecord, event: decided.FulfillmentChanged) -> None:
+    fulfillment = fulfillment_of(order_of(shard, event), event["fulfillment_id"])
+    fulfillment.status = event["status"]
+    fulfillment.request_status = event["request_status"]
+
+
+def _fulfillment_cancellation_requested(
+    shard: Shard, _: InputRecord, event: decided.FulfillmentCancellationRequested
+) -> None:
+    fulfillment = fulfillment_of(order_of(shard, event), event["fulfillment_id"])
+    fulfillment.asked_to_cancel += 1
+    fulfillment.cancellations.append(
+        Cancellation(
+            event["cancellation_id"],
+            {line["line_id"]: line["quantity"] for line in event["lines"]},
+            event["reason"],
+            taken_back=event["taken_back"],
+        )
+    )
+
+
+def _cancellation_answered(
+    shard: Shard, _: InputRecord, event: decided.CancellationAnswered
+) -> None:
+    fulfillment = fulfillment_of(order_of(shard, event), event["fulfillment_id"])
+    for pending in fulfillment.cancellations:
+        if pending.cancellation_id == event["cancellation_id"]:
+            for answered in event["lines"]:
+                left = pending.lines[answered["line_id"]] - answered["quantity"]
+                if left > 0:
+                    pending.lines[answered["line_id"]] = left
+                else:
+                    del pending.lines[answered["line_id"]]
+            if not pending.lines:
+                fulfillment.cancellations.remove(pending)
+            return
+    message = f"cancellation {event['cancellation_id']} isn't pending"
+    raise Contradiction(message)
+
+
+def _shipment_sent(shard: Shard, _: InputRecord, event: decided.ShipmentSent) -> None:
+    order = order_of(shard, event)
+    market = shard.markets[order.market_id]
+    fulfillment = fulfillment_of(order, event["fulfillment_id"])
+    loose: dict[str, int] = {}
+    for line_id, _sku, off, counted, left in event["moved"]:
+        fulfillment_line = _fulfillment_line_of(fulfillment, line_id)
+        if off:
+            _unreserve(shard, fulfillment, fulfillment_line, off)
+        fulfillment_line.shipped += left
+        index, line = next((i, line) for i, line in enumerate(order.lines) if line.line_id == line_id)
+        line.allocated -= off
+        waiting = counted - off - line.open
+        if waiting > 0:
+            _set_backordered(market, order, index, line.backordered - waiting)
+        line.shipped += counted
+        _check(order, line)
+        loose[line_id] = loose.get(line_id, 0) + counted
+    packages: dict[str, dict[str, int] | None] = {}
+    tracking: dict[str, str] = {}
+    for package in event["packages"]:
+        contents = package.get("lines")
+        packages[package["package_id"]] = None
+        if contents is not None:
+            held = packages[package["package_id"]] = {}
+            for content in contents:
+                units = min(content["quantity"], loose.get(content["line_id"], 0))
+                if units:
+                    held[content["line_id"]] = held.get(content["line_id"], 0) + units
+                    loose[content["line_id"]] -= units
+        if "tracking_number" in package:
+            key = f"{package.get('carrier', '')}/{package['tracking_number']}"
+            tracking[package["package_id"]] = key
+            shard.tracking[key] = (order, fulfillment, package["package_id"])
+            on = f"tracking:{key}"
+            shard.work.extend(["resume", on] for _ in shard.parked.get(on, ()))
+    left_over = {line_id: units for line_id, units in loose.items() if units}
+    fulfillment.shipments.append(Shipment(packages, left_over, tracking))
+    shard.touched_orders[order] = None
+
+
+def _shipment_delivered(shard: Shard, _: InputRecord, event: decided.ShipmentDelivered) -> None:
+    order = order_of(shard, event)
+    fulfillment = fulfillment_of(order, event["fulfillment_id"])
+    for package_id in event["packages"]:
+        shipment = fulfillment.package(package_id)
+        if shipment is None:
+            message = f"package {package_id} of {event['fulfillment_id']} isn't there"
+            raise Contradiction(message)
+        shipment.delivered[package_id] = None
+    for delivered in event["lines"]:
+        line = _line_of(order, delivered["line_id"])
+        line.shipped -= delivered["quantity"]
+        line.delivered += delivered["quantity"]
+        _check(order, line)
+    shard.touched_orders[order] = None
+
+
+def _package_tracked(_: Shard, __: InputRecord, ___: decided.PackageTracked) -> None:
+    """Read models show it; no decision rests on it."""
+
+
+# --- stock -----------------------------------------------------------------------------------------------------------
+
+
+def _stock_moved(shard: Shard, _: InputRecord, event: decided.StockMoved) -> None:
+    node = shard.nodes[event["node_id"]]
+    market = shard.markets[node.market_id]
+    sku = event["sku"]
+    stock = shard.bin(node, sku)
+    before = stock.available
+    stock.move(event["time_ms"], event["delta"])
+    if min(stock.on_hand, stock.quality_control, stock.damaged, stock.held) < 0:
+        message = f"stock of {sku} at {node.node_id} falls below 0"
+        raise Contradiction(message)
+    if node.offers:
+        market.available[sku] = market.available.get(sku, 0) + stock.available - before
+    if "document" in event:
+        shard.documents[event["document"]] = None
+    shard.touched_stock[(node.node_id, sku)] = None
+    shard.touched_skus[(market.market_id, sku)] = None
+
+
+def _item_suppressed(shard: Shard, _: InputRecord, event: decided.ItemSuppressed) -> None:
+    node = shard.nodes[event["node_id"]]
+    sku = event.get("sku")
+    if sku is None:
+        node.closed_until_ms = event["until_ms"]
+        node.lifted = {}
+    else:
+        node.suppressed[sku] = event["until_ms"]
+    shard.set_timer(event["until_ms"], "suppression", node.node_id, sku)
+
+
+def _suppression_lifted(shard: Shard, _: InputRecord, event: decided.SuppressionLifted) -> None:
+    node = shard.nodes[event["node_id"]]
+    sku = event.get("sku")
+    if sku is None:
+        node.closed_until_ms = 0
+        node.lifted = {}
+        for stocked, by_node in shard.markets[node.market_id].bins.items():
+            if node.node_id in by_node and stocked in shard.markets[node.market_id].waiting:
+                shard.work.append(["fill", node.market_id, stocked, None])
+    else:
+        node.suppressed.pop(sku, None)
+        if node.closed_until_ms:
+            node.lifted[sku] = None
+        shard.touched_skus[(node.market_id, sku)] = None
+
+
+# --- what is told ----------------------------------------------------------------------------------------------------
+
+
+def _order_cancellation_rejected(
+    shard: Shard, _: InputRecord, event: decided.OrderCancellationRejected
+) -> None:
+    """A refusal changes nothing."""
+
+
+def _availability_changed(
+    shard: Shard, _: InputRecord, event: decided.AvailabilityChanged
+) -> None:
+    shard.markets[event["market_id"]].published[event["sku"]] = event["available"]
+
+
+def exception_key(event: Any) -> tuple[str, ...]:
+    """What an exception is about: one stays open for each."""
+    return tuple(
+        event.get(field, "")
+        for field in ("kind", "market_id", "channel", "order_id", "node_id", "sku")
+    )
+
+
+def _exception_opened(shard: Shard, _: InputRecord, event: decided.ExceptionOpened) -> None:
+    shard.exceptions_opened += 1
+    shard.exceptions[exception_key(event)] = event["exception_id"]
+
+
+def _exception_resolved(shard: Shard, _: InputRecord, event: decided.ExceptionResolved) -> None:
+    if shard.exceptions.pop(exception_key(event), None) != event["exception_id"]:
+        message = f"exception {event['exception_id']} isn't open"
+        raise Contradiction(message)
+
+
+# --- the check at an entry's end -------------------------------------------------------------------------------------
+
+
+def balances(shard: Shard) -> decided.Balanced:
+    """What the entry touched, as it stands now."""
+    return {
+        "type": "balanced",
+        "orders": [
+            [
+                order.market_id,
+                order.channel,
+                order.order_id,
+                order.status(),
+                [
+                    [
+                        line.line_id,
+                        line.open,
+                        line.allocated,
+                        line.backordered,
+                        line.shipped,
+                        line.delivered,
+                        line.cancelled,
+                    ]
+                    for line in order.lines
+                ],
+            ]
+            for order in shard.touched_orders
+        ],
+        "stock": [_stock_row(shard, node_id, sku) for node_id, sku in shard.touched_stock],
+    }
+
+
+def _stock_row(shard: Shard, node_id: str, sku: str) -> list[Any]:
+    node = shard.nodes[node_id]
+    stock = shard.bin(node, sku)
+    if stock.available < 0:
+        message = f"{-stock.available} unit(s) of {sku} at {node_id} are promised beyond what is there"
+        raise Contradiction(message)
+    return [
+        node.market_id,
+        node_id,
+        sku,
+        stock.on_hand,
+        stock.reserved,
+        stock.quality_control,
+        stock.damaged,
+        stock.held,
+    ]
+
+
+def _balanced(shard: Shard, _: InputRecord, event: decided.Balanced) -> None:
+    if balances(shard) != event:
+        message = f"the books don't balance: journaled {event}, folded {balances(shard)}"
+        raise Contradiction(message)
+
+
+EVOLVE: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
+    "master_data_kept": _master_data_kept,
+    "input_parked": _input_parked,
+    "input_resumed": _input_resumed,
+    "input_expired": _input_expired,
+    "input_repeated": _input_repeated,
+    "work_queued": _work_queued,
+    "work_done": _work_done,
+    "timer_fired": _timer_fired,
+    "order_waits": _order_waits,
+    "order_accepted": _order_accepted,
+    "order_refused": _order_refused,
+    "fulfillment_requested": _fulfillment_requested,
+    "order_allocated": _order_allocated,
+    "order_cancelled": _order_cancelled,
+    "order_cancellation_rejected": _order_cancellation_rejected,
+    "order_retired": _order_retired,
+    "fulfillment_cancellation_requested": _fulfillment_cancellation_requested,
+    "fulfillment_changed": _fulfillment_changed,
+    "units_released": _units_released,
+    "cancellation_answered": _cancellation_answered,
+    "shipment_sent": _shipment_sent,
+    "shipment_delivered": _shipment_delivered,
+    "package_tracked": _package_tracked,
+    "stock_moved": _stock_moved,
+    "item_suppressed": _item_suppressed,
+    "suppression_lifted": _suppression_lifted,
+    "availability_changed": _availability_changed,
+    "exception_opened": _exception_opened,
+    "exception_resolved": _exception_resolved,
+    "balanced": _balanced,
+}

@@ -1,0 +1,259 @@
+"""Orders by line, and the fulfillments that carry them out: state and what follows from it."""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+
+import orjson
+
+from events.decided import Line as LineDict
+from events.decided import Plain
+
+
+class OrderLine:
+    """Units of one item; the counts are disjoint and add up to `quantity`, the rest being open."""
+
+    __slots__ = (
+        "allocated",
+        "allow_backorder",
+        "backordered",
+        "cancelled",
+        "delivered",
+        "line_id",
+        "quantity",
+        "shipped",
+        "sku",
+    )
+
+    def __init__(self, line_id: str, sku: str, quantity: int, *, allow_backorder: bool) -> None:
+        self.line_id = line_id
+        self.sku = sku
+        self.quantity = quantity
+        self.allow_backorder = allow_backorder
+        self.allocated = 0
+        self.backordered = 0
+        self.shipped = 0
+        self.delivered = 0
+        self.cancelled = 0
+
+    @property
+    def open(self) -> int:
+        """Units that nothing is decided about."""
+        return (
+            self.quantity
+            - self.allocated
+            - self.backordered
+            - self.shipped
+            - self.delivered
+            - self.cancelled
+        )
+
+
+class FulfillmentLine:
+    """Units of an order line that one node was asked for."""
+
+    __slots__ = ("asked", "cancelled", "line_id", "rejected", "reserved", "shipped", "sku")
+
+    def __init__(self, line_id: str, sku: str, asked: int) -> None:
+        self.line_id = line_id
+        self.sku = sku
+        self.asked = asked
+        self.reserved = asked
+        self.shipped = 0
+        self.rejected = 0
+        self.cancelled = 0
+
+    @property
+    def outstanding(self) -> int:
+        """Units without a final answer; those beyond `reserved` were taken back."""
+        return max(0, self.asked - self.shipped - self.rejected - self.cancelled)
+
+    def units(self, quantity: int) -> LineDict:
+        return {"line_id": self.line_id, "sku": self.sku, "quantity": quantity}
+
+
+class Cancellation:
+    """Units that a node was asked to cancel and hasn't answered on."""
+
+    __slots__ = ("cancellation_id", "lines", "reason", "taken_back")
+
+    def __init__(
+        self, cancellation_id: str, lines: dict[str, int], reason: str, *, taken_back: bool
+    ) -> None:
+        self.cancellation_id = cancellation_id
+        self.lines = lines  # line id -> units
+        self.reason = reason
+        self.taken_back = taken_back
+
+
+class Shipment:
+    """What left together: its packages by id (the line units they hold, None where unknown) and units without a package."""
+
+    __slots__ = ("delivered", "loose", "packages", "tracking")
+
+    def __init__(
+        self,
+        packages: dict[str, dict[str, int] | None],
+        loose: dict[str, int],
+        tracking: dict[str, str],
+    ) -> None:
+        self.packages = packages
+        self.loose = loose  # line id -> units
+        self.tracking = tracking  # package id -> "<carrier>/<tracking number>"
+        self.delivered: dict[str, None] = {}  # package ids
+
+
+class Fulfillment:
+    """The unit of work that one node gets."""
+
+    __slots__ = (
+        "asked_to_cancel",
+        "cancellations",
+        "fulfillment_id",
+        "lines",
+        "node_id",
+        "request_status",
+        "shipments",
+        "status",
+    )
+
+    def __init__(self, fulfillment_id: str, node_id: str, lines: list[FulfillmentLine]) -> None:
+        self.fulfillment_id = fulfillment_id
+        self.node_id = node_id
+        self.lines = lines
+        self.status = "open"
+        self.request_status = "submitted"
+        self.cancellations: list[Cancellation] = []
+        self.asked_to_cancel = 0  # cancellations requested so far: the next one's number
+        self.shipments: list[Shipment] = []
+
+    def line(self, line_id: str) -> FulfillmentLine | None:
+        for line in self.lines:
+            if line.line_id == line_id:
+                return line
+        return None
+
+    @property
+    def outstanding(self) -> int:
+        return sum(line.outstanding for line in self.lines)
+
+    def awaiting_cancellation(self, line_id: str, *, taken_back: bool) -> int:
+        """Units of a line that wait for the node's answer to a cancellation."""
+        return sum(
+            pending.lines.get(line_id, 0)
+            for pending in self.cancellations
+            if pending.taken_back == taken_back
+        )
+
+    def package(self, package_id: str) -> Shipment | None:
+        """The shipment that this package left with."""
+        for shipment in self.shipments:
+            if package_id in shipment.packages:
+                return shipment
+        return None
+
+    def work_status(self) -> str:
+        """The status that follows from the lines' counts."""
+        if self.outstanding:
+            started = self.status == "in_progress" or any(line.shipped for line in self.lines)
+            return "in_progress" if started else "open"
+        if any(line.rejected for line in self.lines):
+            return "incomplete"
+        return "shipped" if any(line.shipped for line in self.lines) else "cancelled"
+
+
+class Order:
+    """An order with its plan."""
+
+    __slots__ = (
+        "allow_split",
+        "channel",
+        "digest",
+        "fulfillments",
+        "lines",
+        "market_id",
+        "number",
+        "order_id",
+        "priority",
+        "raw",
+        "refused",
+        "unknown",
+    )
+
+    def __init__(self, number: int, digest: bytes, data: Plain) -> None:
+        self.market_id: str = data["market_id"]
+        self.channel: str = data["channel"]
+        self.order_id: str = data["order_id"]
+        self.number = number  # place among the shard's orders: first come, first served
+        self.priority: int = data.get("priority", 0)
+        self.allow_split: bool = data.get("allow_split", True)
+        self.digest = digest
+        self.raw = orjson.dumps(data)  # what later commands to nodes repeat
+        self.lines = [
+            OrderLine(
+                line["line_id"],
+                line["sku"],
+                line["quantity"],
+                allow_backorder=line.get("allow_backorder", True),
+            )
+            for line in data["lines"]
+        ]
+        self.fulfillments: list[Fulfillment] = []
+        self.refused = False
+        self.unknown: list[str] | None = None  # skus it waits for
+
+    @property
+    def key(self) -> str:
+        return f"{self.channel}/{self.order_id}"
+
+    def line(self, line_id: str) -> OrderLine | None:
+        for line in self.lines:
+            if line.line_id == line_id:
+                return line
+        return None
+
+    @property
+    def closed(self) -> bool:
+        """Nothing can happen to it any more, apart from returns."""
+        return self.refused or all(
+            line.delivered + line.cancelled == line.quantity for line in self.lines
+        )
+
+    def status(self) -> str:
+        """The order's status by CONTRACT's table, from the units not cancelled."""
+        if self.refused:
+            return "refused"
+        quantity = allocated = backordered = shipped = delivered = 0
+        for line in self.lines:
+            quantity += line.quantity - line.cancelled
+            allocated += line.allocated
+            backordered += line.backordered
+            shipped += line.shipped
+            delivered += line.delivered
+        if not quantity:
+            return "cancelled"
+        for count, whole, part in (
+            (delivered, "delivered", "partly_delivered"),
+            (shipped, "shipped", "partly_shipped"),
+            (allocated, "allocated", "partly_allocated"),
+        ):
+            if count:
+                return whole if count == quantity else part
+        return "backordered" if backordered == quantity else "accepted"
+
+    def planned(self) -> Iterator[tuple[Fulfillment, list[LineDict]]]:
+        """The current plan: every fulfillment with the units it has shipped or still holds."""
+        for fulfillment in self.fulfillments:
+            lines = [
+                line.units(line.shipped + line.reserved)
+                for line in fulfillment.lines
+                if line.shipped + line.reserved
+            ]
+            if lines:
+                yield fulfillment, lines
+
+
+def content_digest(data: Plain) -> bytes:
+    """Equal for equal content, whatever the order of lines; `data` holds only what differs from the defaults."""
+    lines = sorted(data["lines"], key=lambda line: str(line["line_id"]))
+    content = orjson.dumps({**data, "lines": lines}, option=orjson.OPT_SORT_KEYS)
+    return blake2b(content, digest_size=16).digest()

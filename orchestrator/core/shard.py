@@ -1,0 +1,167 @@
+"""The state of one shard: everything that one decision needs, and nothing else."""
+
+from collections import deque
+from heapq import heappush
+from math import cos, radians, sin
+from typing import Any
+
+from events.decided import InputRecord, Plain
+from orchestrator.core.config import Config
+from orchestrator.core.ledger import Bin
+from orchestrator.core.orders import Fulfillment, Order
+
+Vector = tuple[float, float, float]
+
+
+class Contradiction(Exception):
+    """The journal contradicts the state machine. The shard halts: nothing is skipped, nothing guessed."""
+
+
+def unit_vector(location: Plain | None) -> Vector | None:
+    """A point on the unit sphere, for great-circle distances; None without a location."""
+    if location is None:
+        return None
+    lat, lon = radians(location["lat"]), radians(location["lon"])
+    return (cos(lat) * cos(lon), cos(lat) * sin(lon), sin(lat))
+
+
+class Node:
+    """A place that stock ships from."""
+
+    __slots__ = (
+        "active",
+        "closed_until_ms",
+        "lifted",
+        "market_id",
+        "node_id",
+        "ships",
+        "suppressed",
+        "vector",
+    )
+
+    def __init__(self, data: Plain) -> None:
+        self.node_id: str = data["node_id"]
+        self.market_id: str = data["market_id"]
+        self.suppressed: dict[str, int] = {}  # sku -> until_ms
+        self.closed_until_ms = 0  # every item is suppressed until then, apart from those lifted since
+        self.lifted: dict[str, None] = {}
+        self.define(data)
+
+    def define(self, data: Plain) -> None:
+        self.active: bool = data.get("active", True)
+        self.ships: bool = data.get("ships", True)
+        self.vector = unit_vector(data.get("location"))
+
+    @property
+    def offers(self) -> bool:
+        return self.active and self.ships
+
+    def suppresses(self, sku: str, now_ms: int) -> bool:
+        """Whether the node isn't asked for this item now."""
+        if self.suppressed and self.suppressed.get(sku, 0) > now_ms:
+            return True
+        return self.closed_until_ms > now_ms and sku not in self.lifted
+
+
+class Market:
+    """A fulfillment network: what decides together."""
+
+    __slots__ = (
+        "available",
+        "bins",
+        "currency",
+        "market_id",
+        "nodes",
+        "orders",
+        "published",
+        "retired",
+        "services",
+        "waiting",
+    )
+
+    def __init__(self, data: Plain) -> None:
+        self.market_id: str = data["market_id"]
+        self.currency: str = data["currency"]
+        self.nodes: dict[str, Node] = {}
+        self.bins: dict[str, dict[str, Bin]] = {}  # sku -> node id -> bin
+        self.available: dict[str, int] = {}  # sku -> units at nodes that are active and ship
+        self.published: dict[str, int] = {}  # sku -> availability as last published
+        self.orders: dict[str, Order] = {}  # "<channel>/<order id>"
+        self.retired: dict[str, bytes] = {}  # the same key -> content digest
+        self.services: dict[str, Plain] = {}  # "<carrier>/<service>"
+        self.waiting: dict[str, list[tuple[int, int, int, Order]]] = {}
+        # sku -> backordered lines (-priority, order number, line index, order), first served first
+
+
+class Shard:
+    """State of a shard, changed by `evolve` only."""
+
+    __slots__ = (
+        "config",
+        "documents",
+        "exceptions",
+        "exceptions_opened",
+        "id_order",
+        "ids",
+        "ids_dropped",
+        "items",
+        "markets",
+        "marks",
+        "nodes",
+        "now_ms",
+        "number",
+        "orders_taken",
+        "parked",
+        "parked_tracking",
+        "timers",
+        "timers_set",
+        "touched_orders",
+        "touched_skus",
+        "touched_stock",
+        "tracking",
+        "unknown_skus",
+        "work",
+    )
+
+    def __init__(self, number: int, config: Config | None = None) -> None:
+        self.number = number
+        self.config = config or Config()
+        self.now_ms = 0  # the newest tick
+        self.markets: dict[str, Market] = {}
+        self.nodes: dict[str, Node] = {}
+        self.items: dict[str, Plain] = {}
+        # inputs seen
+        self.marks: dict[tuple[str, int], int] = {}  # origin topic, partition -> offset
+        self.ids: dict[str, int] = {}  # "<source>\0<id>" -> tick
+        self.id_order: deque[str] = deque()
+        self.ids_dropped = 0  # ids that fell out before the window ended
+        self.documents: dict[str, None] = {}
+        # inputs and orders that wait
+        self.parked: dict[str, deque[InputRecord]] = {}  # what they wait on -> in order
+        self.parked_tracking = 0
+        self.unknown_skus: dict[str, list[Order]] = {}
+        self.work: deque[list[Any]] = deque()
+        self.timers: list[tuple[int, int, str, tuple[Any, ...]]] = []  # heap: due, number, kind, key
+        self.timers_set = 0
+        # counters, so that ids are stable
+        self.orders_taken = 0
+        self.exceptions_opened = 0
+        self.exceptions: dict[tuple[str, ...], str] = {}  # what it is about -> exception id, open ones
+        self.tracking: dict[str, tuple[Order, Fulfillment, str]] = {}
+        # "<carrier>/<tracking number>" -> newest shipment's order, fulfillment, package id
+        # what the entry being folded has touched
+        self.touched_orders: dict[Order, None] = {}
+        self.touched_stock: dict[tuple[str, str], None] = {}  # (node id, sku)
+        self.touched_skus: dict[tuple[str, str], None] = {}  # (market id, sku): units may have come free
+
+    def bin(self, node: Node, sku: str) -> Bin:
+        """The bin of an item at a node, made where there is none."""
+        by_node = self.markets[node.market_id].bins.setdefault(sku, {})
+        found = by_node.get(node.node_id)
+        if found is None:
+            found = by_node[node.node_id] = Bin()
+        return found
+
+    def set_timer(self, due_ms: int, kind: str, *key: Any) -> None:
+        self.timers_set += 1
+        heappush(self.timers, (due_ms, self.timers_set, kind, key))
