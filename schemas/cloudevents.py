@@ -1,7 +1,7 @@
-"""CloudEvents 1.0 on Kafka: reads a record into a valid input or a rejection, and writes binary mode.
+"""CloudEvents 1.0 on Kafka: reads a record into an input or a rejection, and writes binary mode.
 
-A valid record costs one parse (pydantic, strict, from the bytes). Only one that fails is looked at again, to say what
-is wrong in a sentence. Nothing a record holds makes `read` raise.
+A valid record costs one parse (pydantic, strict, from the bytes). Only one that fails is looked at
+again, to say what is wrong in a sentence. Nothing a record holds makes `read` raise.
 """
 
 import difflib
@@ -56,7 +56,10 @@ class Code(StrEnum):
 
 
 class Accepted(NamedTuple):
-    """A valid input. `time_ms` is ce_time in ms since 1970 UTC; `data` is its canonical JSON, without defaults."""
+    """A valid input; `data` is its canonical JSON, without defaults.
+
+    `time_ms` is ce_time (when it happened, at the source) in milliseconds since 1970 UTC.
+    """
 
     type: str
     version: int
@@ -91,14 +94,14 @@ def read(
     *,
     unknown_fields: UnknownFields = "refuse",
 ) -> Accepted | Rejected:
-    """Read a record of a public input topic (named without prefix), in binary or structured mode."""
+    """Read a record of an input topic (named without prefix), in binary or structured mode."""
     try:
         return _read(topic, value, headers, unknown_fields)
     except _RefusalError as refusal:
         return refusal.rejected
 
 
-def emit(  # noqa: PLR0913 - the attributes of a CloudEvent
+def emit(
     type_: str,
     id_: str,
     source: str,
@@ -146,7 +149,7 @@ def _read(
     model = _BY_TYPE.get(type_) if isinstance(type_, str) else None
     if model is None:
         _refuse_type(type_)
-    if model.TOPIC != topic:
+    if topic != model.TOPIC:
         _refuse(
             Code.WRONG_TOPIC,
             f'{model.TYPE} belongs on the topic "{model.TOPIC}", not on "{topic}": send it there',
@@ -284,7 +287,7 @@ def _refuse_type(type_: object) -> NoReturn:
 def _examine(
     model: type[Fact], data: bytes, error: ValidationError, unknown_fields: UnknownFields
 ) -> Fact:
-    """Take what is valid after all (fields of later releases at their default); else say what is wrong."""
+    """Take what is valid after all (later releases' fields at their default), or say what is wrong."""
     if error.error_count() == 1 and error.errors()[0]["type"] == "json_invalid":
         reason = error.errors()[0]["msg"].removeprefix("Invalid JSON: ")
         _refuse(Code.NOT_JSON, f"the data is not JSON: {reason[:200]}")
@@ -305,7 +308,7 @@ def _examine(
 
 
 def _drop_default(at: object, path: Sequence[str], default: object, said: str) -> None:
-    """Remove the field that this release doesn't have where it says nothing; refuse it where it does."""
+    """Remove a field that this release doesn't have where it says nothing; refuse it where it does."""
     if not isinstance(at, dict):
         return  # another error, found by validation
     name, rest = path[0], path[1:]
@@ -330,18 +333,19 @@ def _drop_default(at: object, path: Sequence[str], default: object, said: str) -
 
 def _drop(at: Any, path: tuple[str | int, ...]) -> None:  # noqa: ANN401 - JSON
     for step in path[:-1]:
-        if isinstance(at, list) and isinstance(step, int) and step < len(at):
+        try:
             at = at[step]
-        elif isinstance(at, dict) and step in at:
-            at = at[step]
-        else:
-            return
+        except (LookupError, TypeError):
+            return  # validation changed the shape, such as a list without its empty texts
     if isinstance(at, dict):
         at.pop(path[-1], None)
 
 
 def sentence(model: type[Fact], error: ValidationError) -> str:
-    """What is wrong, for a person: each field with what it must be and what it was; personal data isn't repeated."""
+    """What is wrong, for a person: the first fields with what each must be and what it was.
+
+    Personal data isn't repeated.
+    """
     problems = error.errors(include_url=False, include_context=False)
     said = [
         _problem(model, problem["type"], problem["loc"], problem["msg"], problem["input"])

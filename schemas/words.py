@@ -50,16 +50,14 @@ def schema_at(root: Schema, path: tuple[str | int, ...]) -> Schema | None:
     """The schema of the value at `path`, None where the path leads out of it."""
     at: Schema | None = root
     for step in path:
+        if at is None or step == "[key]":
+            return at
         at = resolved(at, root)
-        if step == "[key]":
-            continue
         if isinstance(step, int):
             at = at.get("items")
         else:
             named = at.get("properties", {}).get(step)
             at = named or next(iter(at.get("patternProperties", {}).values()), None)
-        if at is None:
-            return None
     return at
 
 
