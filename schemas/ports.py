@@ -7,6 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 
+MAX_BATCH_BYTES = 900_000
+"""Keys, values and headers of one `append`, uncompressed: below what brokers take by default. The caller splits."""
+
+
 class Partition(NamedTuple):
     """A topic's partition; the topic is named without the configured prefix."""
 
@@ -131,7 +135,11 @@ class EventLog(Protocol):
         ...
 
     async def describe(self) -> dict[str, TopicDescription]:
-        """The topics under the prefix, by name without it."""
+        """The topics of the catalogue that the broker has, by name without the prefix."""
+        ...
+
+    async def group(self, name: str, topics: Sequence[str]) -> "Group":
+        """Join a group that shares out the partitions of these topics; returns once joined or being joined."""
         ...
 
     async def close(self) -> None: ...

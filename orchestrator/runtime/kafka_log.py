@@ -1,0 +1,546 @@
+"""The ports EventLog and Group on Kafka (aiokafka): the only module that speaks to a broker.
+
+Every rule of reading and writing that PROTOCOL.md states for clients stands here: all replicas acknowledge, no
+timestamps of one's own, no automatic commits or resets, one batch in flight a partition, every await bounded. ListOffsets
+is asked for the first offset alone, since some Kafka-compatible brokers answer the rest of it wrongly.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    OffsetOutOfRangeError,
+    RecordListTooLargeError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from aiokafka.structs import OffsetAndMetadata
+
+from schemas.ports import (
+    Appended,
+    Bounds,
+    Checkpoint,
+    LogError,
+    OutOfRange,
+    Partition,
+    Read,
+    Record,
+    Refused,
+    TopicDescription,
+    Unknown,
+)
+from schemas.topics import TOPICS, Topic
+
+SESSION_TIMEOUT_MS: Final = 6_000
+"""Below it brokers refuse to let a member join; a dead member's partitions move after it."""
+HEARTBEAT_MS: Final = 1_500
+_NEVER_MS: Final = 2**31 - 1
+_BATCH_BYTES: Final = (
+    3 * 1_048_576
+)  # above the largest record of any topic; the broker holds the real limits
+_SURELY_NOT_APPENDED: Final = (InvalidTopicError, MessageSizeTooLargeError, RecordListTooLargeError)
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """How to reach the broker. `fetch_wait_ms`: how long it may hold back an empty answer (Tansu: 10)."""
+
+    servers: str
+    prefix: str = ""
+    request_timeout_s: float = 15.0
+    fetch_wait_ms: int = 500
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    ssl_ca_file: str | None = None
+    ssl_certificate_file: str | None = None
+    ssl_key_file: str | None = None
+
+    def client(self) -> dict[str, Any]:
+        """Arguments that producers, consumers and admin clients share."""
+        context = None
+        if self.security_protocol in {"SSL", "SASL_SSL"}:
+            context = ssl.create_default_context(cafile=self.ssl_ca_file)
+            if self.ssl_certificate_file:
+                context.load_cert_chain(self.ssl_certificate_file, self.ssl_key_file)
+        return {
+            "bootstrap_servers": self.servers,
+            "request_timeout_ms": int(self.request_timeout_s * 1000),
+            "security_protocol": self.security_protocol,
+            "ssl_context": context,
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.sasl_username,
+            "sasl_plain_password": self.sasl_password,
+        }
+
+
+@asynccontextmanager
+async def _bounded(seconds: float, what: str) -> AsyncIterator[None]:
+    """Turn what the client throws, and an await that takes too long, into a LogError that says what failed."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise LogError(f"Kafka did not answer within {seconds:g} s: {what}") from error
+    except (KafkaError, OSError) as error:
+        raise LogError(f"Kafka can't {what}: {error!r}") from error
+
+
+class KafkaLog:
+    """Kafka as an EventLog. `open` it, since connecting may fail."""
+
+    def __init__(self, settings: KafkaSettings, admin: AIOKafkaAdminClient) -> None:
+        self.settings = settings
+        self._admin = admin
+
+    @staticmethod
+    async def open(settings: KafkaSettings) -> "KafkaLog":
+        """Connect; LogError when no server answers."""
+        admin = AIOKafkaAdminClient(**settings.client())
+        try:
+            async with _bounded(settings.request_timeout_s, f"connect to {settings.servers}"):
+                await admin.start()
+        except BaseException:
+            await admin.close()
+            raise
+        return KafkaLog(settings, admin)
+
+    def _tp(self, partition: Partition) -> TopicPartition:
+        return TopicPartition(self.settings.prefix + partition.topic, partition.number)
+
+    async def writer(self) -> "KafkaWriter":
+        """A producer; LogError when the broker can't be reached."""
+        producer = AIOKafkaProducer(
+            **self.settings.client(),
+            acks="all",
+            compression_type="zstd",
+            linger_ms=0,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=_BATCH_BYTES,
+        )
+        writer = KafkaWriter(producer, self.settings)
+        try:
+            async with _bounded(self.settings.request_timeout_s, "start a producer"):
+                await producer.start()
+        except BaseException:
+            await writer.close()
+            raise
+        return writer
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> "KafkaReader":
+        """A consumer of these partitions; None: from the first offset held."""
+        return await self._reader(at, self.settings.fetch_wait_ms)
+
+    async def _reader(self, at: Mapping[Partition, int | None], wait_ms: int) -> "KafkaReader":
+        consumer = AIOKafkaConsumer(
+            **self.settings.client(),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=wait_ms,
+            max_partition_fetch_bytes=_BATCH_BYTES,
+        )
+        try:
+            async with _bounded(self.settings.request_timeout_s, "start a consumer"):
+                await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
+        return KafkaReader(consumer, self.settings, at)
+
+    async def bounds(self, partition: Partition) -> Bounds:
+        """The first offset, and the high-water mark that comes with a fetch."""
+        reader = await self._reader({partition: None}, wait_ms=10)
+        try:
+            async with _bounded(self.settings.request_timeout_s, f"read the bounds of {partition}"):
+                while (high := reader.high_water(partition)) is None:
+                    read = await reader.read(1, 100)
+                    first = read[partition][0].offset if read else None
+                if not read:
+                    first = reader.position(partition)
+            return Bounds(high if first is None else first, high)
+        finally:
+            await reader.close()
+
+    async def trim(self, partition: Partition, before: int) -> None:
+        """Delete the records below this offset; LogError where the broker can't."""
+        tp = self._tp(partition)
+        async with _bounded(self.settings.request_timeout_s, f"trim {tp.topic}/{tp.partition}"):
+            await self._admin.delete_records({tp: RecordsToDelete(before)})
+
+    async def describe(self) -> dict[str, TopicDescription]:
+        """The topics of the catalogue that the broker has, by name without the prefix."""
+        prefix = self.settings.prefix
+        async with _bounded(self.settings.request_timeout_s, "describe topics"):
+            there = set(await self._admin.list_topics())
+            names = [prefix + name for name in TOPICS if prefix + name in there]
+            if not names:
+                return {}
+            described = await self._admin.describe_topics(names)
+            answers = await self._admin.describe_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+            )
+        configs: dict[str, dict[str, str]] = {}
+        for answer in answers:
+            for _code, _message, _type, name, entries in answer.resources:
+                configs[name] = {entry[0]: str(entry[1]) for entry in entries}
+        return {
+            topic["topic"].removeprefix(prefix): TopicDescription(
+                len(topic["partitions"]),
+                min((len(one["replicas"]) for one in topic["partitions"]), default=0),
+                configs.get(topic["topic"], {}),
+            )
+            for topic in described
+        }
+
+    async def brokers(self) -> int:
+        """How many brokers the cluster has now."""
+        async with _bounded(self.settings.request_timeout_s, "describe the cluster"):
+            return len((await self._admin.describe_cluster())["brokers"])
+
+    async def create(
+        self, topic: Topic, partitions: int, config: Mapping[str, str], replication: int
+    ) -> bool:
+        """Create a topic; False when it is there already."""
+        new = NewTopic(
+            self.settings.prefix + topic.name, partitions, replication, topic_configs=dict(config)
+        )
+        what = f"create topic {new.name}"
+        async with _bounded(self.settings.request_timeout_s, what):
+            answer = await self._admin.create_topics([new])
+            for _name, code, *message in answer.topic_errors:
+                error = for_code(code)
+                if error is TopicAlreadyExistsError:
+                    return False
+                if code:
+                    raise LogError(
+                        f"Kafka can't {what}: {(message or [None])[0] or error.__name__}"
+                    )
+        return True
+
+    async def group(self, name: str, topics: Sequence[str]) -> "KafkaGroup":
+        """Join the group `<prefix>headrace-<name>`."""
+        return await KafkaGroup.join(self.settings, self._admin, name, topics)
+
+    async def close(self) -> None:
+        """Close the admin connection; writers, readers and groups are closed by their owners."""
+        await self._admin.close()
+
+
+class KafkaWriter:
+    """A producer of one owner: a batch at a time a partition, each awaited."""
+
+    def __init__(self, producer: AIOKafkaProducer, settings: KafkaSettings) -> None:
+        self._producer = producer
+        self._settings = settings
+        self._busy: set[Partition] = set()
+        self._dead = False
+
+    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
+        """Append as one batch and await the acknowledgement of all replicas.
+
+        1. Build the batch: what the client can't take is Refused.
+        2. Hand it over: until the client has queued it nothing can have been sent.
+        3. Await the answer. Whatever is not a plain yes, or a no that nothing can stand behind, is Unknown.
+        """
+        where = f"{self._settings.prefix}{to.topic}/{to.number}"
+        if self._dead:
+            raise Refused(f"{where}: this writer failed before; close it and ask for another")
+        if to in self._busy:
+            raise RuntimeError(f"{where}: a second append before the first was acknowledged")
+        batch = self._producer.create_batch()
+        for record in records:
+            added = batch.append(
+                timestamp=None, key=record.key, value=record.value, headers=list(record.headers)
+            )
+            if added is None:
+                raise Refused(
+                    f"{where}: {len(records)} records don't fit into one batch: split them"
+                )
+        self._busy.add(to)
+        handed_over = False
+        # The client retries within its own request timeout; ours is a net below it.
+        limit_s = self._settings.request_timeout_s * 2
+        try:
+            async with asyncio.timeout(limit_s):
+                topic = self._settings.prefix + to.topic
+                await self._producer.partitions_for(topic)
+                handed_over = True
+                answer = await self._producer.send_batch(batch, topic, partition=to.number)
+                done = await answer
+        except _SURELY_NOT_APPENDED as error:
+            self._dead = True
+            raise Refused(
+                f"{where}: the broker refuses {len(records)} records: {error!r}"
+            ) from error
+        except (KafkaError, OSError, TimeoutError) as error:
+            self._dead = True
+            if not handed_over:
+                raise Refused(f"{where}: nothing was sent: {error!r}") from error
+            raise Unknown(f"{where}: the append's outcome is unknown: {error!r}") from error
+        except BaseException:
+            self._dead = True
+            raise
+        finally:
+            self._busy.discard(to)
+        return Appended(done.offset, done.timestamp)
+
+    async def close(self) -> None:
+        """Drop the producer without sending what it may still hold: its own `stop` would deliver that first."""
+        self._dead = True
+        producer = self._producer
+        producer._closed = True  # noqa: SLF001 - else its finaliser warns of what `stop` would have done
+        sender = producer._sender.sender_task  # noqa: SLF001 - there is no public way to stop without a flush
+        if sender is not None:
+            sender.cancel()
+        await producer.client.close()  # fails what is in flight, so that the sender ends
+        if sender is not None:
+            await asyncio.wait([sender], timeout=self._settings.request_timeout_s)
+
+
+class KafkaReader:
+    """A consumer with assigned partitions and positions of its own; no group, no commits."""
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        settings: KafkaSettings,
+        at: Mapping[Partition, int | None],
+    ) -> None:
+        self._consumer = consumer
+        self._settings = settings
+        self._at: dict[Partition, int | None] = dict(at)
+        self._paused: set[Partition] = set()
+        self._high_water: dict[Partition, int] = {}
+        self._changed = True
+
+    def _tp(self, partition: Partition) -> TopicPartition:
+        return TopicPartition(self._settings.prefix + partition.topic, partition.number)
+
+    async def _reassign(self) -> None:
+        """Assigning forgets every position, so all are set again."""
+        self._changed = False
+        self._consumer.assign([self._tp(partition) for partition in self._at])
+        self._consumer.pause(*(self._tp(partition) for partition in self._paused))
+        beginnings = []
+        for partition, offset in self._at.items():
+            if offset is None:
+                beginnings.append(partition)
+            else:
+                self._consumer.seek(self._tp(partition), offset)
+        if beginnings:
+            tps = [self._tp(partition) for partition in beginnings]
+            await self._consumer.seek_to_beginning(*tps)
+            for partition, tp in zip(beginnings, tps, strict=True):
+                self._at[partition] = await self._consumer.position(tp)
+
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        """What is there, waiting up to `wait_ms` for the first record."""
+        limit_s = self._settings.request_timeout_s + wait_ms / 1000
+        try:
+            async with _bounded(limit_s, f"read {', '.join(sorted({p.topic for p in self._at}))}"):
+                if self._changed and self._at:
+                    await self._reassign()
+                active = {self._tp(p): p for p in self._at if p not in self._paused}
+                if not active:
+                    await asyncio.sleep(wait_ms / 1000)
+                    return {}
+                fetched = await self._consumer.getmany(
+                    *active, timeout_ms=wait_ms, max_records=max_records
+                )
+        except LogError as error:
+            self._changed = True
+            cause = error.__cause__
+            if isinstance(cause, OffsetOutOfRangeError):
+                where = ", ".join(
+                    f"{tp.topic}/{tp.partition}@{offset}" for tp, offset in cause.args[0].items()
+                )
+                raise OutOfRange(f"{where} is no longer, or not yet, in the log") from cause
+            raise
+        for tp, partition in active.items() if not fetched else ():
+            end, at = self._consumer.highwater(tp), self._at[partition]
+            if end is not None and at is not None and at > end:  # not every broker says so itself
+                raise OutOfRange(
+                    f"{tp.topic}/{tp.partition}@{at} is not yet in the log, which ends at {end}"
+                )
+        read: dict[Partition, list[Read]] = {}
+        for tp, messages in fetched.items():
+            partition = active[tp]
+            read[partition] = [
+                Read(one.offset, one.timestamp, one.key, one.value, one.headers) for one in messages
+            ]
+            self._at[partition] = messages[-1].offset + 1
+        return read
+
+    def add(self, partition: Partition, at: int | None) -> None:
+        """Read this partition too."""
+        self._at[partition] = at
+        self._changed = True
+
+    def remove(self, partition: Partition) -> None:
+        """No longer read this partition."""
+        self._at.pop(partition, None)
+        self._paused.discard(partition)
+        self._high_water.pop(partition, None)
+        self._changed = True
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Hold these back until `resume`."""
+        for partition in partitions:
+            self._paused.add(partition)
+            if not self._changed:
+                self._consumer.pause(self._tp(partition))
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Go on with these."""
+        for partition in partitions:
+            self._paused.discard(partition)
+            if not self._changed:
+                self._consumer.resume(self._tp(partition))
+
+    def high_water(self, partition: Partition) -> int | None:
+        """The next offset to be written as of the newest fetch."""
+        tp = self._tp(partition)
+        if tp in self._consumer.assignment():
+            newest = self._consumer.highwater(tp)
+            if newest is not None:
+                self._high_water[partition] = newest
+        return self._high_water.get(partition)
+
+    def position(self, partition: Partition) -> int | None:
+        """The offset read next; None before the first `read` of a partition that is read from its beginning."""
+        return self._at[partition]
+
+    async def close(self) -> None:
+        """Drop the consumer."""
+        with suppress(LogError):
+            async with _bounded(self._settings.request_timeout_s, "stop a consumer"):
+                await self._consumer.stop()
+
+
+class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # ships no types
+    """Notes what is assigned, and holds it back: this consumer only stands for the membership."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        self.assigned: frozenset[TopicPartition] = frozenset()
+        self.changed = asyncio.Event()
+
+    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Keep what we have: most of it comes back with the new assignment."""
+
+    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._consumer.pause(*assigned)
+        self.assigned = frozenset(assigned)
+        self.changed.set()
+
+
+class KafkaGroup:
+    """A membership of a consumer group, and the group's checkpoints."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        admin: AIOKafkaAdminClient,
+        group_id: str,
+        consumer: AIOKafkaConsumer,
+        assignments: _Assignments,
+    ) -> None:
+        self._settings = settings
+        self._admin = admin
+        self._group_id = group_id
+        self._consumer = consumer
+        self._assignments = assignments
+
+    @staticmethod
+    async def join(
+        settings: KafkaSettings, admin: AIOKafkaAdminClient, name: str, topics: Sequence[str]
+    ) -> "KafkaGroup":
+        """Become a member; the first assignment comes with `changes`."""
+        group_id = f"{settings.prefix}headrace-{name}"
+        consumer = AIOKafkaConsumer(
+            **settings.client(),
+            group_id=group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=HEARTBEAT_MS,
+            rebalance_timeout_ms=SESSION_TIMEOUT_MS,
+            max_poll_interval_ms=_NEVER_MS,  # it never polls: its partitions are paused
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+        )
+        assignments = _Assignments(consumer)
+        try:
+            async with _bounded(settings.request_timeout_s * 2, f"join the group {group_id}"):
+                await consumer.start()
+                consumer.subscribe(
+                    [settings.prefix + topic for topic in topics], listener=assignments
+                )
+        except BaseException:
+            await consumer.stop()
+            raise
+        return KafkaGroup(settings, admin, group_id, consumer, assignments)
+
+    async def changes(self, timeout_s: float) -> frozenset[Partition]:
+        """The partitions assigned to this member; returns when they change, or after `timeout_s` as they are."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._assignments.changed.wait()
+        self._assignments.changed.clear()
+        prefix = self._settings.prefix
+        return frozenset(
+            Partition(tp.topic.removeprefix(prefix), tp.partition)
+            for tp in self._assignments.assigned
+        )
+
+    async def load(self, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
+        """The newest checkpoints; partitions without one are left out."""
+        wanted = {
+            TopicPartition(self._settings.prefix + one.topic, one.number): one for one in partitions
+        }
+        if not wanted:
+            return {}
+        async with _bounded(
+            self._settings.request_timeout_s, f"load the offsets of {self._group_id}"
+        ):
+            found = await self._admin.list_consumer_group_offsets(
+                self._group_id, partitions=list(wanted)
+            )
+        return {
+            wanted[tp]: Checkpoint(kept.offset, kept.metadata or "")
+            for tp, kept in found.items()
+            if kept.offset >= 0
+        }
+
+    async def save(self, checkpoints: Mapping[Partition, Checkpoint]) -> None:
+        """Store checkpoints; LogError when the outcome is unknown or the member is fenced."""
+        offsets = {
+            TopicPartition(self._settings.prefix + one.topic, one.number): OffsetAndMetadata(
+                kept.offset, kept.metadata
+            )
+            for one, kept in checkpoints.items()
+        }
+        async with _bounded(
+            self._settings.request_timeout_s, f"save the offsets of {self._group_id}"
+        ):
+            await self._consumer.commit(offsets)
+
+    async def close(self) -> None:
+        """Leave the group at once."""
+        with suppress(LogError):
+            async with _bounded(SESSION_TIMEOUT_MS / 1000, f"leave the group {self._group_id}"):
+                await self._consumer.stop()

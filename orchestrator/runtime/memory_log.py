@@ -1,0 +1,290 @@
+"""The ports EventLog and Group in memory: the behavior of Kafka that the roles rely on, and nothing else."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+
+from schemas.ports import (
+    MAX_BATCH_BYTES,
+    Appended,
+    Bounds,
+    Checkpoint,
+    Clock,
+    LogError,
+    OutOfRange,
+    Partition,
+    Read,
+    Record,
+    Refused,
+    TopicDescription,
+)
+from schemas.topics import TOPIC_DEFAULTS, TOPICS
+
+_RECORD_OVERHEAD_BYTES = 32
+
+
+class _Held:
+    """What a partition holds, and who waits for more."""
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.records: list[Read] = []
+        self.grown = asyncio.Event()
+
+    @property
+    def next(self) -> int:
+        return self.first + len(self.records)
+
+
+class MemoryLog:
+    """A log of these topics (name → partitions) that lives as long as the object."""
+
+    def __init__(self, clock: Clock, topics: Mapping[str, int]) -> None:
+        self._clock = clock
+        self._topics = dict(topics)
+        self._held = {
+            Partition(topic, number): _Held()
+            for topic, partitions in topics.items()
+            for number in range(partitions)
+        }
+        self._groups: dict[str, _Members] = {}
+
+    def held(self, partition: Partition) -> _Held:
+        """A partition's records; LogError when there is no such partition."""
+        if partition not in self._held:
+            raise LogError(f"no partition {partition.number} of topic {partition.topic!r}")
+        return self._held[partition]
+
+    def write(self, to: Partition, records: Sequence[Record]) -> Appended:
+        """Put records at the end of a partition, now."""
+        held = self.held(to)
+        base, now_ms = held.next, self._clock.now_ms()
+        held.records += [
+            Read(base + n, now_ms, record.key, record.value, record.headers)
+            for n, record in enumerate(records)
+        ]
+        held.grown.set()
+        held.grown = asyncio.Event()
+        return Appended(base, now_ms)
+
+    async def writer(self) -> "MemoryWriter":
+        """A writer of its own."""
+        return MemoryWriter(self)
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> "MemoryReader":
+        """A reader of these partitions; None: from the first offset held."""
+        return MemoryReader(self, at)
+
+    async def bounds(self, partition: Partition) -> Bounds:
+        """The first offset that can be read and the next that will be written."""
+        held = self.held(partition)
+        return Bounds(held.first, held.next)
+
+    async def trim(self, partition: Partition, before: int) -> None:
+        """Delete the records below this offset; LogError beyond the end."""
+        held = self.held(partition)
+        if before > held.next:
+            raise LogError(f"{partition} ends at {held.next}, can't trim to {before}")
+        if before > held.first:
+            del held.records[: before - held.first]
+            held.first = before
+
+    async def describe(self) -> dict[str, TopicDescription]:
+        """The topics with the catalogue's settings."""
+        return {
+            name: TopicDescription(
+                partitions, 1, TOPIC_DEFAULTS | (TOPICS[name].config if name in TOPICS else {})
+            )
+            for name, partitions in self._topics.items()
+        }
+
+    async def group(self, name: str, topics: Sequence[str]) -> "MemoryGroup":
+        """Join a group."""
+        members = self._groups.setdefault(name, _Members())
+        wanted = [partition for partition in self._held if partition.topic in topics]
+        return MemoryGroup(members, wanted)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class MemoryWriter:
+    """Appends at once; tests that want a broker's bad days wrap it."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._busy: set[Partition] = set()
+        self._dead = False
+
+    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
+        """Append as one batch."""
+        if self._dead:
+            raise Refused(f"{to}: this writer failed before; close it and ask for another")
+        if to in self._busy:
+            raise RuntimeError(f"{to}: a second append before the first was acknowledged")
+        size = sum(_size(record) for record in records)
+        limit = (
+            int(TOPICS[to.topic].config.get("max.message.bytes", MAX_BATCH_BYTES))
+            if to.topic in TOPICS
+            else MAX_BATCH_BYTES
+        )
+        if size > limit:
+            self._dead = True
+            raise Refused(f"{to}: {size} bytes don't fit into one batch: split them")
+        self._busy.add(to)
+        try:
+            await asyncio.sleep(0)
+            return self._log.write(to, records)
+        except LogError as error:
+            self._dead = True
+            raise Refused(str(error)) from error
+        finally:
+            self._busy.discard(to)
+
+    async def close(self) -> None:
+        """No more appends."""
+        self._dead = True
+
+
+def _size(record: Record) -> int:
+    headers = sum(len(name) + len(value) for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers + _RECORD_OVERHEAD_BYTES
+
+
+class MemoryReader:
+    """Reads partitions in turn."""
+
+    def __init__(self, log: MemoryLog, at: Mapping[Partition, int | None]) -> None:
+        self._log = log
+        self._at: dict[Partition, int] = {}
+        self._paused: set[Partition] = set()
+        self._high_water: dict[Partition, int] = {}
+        for partition, offset in at.items():
+            self.add(partition, offset)
+
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        """What is there, waiting up to `wait_ms` for the first record."""
+        await asyncio.sleep(0)
+        read = self._read(max_records)
+        if read or wait_ms <= 0:
+            return read
+        waits = [
+            asyncio.ensure_future(self._log.held(partition).grown.wait())
+            for partition in self._at
+            if partition not in self._paused
+        ]
+        if not waits:
+            await asyncio.sleep(wait_ms / 1000)
+            return {}
+        try:
+            await asyncio.wait(waits, timeout=wait_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return self._read(max_records)
+
+    def _read(self, max_records: int) -> dict[Partition, list[Read]]:
+        read: dict[Partition, list[Read]] = {}
+        for partition in sorted(self._at.keys() - self._paused):
+            held, at = self._log.held(partition), self._at[partition]
+            if not held.first <= at <= held.next:
+                raise OutOfRange(f"{partition}@{at} is no longer, or not yet, in the log")
+            self._high_water[partition] = held.next
+            records = held.records[at - held.first :][:max_records]
+            if records:
+                read[partition] = records
+                max_records -= len(records)
+                self._at[partition] = records[-1].offset + 1
+            if not max_records:
+                break
+        return read
+
+    def add(self, partition: Partition, at: int | None) -> None:
+        """Read this partition too."""
+        self._at[partition] = self._log.held(partition).first if at is None else at
+
+    def remove(self, partition: Partition) -> None:
+        """No longer read this partition."""
+        self._at.pop(partition, None)
+        self._paused.discard(partition)
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Hold these back until `resume`."""
+        self._paused.update(partitions)
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Go on with these."""
+        self._paused.difference_update(partitions)
+
+    def high_water(self, partition: Partition) -> int | None:
+        """The next offset to be written as of the newest read."""
+        return self._high_water.get(partition)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class _Members:
+    """A group: its members in the order they joined, and its checkpoints."""
+
+    def __init__(self) -> None:
+        self.members: list[MemoryGroup] = []
+        self.checkpoints: dict[Partition, Checkpoint] = {}
+
+    def share_out(self) -> None:
+        """Deal the partitions out; who has one keeps it up to a fair share."""
+        wanted = sorted({one for member in self.members for one in member.wanted})
+        if not self.members:
+            return
+        low, extra = divmod(len(wanted), len(self.members))
+        shares: list[set[Partition]] = []
+        for member in self.members:
+            keep = sorted(member.assigned)[: low + (extra > 0)]
+            extra -= len(keep) > low
+            shares.append(set(keep))
+        free = [one for one in wanted if not any(one in share for share in shares)]
+        for one in free:
+            min(shares, key=len).add(one)
+        for member, share in zip(self.members, shares, strict=True):
+            if member.assigned != share:
+                member.assigned = frozenset(share)
+                member.changed.set()
+
+
+class MemoryGroup:
+    """A membership of a group."""
+
+    def __init__(self, group: _Members, wanted: Iterable[Partition]) -> None:
+        self._group = group
+        self.wanted = frozenset(wanted)
+        self.assigned: frozenset[Partition] = frozenset()
+        self.changed = asyncio.Event()
+        group.members.append(self)
+        group.share_out()
+
+    async def changes(self, timeout_s: float) -> frozenset[Partition]:
+        """The partitions assigned to this member; returns when they change, or after `timeout_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.changed.wait()
+        self.changed.clear()
+        return self.assigned
+
+    async def load(self, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
+        """The newest checkpoints; partitions without one are left out."""
+        kept = self._group.checkpoints
+        return {one: kept[one] for one in partitions if one in kept}
+
+    async def save(self, checkpoints: Mapping[Partition, Checkpoint]) -> None:
+        """Store checkpoints; LogError when a partition is another member's by now."""
+        lost = sorted(checkpoints.keys() - self.assigned)
+        if lost:
+            raise LogError(f"{lost[0]} is not assigned to this member of the group")
+        self._group.checkpoints.update(checkpoints)
+
+    async def close(self) -> None:
+        """Leave the group at once."""
+        if self in self._group.members:
+            self._group.members.remove(self)
+            self.assigned = frozenset()
+            self._group.share_out()
