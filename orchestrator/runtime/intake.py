@@ -1,0 +1,454 @@
+"""Intake: from the public input topics to the shards' inboxes, or to `rejected` with the reason."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+import orjson
+import structlog
+
+from events.base import Fact
+from events.network import MarketDefined, NodeDefined
+from orchestrator.runtime.metrics import READER_LAG, REJECTED, TAKEN
+from schemas import inbox
+from schemas.cloudevents import Accepted, Code, Rejected, UnknownFields, read
+from schemas.ports import (
+    MAX_BATCH_BYTES,
+    Checkpoint,
+    Clock,
+    EventLog,
+    Group,
+    LogError,
+    OutOfRange,
+    Partition,
+    Read,
+    Reader,
+    Record,
+    Writer,
+)
+
+INTAKE_TOPICS: Final = ("network", "orders", "stock", "carriers")
+"""What the group's members share out among them."""
+NETWORK: Final = Partition("network", 0)
+
+_MAX_RECORDS = 500  # of one cycle: some 15 ms of decoding before others get their turn
+_IDLE_WAIT_MS = 200  # a new assignment or a stop is noticed after it
+_BUSY_WAIT_MS = 20  # while a partition waits for master data, or positions for being saved
+_SAVE_EVERY_S = 0.02  # positions of less than this are saved together
+_RETRY_S = 1.0
+_QUIET_READS = 3
+_RECORD_OVERHEAD_BYTES = 64
+_PLACES_UNKNOWN = frozenset({Code.UNKNOWN_MARKET, Code.UNKNOWN_NODE})
+
+_log = structlog.get_logger()
+
+
+class IntakeError(Exception):
+    """Intake can't go on without a person. The message says what to do."""
+
+
+def shard_of(market_id: str, shards: int) -> int:
+    """Where a market lives whose definition names no shard. It never changes."""
+    digest = blake2b(market_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % shards
+
+
+class Routes:
+    """Market → shard and node → market: a fold of `network`.
+
+    The first valid definition fixes them for ever. A node that is defined before its market counts if
+    the market follows within `wait_ms` of it.
+    """
+
+    def __init__(self, shards: int, wait_ms: int, unknown_fields: UnknownFields) -> None:
+        self.next = 0
+        """The offset of `network` up to which this is the fold."""
+        self._shards = shards
+        self._wait_ms = wait_ms
+        self._unknown_fields = unknown_fields
+        self._markets: dict[str, int] = {}
+        self._nodes: dict[str, str] = {}
+        self._early: dict[str, list[tuple[str, int]]] = {}
+
+    def learn(self, record: Read) -> None:
+        """Take the next record of `network`."""
+        self.next = record.offset + 1
+        event = read(
+            NETWORK.topic, record.value, record.headers, unknown_fields=self._unknown_fields
+        )
+        if not isinstance(event, Accepted):
+            return
+        fact = event.model
+        if isinstance(fact, NodeDefined):
+            if fact.market_id in self._markets:
+                self._nodes.setdefault(fact.node_id, fact.market_id)
+            else:
+                early = self._early.setdefault(fact.market_id, [])
+                early.append((fact.node_id, record.timestamp_ms))
+        elif isinstance(fact, MarketDefined) and fact.market_id not in self._markets:
+            shard = shard_of(fact.market_id, self._shards) if fact.shard is None else fact.shard
+            if shard < self._shards:
+                self._markets[fact.market_id] = shard
+                for node_id, at_ms in self._early.pop(fact.market_id, ()):
+                    if record.timestamp_ms <= at_ms + self._wait_ms:
+                        self._nodes.setdefault(node_id, fact.market_id)
+
+    def place(self, fact: Fact) -> Sequence[int] | Rejected:
+        """The shards that an input concerns, or why none; an unknown place may become known."""
+        if isinstance(fact, MarketDefined):
+            return self._place_market(fact)
+        if isinstance(fact, NodeDefined):
+            return self._place_node(fact)
+        market_id: str | None = getattr(fact, "market_id", None)
+        if market_id is None:
+            node_id: str | None = getattr(fact, "node_id", None)
+            if node_id is None:
+                return range(self._shards)  # items, and tracking that names no market
+            market_id = self._nodes.get(node_id)
+            if market_id is None:
+                return Rejected(
+                    Code.UNKNOWN_NODE,
+                    f'node_id: no node "{node_id}" is defined: send its node_defined, then this'
+                    " again with a new id",
+                )
+        shard = self._markets.get(market_id)
+        return _unknown_market(market_id) if shard is None else (shard,)
+
+    def _place_node(self, fact: NodeDefined) -> Sequence[int] | Rejected:
+        home = self._nodes.get(fact.node_id)
+        if home is None:
+            return _unknown_market(fact.market_id)
+        if home != fact.market_id:
+            return Rejected(
+                Code.INVALID_DATA,
+                f'market_id: node "{fact.node_id}" belongs to market "{home}" for ever, was'
+                f' "{fact.market_id}": define another node',
+            )
+        return (self._markets[home],)
+
+    def _place_market(self, fact: MarketDefined) -> Sequence[int] | Rejected:
+        if fact.shard is not None and fact.shard >= self._shards:
+            return Rejected(
+                Code.INVALID_DATA,
+                f"shard: must be below {self._shards}, the number of shards, was {fact.shard}",
+            )
+        home = self._markets.get(fact.market_id)
+        if home is None:
+            return _unknown_market(fact.market_id)
+        if fact.shard not in {None, home}:
+            return Rejected(
+                Code.INVALID_DATA,
+                f'shard: market "{fact.market_id}" lives on shard {home} for ever, was'
+                f" {fact.shard}: leave it out, or define another market",
+            )
+        return (home,)
+
+
+def _unknown_market(market_id: str) -> Rejected:
+    return Rejected(
+        Code.UNKNOWN_MARKET,
+        f'market_id: no market "{market_id}" is defined: send its market_defined, then this again'
+        " with a new id",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """The role.
+
+    Any number of instances share the work: the group says who takes which partitions, and each
+    reads the whole of `network` for its routes. `wait_s`: how long after a record was written its
+    unknown market or node may still become known.
+    """
+
+    log: EventLog
+    group: Group
+    clock: Clock
+    shards: int
+    wait_s: float = 10.0
+    unknown_fields: UnknownFields = "reject"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`; IntakeError when a person has to act.
+
+        1. Read `network` to its end, so that routes are known before anything is taken in.
+        2. Take records of the assigned partitions, from the group's saved offsets on.
+        3. Append what is valid to the inboxes and the rest to `rejected`: one batch a partition in
+           flight, all acknowledgements awaited.
+        4. Only then save the offsets, with the inbox positions reached; go on at 2.
+
+        Any failure drops the writer and begins anew at the saved offsets: the marks that shards
+        keep make the repeats harmless.
+        """
+        routes = Routes(self.shards, round(self.wait_s * 1000), self.unknown_fields)
+        reached: dict[int, int] = {}
+        while not stop.is_set():
+            try:
+                async with AsyncExitStack() as stack:
+                    session = await self._open(stack, routes, reached)
+                    while not stop.is_set():
+                        await session.follow_assignment()
+                        await session.cycle()
+                    await session.save()
+            except OutOfRange as error:
+                raise IntakeError(
+                    f"intake halts: {error}. Records may be gone that were never taken in: look at"
+                    " the topic's retention, then set the offsets of its consumer group anew"
+                ) from error
+            except LogError as error:
+                _log.warning("intake begins anew at its saved offsets", error=str(error))
+                await self.clock.sleep(_RETRY_S)
+
+    async def _open(
+        self, stack: AsyncExitStack, routes: Routes, reached: dict[int, int]
+    ) -> "_Session":
+        topics = await self.log.describe()
+        if "rejected" not in topics:
+            raise LogError("the topic rejected is missing: run `headrace topics create`")
+        writer = await self.log.writer()
+        stack.push_async_callback(writer.close)
+        reader = await self.log.reader({})
+        stack.push_async_callback(reader.close)
+        network = await self.log.reader({NETWORK: routes.next or None})
+        stack.push_async_callback(network.close)
+        rejected = topics["rejected"].partitions
+        session = _Session(self, routes, reached, writer, reader, network, rejected)
+        stack.push_async_callback(session.abandon)
+        await session.read_network_to_its_end()
+        return session
+
+
+class _Session:
+    """From one failure to the next: a writer, readers, and what is on its way through."""
+
+    def __init__(
+        self,
+        role: Intake,
+        routes: Routes,
+        inbox_next: dict[int, int],
+        writer: Writer,
+        reader: Reader,
+        network: Reader,
+        rejected_partitions: int,
+    ) -> None:
+        """`inbox_next`: for each shard the end of what was ever appended; it is added to here."""
+        self._role = role
+        self._routes = routes
+        self._inbox_next = inbox_next
+        self._writer = writer
+        self._reader = reader
+        self._network = network
+        self._rejected_partitions = rejected_partitions
+        self._assigned: frozenset[Partition] = frozenset()
+        self._held: dict[Partition, list[Read]] = {}
+        self._unsaved: dict[Partition, int] = {}
+        self._saving: asyncio.Task[None] | None = None
+        self._saved_at = 0.0
+        self._network_at_end = False  # as of after this cycle's records
+
+    async def read_network_to_its_end(self) -> None:
+        """Learn all that `network` holds at this moment."""
+        end = (await self._role.log.bounds(NETWORK)).next
+        quiet = 0  # transaction markers take offsets too, so the last one may never be read
+        while self._routes.next < end and quiet < _QUIET_READS:
+            if await self._learn(_IDLE_WAIT_MS):
+                quiet = 0
+            elif (self._network.high_water(NETWORK) or 0) >= end:
+                quiet += 1
+
+    async def _learn(self, wait_ms: int) -> bool:
+        records = (await self._network.read(_MAX_RECORDS, wait_ms)).get(NETWORK, [])
+        for record in records:
+            self._routes.learn(record)
+        return bool(records)
+
+    async def follow_assignment(self) -> None:
+        """Begin with partitions that are new here, let go of those that no longer are."""
+        assigned = await self._role.group.changes(0)
+        if assigned == self._assigned:
+            return
+        for partition in sorted(self._assigned - assigned):
+            self._reader.remove(partition)
+            self._held.pop(partition, None)
+            self._unsaved.pop(partition, None)
+        new = sorted(assigned - self._assigned)
+        saved = await self._role.group.load(new)
+        for partition in new:
+            checkpoint = saved.get(partition)
+            self._reader.add(partition, checkpoint.offset if checkpoint else None)
+            for shard, offset in _inbox_positions(checkpoint).items():
+                self._inbox_next[shard] = max(offset, self._inbox_next.get(shard, 0))
+        self._assigned = assigned
+        _log.info("intake works on", partitions=[f"{p.topic}/{p.number}" for p in sorted(assigned)])
+
+    async def cycle(self) -> None:
+        """Take what is there, bring it where it belongs, and note how far that is."""
+        taken, waited = self._held, frozenset(self._held)
+        wait_ms = _BUSY_WAIT_MS if waited or self._unsaved else _IDLE_WAIT_MS
+        for partition, records in (await self._reader.read(_MAX_RECORDS, wait_ms)).items():
+            taken.setdefault(partition, []).extend(records)
+        await self._learn(0)
+        self._network_at_end = False
+        self._held = {}
+        out: dict[Partition, list[Record]] = defaultdict(list)
+        reached: dict[Partition, int] = {}
+        for partition, records in taken.items():
+            for index, record in enumerate(records):
+                try:
+                    settled = await self._settle(partition, record, out)
+                except Exception as error:
+                    error.add_note(
+                        f"intake was at {partition.topic}/{partition.number}@{record.offset}"
+                    )
+                    raise
+                if not settled:
+                    self._held[partition] = records[index:]
+                    break
+                reached[partition] = record.offset + 1
+        self._reader.pause(self._held.keys() - waited)
+        self._reader.resume(waited - self._held.keys())
+        await self._append(out)
+        self._unsaved |= reached
+        for partition, offset in reached.items():
+            end = self._reader.high_water(partition) or offset
+            READER_LAG.labels("intake", *map(str, partition)).set(max(end - offset, 0))
+        await self._save_when_due()
+
+    async def _settle(
+        self, origin: Partition, record: Read, out: dict[Partition, list[Record]]
+    ) -> bool:
+        """Add the record to what goes out; False when it has to wait for master data."""
+        if origin == NETWORK and self._routes.next <= record.offset:
+            return False
+        event = read(
+            origin.topic, record.value, record.headers, unknown_fields=self._role.unknown_fields
+        )
+        if isinstance(event, Accepted):
+            place = self._routes.place(event.model)
+            if isinstance(place, Rejected) and place.code in _PLACES_UNKNOWN:
+                if self._role.clock.now_ms() < record.timestamp_ms + self._role.wait_s * 1000:
+                    return False
+                if not self._network_at_end:
+                    await self.read_network_to_its_end()
+                    self._network_at_end = True
+                place = self._routes.place(event.model)
+            if not isinstance(place, Rejected):
+                value = _inbox_value(event, origin, record)
+                for shard in place:
+                    out[Partition("inbox", shard)].append(Record(None, value))
+                TAKEN.labels(event.type).inc()
+                return True
+            event = place
+        number = origin.number % self._rejected_partitions
+        out[Partition("rejected", number)].append(_rejection(origin, record, event))
+        REJECTED.labels(event.code).inc()
+        _log.info(
+            "rejected",
+            reason=event.code,
+            at=f"{origin.topic}/{origin.number}@{record.offset}",
+        )
+        return True
+
+    async def _append(self, out: Mapping[Partition, Sequence[Record]]) -> None:
+        """Bring everything to its partition, all partitions at once; all are awaited."""
+        outcomes = await asyncio.gather(
+            *(self._append_to(to, records) for to, records in out.items()), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _append_to(self, to: Partition, records: Sequence[Record]) -> None:
+        for batch in batches(records):
+            appended = await self._writer.append(to, batch)
+            if to.topic == "inbox":
+                self._inbox_next[to.number] = appended.base_offset + len(batch)
+
+    async def _save_when_due(self) -> None:
+        """Save the positions reached, while the next cycle goes on."""
+        if self._saving is not None:
+            if not self._saving.done():
+                return
+            saving, self._saving = self._saving, None
+            await saving
+        now = self._role.clock.monotonic()
+        if self._unsaved and now >= self._saved_at + _SAVE_EVERY_S:
+            self._saved_at = now
+            self._saving = asyncio.create_task(self._role.group.save(self._checkpoints()))
+
+    async def save(self) -> None:
+        """Save what is not saved yet, and see it done."""
+        if self._saving is not None:
+            saving, self._saving = self._saving, None
+            await saving
+        if self._unsaved:
+            await self._role.group.save(self._checkpoints())
+
+    async def abandon(self) -> None:
+        """Leave nothing running."""
+        if self._saving is not None:
+            self._saving.cancel()
+            await asyncio.gather(self._saving, return_exceptions=True)
+
+    def _checkpoints(self) -> dict[Partition, Checkpoint]:
+        metadata = orjson.dumps(
+            {"inbox": {str(shard): self._inbox_next[shard] for shard in sorted(self._inbox_next)}}
+        ).decode()
+        unsaved, self._unsaved = self._unsaved, {}
+        return {partition: Checkpoint(offset, metadata) for partition, offset in unsaved.items()}
+
+
+def _inbox_positions(checkpoint: Checkpoint | None) -> dict[int, int]:
+    if checkpoint is None or not checkpoint.metadata:
+        return {}
+    positions: dict[str, int] = orjson.loads(checkpoint.metadata)["inbox"]
+    return {int(shard): offset for shard, offset in positions.items()}
+
+
+def _inbox_value(event: Accepted, origin: Partition, record: Read) -> bytes:
+    return inbox.encode(
+        type_=event.type,
+        version=event.version,
+        id_=event.id,
+        source=event.source,
+        time_ms=event.time_ms,
+        origin=(origin.topic, origin.number, record.offset, record.timestamp_ms),
+        data=event.data,
+    )
+
+
+def _rejection(origin: Partition, record: Read, why: Rejected) -> Record:
+    """The record as it was, with the reason."""
+    headers = [(name, raw or b"") for name, raw in record.headers]
+    headers += [
+        ("headrace_reason", why.code.encode()),
+        ("headrace_detail", why.detail.encode()),
+        ("headrace_topic", origin.topic.encode()),
+        ("headrace_partition", str(origin.number).encode()),
+        ("headrace_offset", str(record.offset).encode()),
+    ]
+    return Record(record.key, record.value, headers)
+
+
+def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Split what one append can't take; a larger record stands alone."""
+    batch: list[Record] = []
+    size = 0
+    for record in records:
+        more = _size(record)
+        if batch and size + more > MAX_BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += more
+    if batch:
+        yield batch
+
+
+def _size(record: Record) -> int:
+    headers = sum(len(name) + len(raw) for name, raw in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers + _RECORD_OVERHEAD_BYTES
