@@ -6,6 +6,8 @@ They stand here, below both top packages, because projections use the same log, 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from schemas.journal import FilterState
+
 
 MAX_BATCH_BYTES = 900_000
 """Keys, values and headers of one `append`, uncompressed: below what brokers take by default. The caller splits."""
@@ -190,13 +192,22 @@ class Randomness(Protocol):
         ...
 
 
+class DatabaseError(Exception):
+    """The store failed, or the outcome of a write is unknown: read the checkpoint again. The message says what failed."""
+
+
 class Database(Protocol):
     """The read model's store: rows and checkpoint change in one transaction."""
 
-    async def checkpoint(self, shard: int) -> str | None:
-        """The stored filter state (JSON) of a shard, None where the shard has none."""
+    async def checkpoint(self, shard: int) -> FilterState | None:
+        """The stored filter state of a shard, None where it has none; DatabaseError."""
         ...
 
-    async def apply(self, shard: int, expected: str | None, new: str, rows: Mapping[str, Any]) -> bool:
-        """Write rows and checkpoint together if the stored one is `expected`; False (and nothing written) when it is not."""
+    async def apply(
+        self, shard: int, expected: FilterState | None, new: FilterState, changes: Any
+    ) -> bool:
+        """Write changes and checkpoint together if the stored one is `expected`; False (and nothing written) when not.
+
+        `changes` are the read models' own (`projections.tables.Changes`). DatabaseError when the outcome is unknown.
+        """
         ...

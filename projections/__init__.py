@@ -1,0 +1,1 @@
+"""Read models: the journal as PostgreSQL rows, and the HTTP API that reads them."""

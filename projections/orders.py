@@ -1,0 +1,83 @@
+"""Orders and their lines: the static part from the cause, status and counts from `balanced`."""
+
+from typing import Any
+
+import orjson
+
+from events.decided import InputRecord
+from projections.at import At
+from projections.tables import (
+    LINE_COUNTS,
+    LINES,
+    ORDER_REASONS,
+    ORDER_STATUS,
+    ORDERS,
+    Changes,
+)
+
+_LINE_COLUMNS = frozenset({"line_id", "sku", "quantity"})
+
+
+def taken(changes: Changes, at: At, cause: InputRecord, event: Any) -> None:
+    """`order_waits`, `order_accepted`: the order stands from here on, taken from the cause.
+
+    An order that waited goes on by another cause (master data, a tick), and stands already.
+    """
+    if cause["type"] != "order_placed":
+        return
+    data = cause["data"]
+    key = (event["channel"], event["order_id"], event["market_id"])
+    shown = {name: value for name, value in data.items() if name != "lines"}
+    changes.put(
+        ORDERS,
+        [
+            *key,
+            event.get("status", "accepted"),
+            None,
+            at.shard,
+            at.time,
+            orjson.dumps(shown).decode(),
+        ],
+    )
+    for n, line in enumerate(data["lines"]):
+        quantity = line["quantity"]
+        rest = {name: value for name, value in line.items() if name not in _LINE_COLUMNS}
+        changes.put(
+            LINES,
+            [
+                *key,
+                line["line_id"],
+                quantity,
+                *(0, 0, 0, 0, 0),
+                n,
+                line["sku"],
+                quantity,
+                orjson.dumps(rest).decode() if rest else None,
+            ],
+        )
+
+
+def refused(changes: Changes, at: At, cause: InputRecord, event: Any) -> None:
+    """`order_refused`: found all the same, with its reasons; a conflict leaves the first order as it is."""
+    if event["conflict"]:
+        return
+    taken(changes, at, cause, event)
+    key = (event["channel"], event["order_id"], event["market_id"])
+    changes.patch(ORDER_STATUS, key, (event["status"],))
+    changes.patch(ORDER_REASONS, key, (orjson.dumps(event["reasons"]).decode(),))
+
+
+def balanced(changes: Changes, _: At, __: InputRecord, event: Any) -> None:
+    """`balanced`: status and counts as they stand now."""
+    for market_id, channel, order_id, status, lines in event["orders"]:
+        changes.patch(ORDER_STATUS, (channel, order_id, market_id), (status,))
+        for line_id, *counts in lines:
+            changes.patch(LINE_COUNTS, (channel, order_id, market_id, line_id), counts)
+
+
+ON = {
+    "order_waits": taken,
+    "order_accepted": taken,
+    "order_refused": refused,
+    "balanced": balanced,
+}

@@ -1,0 +1,114 @@
+"""The database schema: its name, its version, its migrations."""
+
+import re
+from collections.abc import Callable
+from importlib.resources import files
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
+_LOCK = 0x68656164  # "head": one migration at a time a database
+
+
+class SchemaError(Exception):
+    """The schema is not what this release works with. The message says what to do."""
+
+
+class Migration(NamedTuple):
+    """One step of the schema's history. A released one is never edited."""
+
+    version: int
+    name: str
+    text: str
+
+
+def migrations() -> list[Migration]:
+    """What this release knows, oldest first."""
+    return sorted(
+        Migration(int(file.name.partition("_")[0]), file.name, file.read_text(encoding="utf-8"))
+        for file in files("projections").joinpath("migrations").iterdir()
+        if file.name.endswith(".sql")
+    )
+
+
+def checked_name(schema: str) -> str:
+    """The schema's name; SchemaError where it would need quoting or is too long to have a shadow."""
+    if not _NAME.fullmatch(schema):
+        raise SchemaError(
+            f'"{schema}" is no schema name for Headrace: use up to 48 of a-z, 0-9 and _, not beginning with a digit'
+        )
+    return schema
+
+
+def options(schema: str, **more: str) -> str:
+    """libpq `options` of a connection that works in the schema."""
+    given = {"search_path": checked_name(schema), "timezone": "UTC", **more}
+    return " ".join(f"-c {name}={value}" for name, value in given.items())
+
+
+async def version(connection: psycopg.AsyncConnection, schema: str) -> int:
+    """The version that the schema stands at; 0 where nothing was migrated yet."""
+    found = await connection.execute("SELECT to_regclass(%s)", (f"{schema}.schema_version",))
+    if (await found.fetchone()) == (None,):
+        return 0
+    name = sql.Identifier(schema, "schema_version")
+    newest = await connection.execute(sql.SQL("SELECT max(version) FROM {}").format(name))
+    row = await newest.fetchone()
+    return int(row[0] or 0) if row else 0
+
+
+async def check(connection: psycopg.AsyncConnection, schema: str) -> None:
+    """SchemaError unless the schema stands at this release's version."""
+    have, want = await version(connection, schema), migrations()[-1].version
+    if have < want:
+        state = f"is at version {have}" if have else "is not set up"
+        raise SchemaError(
+            f'the schema "{schema}" {state}, this release works with version {want}: '
+            "run `headrace db migrate`"
+        )
+    if have > want:
+        raise SchemaError(
+            f'the schema "{schema}" is at version {have}, newer than the {want} of this release: upgrade Headrace'
+        )
+
+
+async def migrate(
+    connection: psycopg.AsyncConnection,
+    schema: str,
+    done: Callable[[Migration], None] = lambda _: None,
+) -> int:
+    """Bring the schema to this release's version, each step in a transaction of its own; how many steps it took.
+
+    The connection is in autocommit. `done` hears of each step.
+
+    Raises:
+        SchemaError: the schema is newer than this release.
+    """
+    checked_name(schema)
+    name = sql.Identifier(schema)
+    known = migrations()
+    await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    try:
+        have = await version(connection, schema)
+        if have > known[-1].version:
+            await check(connection, schema)
+        steps = [step for step in known if step.version > have]
+        for step in steps:
+            async with connection.transaction():
+                await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
+                await connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(name))
+                await connection.execute(
+                    "CREATE TABLE IF NOT EXISTS schema_version (version integer PRIMARY KEY,"
+                    " name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+                )
+                await connection.execute(step.text.encode())
+                await connection.execute(
+                    "INSERT INTO schema_version (version, name) VALUES (%s, %s)",
+                    (step.version, step.name),
+                )
+            done(step)
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+    return len(steps)

@@ -1,0 +1,238 @@
+"""The tables' shapes as data, and `Changes`: what a batch of entries does to them.
+
+The columns' order is that of the row lists; a patch's columns stand side by side, so that a patch of a row that the same
+batch puts is one slice assignment.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+Key: TypeAlias = tuple[Any, ...]
+Row: TypeAlias = list[Any]
+
+
+class Table(NamedTuple):
+    """A table: columns with their PostgreSQL types, the first `key` of them being the primary key.
+
+    Rows of an `append` table are only ever added.
+    """
+
+    name: str
+    key: int
+    columns: dict[str, str]
+    append: bool = False
+
+
+class Patch(NamedTuple):
+    """Columns `[start, end)` of rows that stand already."""
+
+    table: str
+    start: int
+    end: int
+
+
+_ORDER = {"channel": "text", "order_id": "text", "market_id": "text"}
+_POSITION = {"seq": "bigint", "entry": "integer", "n": "integer"}
+
+ORDERS = Table(
+    "orders",
+    3,
+    {
+        **_ORDER,
+        "status": "text",
+        "reasons": "json",
+        "shard": "integer",
+        "recorded_at": "timestamptz",
+        "data": "json",
+    },
+)
+ORDER_STATUS = Patch("orders", 3, 4)
+ORDER_REASONS = Patch("orders", 4, 5)
+
+LINES = Table(
+    "lines",
+    4,
+    {
+        **_ORDER,
+        "line_id": "text",
+        "open": "integer",
+        "allocated": "integer",
+        "backordered": "integer",
+        "shipped": "integer",
+        "delivered": "integer",
+        "cancelled": "integer",
+        "n": "integer",
+        "sku": "text",
+        "quantity": "integer",
+        "data": "json",
+    },
+)
+LINE_COUNTS = Patch("lines", 4, 10)
+
+FULFILLMENTS = Table(
+    "fulfillments",
+    4,
+    {
+        **_ORDER,
+        "fulfillment_id": "text",
+        "status": "text",
+        "request_status": "text",
+        "node_id": "text",
+        "requested_at": "timestamptz",
+        **_POSITION,
+        "lines": "json",
+    },
+)
+FULFILLMENT_STATUS = Patch("fulfillments", 4, 6)
+
+PACKAGES = Table(
+    "packages",
+    5,
+    {
+        **_ORDER,
+        "fulfillment_id": "text",
+        "package_id": "text",
+        "status": "text",
+        "status_at": "timestamptz",
+        "estimated_delivery_at": "timestamptz",
+        "shipped_at": "timestamptz",
+        **_POSITION,
+        "data": "json",
+    },
+)
+PACKAGE_STATUS = Patch("packages", 5, 7)
+PACKAGE_ESTIMATE = Patch("packages", 7, 8)
+
+STOCK = Table(
+    "stock",
+    2,
+    {
+        "sku": "text",
+        "node_id": "text",
+        "market_id": "text",
+        "on_hand": "bigint",
+        "reserved": "bigint",
+        "quality_control": "bigint",
+        "damaged": "bigint",
+        "held": "bigint",
+    },
+)
+MARKETS = Table("markets", 1, {"market_id": "text", "data": "json"})
+NODES = Table("nodes", 1, {"node_id": "text", "market_id": "text", "data": "json"})
+# Every shard keeps every item, so that no two shards' transactions write the same row.
+ITEMS = Table("items", 2, {"sku": "text", "shard": "integer", "name": "text", "data": "json"})
+
+EXCEPTIONS = Table(
+    "exceptions",
+    1,
+    {
+        "exception_id": "text",
+        "status": "text",
+        "resolved_at": "timestamptz",
+        "resolution": "text",
+        "opened_at": "timestamptz",
+        "market_id": "text",
+        "kind": "text",
+        "severity": "text",
+        "channel": "text",
+        "order_id": "text",
+        "sku": "text",
+        "node_id": "text",
+        "detail": "text",
+    },
+)
+EXCEPTION_RESOLVED = Patch("exceptions", 1, 4)
+
+DECISIONS = Table(
+    "decisions",
+    6,
+    {**_ORDER, **_POSITION, "shard": "integer", "at": "timestamptz", "data": "json"},
+    append=True,
+)
+TIMELINE = Table(
+    "timeline",
+    6,
+    {
+        **_ORDER,
+        **_POSITION,
+        "shard": "integer",
+        "at": "timestamptz",
+        "event": "text",
+        "detail": "text",
+    },
+    append=True,
+)
+
+TABLES = {
+    table.name: table
+    for table in (
+        ORDERS,
+        LINES,
+        FULFILLMENTS,
+        PACKAGES,
+        STOCK,
+        MARKETS,
+        NODES,
+        ITEMS,
+        EXCEPTIONS,
+        DECISIONS,
+        TIMELINE,
+    )
+}
+PATCHES = (
+    ORDER_STATUS,
+    ORDER_REASONS,
+    LINE_COUNTS,
+    FULFILLMENT_STATUS,
+    PACKAGE_STATUS,
+    PACKAGE_ESTIMATE,
+    EXCEPTION_RESOLVED,
+)
+
+
+class Changes:
+    """What one transaction writes: each key once, the last state wins.
+
+    `puts` hold whole rows (new, or replaced), `patches` columns of rows written by earlier transactions, `adds` the rows
+    of append-only tables. `owner` is who opened the shard, where this batch tells.
+    """
+
+    __slots__ = ("adds", "owner", "patches", "puts")
+
+    def __init__(self) -> None:
+        self.puts: dict[str, dict[Key, Row]] = {
+            name: {} for name, table in TABLES.items() if not table.append
+        }
+        self.patches: dict[Patch, dict[Key, Sequence[Any]]] = {patch: {} for patch in PATCHES}
+        self.adds: dict[str, list[Row]] = {
+            name: [] for name, table in TABLES.items() if table.append
+        }
+        self.owner: str | None = None
+
+    def put(self, table: Table, row: Row) -> None:
+        """Write a whole row, whatever stood under its key."""
+        key = tuple(row[: table.key])
+        self.puts[table.name][key] = row
+        for patch, rows in self.patches.items():
+            if patch.table == table.name and rows:
+                rows.pop(key, None)
+
+    def patch(self, patch: Patch, key: Key, values: Sequence[Any]) -> None:
+        """Set a row's columns, where the row stands."""
+        row = self.puts[patch.table].get(key)
+        if row is None:
+            self.patches[patch][key] = values
+        else:
+            row[patch.start : patch.end] = values
+
+    def add(self, table: Table, row: Row) -> None:
+        """Add a row of an append-only table."""
+        self.adds[table.name].append(row)
+
+    def __len__(self) -> int:
+        """How many rows it writes."""
+        return (
+            sum(map(len, self.puts.values()))
+            + sum(map(len, self.patches.values()))
+            + sum(map(len, self.adds.values()))
+        )

@@ -1,0 +1,152 @@
+"""An order's timeline: one readable sentence an event."""
+
+from collections.abc import Callable
+from typing import Any
+
+from events.decided import InputRecord
+from projections.at import At
+from projections.tables import TIMELINE, Changes
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _units(lines: list[Any]) -> str:
+    """`2 of line 1, 3 of line 2`; a line without a quantity is meant whole."""
+    if len(lines) > 5:
+        return f"{sum(line.get('quantity', 0) for line in lines)} units on {len(lines)} lines"
+    return ", ".join(
+        f"{line['quantity']} of line {line['line_id']}"
+        if "quantity" in line
+        else f"all of line {line['line_id']}"
+        for line in lines
+    )
+
+
+def _waits(event: Any) -> str:
+    return f"Waits for master data: unknown {', '.join(event['unknown'][:5])}."
+
+
+def _accepted(_: Any) -> str:
+    return "Accepted."
+
+
+def _refused(event: Any) -> str:
+    reasons = "; ".join(_one_line(reason["detail"]) for reason in event["reasons"][:5])
+    return f"{'Sent again with other content, refused' if event['conflict'] else 'Refused'}: {reasons}"
+
+
+def _requested(event: Any) -> str:
+    return f"{event['node_id']} is asked to ship {_units(event['lines'])} ({event['fulfillment_id']})."
+
+
+def _allocated(event: Any) -> str:
+    nodes = ", ".join(dict.fromkeys(part["node_id"] for part in event["fulfillments"]))
+    parts = [f"Planned from {nodes}"] if nodes else []
+    if event["backordered"]:
+        parts.append(f"{'backordered' if parts else 'Backordered'}: {_units(event['backordered'])}")
+    return f"{'; '.join(parts) or 'Nothing is left to plan'}."
+
+
+def _cancelled(event: Any) -> str:
+    return (
+        f"Cancelled {_units(event['lines'])} by the {event['by']}: {_one_line(event['reason'])}."
+    )
+
+
+def _cancellation_rejected(event: Any) -> str:
+    lines = _units(event["lines"]) or "the order"
+    return f"Too late to cancel {lines}: {_one_line(event['reason'])}."
+
+
+def _cancellation_requested(event: Any) -> str:
+    return (
+        f"{event['node_id']} is asked to stop {_units(event['lines'])} ({event['fulfillment_id']})."
+    )
+
+
+def _changed(event: Any) -> str:
+    return f"Fulfillment {event['fulfillment_id']} is {event['status']}, its request {event['request_status']}."
+
+
+def _released(event: Any) -> str:
+    why = {
+        "rejected": "rejected",
+        "cancelled": "cancelled",
+        "taken_back": "had to give back",
+    }[event["why"]]
+    return f"{event['node_id']} {why} {_units(event['lines'])} ({event['fulfillment_id']})."
+
+
+def _answered(event: Any) -> str:
+    verb = "stopped" if event["answer"] == "accepted" else "can no longer stop"
+    return f"The node {verb} {_units(event['lines']) or 'anything'} ({event['fulfillment_id']})."
+
+
+def _sent(event: Any) -> str:
+    packages = ", ".join(package["package_id"] for package in event["packages"][:5])
+    return f"{event['node_id']} shipped {_units(event['lines'])} in {packages} at {event['shipped_at']}."
+
+
+def _tracked(event: Any) -> str:
+    return f"Package {event['package_id']} is {event['status'].replace('_', ' ')} since {event['at']}."
+
+
+def _delivered(event: Any) -> str:
+    packages = ", ".join(event["packages"][:5])
+    return f"Delivered {_units(event['lines'])} in {packages} at {event['delivered_at']}."
+
+
+def _exception_opened(event: Any) -> str:
+    return (
+        f"Exception {event['exception_id']} ({event['kind']}) opened: {_one_line(event['detail'])}"
+    )
+
+
+def _exception_resolved(event: Any) -> str:
+    return f"Exception {event['exception_id']} ({event['kind']}) resolved: {_one_line(event['detail'])}"
+
+
+SENTENCES: dict[str, Callable[[Any], str]] = {
+    "order_waits": _waits,
+    "order_accepted": _accepted,
+    "order_refused": _refused,
+    "fulfillment_requested": _requested,
+    "order_allocated": _allocated,
+    "order_cancelled": _cancelled,
+    "order_cancellation_rejected": _cancellation_rejected,
+    "fulfillment_cancellation_requested": _cancellation_requested,
+    "fulfillment_changed": _changed,
+    "units_released": _released,
+    "cancellation_answered": _answered,
+    "shipment_sent": _sent,
+    "package_tracked": _tracked,
+    "shipment_delivered": _delivered,
+    "exception_opened": _exception_opened,
+    "exception_resolved": _exception_resolved,
+}
+
+
+def noted(changes: Changes, at: At, _: InputRecord, event: Any) -> None:
+    """Every event of an order adds a sentence."""
+    if "order_id" not in event:
+        return  # an exception that concerns no order
+    changes.add(
+        TIMELINE,
+        [
+            event["channel"],
+            event["order_id"],
+            event["market_id"],
+            at.seq,
+            at.entry,
+            at.n,
+            at.shard,
+            at.time,
+            event["type"],
+            SENTENCES[event["type"]](event),
+        ],
+    )
+
+
+ON = dict.fromkeys(SENTENCES, noted)
