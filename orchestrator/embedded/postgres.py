@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from orchestrator.embedded.server import Place, ServerError, free_port, kept, place
+from orchestrator.embedded.server import ServerError, free_port, kept, place
 
 _USER = "headrace"
 # A temporary database has nothing to lose in a crash.
@@ -42,7 +42,11 @@ def embedded_postgres(
         ServerError: there is no PostgreSQL here, or it did not come up.
     """
     with place(directory, "postgres") as where:
-        programs = _lend(where, programs or _programs())
+        programs = (programs or _programs()).resolve()
+        package = programs.parent.parent
+        bundled = package.with_name(f"{package.name}.libs")  # libraries that a wheel brings
+        environment = {"LD_LIBRARY_PATH": str(where.lend(bundled))} if bundled.is_dir() else {}
+        programs = where.lend(programs.parent) / programs.name
         port, password = free_port(), secrets.token_urlsafe(18)
         url = f"postgresql://{_USER}:{password}@127.0.0.1:{port}/postgres"
         password_file = where.directory / "password"
@@ -72,6 +76,7 @@ def embedded_postgres(
             within_s=60,
             # SIGINT lets it write a checkpoint, which nobody will read of a temporary one.
             stop_signal=signal.SIGQUIT if where.temporary else signal.SIGINT,
+            environment=environment,
         ):
             password_file.unlink()
             yield url
@@ -83,12 +88,6 @@ def _answers(url: str) -> bool:
     except psycopg.OperationalError:
         return False
     return True
-
-
-def _lend(where: Place, programs: Path) -> Path:
-    """The programs, with the libraries and files beside them, where the account can read them."""
-    folder = programs.resolve()
-    return where.lend(folder.parent) / folder.name
 
 
 def _programs() -> Path:

@@ -63,7 +63,7 @@ class Place:
             copy.parent.mkdir(exist_ok=True)
             shutil.copy(path, copy)
             copy.chmod(0o755)
-        for lent in (copy.parent, copy):
+        for lent in (copy.parent, copy, *copy.rglob("*")):
             self.own(lent)
         return copy
 
