@@ -5,7 +5,9 @@ Those named like an output are published: the relay drops the `INTERNAL` fields 
 Times in `*_ms` are milliseconds since 1970 UTC; times without it are RFC 3339 in UTC.
 """
 
-from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias
+
+from typing_extensions import NotRequired, TypedDict  # pydantic reads no other before 3.12
 
 Plain: TypeAlias = dict[str, Any]
 """Canonical JSON of an input event or a part of it, validated by intake."""
@@ -160,8 +162,12 @@ class Decision(TypedDict):
     price_version: int
     method: Literal["exact", "greedy"]
     lines: list[list[Any]]  # [line_id, sku, units asked]
-    candidates: list[list[Any]]  # [node_id, distance_m or None, [units offered per line]], best rank first
-    removed: dict[str, list[str]]  # fence -> node ids: inactive, does_not_ship, suppressed, no_stock
+    candidates: list[
+        list[Any]
+    ]  # [node_id, distance_m or None, [units offered per line]], best rank first
+    removed: dict[
+        str, list[str]
+    ]  # fence -> node ids: inactive, does_not_ship, suppressed, no_stock
     chosen: Choice | None
     runner_up: Choice | None
     decided_by: str  # most_units, fewest_nodes, distance, node_id, only_candidate, no_candidate, ship_complete
@@ -313,7 +319,9 @@ class WorkQueued(TypedDict):
     """Work that is too much for one entry waits for a tick: `plan` an order, `fill` a sku's backorders."""
 
     type: Literal["work_queued"]
-    work: list[Any]  # ["plan", market, order key] or ["fill", market, sku, place after which to go on]
+    work: list[
+        Any
+    ]  # ["plan", market, order key] or ["fill", market, sku, place after which to go on]
 
 
 class WorkDone(TypedDict):
@@ -328,6 +336,13 @@ class TimerFired(TypedDict):
 
     type: Literal["timer_fired"]
     timer: list[Any]  # [due_ms, number, kind, *key]
+
+
+class OrderClosed(_OfOrder):
+    """Nothing can happen to the order any more; it stays in memory until `retire_ms`."""
+
+    type: Literal["order_closed"]
+    retire_ms: int
 
 
 class OrderRetired(_OfOrder):
@@ -407,6 +422,7 @@ DecidedEvent: TypeAlias = (
     | WorkQueued
     | WorkDone
     | TimerFired
+    | OrderClosed
     | OrderRetired
     | AvailabilityChanged
     | ExceptionOpened

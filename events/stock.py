@@ -16,6 +16,7 @@ from events.base import (
     Text,
 )
 
+
 def _not_zero(delta: int) -> int:
     if delta == 0:
         message = "an adjustment by 0 units says nothing: leave it out"

@@ -52,7 +52,9 @@ def evolve(shard: Shard, cause: InputRecord, event: decided.DecidedEvent) -> Non
     """Apply one event; Contradiction when the state machine doesn't allow it."""
     apply = EVOLVE.get(event["type"])
     if apply is None:
-        message = f"the journal holds an event of the unknown type {event['type']!r}: upgrade Headrace"
+        message = (
+            f"the journal holds an event of the unknown type {event['type']!r}: upgrade Headrace"
+        )
         raise Contradiction(message)
     apply(shard, cause, event)
 
@@ -93,7 +95,14 @@ def _fulfillment_line_of(fulfillment: Fulfillment, line_id: str) -> FulfillmentL
 
 
 def _check(order: Order, line: OrderLine) -> None:
-    counts = (line.open, line.allocated, line.backordered, line.shipped, line.delivered, line.cancelled)
+    counts = (
+        line.open,
+        line.allocated,
+        line.backordered,
+        line.shipped,
+        line.delivered,
+        line.cancelled,
+    )
     if min(counts) < 0:
         message = f"line {line.line_id} of order {order.key} has a count below 0: {counts}"
         raise Contradiction(message)
@@ -154,10 +163,11 @@ def _unpark(shard: Shard, on: str) -> None:
 
 
 def _input_parked(shard: Shard, cause: InputRecord, event: decided.InputParked) -> None:
-    shard.parked.setdefault(event["on"], deque()).append(cause)
-    if "until_ms" in event:
+    until_ms = event.get("until_ms", 0)
+    shard.parked.setdefault(event["on"], deque()).append((cause, until_ms))
+    if until_ms:
         shard.parked_tracking += 1
-        shard.set_timer(event["until_ms"], "tracking", event["on"])
+        shard.set_timer(until_ms, "tracking", event["on"])
 
 
 def _take_parked(shard: Shard, on: str) -> None:
@@ -320,6 +330,12 @@ def _order_cancelled(shard: Shard, _: InputRecord, event: decided.OrderCancelled
     shard.touched_orders[order] = None
 
 
+def _order_closed(shard: Shard, _: InputRecord, event: decided.OrderClosed) -> None:
+    order = order_of(shard, event)
+    order.closing = True
+    shard.set_timer(event["retire_ms"], "retire", order.market_id, order.key)
+
+
 def _order_retired(shard: Shard, _: InputRecord, event: decided.OrderRetired) -> None:
     order = order_of(shard, event)
     market = shard.markets[order.market_id]
@@ -424,7 +440,9 @@ def _shipment_sent(shard: Shard, _: InputRecord, event: decided.ShipmentSent) ->
         if off:
             _unreserve(shard, fulfillment, fulfillment_line, off)
         fulfillment_line.shipped += left
-        index, line = next((i, line) for i, line in enumerate(order.lines) if line.line_id == line_id)
+        index, line = next(
+            (i, line) for i, line in enumerate(order.lines) if line.line_id == line_id
+        )
         line.allocated -= off
         waiting = counted - off - line.open
         if waiting > 0:
@@ -533,18 +551,16 @@ def _order_cancellation_rejected(
     """A refusal changes nothing."""
 
 
-def _availability_changed(
-    shard: Shard, _: InputRecord, event: decided.AvailabilityChanged
-) -> None:
+def _availability_changed(shard: Shard, _: InputRecord, event: decided.AvailabilityChanged) -> None:
     shard.markets[event["market_id"]].published[event["sku"]] = event["available"]
 
 
 def exception_key(event: Any) -> tuple[str, ...]:
-    """What an exception is about: one stays open for each."""
-    return tuple(
-        event.get(field, "")
-        for field in ("kind", "market_id", "channel", "order_id", "node_id", "sku")
-    )
+    """What an exception is about: one stays open for each (a mismatch of data: for each sentence)."""
+    about = ["kind", "market_id", "channel", "order_id", "node_id", "sku"]
+    if event["kind"] == "data_mismatch":
+        about.append("detail")
+    return tuple(event.get(field, "") for field in about)
 
 
 def _exception_opened(shard: Shard, _: InputRecord, event: decided.ExceptionOpened) -> None:
@@ -594,7 +610,9 @@ def _stock_row(shard: Shard, node_id: str, sku: str) -> list[Any]:
     node = shard.nodes[node_id]
     stock = shard.bin(node, sku)
     if stock.available < 0:
-        message = f"{-stock.available} unit(s) of {sku} at {node_id} are promised beyond what is there"
+        message = (
+            f"{-stock.available} unit(s) of {sku} at {node_id} are promised beyond what is there"
+        )
         raise Contradiction(message)
     return [
         node.market_id,
@@ -630,6 +648,7 @@ EVOLVE: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
     "order_allocated": _order_allocated,
     "order_cancelled": _order_cancelled,
     "order_cancellation_rejected": _order_cancellation_rejected,
+    "order_closed": _order_closed,
     "order_retired": _order_retired,
     "fulfillment_cancellation_requested": _fulfillment_cancellation_requested,
     "fulfillment_changed": _fulfillment_changed,

@@ -14,7 +14,15 @@ class Bin:
     `available` may be negative only within an entry, until promises are taken back.
     """
 
-    __slots__ = ("damaged", "held", "movements", "on_hand", "promises", "quality_control", "reserved")
+    __slots__ = (
+        "damaged",
+        "held",
+        "movements",
+        "on_hand",
+        "promises",
+        "quality_control",
+        "reserved",
+    )
 
     def __init__(self) -> None:
         self.on_hand = 0

@@ -167,6 +167,7 @@ class Order:
     __slots__ = (
         "allow_split",
         "channel",
+        "closing",
         "digest",
         "fulfillments",
         "lines",
@@ -199,6 +200,7 @@ class Order:
         ]
         self.fulfillments: list[Fulfillment] = []
         self.refused = False
+        self.closing = False  # closed, and to be retired
         self.unknown: list[str] | None = None  # skus it waits for
 
     @property

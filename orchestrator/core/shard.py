@@ -43,7 +43,9 @@ class Node:
         self.node_id: str = data["node_id"]
         self.market_id: str = data["market_id"]
         self.suppressed: dict[str, int] = {}  # sku -> until_ms
-        self.closed_until_ms = 0  # every item is suppressed until then, apart from those lifted since
+        self.closed_until_ms = (
+            0  # every item is suppressed until then, apart from those lifted since
+        )
         self.lifted: dict[str, None] = {}
         self.define(data)
 
@@ -137,22 +139,29 @@ class Shard:
         self.ids_dropped = 0  # ids that fell out before the window ended
         self.documents: dict[str, None] = {}
         # inputs and orders that wait
-        self.parked: dict[str, deque[InputRecord]] = {}  # what they wait on -> in order
+        self.parked: dict[str, deque[tuple[InputRecord, int]]] = {}
+        # what they wait on -> in order, with until_ms (0: for ever)
         self.parked_tracking = 0
         self.unknown_skus: dict[str, list[Order]] = {}
         self.work: deque[list[Any]] = deque()
-        self.timers: list[tuple[int, int, str, tuple[Any, ...]]] = []  # heap: due, number, kind, key
+        self.timers: list[
+            tuple[int, int, str, tuple[Any, ...]]
+        ] = []  # heap: due, number, kind, key
         self.timers_set = 0
         # counters, so that ids are stable
         self.orders_taken = 0
         self.exceptions_opened = 0
-        self.exceptions: dict[tuple[str, ...], str] = {}  # what it is about -> exception id, open ones
+        self.exceptions: dict[
+            tuple[str, ...], str
+        ] = {}  # what it is about -> exception id, open ones
         self.tracking: dict[str, tuple[Order, Fulfillment, str]] = {}
         # "<carrier>/<tracking number>" -> newest shipment's order, fulfillment, package id
         # what the entry being folded has touched
         self.touched_orders: dict[Order, None] = {}
         self.touched_stock: dict[tuple[str, str], None] = {}  # (node id, sku)
-        self.touched_skus: dict[tuple[str, str], None] = {}  # (market id, sku): units may have come free
+        self.touched_skus: dict[
+            tuple[str, str], None
+        ] = {}  # (market id, sku): units may have come free
 
     def bin(self, node: Node, sku: str) -> Bin:
         """The bin of an item at a node, made where there is none."""

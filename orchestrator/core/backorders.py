@@ -1,0 +1,39 @@
+"""The backorder queue: units that come free go to who waits, highest priority first, then first come."""
+
+from bisect import bisect_right
+
+from orchestrator.core.placing import fill_from_stock
+from orchestrator.core.shard import Market
+from orchestrator.core.turn import Turn
+
+
+def offered(turn: Turn, market: Market, sku: str) -> bool:
+    """Whether any node offers a unit of this item now."""
+    if market.available.get(sku, 0) <= 0:
+        return False
+    return any(
+        stock.available > 0
+        and market.nodes[node_id].offers
+        and not market.nodes[node_id].suppresses(sku, turn.now_ms)
+        for node_id, stock in market.bins.get(sku, {}).items()
+    )
+
+
+def fill(turn: Turn, market: Market, sku: str, after: list[int] | None = None) -> None:
+    """Fill the lines that wait for `sku`, from the place `after` on.
+
+    What must ship whole and doesn't fit yet is passed over and keeps its place. At most `slice_orders` are tried in one entry.
+    """
+    queue = market.waiting.get(sku, [])
+    start = bisect_right(queue, tuple(after), key=lambda place: place[:3]) if after else 0
+    tried = list(queue[start : start + turn.shard.config.slice_orders])
+    more = len(queue) > start + len(tried)
+    for place in tried:
+        if not offered(turn, market, sku):
+            return
+        _, _, index, order = place
+        fill_from_stock(turn, order, order.lines[index])
+    if more and offered(turn, market, sku):
+        turn.emit(
+            {"type": "work_queued", "work": ["fill", market.market_id, sku, list(tried[-1][:3])]}
+        )

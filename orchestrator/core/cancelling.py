@@ -1,0 +1,298 @@
+"""Cancelling: what isn't with a node is cancelled at once, of what is the node is asked; it answers for every unit."""
+
+from typing import Any
+
+from events.decided import AskedUnits, Line, LineUnits, Plain
+from orchestrator.core.orders import Cancellation, Fulfillment, Order, OrderLine
+from orchestrator.core.turn import Turn, about
+
+
+def request(turn: Turn) -> None:
+    """`order_cancel_requested`: cancel units of an order, backordered ones first."""
+    data = turn.data
+    market = turn.shard.markets.get(data["market_id"])
+    if market is None:
+        turn.emit({"type": "input_parked", "on": f"market:{data['market_id']}"})
+        return
+    key = f"{data['channel']}/{data['order_id']}"
+    order = market.orders.get(key)
+    if order is None:
+        _refuse_unknown(turn, data, retired=key in market.retired)
+        return
+    if order.refused:
+        _refuse(turn, order, list(data.get("lines") or _every(order)), "the order was refused")
+        return
+    now: list[LineUnits] = []
+    ask: list[tuple[OrderLine, int]] = []
+    gone: list[AskedUnits] = []
+    for wanted in data.get("lines") or [{"line_id": line.line_id} for line in order.lines]:
+        line = order.line(wanted["line_id"])
+        if line is None:
+            gone.append(wanted)
+            continue
+        asked_already = _asked_already(order, line)
+        left = line.quantity - line.cancelled - asked_already
+        units = wanted.get("quantity", left)
+        at_once = min(units, line.open + line.backordered)
+        at_node = min(units - at_once, line.allocated - asked_already)
+        if at_once:
+            now.append({"line_id": line.line_id, "quantity": at_once})
+        if at_node:
+            ask.append((line, at_node))
+        if units > at_once + at_node:
+            gone.append({"line_id": line.line_id, "quantity": units - at_once - at_node})
+    if not (now or ask or gone):
+        turn.repeat("state")
+    if now:
+        turn.cancelled(order, now, data["reason"], "channel")
+    _ask_nodes(turn, order, ask, data["reason"])
+    if gone:
+        _refuse(turn, order, gone, "these units have left, or were never ordered")
+
+
+def _every(order: Order) -> list[AskedUnits]:
+    return [{"line_id": line.line_id, "quantity": line.quantity} for line in order.lines]
+
+
+def _asked_already(order: Order, line: OrderLine) -> int:
+    return sum(
+        fulfillment.awaiting_cancellation(line.line_id, taken_back=False)
+        for fulfillment in order.fulfillments
+    )
+
+
+def _refuse(turn: Turn, order: Order, lines: list[AskedUnits], reason: str) -> None:
+    turn.cancellation_rejected(order, lines, reason)
+    named = ", ".join(
+        f"{line['quantity']} of line {line['line_id']}"
+        if "quantity" in line
+        else f"line {line['line_id']}"
+        for line in lines
+    )
+    detail = f"cancellation of {named} of order {order.key} was refused: {reason}"
+    turn.mismatch(order.market_id, detail, order)
+
+
+def _refuse_unknown(turn: Turn, data: Plain, *, retired: bool) -> None:
+    reason = "the order is closed" if retired else "no such order"
+    identity: Any = {field: data[field] for field in ("market_id", "channel", "order_id")}
+    turn.emit(
+        {
+            "type": "order_cancellation_rejected",
+            **identity,
+            "status": "delivered" if retired else "refused",
+            "lines": data.get("lines") or [],
+            "reason": reason,
+        }
+    )
+    detail = f"cancellation of order {data['channel']}/{data['order_id']} was refused: {reason}"
+    turn.open_exception(
+        "data_mismatch",
+        "medium",
+        data["market_id"],
+        detail,
+        channel=data["channel"],
+        order_id=data["order_id"],
+    )
+
+
+def _ask_nodes(turn: Turn, order: Order, ask: list[tuple[OrderLine, int]], reason: str) -> None:
+    """Ask the newest fulfillments first; one request a fulfillment."""
+    for fulfillment in reversed(order.fulfillments):
+        lines: list[Line] = []
+        for i, (line, units) in enumerate(ask):
+            held = fulfillment.line(line.line_id)
+            if held is None or not units:
+                continue
+            free = held.reserved - fulfillment.awaiting_cancellation(line.line_id, taken_back=False)
+            taken = min(units, free)
+            if taken > 0:
+                lines.append(held.units(taken))
+                ask[i] = (line, units - taken)
+        if lines:
+            ask_node(turn, order, fulfillment, lines, reason, taken_back=False)
+
+
+def ask_node(  # noqa: PLR0913 - the request's fields
+    turn: Turn,
+    order: Order,
+    fulfillment: Fulfillment,
+    lines: list[Line],
+    reason: str,
+    *,
+    taken_back: bool,
+) -> None:
+    """Ask a node to stop; `taken_back` units are no longer its, whatever it answers."""
+    turn.emit(
+        {
+            "type": "fulfillment_cancellation_requested",
+            **about(order),
+            "fulfillment_id": fulfillment.fulfillment_id,
+            "node_id": fulfillment.node_id,
+            "cancellation_id": f"{fulfillment.fulfillment_id}.c{fulfillment.asked_to_cancel + 1}",
+            "lines": lines,
+            "taken_back": taken_back,
+            "reason": reason,
+        }
+    )
+    turn.fulfillment_is(order, fulfillment, "cancellation_requested")
+
+
+def accepted(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
+    """`fulfillment_cancellation_accepted`: the units are free, and cancelled for the customer."""
+    answers = _answers(turn, order, fulfillment, "accepted")
+    for pending, lines in answers:
+        _answer(turn, order, fulfillment, pending, lines, "accepted")
+        _release_cancelled(turn, order, fulfillment, pending, lines)
+    if answers:
+        status = "cancellation_requested" if fulfillment.cancellations else "cancellation_accepted"
+        turn.fulfillment_is(order, fulfillment, status)
+
+
+def rejected(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
+    """`fulfillment_cancellation_rejected`: too late, the units will ship."""
+    answers = _answers(turn, order, fulfillment, "rejected")
+    reason = turn.data.get("reason") or "the node can't stop it any more"
+    for pending, lines in answers:
+        _answer(turn, order, fulfillment, pending, lines, "rejected")
+        if not pending.taken_back:
+            turn.cancellation_rejected(order, _units(lines), reason)
+    if answers:
+        status = "cancellation_requested" if fulfillment.cancellations else "cancellation_rejected"
+        turn.fulfillment_is(order, fulfillment, status)
+
+
+def overtaken(turn: Turn, order: Order, fulfillment: Fulfillment) -> str | None:
+    """Units left that were to be cancelled: that answers their request. The request status that follows, or None."""
+    answers = _excess(fulfillment)
+    for pending, lines in answers:
+        _answer(turn, order, fulfillment, pending, lines, "rejected")
+        if not pending.taken_back:
+            turn.cancellation_rejected(order, _units(lines), "the units have been shipped")
+    if not answers:
+        return None
+    return "cancellation_requested" if fulfillment.cancellations else "cancellation_rejected"
+
+
+def cancel_taken_back(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
+    """Units were taken back that the customer no longer wants: they are cancelled at once."""
+    for pending, lines in _excess(fulfillment):
+        if not pending.taken_back:
+            _answer(turn, order, fulfillment, pending, lines, "accepted")
+            turn.cancelled(order, _cancel_units(lines), pending.reason, "channel")
+
+
+def _excess(fulfillment: Fulfillment) -> list[tuple[Cancellation, list[Line]]]:
+    """Units that wait for an answer to a cancellation, but that the node no longer has to answer for."""
+    held = {line.line_id: line.reserved for line in fulfillment.lines}
+    taken = {line.line_id: line.outstanding - line.reserved for line in fulfillment.lines}
+    found = []
+    for pending in list(fulfillment.cancellations):
+        left = taken if pending.taken_back else held
+        lines: list[Line] = []
+        for line in fulfillment.lines:
+            units = pending.lines.get(line.line_id, 0)
+            still = min(units, max(0, left[line.line_id]))
+            left[line.line_id] -= still
+            if units > still:
+                lines.append(line.units(units - still))
+        if lines:
+            found.append((pending, lines))
+    return found
+
+
+def cancel_rejected_units(
+    turn: Turn, order: Order, fulfillment: Fulfillment, lines: list[Line]
+) -> None:
+    """A node rejected units that it was asked to cancel: no one wants them from elsewhere."""
+    rejected_units = {line["line_id"]: line["quantity"] for line in lines}
+    for pending in list(fulfillment.cancellations):
+        answered: list[Line] = []
+        for line_id, units in pending.lines.items():
+            line = fulfillment.line(line_id)
+            taken = min(units, rejected_units.get(line_id, 0))
+            if line is not None and taken:
+                rejected_units[line_id] -= taken
+                answered.append(line.units(taken))
+        if answered:
+            _answer(turn, order, fulfillment, pending, answered, "accepted")
+            if not pending.taken_back:
+                turn.cancelled(order, _cancel_units(answered), pending.reason, "channel")
+
+
+def _answers(
+    turn: Turn, order: Order, fulfillment: Fulfillment, answer: str
+) -> list[tuple[Cancellation, list[Line]]]:
+    """What the node's answer is about, by pending request. None: it repeats itself, or contradicts."""
+    data = turn.data
+    wanted = {line["line_id"]: line["quantity"] for line in data.get("lines") or ()}
+    found = []
+    for pending in list(fulfillment.cancellations):
+        if data.get("cancellation_id") not in (None, pending.cancellation_id):
+            continue
+        lines: list[Line] = []
+        for line_id, units in pending.lines.items():
+            line = fulfillment.line(line_id)
+            taken = min(units, wanted.get(line_id, 0)) if wanted else units
+            if line is not None and taken:
+                lines.append(line.units(taken))
+                if wanted:
+                    wanted[line_id] -= taken
+        if lines:
+            found.append((pending, lines))
+    beyond = any(wanted.values())
+    if not found and not beyond and fulfillment.request_status == f"cancellation_{answer}":
+        turn.repeat("state")
+    elif beyond or not found:
+        detail = (
+            f"{fulfillment.node_id} {answer} a cancellation of {fulfillment.fulfillment_id} that"
+            f" {'goes beyond what was asked' if found else 'was not asked, or has its answer'}"
+        )
+        turn.mismatch(order.market_id, detail, order, node_id=fulfillment.node_id)
+    return found
+
+
+def _answer(  # noqa: PLR0913 - the answer's fields
+    turn: Turn,
+    order: Order,
+    fulfillment: Fulfillment,
+    pending: Cancellation,
+    lines: list[Line],
+    answer: Any,
+) -> None:
+    turn.emit(
+        {
+            "type": "cancellation_answered",
+            **about(order),
+            "fulfillment_id": fulfillment.fulfillment_id,
+            "cancellation_id": pending.cancellation_id,
+            "answer": answer,
+            "lines": lines,
+        }
+    )
+
+
+def _release_cancelled(
+    turn: Turn, order: Order, fulfillment: Fulfillment, pending: Cancellation, lines: list[Line]
+) -> None:
+    turn.emit(
+        {
+            "type": "units_released",
+            **about(order),
+            "fulfillment_id": fulfillment.fulfillment_id,
+            "node_id": fulfillment.node_id,
+            "why": "cancelled",
+            "lines": [] if pending.taken_back else lines,
+            "closed": lines,
+        }
+    )
+    if not pending.taken_back:
+        turn.cancelled(order, _cancel_units(lines), pending.reason, "channel")
+
+
+def _cancel_units(lines: list[Line]) -> list[LineUnits]:
+    return [{"line_id": line["line_id"], "quantity": line["quantity"]} for line in lines]
+
+
+def _units(lines: list[Line]) -> list[AskedUnits]:
+    return [{"line_id": line["line_id"], "quantity": line["quantity"]} for line in lines]

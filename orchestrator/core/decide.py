@@ -1,0 +1,194 @@
+"""Decide: from an input and the state to events. The one entry into the core, with `fold` for recovery."""
+
+from collections.abc import Callable
+from typing import Any
+
+from events.decided import DecidedEvent, InputRecord
+from orchestrator.core import (
+    backorders,
+    cancelling,
+    handshake,
+    placing,
+    stock,
+    tracking,
+)
+from orchestrator.core.evolve import balances, begin, evolve
+from orchestrator.core.shard import Market, Shard
+from orchestrator.core.times import rfc3339
+from orchestrator.core.turn import Turn, about
+from schemas.journal import Entry
+
+
+def decide(shard: Shard, record: InputRecord) -> list[DecidedEvent]:
+    """Decide one input: the events to journal with it, which the shard has taken in already."""
+    turn = Turn(shard, record)
+    repeat = begin(shard, record)
+    if repeat is not None:
+        turn.emit(repeat)
+        return turn.events
+    DECIDE[record["type"]](turn)
+    _finish(turn)
+    return turn.events
+
+
+def fold(shard: Shard, entry: Entry) -> None:
+    """Take in an entry as it was decided; Contradiction when it doesn't fit."""
+    cause = entry["input"]
+    begin(shard, cause)
+    for event in entry["events"]:
+        if event["type"] == "input_resumed":
+            cause = event["input"]
+        evolve(shard, cause, event)
+
+
+def tick(now_ms: int) -> InputRecord:
+    """The input by which a shard's own writer tells it the time."""
+    return {
+        "type": "clock_ticked",
+        "version": 1,
+        "id": "",
+        "source": "",
+        "time_ms": now_ms,
+        "data": {"now_ms": now_ms},
+    }
+
+
+def next_due_ms(shard: Shard) -> int | None:
+    """When the next timer is due."""
+    return shard.timers[0][0] if shard.timers else None
+
+
+def work_due(shard: Shard, now_ms: int) -> bool:
+    """Whether a tick at this time has work to do. Each does one piece, so that no entry grows without bound."""
+    return bool(shard.work) or (bool(shard.timers) and shard.timers[0][0] <= now_ms)
+
+
+def _clock_ticked(turn: Turn) -> None:
+    """One piece of queued work, else the earliest timer that is due."""
+    shard = turn.shard
+    if shard.work:
+        _work(turn, list(shard.work[0]))
+    elif shard.timers and shard.timers[0][0] <= shard.now_ms:
+        due_ms, number, kind, key = shard.timers[0]
+        turn.emit({"type": "timer_fired", "timer": [due_ms, number, kind, *key]})
+        TIMERS[kind](turn, *key)
+
+
+def _work(turn: Turn, work: list[Any]) -> None:
+    turn.emit({"type": "work_done", "work": work})
+    match work:
+        case ["plan", market_id, key]:
+            order = turn.shard.markets[market_id].orders.get(key)
+            if order is None or order.refused:
+                return
+            if order.unknown is None:
+                placing.plan(turn, order, order.lines)
+            elif any(line.open for line in order.lines):
+                placing.accept(turn, turn.shard.markets[market_id], about(order), key)
+        case ["fill", market_id, sku, after]:
+            market = turn.shard.markets[market_id]
+            turn.shard.touched_skus[(market_id, sku)] = None
+            backorders.fill(turn, market, sku, after)
+        case ["resume", on]:
+            record, _ = turn.shard.parked[on][0]
+            turn.emit({"type": "input_resumed", "on": on, "input": record})
+            turn.cause = record
+            DECIDE[record["type"]](turn)
+
+
+def _order_waited(turn: Turn, market_id: str, key: str) -> None:
+    order = turn.shard.markets[market_id].orders.get(key)
+    if order is not None and order.unknown is not None and any(line.open for line in order.lines):
+        placing.refuse_unknown(turn, order)
+
+
+def _suppression_over(turn: Turn, node_id: str, sku: str | None) -> None:
+    node = turn.shard.nodes[node_id]
+    until_ms = node.closed_until_ms if sku is None else node.suppressed.get(sku, 0)
+    if 0 < until_ms <= turn.now_ms:
+        event: Any = {"type": "suppression_lifted", "node_id": node_id}
+        if sku is not None:
+            event["sku"] = sku
+        turn.emit(event)
+
+
+def _tracking_waited(turn: Turn, on: str) -> None:
+    waiting = turn.shard.parked.get(on)
+    if waiting and 0 < waiting[0][1] <= turn.now_ms:
+        turn.emit({"type": "input_expired", "on": on})
+
+
+def _retire(turn: Turn, market_id: str, key: str) -> None:
+    order = turn.shard.markets[market_id].orders[key]
+    turn.emit({"type": "order_retired", **about(order)})
+
+
+def _keep(turn: Turn) -> None:
+    """Master data holds from now on; of a market not known yet it waits."""
+    market_id = turn.data.get("market_id")
+    unknown = market_id is not None and market_id not in turn.shard.markets
+    if unknown and turn.cause["type"] != "market_defined":
+        turn.emit({"type": "input_parked", "on": f"market:{market_id}"})
+    else:
+        turn.emit({"type": "master_data_kept"})
+
+
+def _finish(turn: Turn) -> None:
+    """What follows from every entry: units that came free are given out, availability is told, the books are closed."""
+    shard = turn.shard
+    for market_id, sku in list(shard.touched_skus):
+        market = shard.markets[market_id]
+        if sku in market.waiting:
+            backorders.fill(turn, market, sku)
+    for market_id, sku in shard.touched_skus:
+        _availability(turn, shard.markets[market_id], sku)
+    for order in list(shard.touched_orders):
+        if order.closed and not order.closing:
+            retire_ms = turn.now_ms + shard.config.retire_after_ms
+            turn.emit({"type": "order_closed", **about(order), "retire_ms": retire_ms})
+    if shard.touched_orders or shard.touched_stock:
+        turn.emit(balances(shard))
+
+
+def _availability(turn: Turn, market: Market, sku: str) -> None:
+    """Tell a market's availability where it crossed a threshold since it was last told."""
+    available = market.available.get(sku, 0)
+    thresholds = turn.shard.config.availability_thresholds
+    told = market.published.get(sku, 0)
+    if any((told <= limit) != (available <= limit) for limit in thresholds):
+        turn.emit(
+            {
+                "type": "availability_changed",
+                "market_id": market.market_id,
+                "sku": sku,
+                "available": available,
+                "as_of": rfc3339(turn.now_ms),
+            }
+        )
+
+
+DECIDE: dict[str, Callable[[Turn], None]] = {
+    "clock_ticked": _clock_ticked,
+    "market_defined": _keep,
+    "node_defined": _keep,
+    "item_defined": _keep,
+    "carrier_service_defined": _keep,
+    "order_placed": placing.place,
+    "order_cancel_requested": cancelling.request,
+    "stock_received": stock.received,
+    "stock_adjusted": stock.adjusted,
+    "stock_counted": stock.counted,
+    "fulfillment_accepted": handshake.answered(handshake.accept),
+    "fulfillment_rejected": handshake.answered(handshake.reject),
+    "fulfillment_shipped": handshake.answered(handshake.ship),
+    "fulfillment_cancellation_accepted": handshake.answered(cancelling.accepted),
+    "fulfillment_cancellation_rejected": handshake.answered(cancelling.rejected),
+    "tracking_updated": tracking.update,
+}
+
+TIMERS: dict[str, Callable[..., None]] = {
+    "order": _order_waited,
+    "suppression": _suppression_over,
+    "tracking": _tracking_waited,
+    "retire": _retire,
+}

@@ -1,0 +1,226 @@
+"""Stock: what arrives, vanishes or is counted moves the books; promises that no longer fit are taken back."""
+
+from typing import Any
+
+from orchestrator.core.cancelling import ask_node, cancel_taken_back
+from orchestrator.core.evolve import exception_key
+from orchestrator.core.ledger import HELD_STATES, Bin
+from orchestrator.core.orders import FulfillmentLine, Order
+from orchestrator.core.placing import plan
+from orchestrator.core.shard import Node
+from orchestrator.core.times import instant_ms
+from orchestrator.core.turn import Turn, about
+
+STATES = ("on_hand", *HELD_STATES)
+"""The order of a movement's delta."""
+
+
+def node_of(turn: Turn) -> Node | None:
+    """The node that reports; where the shard doesn't know it yet, the report waits."""
+    node = turn.shard.nodes.get(turn.data["node_id"])
+    if node is None:
+        turn.emit({"type": "input_parked", "on": f"node:{turn.data['node_id']}"})
+    return node
+
+
+def move(  # noqa: PLR0913 - the movement's fields
+    turn: Turn,
+    node: Node,
+    sku: str,
+    delta: list[int],
+    reason: str,
+    *,
+    shortfall: int = 0,
+    document: str | None = None,
+) -> None:
+    """Journal a physical movement [on_hand, quality_control, damaged, held]; one that moves nothing is left out."""
+    if not any(delta) and not shortfall and document is None:
+        return
+    event: Any = {
+        "type": "stock_moved",
+        "node_id": node.node_id,
+        "sku": sku,
+        "delta": delta,
+        "reason": reason,
+        "time_ms": turn.cause["time_ms"],
+    }
+    if document is not None:
+        event["document"] = document
+    if shortfall:
+        event["shortfall"] = shortfall
+    turn.emit(event)
+
+
+def _delta(state: str, units: int) -> list[int]:
+    return [units, *(units if held == state else 0 for held in HELD_STATES)]
+
+
+def _document(turn: Turn, node: Node) -> str | None:
+    """The business key of a movement with a document, or None."""
+    data = turn.data
+    if "document" not in data:
+        return None
+    line = data.get("document_line") or data["sku"]
+    return f"{node.node_id}/{turn.cause['type']}/{data['document']}/{line}"
+
+
+def received(turn: Turn) -> None:
+    """`stock_received`: units can be promised at once, unless they arrive in a held state."""
+    node = node_of(turn)
+    if node is None:
+        return
+    data = turn.data
+    document = _document(turn, node)
+    if document is not None and document in turn.shard.documents:
+        turn.repeat("document")
+        return
+    delta = _delta(data.get("state", "available"), data["quantity"])
+    move(turn, node, data["sku"], delta, "received", document=document)
+    lift(turn, node, data["sku"])
+
+
+def adjusted(turn: Turn) -> None:
+    """`stock_adjusted`: units appeared or vanished; the floor is 0, the shortfall is recorded."""
+    node = node_of(turn)
+    if node is None:
+        return
+    data = turn.data
+    document = _document(turn, node)
+    if document is not None and document in turn.shard.documents:
+        turn.repeat("document")
+        return
+    sku, state = data["sku"], data.get("state", "available")
+    stock = turn.shard.bin(node, sku)
+    there = stock.on_hand - stock.set_aside if state == "available" else getattr(stock, state)
+    units = max(data["delta"], -there)
+    shortfall = units - data["delta"]
+    move(
+        turn,
+        node,
+        sku,
+        _delta(state, units),
+        data["reason"],
+        shortfall=shortfall,
+        document=document,
+    )
+    if data["delta"] > 0:
+        lift(turn, node, sku)
+    settle(turn, node, sku, f"adjusted by {data['delta']}", shortfall)
+
+
+def counted(turn: Turn) -> None:
+    """`stock_counted`: the shelf is right; what happened after the count but arrived before it is applied again."""
+    node = node_of(turn)
+    if node is None:
+        return
+    data = turn.data
+    sku, state = data["sku"], data.get("state", "all")
+    stock = turn.shard.bin(node, sku)
+    later = stock.moved_after(_counted_ms(turn))
+    if state == "all":
+        units = max(0, data["counted"] + later[0])
+        delta = [units - stock.on_hand, *shrink(stock, units)]
+    elif state == "available":
+        units = max(0, data["counted"] + later[0] - sum(later[1:]))
+        delta = [units - (stock.on_hand - stock.set_aside), 0, 0, 0]
+    else:
+        units = max(0, data["counted"] + later[STATES.index(state)])
+        delta = _delta(state, units - getattr(stock, state))
+    move(turn, node, sku, delta, "counted")
+    lift(turn, node, sku)
+    if not settle(turn, node, sku, f"counted {data['counted']}", 0):
+        _resolve(turn, node, sku)
+
+
+def _counted_ms(turn: Turn) -> int:
+    from_data = turn.data.get("counted_at")
+    return turn.cause["time_ms"] if from_data is None else instant_ms(from_data)
+
+
+def shrink(stock: Bin, on_hand: int) -> list[int]:
+    """What the held states lose where fewer units are there than they hold: held first, damaged last."""
+    excess = max(0, stock.set_aside - on_hand)
+    lost = {}
+    for state in ("held", "quality_control", "damaged"):
+        lost[state] = min(excess, getattr(stock, state))
+        excess -= lost[state]
+    return [-lost[state] for state in HELD_STATES]
+
+
+def lift(turn: Turn, node: Node, sku: str) -> None:
+    """Word of the item at the node ends its suppression."""
+    if node.suppresses(sku, turn.now_ms):
+        turn.emit({"type": "suppression_lifted", "node_id": node.node_id, "sku": sku})
+
+
+def settle(turn: Turn, node: Node, sku: str, what: str, shortfall: int) -> bool:
+    """Restore the law where a report left less than is promised: take back the newest promises, and plan them again.
+
+    Returns whether anything was wrong; then an exception is open.
+    """
+    stock = turn.shard.bin(node, sku)
+    deficit = -stock.available
+    if deficit <= 0 and not shortfall:
+        return False
+    affected: dict[Order, None] = {}
+    taken = 0
+    for line, order in reversed(list(stock.promises.items())):
+        if taken >= deficit:
+            break
+        units = min(line.reserved, deficit - taken)
+        taken += units
+        affected[order] = None
+        _take_back(turn, order, line, units)
+    detail = f"{what} at {node.node_id}, item {sku}:"
+    if taken:
+        detail += f" {taken} promised unit(s) of {len(affected)} order(s) were taken back"
+    if shortfall:
+        detail += (
+            f"{' and' if taken else ''} {shortfall} unit(s) more were reported gone than were there"
+        )
+    turn.open_exception(
+        "stock_discrepancy", "high", node.market_id, detail, node_id=node.node_id, sku=sku
+    )
+    limit = turn.shard.config.slice_orders
+    for order in list(affected)[:limit]:
+        plan(turn, order, order.lines)
+    for order in list(affected)[limit:]:
+        turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
+    return True
+
+
+def _take_back(turn: Turn, order: Order, held: FulfillmentLine, units: int) -> None:
+    fulfillment = next(one for one in order.fulfillments if held in one.lines)
+    lines = [held.units(units)]
+    turn.emit(
+        {
+            "type": "units_released",
+            **about(order),
+            "fulfillment_id": fulfillment.fulfillment_id,
+            "node_id": fulfillment.node_id,
+            "why": "taken_back",
+            "lines": lines,
+            "closed": [],
+        }
+    )
+    cancel_taken_back(turn, order, fulfillment)
+    ask_node(turn, order, fulfillment, lines, "stock_discrepancy", taken_back=True)
+
+
+def _resolve(turn: Turn, node: Node, sku: str) -> None:
+    about_bin: Any = {
+        "kind": "stock_discrepancy",
+        "market_id": node.market_id,
+        "node_id": node.node_id,
+        "sku": sku,
+    }
+    exception_id = turn.shard.exceptions.get(exception_key(about_bin))
+    if exception_id is not None:
+        turn.emit(
+            {
+                "type": "exception_resolved",
+                "exception_id": exception_id,
+                "detail": "a later count fits what is promised",
+                **about_bin,
+            }
+        )

@@ -1,0 +1,85 @@
+"""Tracking: a carrier's word on packages; delivered ones close their units."""
+
+from typing import Any
+
+from events.decided import Line
+from orchestrator.core.handshake import parse
+from orchestrator.core.orders import Fulfillment, Order
+from orchestrator.core.turn import Turn, about
+
+
+def update(turn: Turn) -> None:
+    """`tracking_updated`: where a package is. One that comes before its shipment waits."""
+    data = turn.data
+    found = _package(turn)
+    if found is None:
+        _park(turn, f"tracking:{data['carrier']}/{data['tracking_number']}")
+        return
+    order, fulfillment, package_id = found
+    shipment = fulfillment.package(package_id)
+    if shipment is None or package_id in shipment.delivered:
+        turn.repeat("state")
+    elif data["status"] == "delivered":
+        _deliver(turn, order, fulfillment, package_id)
+    else:
+        event: Any = {
+            "type": "package_tracked",
+            **about(order),
+            "fulfillment_id": fulfillment.fulfillment_id,
+            "package_id": package_id,
+            "status": data["status"],
+            "at": data["at"],
+        }
+        for field in ("carrier_status", "estimated_delivery_at"):
+            if field in data:
+                event[field] = data[field]
+        turn.emit(event)
+
+
+def _package(turn: Turn) -> tuple[Order, Fulfillment, str] | None:
+    """The package meant: by fulfillment and package id where given, else the newest with the tracking number."""
+    data = turn.data
+    if "fulfillment_id" in data and "package_id" in data:
+        for market in turn.shard.markets.values():
+            if data.get("market_id") in (None, market.market_id):
+                found = parse(market, data["fulfillment_id"])
+                if found is not None and found[1].package(data["package_id"]) is not None:
+                    return (*found, data["package_id"])
+    known = turn.shard.tracking
+    number = data["tracking_number"]
+    return known.get(f"{data['carrier']}/{number}") or known.get(f"/{number}")
+
+
+def _park(turn: Turn, on: str) -> None:
+    """Wait for the shipment; where too many wait, the one that waited longest gives way."""
+    if turn.shard.parked_tracking >= turn.shard.config.tracking_waits:
+        oldest = next(key for key in turn.shard.parked if key.startswith("tracking:"))
+        turn.emit({"type": "input_expired", "on": oldest})
+    until_ms = turn.now_ms + turn.shard.config.tracking_wait_ms
+    turn.emit({"type": "input_parked", "on": on, "until_ms": until_ms})
+
+
+def _deliver(turn: Turn, order: Order, fulfillment: Fulfillment, package_id: str) -> None:
+    """The package's units arrived; with the last package of a shipment, those without a package."""
+    shipment = fulfillment.package(package_id)
+    if shipment is None:
+        return
+    arrived = dict(shipment.packages[package_id] or {})
+    if all(other in shipment.delivered or other == package_id for other in shipment.packages):
+        for line_id, units in shipment.loose.items():
+            arrived[line_id] = arrived.get(line_id, 0) + units
+    lines: list[Line] = []
+    for line in order.lines:
+        units = min(arrived.get(line.line_id, 0), line.shipped)
+        if units:
+            lines.append({"line_id": line.line_id, "sku": line.sku, "quantity": units})
+    turn.tell(
+        {
+            "type": "shipment_delivered",
+            **about(order),
+            "fulfillment_id": fulfillment.fulfillment_id,
+            "packages": [package_id],
+            "lines": lines,
+            "delivered_at": turn.data["at"],
+        }
+    )
