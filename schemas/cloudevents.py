@@ -22,8 +22,8 @@ from events.outputs import OUTPUTS
 from schemas.inbox import MAX_INPUT_BYTES
 from schemas.words import must_be, resolved, schema_at, schema_of
 
-UnknownFields = Literal["reject", "ignore"]
-"""What to do with a field that this release doesn't know: reject the event, or drop the field."""
+UnknownFields = Literal["refuse", "ignore"]
+"""What to do with a field that this release doesn't know: refuse the event, or drop the field."""
 
 MAX_ATTRIBUTE_CHARACTERS = 256
 """The longest `ce_id` and `ce_source`, since every shard remembers them."""
@@ -92,7 +92,7 @@ def read(
     value: bytes | None,
     headers: Iterable[tuple[str, bytes | None]],
     *,
-    unknown_fields: UnknownFields = "reject",
+    unknown_fields: UnknownFields = "refuse",
 ) -> Accepted | Rejected:
     """Read a record of an input topic (named without prefix), in binary or structured mode."""
     try:
@@ -287,7 +287,7 @@ def _refuse_type(type_: object) -> NoReturn:
 def _examine(
     model: type[Fact], data: bytes, error: ValidationError, unknown_fields: UnknownFields
 ) -> Fact:
-    """Take it where later releases' fields at their default were all that is wrong; else say why."""
+    """Take it where later releases' fields at their default were all that is wrong, or refuse."""
     if error.error_count() == 1 and error.errors()[0]["type"] == "json_invalid":
         reason = error.errors()[0]["msg"].removeprefix("Invalid JSON: ")
         _refuse(Code.NOT_JSON, f"the data is not JSON: {reason[:200]}")

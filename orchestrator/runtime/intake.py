@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -13,11 +13,11 @@ import structlog
 
 from events.base import Fact
 from events.network import MarketDefined, NodeDefined
+from orchestrator.runtime.batches import batches
 from orchestrator.runtime.metrics import READER_LAG, REJECTED, TAKEN
 from schemas import inbox
 from schemas.cloudevents import Accepted, Code, Rejected, UnknownFields, read
 from schemas.ports import (
-    MAX_BATCH_BYTES,
     Checkpoint,
     Clock,
     EventLog,
@@ -41,7 +41,6 @@ _BUSY_WAIT_MS = 20  # while a partition waits for master data, or positions for 
 _SAVE_EVERY_S = 0.02  # positions of less than this are saved together
 _RETRY_S = 1.0
 _QUIET_READS = 3
-_RECORD_OVERHEAD_BYTES = 64
 _PLACES_UNKNOWN = frozenset({Code.UNKNOWN_MARKET, Code.UNKNOWN_NODE})
 
 _log = structlog.get_logger()
@@ -60,8 +59,8 @@ def shard_of(market_id: str, shards: int) -> int:
 class Routes:
     """Market → shard and node → market: a fold of `network`.
 
-    The first valid definition fixes them for ever. A node that is defined before its market counts if
-    the market follows within `wait_ms` of it.
+    The first valid definition fixes them for ever. A node that is defined before its market counts
+    if the market follows within `wait_ms` of it.
     """
 
     def __init__(self, shards: int, wait_ms: int, unknown_fields: UnknownFields) -> None:
@@ -170,7 +169,7 @@ class Intake:
     clock: Clock
     shards: int
     wait_s: float = 10.0
-    unknown_fields: UnknownFields = "reject"
+    unknown_fields: UnknownFields = "refuse"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`; IntakeError when a person has to act.
@@ -275,6 +274,8 @@ class _Session:
             self._reader.remove(partition)
             self._held.pop(partition, None)
             self._unsaved.pop(partition, None)
+            with suppress(KeyError):
+                READER_LAG.remove("intake", *map(str, partition))
         new = sorted(assigned - self._assigned)
         saved = await self._role.group.load(new)
         for partition in new:
@@ -432,23 +433,3 @@ def _rejection(origin: Partition, record: Read, why: Rejected) -> Record:
         ("headrace_offset", str(record.offset).encode()),
     ]
     return Record(record.key, record.value, headers)
-
-
-def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Split what one append can't take; a larger record stands alone."""
-    batch: list[Record] = []
-    size = 0
-    for record in records:
-        more = _size(record)
-        if batch and size + more > MAX_BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(record)
-        size += more
-    if batch:
-        yield batch
-
-
-def _size(record: Record) -> int:
-    headers = sum(len(name) + len(raw) for name, raw in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers + _RECORD_OVERHEAD_BYTES
