@@ -1,8 +1,8 @@
 """The ports EventLog and Group on Kafka (aiokafka): the only module that speaks to a broker.
 
-Every rule of reading and writing that PROTOCOL.md states for clients stands here: all replicas acknowledge, no
-timestamps of one's own, no automatic commits or resets, one batch in flight a partition, every await bounded. ListOffsets
-is asked for the first offset alone, since some Kafka-compatible brokers answer the rest of it wrongly.
+The rules of the journal protocol for clients stand here: all replicas acknowledge, no timestamps of
+one's own, no automatic commits or resets, one batch in flight a partition, every await bounded.
+ListOffsets is asked for the first offset alone: some brokers answer the rest of it wrongly.
 """
 
 import asyncio
@@ -57,7 +57,10 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """How to reach the broker. `fetch_wait_ms`: how long it may hold back an empty answer (Tansu: 10)."""
+    """How to reach the broker.
+
+    `fetch_wait_ms`: how long it may hold back an empty answer (500; Tansu, which doesn't wake: 10).
+    """
 
     servers: str
     prefix: str = ""
@@ -91,7 +94,7 @@ class KafkaSettings:
 
 @asynccontextmanager
 async def _bounded(seconds: float, what: str) -> AsyncIterator[None]:
-    """Turn what the client throws, and an await that takes too long, into a LogError that says what failed."""
+    """Turn what the client throws, and what takes too long, into a LogError that says what."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -167,11 +170,10 @@ class KafkaLog:
         reader = await self._reader({partition: None}, wait_ms=10)
         try:
             async with _bounded(self.settings.request_timeout_s, f"read the bounds of {partition}"):
+                read: dict[Partition, list[Read]] = {}
                 while (high := reader.high_water(partition)) is None:
                     read = await reader.read(1, 100)
-                    first = read[partition][0].offset if read else None
-                if not read:
-                    first = reader.position(partition)
+                first = read[partition][0].offset if read else reader.position(partition)
             return Bounds(high if first is None else first, high)
         finally:
             await reader.close()
@@ -255,7 +257,7 @@ class KafkaWriter:
 
         1. Build the batch: what the client can't take is Refused.
         2. Hand it over: until the client has queued it nothing can have been sent.
-        3. Await the answer. Whatever is not a plain yes, or a no that nothing can stand behind, is Unknown.
+        3. Await the answer. Whatever is neither a yes nor a sure no is Unknown.
         """
         where = f"{self._settings.prefix}{to.topic}/{to.number}"
         if self._dead:
@@ -300,7 +302,7 @@ class KafkaWriter:
         return Appended(done.offset, done.timestamp)
 
     async def close(self) -> None:
-        """Drop the producer without sending what it may still hold: its own `stop` would deliver that first."""
+        """Drop the producer and what it may still hold: its own `stop` would deliver that first."""
         self._dead = True
         producer = self._producer
         producer._closed = True  # noqa: SLF001 - else its finaliser warns of what `stop` would have done
@@ -422,7 +424,7 @@ class KafkaReader:
         return self._high_water.get(partition)
 
     def position(self, partition: Partition) -> int | None:
-        """The offset read next; None before the first `read` of a partition that is read from its beginning."""
+        """The offset read next; None where a partition's beginning isn't known yet."""
         return self._at[partition]
 
     async def close(self) -> None:
@@ -496,7 +498,7 @@ class KafkaGroup:
         return KafkaGroup(settings, admin, group_id, consumer, assignments)
 
     async def changes(self, timeout_s: float) -> frozenset[Partition]:
-        """The partitions assigned to this member; returns when they change, or after `timeout_s` as they are."""
+        """The partitions assigned to this member, when they change or after `timeout_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._assignments.changed.wait()

@@ -1,4 +1,4 @@
-"""The ports EventLog and Group in memory: the behavior of Kafka that the roles rely on, and nothing else."""
+"""The ports EventLog and Group in memory: the behavior of Kafka that the roles rely on."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -263,7 +263,7 @@ class MemoryGroup:
         group.share_out()
 
     async def changes(self, timeout_s: float) -> frozenset[Partition]:
-        """The partitions assigned to this member; returns when they change, or after `timeout_s`."""
+        """The partitions assigned to this member, when they change or after `timeout_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.changed.wait()

@@ -178,6 +178,8 @@ async def test_bounds_tell_the_first_and_the_next_offset(log: EventLog) -> None:
 async def test_trimmed_records_are_gone_and_reading_them_halts(
     log: EventLog, request: pytest.FixtureRequest
 ) -> None:
+    if "tansu" in request.node.name:
+        pytest.skip("Tansu can't delete records: it drops the connection")
     await _append(log, INBOX, *"abc")
     await log.trim(INBOX, 2)
     assert await log.bounds(INBOX) == (2, 3)
@@ -190,9 +192,7 @@ async def test_trimmed_records_are_gone_and_reading_them_halts(
     await reader.close()
 
 
-async def test_trimming_beyond_the_end_is_an_error(
-    log: EventLog, request: pytest.FixtureRequest
-) -> None:
+async def test_trimming_beyond_the_end_is_an_error(log: EventLog) -> None:
     with pytest.raises(LogError):
         await log.trim(INBOX, 5)
 

@@ -1,0 +1,665 @@
+"""The engine: the single writer of each shard. Reads the inbox, decides, commits to the journal.
+
+Consumer groups only suggest who owns a shard. What makes it safe stands in the journal: an epoch
+that `ShardOpened` starts, commits chained to one another, and the filter that every reader runs.
+"""
+
+import asyncio
+import gc
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
+
+import structlog
+
+from events.decided import DecidedEvent, InputRecord
+from orchestrator.runtime import metrics
+from schemas import inbox, journal
+from schemas.journal import Commit, Entry, FilterState, JournalError, Opened, Verdict
+from schemas.ports import (
+    Appended,
+    Clock,
+    EventLog,
+    Group,
+    LogError,
+    OutOfRange,
+    Partition,
+    Randomness,
+    Read,
+    Reader,
+    Record,
+    Writer,
+)
+
+_HEAD_BYTES: Final = 1_000  # a commit without its entries, generously
+_READ_RECORDS: Final = 2_000
+_FOLD_RECORDS: Final = 64
+_IDLE_WAIT_MS: Final = 500
+_SLICE_S: Final = 0.002  # how long the loop's other tasks wait while one shard decides
+_MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
+_MAJORITY: Final = 2  # of three replicas
+_FAILED_PAUSE_S: Final = 1.0
+_LEAVE_S: Final = 8.0
+
+_log = structlog.get_logger(__name__)
+
+
+class State(Protocol):
+    """A shard's state, as far as the engine looks into it."""
+
+    now_ms: int  # the newest tick
+
+
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True, slots=True)
+class Core(Generic[S]):
+    """The pure core's functions. `gauges` names what a shard holds, for metrics."""
+
+    new: Callable[[int], S]
+    decide: Callable[[S, InputRecord], list[DecidedEvent]]
+    fold: Callable[[S, Entry], None]
+    tick: Callable[[int], InputRecord]
+    work_due: Callable[[S, int], bool]
+    next_due_ms: Callable[[S], int | None]
+    gauges: Callable[[S], Mapping[str, int]] = lambda _state: {}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How the engine batches, pauses and trims.
+
+    `fenced_pause_s`: how long a writer that was fenced keeps away; longer than a group takes to
+    notice that a member is gone, so that two writers don't fight over a shard.
+    """
+
+    batch_ms: int = 40
+    fenced_pause_s: float = 10.0
+    trim_s: float = 60.0
+    trim_margin: int = 10_000
+
+
+class _FencedError(Exception):
+    """Another writer took the shard over."""
+
+
+class PoisonError(Exception):
+    """An input that can't be decided. The shard halts; nothing is skipped."""
+
+
+class _Sent:
+    """A commit on its way."""
+
+    def __init__(self, batch: "_Batch", record: Commit, size: int, since: float) -> None:
+        self.batch = batch
+        self.record = record
+        self.size = size
+        self.since = since
+        self.answer: asyncio.Task[Appended]
+
+
+class _Batch:
+    """Entries that go into one commit, and what they say to metrics."""
+
+    def __init__(self, inbox_next: int) -> None:
+        self.inbox_next = inbox_next
+        self.entries: list[bytes] = []
+        self.size = _HEAD_BYTES
+        self.inputs: Counter[tuple[str, str]] = Counter()
+        self.decided: Counter[str] = Counter()
+        self.placed_at_ms: list[int] = []
+        self.halts: PoisonError | None = None
+
+    def count(self, cause: InputRecord, events: list[DecidedEvent]) -> None:
+        outcome = "applied"
+        for event in events:
+            kind = event["type"]
+            self.decided[kind] += 1
+            outcome = _OUTCOMES.get(kind, outcome)
+        origin = cause.get("origin")
+        if origin is not None:
+            self.inputs[cause["type"], outcome] += 1
+            if cause["type"] == "order_placed":
+                self.placed_at_ms.append(origin[3])
+
+
+_OUTCOMES: Final = {
+    "input_repeated": "repeated",
+    "input_parked": "parked",
+    "input_expired": "expired",
+    "order_refused": "refused",
+    "exception_opened": "exception",
+}
+
+
+class _Pending:
+    """An entry that was decided but did not fit into the batch any more: it begins the next one."""
+
+    def __init__(
+        self, encoded: bytes, after: int | None, cause: InputRecord, events: list[Any]
+    ) -> None:
+        self.encoded = encoded
+        self.after = after  # the inbox offset after it; None for a tick
+        self.cause = cause
+        self.events = events
+
+
+class ShardWriter(Generic[S]):
+    """One shard in this process, from suggestion to withdrawal."""
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        log: EventLog,
+        clock: Clock,
+        randomness: Randomness,
+        core: Core[S],
+        owner: str,
+        config: EngineConfig,
+    ) -> None:
+        self.number = number
+        self.stop = asyncio.Event()
+        self.state = "closed"
+        self.confirmed = FilterState()
+        self._log = log
+        self._clock = clock
+        self._randomness = randomness
+        self._core = core
+        self._owner = owner
+        self._config = config
+        self._journal = Partition("journal", number)
+        self._inbox = Partition("inbox", number)
+        self._shard: S = core.new(number)
+        self._writer: Writer | None = None
+        self._reader: Reader | None = None
+        self._queue: deque[Read] = deque()
+        self._pending: _Pending | None = None
+        self._read_next = 0  # the inbox offset that the reader gives next
+        self._label = str(number)
+
+    async def run(self) -> None:
+        """Open the shard and work until told to stop.
+
+        1. Open: append ShardOpened, refold the journal up to it.
+        2. Read, decide, commit; over and over.
+        3. Anything but confirmed commits: forget everything, keep away for a while, go to 1.
+           A journal that contradicts itself, or an input that can't be decided: halt.
+        """
+        while not self.stop.is_set():
+            pause_s = _FAILED_PAUSE_S
+            try:
+                await self._open()
+                await self._work()
+                why = "stop"
+            except _FencedError as error:
+                why, pause_s = "fenced", self._config.fenced_pause_s
+                _log.warning("fenced", shard=self.number, what=str(error), again_in_s=pause_s)
+            except (JournalError, OutOfRange, PoisonError) as error:
+                why = "halted"
+                _log.error("halted", shard=self.number, what=str(error))
+            except LogError as error:
+                why = "unknown"
+                _log.warning("reopens", shard=self.number, what=str(error), again_in_s=pause_s)
+            except Exception:  # noqa: BLE001 - one shard's defect must not take the others down
+                why = "halted"
+                _log.exception("halted by a defect", shard=self.number)
+            finally:
+                await self._close()
+            metrics.REOPENED.labels(self._label, why).inc()
+            if why == "halted":
+                self._enter("halted")
+                await self.stop.wait()
+            elif why != "stop":
+                self._enter("pausing")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self.stop.wait()
+        self._enter("closed")
+
+    def _enter(self, state: str) -> None:
+        metrics.SHARD_STATE.labels(self._label, self.state).set(0)
+        metrics.SHARD_STATE.labels(self._label, state).set(1)
+        self.state = state
+
+    async def _close(self) -> None:
+        """Forget everything that isn't in the journal."""
+        writer, reader = self._writer, self._reader
+        self._writer = self._reader = self._pending = None
+        self._queue.clear()
+        self._shard = self._core.new(self.number)
+        self.confirmed = FilterState()
+        for port in (writer, reader):
+            if port is not None:
+                with suppress(LogError):
+                    await port.close()
+
+    # --- opening
+
+    async def _open(self) -> None:
+        """Start an epoch, then fold every valid commit before it."""
+        self._enter("opening")
+        await self._check_journal()
+        began = self._clock.monotonic()
+        self._writer = await self._log.writer()
+        nonce = f"{self._randomness.bits(128):032x}"
+        clock_ms = self._clock.now_ms()
+        await self._writer.append(
+            self._journal, [Record(None, journal.encode_opened(self._owner, nonce))]
+        )
+        events = await self._refold(nonce, clock_ms)
+        self._read_next = self.confirmed.inbox_next
+        self._reader = await self._log.reader({self._inbox: self._read_next})
+        gc.freeze()  # what was folded lives long: collections need not walk it
+        self._enter("open")
+        metrics.SHARD_EPOCH.labels(self._label).set(self.confirmed.epoch)
+        metrics.SHARD_SEQ.labels(self._label).set(self.confirmed.seq)
+        metrics.RECOVERED_EVENTS.labels(self._label).inc(events)
+        _log.info(
+            "open",
+            shard=self.number,
+            epoch=self.confirmed.epoch,
+            seq=self.confirmed.seq,
+            inbox_next=self.confirmed.inbox_next,
+            folded=events,
+            seconds=round(self._clock.monotonic() - began, 3),
+        )
+
+    async def _check_journal(self) -> None:
+        """Refuse a journal that its broker may shorten, thin out or lose."""
+        topic = (await self._log.describe()).get("journal")
+        if topic is None:
+            raise LogError("the topic journal is missing: run `headrace topics create`")
+        wanted = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+        if topic.replication > 1:
+            wanted["unclean.leader.election.enable"] = "false"
+        for name, value in wanted.items():
+            if topic.config.get(name, value) != value:
+                raise JournalError(
+                    f"the topic journal has {name}={topic.config[name]}: it is the only truth and "
+                    f"is kept whole for ever, so set it to {value}"
+                )
+        in_sync = int(topic.config.get("min.insync.replicas", _MAJORITY))
+        if topic.replication > _MAJORITY > in_sync:
+            raise JournalError(
+                "the topic journal has min.insync.replicas=1: one lost disk would lose acknowledged "
+                "commits, so set it to 2"
+            )
+
+    async def _refold(self, nonce: str, clock_ms: int) -> int:
+        """Fold the journal up to our own ShardOpened; the number of events folded."""
+        reader = await self._log.reader({self._journal: None})
+        fold, shard, state, events = self._core.fold, self._shard, FilterState(), 0
+        slice_end = self._clock.monotonic() + _SLICE_S
+        try:
+            while True:
+                if self.stop.is_set():
+                    raise LogError("told to stop while opening")
+                batch = await reader.read(_FOLD_RECORDS, _IDLE_WAIT_MS)
+                for read in batch.get(self._journal, ()):
+                    record = journal.decode(read.value, read.offset)
+                    state, verdict = journal.step(state, read.offset, record)
+                    if isinstance(record, Opened):
+                        if record.nonce == nonce:
+                            self._check_clock(clock_ms, read.timestamp_ms)
+                            self.confirmed = state
+                            return events
+                    elif verdict is Verdict.VALID:
+                        for number, entry in enumerate(record.entries):
+                            self._fold(fold, shard, entry, read.offset, number)
+                            events += 1 + len(entry["events"])
+                            if self._clock.monotonic() > slice_end:
+                                await asyncio.sleep(0)
+                                slice_end = self._clock.monotonic() + _SLICE_S
+        finally:
+            await reader.close()
+
+    @staticmethod
+    def _fold(
+        fold: Callable[[S, Entry], None], shard: S, entry: Entry, offset: int, number: int
+    ) -> None:
+        try:
+            fold(shard, entry)
+        except Exception as error:
+            raise JournalError(
+                f"entry {number} of the commit at offset {offset} contradicts the state before it: "
+                f"{error!r}"
+            ) from error
+
+    def _check_clock(self, clock_ms: int, broker_ms: int) -> None:
+        skew_ms = clock_ms - broker_ms
+        if abs(skew_ms) > _MAX_CLOCK_SKEW_MS:
+            raise LogError(
+                f"this machine's clock is {skew_ms / 1000:+.0f} s from the broker's: correct it, "
+                "since decisions are dated by it"
+            )
+
+    # --- working
+
+    async def _work(self) -> None:
+        """Read, decide, commit.
+
+        1. Take what the inbox has; wait for it only when nothing else is due.
+        2. Decide it into a batch, while the commit before is on its way.
+        3. Await that commit: it must stand where the journal's end was known to be.
+        4. Send the new one, chained to it.
+        """
+        sent: _Sent | None = None
+        batch: _Batch | None = None
+        try:
+            while not self.stop.is_set():
+                await self._read(sent)
+                batch = await self._decide()
+                if batch is not None or (sent is not None and sent.answer.done()):
+                    if sent is not None:
+                        await self._confirm(sent)
+                        sent = None
+                    if batch is not None and batch.entries:
+                        sent = await self._send(batch)
+                    if batch is not None and batch.halts is not None:
+                        break
+            if sent is not None:
+                await self._confirm(sent)
+                sent = None
+            if batch is not None and batch.halts is not None:
+                raise batch.halts
+        finally:
+            if sent is not None:
+                sent.answer.cancel()
+                await asyncio.wait([sent.answer])
+                if not sent.answer.cancelled():
+                    sent.answer.exception()
+
+    async def _read(self, sent: "_Sent | None") -> None:
+        """Fill the queue from the inbox, waiting until something is there or due."""
+        if len(self._queue) >= _READ_RECORDS:
+            return
+        assert self._reader is not None  # noqa: S101 - open
+        wait_ms = 0 if self._queue or self._pending else self._wait_ms()
+        if sent is not None and wait_ms:
+            wait_ms = min(wait_ms, 50)  # so that a commit's failure is noticed soon
+        read = (await self._reader.read(_READ_RECORDS, wait_ms)).get(self._inbox, ())
+        for record in read:
+            if record.offset != self._read_next:
+                raise OutOfRange(
+                    f"hole in the inbox of shard {self.number}: expected offset {self._read_next}, "
+                    f"read {record.offset}"
+                )
+            self._read_next += 1
+        self._queue.extend(read)
+        high_water = self._reader.high_water(self._inbox)
+        if high_water is not None:
+            lag = max(0, high_water - self._read_next) + len(self._queue)
+            metrics.READER_LAG.labels("engine", "inbox", self._label).set(lag)
+
+    def _wait_ms(self) -> int:
+        now_ms = self._clock.now_ms()
+        if self._core.work_due(self._shard, now_ms):
+            return 0
+        due_ms = self._core.next_due_ms(self._shard)
+        return _IDLE_WAIT_MS if due_ms is None else max(1, min(_IDLE_WAIT_MS, due_ms - now_ms))
+
+    async def _decide(self) -> _Batch | None:
+        """Decide what is queued into a batch; None when there is nothing to say.
+
+        1. An entry that did not fit into the batch before comes first, at that batch's time.
+        2. Else the tick, when time went on.
+        3. Inputs, in order, until the batch is full or its time is over.
+        4. Work that is due, a piece a tick; at least one piece, so that inputs can't starve it.
+        """
+        core, shard, clock = self._core, self._shard, self._clock
+        began = clock.monotonic()
+        now_ms = max(shard.now_ms, clock.now_ms())
+        if not self._queue and self._pending is None and not core.work_due(shard, now_ms):
+            return None
+        after = self._queue[0].offset if self._queue else self._read_next
+        batch = _Batch(after)
+        end = began + self._config.batch_ms / 1000
+        slice_end = began + _SLICE_S
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._put(batch, pending)
+        elif now_ms > shard.now_ms and not self._add(batch, core.tick(now_ms), None):
+            return batch
+        while self._queue:
+            read = self._queue.popleft()
+            if not self._take(batch, read):
+                return batch
+            if (now := clock.monotonic()) > slice_end:
+                if now > end:
+                    break
+                await asyncio.sleep(0)
+                slice_end = clock.monotonic() + _SLICE_S
+        end += self._config.batch_ms / 2000
+        while core.work_due(shard, shard.now_ms):
+            if not self._add(batch, core.tick(shard.now_ms), None) or clock.monotonic() > end:
+                break
+        metrics.DECIDE_SECONDS.labels(self._label).observe(clock.monotonic() - began)
+        return batch
+
+    def _take(self, batch: _Batch, read: Read) -> bool:
+        """Decide one inbox record into the batch; False when the batch is closed."""
+        try:
+            record = inbox.decode(read.value or b"")
+        except ValueError as error:
+            return self._halt(batch, f"inbox record {read.offset} can't be read", error)
+        return self._add(batch, record, read.offset)
+
+    def _add(self, batch: _Batch, cause: InputRecord, offset: int | None) -> bool:
+        try:
+            events = self._core.decide(self._shard, cause)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the shard halts with it
+            return self._halt(batch, f"{_where(cause, offset)} can't be decided", error)
+        encoded = journal.encode_entry(cause, events)
+        after = None if offset is None else offset + 1
+        if len(encoded) + _HEAD_BYTES > journal.MAX_COMMIT_BYTES:
+            what = f"{_where(cause, offset)} makes an entry of {len(encoded)} bytes"
+            return self._halt(batch, f"{what}, more than a commit may hold", None)
+        pending = _Pending(encoded, after, cause, events)
+        if batch.size + len(encoded) + 1 > journal.MAX_COMMIT_BYTES:
+            self._pending = pending
+            return False
+        self._put(batch, pending)
+        return True
+
+    @staticmethod
+    def _put(batch: _Batch, entry: _Pending) -> None:
+        batch.entries.append(entry.encoded)
+        batch.size += len(entry.encoded) + 1
+        if entry.after is not None:
+            batch.inbox_next = entry.after
+        batch.count(entry.cause, entry.events)
+
+    def _halt(self, batch: _Batch, what: str, error: Exception | None) -> bool:
+        """Close the batch before a poison input: what was decided before it is committed."""
+        batch.halts = PoisonError(f"{what}: {error!r}" if error else what)
+        batch.halts.__cause__ = error
+        return False
+
+    async def _send(self, batch: _Batch) -> "_Sent":
+        assert self._writer is not None  # noqa: S101 - open
+        state = self.confirmed
+        value = journal.encode_commit(
+            epoch=state.epoch,
+            nonce=state.nonce,
+            seq=state.seq + 1,
+            inbox_from=state.inbox_next,
+            inbox_next=batch.inbox_next,
+            prev=state.digest,
+            now_ms=self._shard.now_ms,
+            entries=batch.entries,
+        )
+        record = Commit(
+            state.epoch,
+            state.nonce,
+            state.seq + 1,
+            state.inbox_next,
+            batch.inbox_next,
+            state.digest,
+            journal.digest_of(value),
+            self._shard.now_ms,
+            [],
+        )
+        sent: _Sent = _Sent(batch, record, len(value), self._clock.monotonic())
+        sent.answer = asyncio.create_task(
+            self._writer.append(self._journal, [Record(None, value)]), name="commit"
+        )
+        for _ in range(
+            4
+        ):  # lets the client put it on the wire before the next batch takes the loop
+            await asyncio.sleep(0)
+        return sent
+
+    async def _confirm(self, sent: "_Sent") -> None:
+        """Only what was appended where the journal was known to end has happened."""
+        appended = await sent.answer
+        if appended.base_offset != self.confirmed.next:
+            self._fenced(appended.base_offset)
+        state, verdict = journal.step(self.confirmed, appended.base_offset, sent.record)
+        if verdict is not Verdict.VALID:
+            self._fenced(appended.base_offset)
+        self.confirmed = state
+        batch, label = sent.batch, self._label
+        metrics.COMMIT_SECONDS.labels(label).observe(self._clock.monotonic() - sent.since)
+        metrics.COMMIT_BYTES.labels(label).inc(sent.size)
+        metrics.BATCH_INPUTS.labels(label).observe(batch.inputs.total())
+        metrics.SHARD_SEQ.labels(label).set(state.seq)
+        for (kind, outcome), count in batch.inputs.items():
+            metrics.INPUTS.labels(kind, outcome).inc(count)
+        for kind, count in batch.decided.items():
+            metrics.DECISIONS.labels(kind).inc(count)
+        now_ms = self._clock.now_ms()
+        for placed_at_ms in batch.placed_at_ms:
+            metrics.PLACED_TO_JOURNAL.observe(max(0, now_ms - placed_at_ms) / 1000)
+
+    def _fenced(self, offset: int) -> NoReturn:
+        raise _FencedError(
+            f"commit {self.confirmed.seq + 1} of epoch {self.confirmed.epoch} landed at offset "
+            f"{offset} instead of {self.confirmed.next}: another writer was there"
+        )
+
+    def observe(self) -> None:
+        """Tell what the shard holds."""
+        if self.state == "open":
+            for name, value in self._core.gauges(self._shard).items():
+                _GAUGES[name].labels(self._label).set(value)
+
+    async def trim(self) -> None:
+        """Trim the inbox behind what is confirmed; LogError where the broker can't."""
+        before = self.confirmed.inbox_next - self._config.trim_margin
+        if self.state == "open" and before > 0:
+            first, _ = await self._log.bounds(self._inbox)
+            if first < before:
+                await self._log.trim(self._inbox, before)
+
+
+_GAUGES: Final = {
+    "open_orders": metrics.ORDERS_OPEN,
+    "backordered_lines": metrics.BACKORDERS,
+    "open_exceptions": metrics.EXCEPTIONS_OPEN,
+    "dedupe_ids_dropped": metrics.DEDUPE_DROPPED,
+}
+
+
+def _where(cause: InputRecord, offset: int | None) -> str:
+    origin = cause.get("origin")
+    if origin is None:
+        return f"a tick ({cause['type']})"
+    return (
+        f"{cause['type']} {cause['id']!r} of {cause['source']!r} "
+        f"({origin[0]}/{origin[1]}@{origin[2]}, inbox offset {offset})"
+    )
+
+
+class Engine(Generic[S]):
+    """The role: a ShardWriter for each shard that the group suggests."""
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        group: Group,
+        clock: Clock,
+        randomness: Randomness,
+        core: Core[S],
+        owner: str,
+        config: EngineConfig | None = None,
+    ) -> None:
+        self._log = log
+        self._group = group
+        self._clock = clock
+        self._randomness = randomness
+        self._core = core
+        self._owner = owner
+        self._config = config or EngineConfig()
+        self._running: dict[int, tuple[ShardWriter[S], asyncio.Task[None]]] = {}
+
+    def states(self) -> dict[int, str]:
+        """The state of each shard that this process has: opening, open, pausing, halted, closed."""
+        return {number: writer.state for number, (writer, _) in sorted(self._running.items())}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow the group until told to stop; then finish what is on its way and leave.
+
+        1. Shards that are new to us: start their writers. Those no longer ours: tell them to stop.
+        2. Now and then: gauges, and the inboxes trimmed behind the journal.
+        """
+        trim_at = self._clock.monotonic() + self._config.trim_s
+        observe_at = 0.0
+        try:
+            while not stop.is_set():
+                assigned = {one.number for one in await self._group.changes(0.25)}
+                self._follow(assigned)
+                now = self._clock.monotonic()
+                if now >= observe_at:
+                    observe_at = now + 1.0
+                    trims = now >= trim_at
+                    if trims:
+                        trim_at = now + self._config.trim_s
+                    await self._observe(trims=trims)
+        finally:
+            await self._leave()
+
+    def _follow(self, assigned: set[int]) -> None:
+        for number, (writer, task) in list(self._running.items()):
+            if task.done():
+                del self._running[number]
+            elif number not in assigned:
+                writer.stop.set()
+        for number in sorted(assigned - self._running.keys()):
+            writer = ShardWriter(
+                number,
+                log=self._log,
+                clock=self._clock,
+                randomness=self._randomness,
+                core=self._core,
+                owner=self._owner,
+                config=self._config,
+            )
+            self._running[number] = (
+                writer,
+                asyncio.create_task(writer.run(), name=f"shard {number}"),
+            )
+
+    async def _observe(self, *, trims: bool) -> None:
+        for writer, _ in self._running.values():
+            try:
+                writer.observe()
+                if trims:
+                    await writer.trim()
+            except LogError as error:
+                _log.warning("could not trim the inbox", shard=writer.number, what=str(error))
+
+    async def _leave(self) -> None:
+        for writer, _ in self._running.values():
+            writer.stop.set()
+        tasks = [task for _, task in self._running.values()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_LEAVE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._group.close()

@@ -1,0 +1,130 @@
+"""Every metric of the orchestrator's roles; the reference page is generated from `TABLE`."""
+
+from typing import Final, Literal, NamedTuple
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.15),
+    *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0),
+)
+_SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+class Metric(NamedTuple):
+    """A row of the reference page."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    what: str
+
+
+TABLE: list[Metric] = []
+
+
+def counter(name: str, what: str, *labels: str) -> Counter:
+    """A counter, exposed as `<name>_total`."""
+    TABLE.append(Metric(f"{name}_total", "counter", labels, what))
+    return Counter(name, what, labels)
+
+
+def gauge(name: str, what: str, *labels: str) -> Gauge:
+    """A gauge."""
+    TABLE.append(Metric(name, "gauge", labels, what))
+    return Gauge(name, what, labels)
+
+
+def histogram(
+    name: str, what: str, *labels: str, buckets: tuple[float, ...] = _LATENCY
+) -> Histogram:
+    """A histogram, of seconds where nothing else is said."""
+    TABLE.append(Metric(name, "histogram", labels, what))
+    return Histogram(name, what, labels, buckets=buckets)
+
+
+INPUTS = counter(
+    "headrace_inputs",
+    "Inputs in confirmed commits, by type and outcome: applied, repeated, parked, expired, "
+    "refused, exception.",
+    "type",
+    "outcome",
+)
+DECISIONS = counter(
+    "headrace_decided_events", "Decided events in confirmed commits, by type.", "type"
+)
+TAKEN = counter("headrace_intake_taken", "Records that intake put into an inbox, by type.", "type")
+REJECTED = counter("headrace_rejected", "Records that intake rejected, by reason.", "reason")
+DECIDE_SECONDS = histogram(
+    "headrace_decide_seconds",
+    "Time to decide and encode one batch.",
+    "shard",
+    buckets=_LATENCY,
+)
+BATCH_INPUTS = histogram(
+    "headrace_batch_inputs", "Inputs of one commit, ticks left out.", "shard", buckets=_SIZES
+)
+COMMIT_BYTES = counter(
+    "headrace_commit_bytes", "Bytes of confirmed commits, before compression.", "shard"
+)
+COMMIT_SECONDS = histogram(
+    "headrace_commit_seconds",
+    "Time from sending a commit to its acknowledgement.",
+    "shard",
+    buckets=_LATENCY,
+)
+SHARD_STATE = gauge(
+    "headrace_shard_state",
+    "1 for the state that a shard is in, in this process: closed, opening, open, pausing, halted.",
+    "shard",
+    "state",
+)
+SHARD_EPOCH = gauge("headrace_shard_epoch", "The epoch this process opened a shard with.", "shard")
+SHARD_SEQ = gauge("headrace_shard_seq", "The newest confirmed commit of a shard.", "shard")
+REOPENED = counter(
+    "headrace_shard_closed",
+    "How often a shard was left, by why: stop, moved, fenced, unknown, failed, halted.",
+    "shard",
+    "why",
+)
+RECOVERED_EVENTS = counter(
+    "headrace_recovered_events", "Inputs and decided events folded while opening.", "shard"
+)
+READER_LAG = gauge(
+    "headrace_reader_lag_records",
+    "Records that a role has still to read, as of its newest fetch.",
+    "role",
+    "topic",
+    "partition",
+)
+PLACED_TO_JOURNAL = histogram(
+    "headrace_placed_to_journal_seconds",
+    "From the broker taking an order to its confirmed commit.",
+    buckets=_LATENCY,
+)
+PLACED_TO_COMMAND = histogram(
+    "headrace_placed_to_command_seconds",
+    "From the broker taking an order to it taking the node's command.",
+    buckets=_LATENCY,
+)
+PUBLISHED = counter("headrace_published", "Events that the relay published, by topic.", "topic")
+RELAY_RESTARTS = counter(
+    "headrace_relay_restarts", "How often the relay went back to its checkpoint.", "shard"
+)
+ORDERS_OPEN = gauge("headrace_open_orders", "Orders in the engine's memory.", "shard")
+BACKORDERS = gauge("headrace_backordered_lines", "Order lines that wait for stock.", "shard")
+EXCEPTIONS_OPEN = gauge("headrace_open_exceptions", "Exceptions that are not resolved.", "shard")
+DEDUPE_DROPPED = gauge(
+    "headrace_dedupe_ids_dropped",
+    "Ids that left the deduplication window early, because too many came.",
+    "shard",
+)
+
+
+def reference() -> str:
+    """The table of all metrics, in Markdown."""
+    rows = ["| Metric | Kind | Labels | Meaning |", "|---|---|---|---|"]
+    for name, kind, labels, what in sorted(TABLE):
+        named = ", ".join(f"`{label}`" for label in labels) or "—"
+        rows.append(f"| `{name}` | {kind} | {named} | {what} |")
+    return "\n".join(rows) + "\n"
