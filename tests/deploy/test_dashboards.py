@@ -9,14 +9,15 @@ import pytest
 import yaml
 
 from orchestrator.runtime import metrics
+from projections import metrics as projection_metrics
 
 GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in GRAFANA.glob("dashboards/*.json")}
 PARTS = {"counter": [""], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
 EXPOSED = {
-    f"{metric.name}{part}": {*metric.labels, "le"} if part == "_bucket" else {*metric.labels}
-    for metric in metrics.TABLE
-    for part in PARTS[metric.kind]
+    f"{name}{part}": {*labels, "le"} if part == "_bucket" else {*labels}
+    for name, kind, labels, _ in (*metrics.TABLE, *projection_metrics.TABLE)
+    for part in PARTS[kind]
 }
 
 
