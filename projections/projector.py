@@ -1,0 +1,174 @@
+"""The projector: journal records through the filter into the read models."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import structlog
+
+from projections.fold import project
+from projections.metrics import HALTED, LAG, PLACED_TO_READABLE, RELOADS, ROWS, WRITE_SECONDS
+from projections.tables import Changes
+from schemas.journal import Commit, FilterState, JournalError, Opened, Verdict, decode, step
+from schemas.ports import (
+    Clock,
+    Database,
+    DatabaseError,
+    EventLog,
+    Group,
+    LogError,
+    OutOfRange,
+    Partition,
+    Read,
+    Reader,
+)
+
+PROJECTOR_TOPICS: Final = ("journal",)
+"""What the group's members share out among them."""
+
+MAX_ROWS: Final = 2_000  # of a transaction: some 20 ms of folding, then others get their turn
+MAX_RECORDS: Final = 200
+_WAIT_MS: Final = 200  # a stop is noticed after it
+_ASSIGNMENT_S: Final = 0.5
+_RETRY_S: Final = 1.0
+
+_log = structlog.get_logger()
+
+
+class Batch(NamedTuple):
+    """What one transaction writes, and the filter state that it leads to."""
+
+    state: FilterState
+    changes: Changes
+    placed_ms: list[int]  # when the broker took the orders in it
+
+
+def batches(shard: int, state: FilterState, records: list[Read]) -> Iterator[Batch]:
+    """Journal records as transactions of about MAX_ROWS; JournalError where the journal contradicts itself."""
+    changes = Changes()
+    placed_ms: list[int] = []
+    for record in records:
+        content = decode(record.value, record.offset)
+        state, verdict = step(state, record.offset, content)
+        match content:
+            case Opened():
+                changes.owner = content.owner
+            case Commit() if verdict is Verdict.VALID:
+                project(changes, shard, content)
+                placed_ms += [
+                    entry["input"]["origin"][3]
+                    for entry in content.entries
+                    if entry["input"]["type"] == "order_placed"
+                ]
+        if len(changes) >= MAX_ROWS:
+            yield Batch(state, changes, placed_ms)
+            changes, placed_ms = Changes(), []
+    yield Batch(state, changes, placed_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Projector:
+    """The role. Any number of instances share the shards; the checkpoint's compare-and-swap keeps them apart.
+
+    `pace_s`: the least time between two transactions of a shard, so that a trickle of commits is written together.
+    """
+
+    log: EventLog
+    group: Group
+    database: Database
+    clock: Clock
+    pace_s: float = 0.03
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow the journals of the assigned shards until `stop`; the batches under way are finished."""
+        async with asyncio.TaskGroup() as tasks:
+            following: dict[int, tuple[asyncio.Event, asyncio.Task[None]]] = {}
+            while not stop.is_set():
+                try:
+                    assigned = await self.group.changes(_ASSIGNMENT_S)
+                except LogError as error:
+                    _log.warning("the projector keeps its shards as they are", error=str(error))
+                    await self.clock.sleep(_RETRY_S)
+                    continue
+                shards = {one.number for one in assigned}
+                for shard in following.keys() - shards:
+                    leave, task = following.pop(shard)
+                    leave.set()
+                    await task
+                for shard in sorted(shards - following.keys()):
+                    leave = asyncio.Event()
+                    following[shard] = (leave, tasks.create_task(self._follow(shard, leave)))
+            for leave, _ in following.values():
+                leave.set()
+
+    async def _follow(self, shard: int, leave: asyncio.Event) -> None:
+        label = str(shard)
+        HALTED.labels(label).set(0)
+        while not leave.is_set():
+            try:
+                await self._session(shard, leave)
+            except (JournalError, OutOfRange) as error:
+                HALTED.labels(label).set(1)
+                _log.error(
+                    "the read models of a shard halt; the journal contradicts their checkpoint: "
+                    "when the journal was put right or made anew, run `headrace rebuild` and start again",
+                    shard=shard,
+                    error=str(error),
+                )
+                return
+            except (DatabaseError, LogError) as error:
+                RELOADS.labels(label, "failed").inc()
+                _log.warning(
+                    "the projector goes back to its checkpoint", shard=shard, error=str(error)
+                )
+                await self.clock.sleep(_RETRY_S)
+
+    async def _session(self, shard: int, leave: asyncio.Event) -> None:
+        """From one reload to the next.
+
+        1. Load the checkpoint: the whole filter state.
+        2. Read the journal from there on, every record through the filter.
+        3. Fold what is valid; one transaction writes rows and checkpoint if the checkpoint is still the one loaded.
+        4. If it is not, somebody else was here: begin again at 1.
+        """
+        confirmed = await self.database.checkpoint(shard)
+        state = confirmed or FilterState()
+        journal = Partition("journal", shard)
+        reader = await self.log.reader({journal: state.next or None})
+        try:
+            while not leave.is_set():
+                read = await reader.read(MAX_RECORDS, _WAIT_MS)
+                began = self.clock.monotonic()
+                for batch in batches(shard, state, read.get(journal, [])):
+                    if batch.state == state:
+                        continue
+                    if not await self._write(shard, confirmed, batch):
+                        return
+                    confirmed = state = batch.state
+                self._measure_lag(reader, journal, state.next)
+                if read:
+                    rest_s = self.pace_s - (self.clock.monotonic() - began)
+                    await self.clock.sleep(max(0.0, rest_s))
+        finally:
+            await reader.close()
+
+    async def _write(self, shard: int, expected: FilterState | None, batch: Batch) -> bool:
+        label = str(shard)
+        began = self.clock.monotonic()
+        if not await self.database.apply(shard, expected, batch.state, batch.changes):
+            RELOADS.labels(label, "raced").inc()
+            _log.info("another projector wrote this shard", shard=shard, seq=batch.state.seq)
+            return False
+        WRITE_SECONDS.labels(label).observe(self.clock.monotonic() - began)
+        ROWS.labels(label).inc(len(batch.changes))
+        now_ms = self.clock.now_ms()
+        for at_ms in batch.placed_ms:
+            PLACED_TO_READABLE.observe(max(0, now_ms - at_ms) / 1000)
+        return True
+
+    @staticmethod
+    def _measure_lag(reader: Reader, journal: Partition, at: int) -> None:
+        end = reader.high_water(journal)
+        if end is not None:
+            LAG.labels(str(journal.number)).set(max(0, end - at))
