@@ -32,6 +32,7 @@ fix: .venv/.stamp ## format, and mend what ruff can mend
 
 generated: .venv/.stamp ## whether the generated files are what the code would write
 	@$(BIN)/python -m schemas.generate --check
+	@$(BIN)/python tools/reference.py --check
 
 bench: .venv/.stamp ## speed and size on real Kafka and PostgreSQL
 	@tools/install-test-servers
@@ -39,6 +40,7 @@ bench: .venv/.stamp ## speed and size on real Kafka and PostgreSQL
 
 docs: .venv/.stamp ## write the generated files: schemas, AsyncAPI, reference pages
 	@$(BIN)/python -m schemas.generate
+	@$(BIN)/python tools/reference.py
 
 lock: $(UV) ## pin the dependencies anew (keeps what still fits; ARGS=--upgrade takes the newest)
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras $(ARGS) pyproject.toml -o requirements.lock
