@@ -40,7 +40,6 @@ _IDLE_WAIT_MS: Final = 500
 _SLICE_S: Final = 0.002  # how long the loop's other tasks wait while one shard decides
 _MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
 _MAJORITY: Final = 2  # of three replicas
-_FAILED_PAUSE_S: Final = 1.0
 _LEAVE_S: Final = 8.0
 
 _log = structlog.get_logger(__name__)
@@ -72,11 +71,13 @@ class Core(Generic[S]):
 class EngineConfig:
     """How the engine batches, pauses and trims.
 
-    `fenced_pause_s`: how long a writer that was fenced keeps away; longer than a group takes to
-    notice that a member is gone, so that two writers don't fight over a shard.
+    `failed_pause_s`: how long before a shard is opened again after a failure. `fenced_pause_s`: how
+    long a writer that was fenced keeps away; longer than a group takes to notice that a member is
+    gone, so that two writers don't fight over a shard.
     """
 
     batch_ms: int = 40
+    failed_pause_s: float = 1.0
     fenced_pause_s: float = 10.0
     trim_s: float = 60.0
     trim_margin: int = 10_000
@@ -190,7 +191,7 @@ class ShardWriter(Generic[S]):
            A journal that contradicts itself, or an input that can't be decided: halt.
         """
         while not self.stop.is_set():
-            pause_s = _FAILED_PAUSE_S
+            pause_s = self._config.failed_pause_s
             try:
                 await self._open()
                 await self._work()
@@ -285,8 +286,8 @@ class ShardWriter(Generic[S]):
         in_sync = int(topic.config.get("min.insync.replicas", _MAJORITY))
         if topic.replication > _MAJORITY > in_sync:
             raise JournalError(
-                "the topic journal has min.insync.replicas=1: one lost disk would lose acknowledged "
-                "commits, so set it to 2"
+                "the topic journal has min.insync.replicas=1: one lost disk would lose "
+                "acknowledged commits, so set it to 2"
             )
 
     async def _refold(self, nonce: str, clock_ms: int) -> int:

@@ -62,8 +62,8 @@ def rfc3339(time_ms: int) -> str:
 def publish(commit: Commit, shard: int, partitions: Mapping[str, int], into: Outgoing) -> list[int]:
     """Add a valid commit's public events to `into`.
 
-    `partitions` says how many each public topic has; a key has one partition, for ever. Returns when
-    the broker took each order that is sent to a node for the first time.
+    `partitions` says how many each public topic has; a key has one partition, for ever. Returns
+    when the broker took each order that is sent to a node for the first time.
     """
     time = ("ce_time", rfc3339(commit.now_ms).encode())
     source = ("ce_source", f"headrace/{shard}".encode())

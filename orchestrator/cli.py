@@ -1,0 +1,67 @@
+"""The command `headrace`: one module a command; only the one that is called is imported."""
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+
+COMMANDS = (
+    "run",
+    "topics",
+    "send",
+    "tail",
+    "version",
+)
+"""In the order that `--help` shows them."""
+
+
+def main() -> None:
+    """Run the command line; exits with CONTRACT's codes."""
+    _check_packages()
+    application(sys.argv[1:])()
+
+
+def application(arguments: list[str]) -> typer.Typer:
+    """The command line; only with the command that the arguments name, where they name one."""
+    app = typer.Typer(
+        name="headrace",
+        help="Event-sourced order orchestration on Kafka and PostgreSQL.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        add_completion=False,
+    )
+    app.callback()(_headrace)
+    for name in [arguments[0]] if arguments and arguments[0] in COMMANDS else COMMANDS:
+        module = import_module(f"orchestrator.commands.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name)(getattr(module, name))
+    return app
+
+
+def _headrace() -> None:
+    """Event-sourced order orchestration on Kafka and PostgreSQL."""
+
+
+def _check_packages() -> None:
+    """Other packages have our names too, and a folder of one's own may hide ours: say so."""
+    home = Path(__file__).parents[1]
+    for name in ("events", "schemas", "projections"):
+        spec = find_spec(name)
+        where = Path(spec.origin).parents[1] if spec and spec.origin else None
+        if where != home:
+            typer.echo(
+                f"The package {name!r} comes from {spec.origin if spec else 'nowhere'}, not from "
+                f"Headrace in {home}: start `headrace` from another folder, or uninstall what "
+                "brought it.",
+                err=True,
+            )
+            raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()

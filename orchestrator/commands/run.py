@@ -1,0 +1,52 @@
+"""`headrace run`: the roles, until told to stop."""
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.connection import INPUT_ERROR, load_settings
+
+_ALL = "intake,engine,relay,projector,api"
+
+
+def run(
+    roles: Annotated[
+        str, typer.Option("--roles", help="Which, separated by commas.", show_default=True)
+    ] = _ALL,
+) -> None:
+    """Run roles against the configured Kafka and PostgreSQL, until SIGTERM or Ctrl-C.
+
+    Two or more processes share the shards; any role may run in any number of them.
+
+    Examples:
+      headrace run
+      headrace run --roles engine
+      headrace run --roles intake,relay
+    """
+    settings = load_settings()
+    wanted = [role.strip() for role in roles.split(",") if role.strip()]
+    unknown = sorted(set(wanted) - set(_ALL.split(",")))
+    if unknown or not wanted:
+        typer.echo(f"--roles: {unknown or 'nothing'}: choose from {_ALL}", err=True)
+        raise typer.Exit(INPUT_ERROR)
+
+    import asyncio  # noqa: PLC0415 - slow to load, as what follows
+    import signal  # noqa: PLC0415
+
+    from orchestrator import compose  # noqa: PLC0415
+    from orchestrator.runtime import logs  # noqa: PLC0415
+
+    logs.configure(settings.log, settings.log_level)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await compose.run(settings, wanted, stop)
+
+    try:
+        asyncio.run(main())
+    except compose.SetupError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from None

@@ -1,0 +1,343 @@
+"""The composition root: makes the ports, hands them to the roles, runs them until told to stop."""
+
+import asyncio
+import gc
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+import structlog
+from starlette.applications import Starlette
+
+from orchestrator.core import decide as core
+from orchestrator.core.config import Config
+from orchestrator.core.shard import Shard
+from orchestrator.runtime import http
+from orchestrator.runtime.engine import Core, Engine, EngineConfig
+from orchestrator.runtime.intake import TOPICS as INTAKE_TOPICS
+from orchestrator.runtime.intake import Intake, IntakeError
+from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, KafkaSettings
+from orchestrator.runtime.relay import Relay
+from orchestrator.runtime.settings import Settings, variable
+from orchestrator.runtime.world import SystemClock, SystemRandomness
+from projections import schema
+from projections.postgres import Postgres
+from projections.projector import PROJECTOR_TOPICS, Projector
+from schemas.ports import EventLog, LogError, TopicDescription
+from schemas.topics import TOPIC_DEFAULTS, TOPICS, Topic
+
+ROLES: Final = ("intake", "engine", "relay", "projector", "api")
+_NEED_POSTGRES: Final = frozenset({"projector", "api"})
+_STOP_S: Final = 10.0
+_CONNECT_S: Final = 10
+
+_log = structlog.get_logger(__name__)
+
+
+class SetupError(Exception):
+    """Something that Headrace needs is missing, unreachable or otherwise than configured.
+
+    The message says what to do. `exit_code` is 2 for wrong settings, 3 for servers.
+    """
+
+    def __init__(self, message: str, exit_code: int = 3) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def kafka_settings(settings: Settings) -> KafkaSettings:
+    """How to reach Kafka; SetupError when it isn't configured."""
+    if not settings.kafka:
+        raise SetupError(
+            f"{variable('kafka')} is not set: give Kafka's bootstrap servers, such as "
+            "127.0.0.1:9092, or try `headrace demo`, which brings its own."
+        )
+    password = settings.kafka_sasl_password
+    return KafkaSettings(
+        servers=settings.kafka,
+        prefix=settings.prefix,
+        request_timeout_s=settings.kafka_request_timeout_seconds,
+        fetch_wait_ms=settings.kafka_fetch_wait_ms,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_sasl_username,
+        sasl_password=password.get_secret_value() if password else None,
+        ssl_ca_file=settings.kafka_ssl_ca_file,
+        ssl_certificate_file=settings.kafka_ssl_certificate_file,
+        ssl_key_file=settings.kafka_ssl_key_file,
+    )
+
+
+def partitions_of(topic: Topic, settings: Settings) -> int:
+    """How many partitions a topic is created with."""
+    match topic.partitions:
+        case "shards":
+            return settings.shards
+        case "public":
+            return settings.partitions
+        case "one":
+            return 1
+
+
+def config_of(topic: Topic, replication: int) -> dict[str, str]:
+    """The settings a topic is created with; where three replicas allow it, two must have a record."""
+    durable = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
+    return TOPIC_DEFAULTS | topic.config | (durable if replication > 2 else {})  # noqa: PLR2004 - a majority is two
+
+
+async def create_topics(log: KafkaLog, settings: Settings) -> list[str]:
+    """Create the topics that are missing; their names."""
+    replication = min(settings.replication, await log.brokers())
+    created = []
+    for topic in TOPICS.values():
+        partitions = partitions_of(topic, settings)
+        if await log.create(topic, partitions, config_of(topic, replication), replication):
+            created.append(topic.name)
+    return created
+
+
+def check_topics(found: Mapping[str, TopicDescription], settings: Settings) -> None:
+    """SetupError where a topic is missing, or the shards are not as many as configured."""
+    missing = [settings.prefix + name for name in TOPICS if name not in found]
+    if missing:
+        raise SetupError(
+            f"Kafka at {settings.kafka} lacks the topics {', '.join(missing)}: "
+            "run `headrace topics create`."
+        )
+    for name, topic in TOPICS.items():
+        wanted = {"shards": settings.shards, "one": 1, "public": None}[topic.partitions]
+        if wanted is not None and found[name].partitions != wanted:
+            fix = (
+                f"set {variable('shards')}={found[name].partitions}, which was fixed when the topics "
+                "were created"
+                if topic.partitions == "shards"
+                else "it must have one, so that it has one order: create it anew"
+            )
+            raise SetupError(
+                f"The topic {settings.prefix}{name} has {found[name].partitions} partitions, "
+                f"not {wanted}: {fix}."
+            )
+
+
+async def check_database(settings: Settings) -> str:
+    """The URL of a database with this release's schema; SetupError when there is none."""
+    if not settings.postgres:
+        raise SetupError(
+            f"{variable('postgres')} is not set: give a libpq URL, such as "
+            "postgresql://user:password@127.0.0.1/headrace, or leave out the roles projector and api."
+        )
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            settings.postgres, autocommit=True, connect_timeout=_CONNECT_S
+        )
+    except psycopg.ProgrammingError as error:
+        raise SetupError(f"{variable('postgres')} is not a libpq URL: {error}", 2) from error
+    except psycopg.OperationalError as error:
+        why = " ".join(str(error).split())
+        raise SetupError(f"PostgreSQL can't be reached ({variable('postgres')}): {why}") from error
+    async with connection:
+        try:
+            await schema.check(connection, settings.db_schema)
+        except schema.SchemaError as error:
+            raise SetupError(f"PostgreSQL: {error}.") from error
+    return settings.postgres
+
+
+def a_core(settings: Settings) -> Core[Shard]:
+    """The pure core with its settings."""
+    config = Config(
+        order_wait_ms=settings.order_wait_seconds * 1000,
+        suppression_ms=settings.suppression_seconds * 1000,
+        tracking_wait_ms=settings.tracking_wait_seconds * 1000,
+        tracking_waits=settings.tracking_waits,
+        retire_after_ms=settings.retire_seconds * 1000,
+        availability_thresholds=settings.availability_thresholds,
+    )
+    return Core(
+        new=lambda number: Shard(number, config),
+        decide=core.decide,
+        fold=core.fold,
+        tick=core.tick,
+        work_due=core.work_due,
+        next_due_ms=core.next_due_ms,
+        gauges=_gauges,
+    )
+
+
+def _gauges(shard: Shard) -> Mapping[str, int]:
+    markets = shard.markets.values()
+    return {
+        "open_orders": sum(len(market.orders) for market in markets),
+        "backordered_lines": sum(
+            len(lines) for market in markets for lines in market.waiting.values()
+        ),
+        "open_exceptions": len(shard.exceptions),
+        "dedupe_ids_dropped": shard.ids_dropped,
+    }
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[KafkaLog]:
+    """Kafka, checked to be set up; SetupError when it is not."""
+    try:
+        log = await KafkaLog.open(kafka_settings(settings))
+    except (LogError, ValueError, OSError) as error:
+        raise SetupError(f"{error} ({variable('kafka')}={settings.kafka}).") from error
+    try:
+        check_topics(await log.describe(), settings)
+        yield log
+    finally:
+        await log.close()
+
+
+class Roles:
+    """The roles of this process, as tasks, and what they say of themselves."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, asyncio.Task[None]] = {}
+        self.states: dict[str, Callable[[], dict[int, str]]] = {}
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Ready when every role runs and every shard that it was given is open."""
+        roles: dict[str, Any] = {}
+        ready = True
+        for name, task in self.running.items():
+            shards = self.states[name]() if name in self.states else {}
+            ready = ready and not task.done() and all(one == "open" for one in shards.values())
+            roles[name] = {"running": not task.done()}
+            if shards:
+                roles[name]["shards"] = {str(number): state for number, state in shards.items()}
+        return ready, roles
+
+
+async def run(
+    settings: Settings,
+    roles: Sequence[str],
+    stop: asyncio.Event,
+    *,
+    listening: socket.socket | None = None,
+) -> None:
+    """Run roles until told to stop.
+
+    1. Check what they need; SetupError where it is missing.
+    2. Make the ports, start the roles and the HTTP server (on `listening`, where it is given).
+    3. On stop, or when a role fails: let each finish its batch and leave its group, within 10 s.
+    """
+    if "engine" in roles:
+        gc.set_threshold(10_000, 50, 10_000)  # a collection of all generations would take its time
+    async with AsyncExitStack() as stack:
+        if listening is None:
+            try:
+                listening = http.bind(settings.http)
+            except OSError as error:
+                raise SetupError(
+                    f"{variable('http')}={settings.http} can't be listened on: {error.strerror}: "
+                    "name another address.",
+                    2,
+                ) from error
+        stack.callback(listening.close)
+        log = await stack.enter_async_context(connected(settings))
+        database_url = await check_database(settings) if _NEED_POSTGRES & set(roles) else ""
+        here = Roles()
+        app = _application(settings, roles, log, database_url)
+        http.add_probes(app, here.health)
+        starts: dict[str, Callable[[], Any]] = {}
+        if "intake" in roles:
+            starts["intake"] = (await _intake(stack, settings, log)).run
+        if "engine" in roles:
+            engine = await _engine(stack, settings, log)
+            starts["engine"] = engine.run
+            here.states["engine"] = engine.states
+        if "relay" in roles:
+            relay = await _relay(stack, settings, log)
+            starts["relay"] = relay.run
+            here.states["relay"] = relay.states
+        if "projector" in roles:
+            projector = await _projector(stack, settings, log, database_url)
+            starts["projector"] = projector.run
+        server = asyncio.create_task(http.serve(app, listening, stop), name="http")
+        for name, start in starts.items():
+            here.running[name] = asyncio.create_task(start(stop), name=name)
+        _log.info("running", roles=list(roles), http=listening.getsockname()[:2])
+        await _until_stopped(stop, [server, *here.running.values()])
+
+
+async def _until_stopped(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for the stop or the first failure; then for everybody to finish, not for ever."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.set()
+        stopping.cancel()
+        _, late = await asyncio.wait(tasks, timeout=_STOP_S)
+        for task in late:
+            _log.warning("did not stop in time", role=task.get_name())
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, IntakeError | LogError):
+            raise SetupError(str(error), 1) from error
+        if isinstance(error, Exception):
+            raise error
+
+
+async def _intake(stack: AsyncExitStack, settings: Settings, log: EventLog) -> Intake:
+    group = await log.group("intake", INTAKE_TOPICS)
+    stack.push_async_callback(group.close)
+    return Intake(
+        log=log,
+        group=group,
+        clock=SystemClock(),
+        shards=settings.shards,
+        wait_s=settings.network_wait_seconds,
+        unknown_fields=settings.unknown_fields,
+    )
+
+
+async def _engine(stack: AsyncExitStack, settings: Settings, log: EventLog) -> Engine[Shard]:
+    group = await log.group("engine", ["inbox"])
+    stack.push_async_callback(group.close)
+    return Engine(
+        log=log,
+        group=group,
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+        core=a_core(settings),
+        owner=f"{socket.gethostname()}-{os.getpid()}",
+        config=EngineConfig(
+            batch_ms=settings.batch_ms,
+            trim_s=settings.trim_seconds,
+            trim_margin=settings.trim_margin_records,
+        ),
+    )
+
+
+async def _relay(stack: AsyncExitStack, settings: Settings, log: EventLog) -> Relay:
+    group = await log.group("relay", ["journal"])
+    stack.push_async_callback(group.close)
+    takeover_s = settings.kafka_request_timeout_seconds + SESSION_TIMEOUT_MS / 1000
+    return Relay(log=log, group=group, clock=SystemClock(), takeover_s=takeover_s)
+
+
+async def _projector(
+    stack: AsyncExitStack, settings: Settings, log: EventLog, database_url: str
+) -> Projector:
+    group = await log.group("projector", PROJECTOR_TOPICS)
+    stack.push_async_callback(group.close)
+    database = Postgres(database_url, settings.db_schema)
+    stack.push_async_callback(database.close)
+    return Projector(log=log, group=group, database=database, clock=SystemClock())
+
+
+def _application(
+    settings: Settings, roles: Sequence[str], log: EventLog, database_url: str
+) -> Starlette:
+    if "api" not in roles:
+        return Starlette()
+    from projections.api import create_app  # noqa: PLC0415 - only this role needs it
+
+    return create_app(settings, log, database_url)

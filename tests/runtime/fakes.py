@@ -1,0 +1,279 @@
+"""What the runtime's tests share: a small core, a clock, seeded chance, a log with bad days."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Self
+
+import orjson
+
+from events.decided import DecidedEvent, InputRecord
+from orchestrator.runtime.engine import Core, Engine, EngineConfig
+from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
+from schemas import inbox
+from schemas.journal import Commit, Entry, FilterState, Opened, Verdict, decode, step
+from schemas.ports import (
+    Appended,
+    Bounds,
+    Group,
+    Partition,
+    Reader,
+    Record,
+    TopicDescription,
+    Unknown,
+    Writer,
+)
+
+INBOX = Partition("inbox", 0)
+JOURNAL = Partition("journal", 0)
+
+
+class Tally:
+    """State of the fake core: inputs in order, and work that is owed."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.now_ms = 0
+        self.seen: list[str] = []
+        self.marks: dict[tuple[str, int], int] = {}
+        self.owed = 0
+
+
+def _evolve(state: Tally, event: DecidedEvent) -> None:
+    if event["type"] == "input_parked":
+        state.owed += 1
+    elif event["type"] == "work_done":
+        state.owed -= 1
+
+
+def _decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+    if cause["data"].get("poison"):
+        raise ZeroDivisionError("a defect")
+    _begin(state, cause)
+    events: list[DecidedEvent] = []
+    if cause["type"] == "clock_ticked":
+        if state.owed:
+            events.append({"type": "work_done", "work": ["piece"]})
+    elif "work" in cause["data"]:
+        events += [{"type": "input_parked", "on": "piece", "until_ms": 0}] * cause["data"]["work"]
+    else:
+        events.append(
+            {
+                "type": "availability_changed",
+                "market_id": "m",
+                "sku": cause["id"],
+                "available": len(state.seen),
+                "as_of": "x" * cause["data"].get("bytes", 0),
+            }
+        )
+    for event in events:
+        _evolve(state, event)
+    return events
+
+
+def _begin(state: Tally, cause: InputRecord) -> None:
+    if cause["type"] == "clock_ticked":
+        state.now_ms = cause["data"]["now_ms"]
+    else:
+        state.seen.append(cause["id"])
+
+
+def _fold(state: Tally, entry: Entry) -> None:
+    _begin(state, entry["input"])
+    for event in entry["events"]:
+        _evolve(state, event)
+
+
+def _tick(now_ms: int) -> InputRecord:
+    return {
+        "type": "clock_ticked",
+        "version": 1,
+        "id": "",
+        "source": "",
+        "time_ms": now_ms,
+        "data": {"now_ms": now_ms},
+    }
+
+
+CORE: Core[Tally] = Core(
+    new=Tally,
+    decide=_decide,
+    fold=_fold,
+    tick=_tick,
+    work_due=lambda state, _now_ms: state.owed > 0,
+    next_due_ms=lambda _state: None,
+)
+
+
+class SteppedClock:
+    """A clock that goes on by a millisecond each time it is asked for the time of day."""
+
+    def __init__(self, now_ms: int = 1_000_000) -> None:
+        self._now_ms = now_ms
+        self._asked = count()
+
+    def now_ms(self) -> int:
+        return self._now_ms + next(self._asked)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Seeded:
+    """Chance from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def bits(self, n: int) -> int:
+        return self._random.getrandbits(n)
+
+
+class FaultyLog:
+    """A memory log whose journal appends fail as told, each `ok`, `lost`, `landed` or `late`.
+
+    `lost`: Unknown, nothing landed. `landed`: Unknown, though it landed. `late`: Unknown, and it
+    lands in front of the next append but one.
+    """
+
+    def __init__(self, log: MemoryLog, plans: Sequence[str]) -> None:
+        self.log = log
+        self.plans = deque(plans)
+        self._late: deque[tuple[int, Partition, Sequence[Record]]] = deque()
+        self._appends = 0
+
+    async def before_append(self, to: Partition, records: Sequence[Record]) -> None:
+        """Land what is late, and fail when it is time to."""
+        self._appends += 1
+        while self._late and self._late[0][0] <= self._appends:
+            _, late_to, late = self._late.popleft()
+            self.log.write(late_to, late)
+        plan = self.plans.popleft() if self.plans else "ok"
+        if plan == "landed":
+            self.log.write(to, records)
+        elif plan == "late":
+            self._late.append((self._appends + 2, to, records))
+        if plan != "ok":
+            raise Unknown(f"planned: {plan}")
+
+    async def writer(self) -> Writer:
+        return _FaultyWriter(self, await self.log.writer())
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> Reader:
+        return await self.log.reader(at)
+
+    async def bounds(self, partition: Partition) -> Bounds:
+        return await self.log.bounds(partition)
+
+    async def trim(self, partition: Partition, before: int) -> None:
+        await self.log.trim(partition, before)
+
+    async def describe(self) -> dict[str, TopicDescription]:
+        return await self.log.describe()
+
+    async def group(self, name: str, topics: Sequence[str]) -> Group:
+        return await self.log.group(name, topics)
+
+    async def close(self) -> None:
+        await self.log.close()
+
+
+class _FaultyWriter:
+    def __init__(self, faults: FaultyLog, writer: MemoryWriter) -> None:
+        self._faults = faults
+        self._writer = writer
+
+    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
+        if to == JOURNAL:
+            await self._faults.before_append(to, records)
+        return await self._writer.append(to, records)
+
+    async def close(self) -> None:
+        await self._writer.close()
+
+
+def give(log: MemoryLog, *ids: str, to: Partition = INBOX, **data: object) -> None:
+    """Put inputs into an inbox."""
+    for id_ in ids:
+        origin = ("orders", 0, log.held(to).next, 0)
+        value = inbox.encode(
+            type_="order_cancel_requested",
+            version=1,
+            id_=id_,
+            source="test",
+            time_ms=0,
+            origin=origin,
+            data=orjson.dumps(data),
+        )
+        log.write(to, [Record(None, value)])
+
+
+def happened(log: MemoryLog, journal: Partition = JOURNAL) -> tuple[list[str], FilterState, int]:
+    """Ids of the inputs in valid commits in order; the filter state; how many commits were void."""
+    state, ids, void = FilterState(), list[str](), 0
+    for read in log.held(journal).records:
+        record = decode(read.value, read.offset)
+        state, verdict = step(state, read.offset, record)
+        if isinstance(record, Commit):
+            if verdict is Verdict.VALID:
+                ids += [one["input"]["id"] for one in record.entries if one["input"]["id"]]
+            else:
+                void += 1
+    return ids, state, void
+
+
+def owners(log: MemoryLog, journal: Partition = JOURNAL) -> list[str]:
+    """Who opened the journal, in order."""
+    records = [decode(read.value, read.offset) for read in log.held(journal).records]
+    return [record.owner for record in records if isinstance(record, Opened)]
+
+
+async def engine(
+    log: MemoryLog | FaultyLog,
+    *,
+    owner: str = "one",
+    seed: int = 1,
+    config: EngineConfig | None = None,
+    core: Core[Tally] = CORE,
+    clock: SteppedClock | None = None,
+) -> Engine[Tally]:
+    """An engine over a log."""
+    return Engine(
+        log=log,
+        group=await log.group("engine", ["inbox"]),
+        clock=clock or SteppedClock(),
+        randomness=Seeded(seed),
+        core=core,
+        owner=owner,
+        config=config or EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.05),
+    )
+
+
+class Running:
+    """An engine that runs while the `async with` lasts."""
+
+    def __init__(self, role: Engine[Tally]) -> None:
+        self.role = role
+        self.stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.role.run(self.stop))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop.set()
+        assert self._task is not None
+        await self._task
+
+
+async def until(true: Callable[[], bool], within_s: float = 10) -> None:
+    """Poll until something is true."""
+    async with asyncio.timeout(within_s):
+        while not true():  # noqa: ASYNC110 - a poll is what this is
+            await asyncio.sleep(0.005)

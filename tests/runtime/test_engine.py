@@ -1,0 +1,262 @@
+"""The engine over a memory log and a small core: what it commits, and what it never does."""
+
+import asyncio
+import random
+
+import orjson
+import pytest
+
+from orchestrator.runtime.engine import EngineConfig, ShardWriter
+from orchestrator.runtime.memory_log import MemoryLog
+from schemas.journal import MAX_COMMIT_BYTES, encode_opened
+from schemas.ports import Partition, Record, TopicDescription
+from tests.runtime.fakes import (
+    CORE,
+    INBOX,
+    JOURNAL,
+    FaultyLog,
+    Running,
+    Seeded,
+    SteppedClock,
+    engine,
+    give,
+    happened,
+    owners,
+    until,
+)
+
+
+def a_log(shards: int = 1) -> MemoryLog:
+    return MemoryLog(SteppedClock(), {"inbox": shards, "journal": shards})
+
+
+async def test_decides_every_input_once_in_inbox_order() -> None:
+    log = a_log()
+    give(log, "a", "b", "c")
+    async with Running(await engine(log)):
+        await until(lambda: happened(log)[1].inbox_next == 3)
+        give(log, "d")
+        await until(lambda: happened(log)[1].inbox_next == 4)
+    assert happened(log)[0] == ["a", "b", "c", "d"]
+
+
+async def test_the_same_seed_gives_the_same_journal_bytes() -> None:
+    journals = []
+    for _ in range(2):
+        log = a_log()
+        give(log, *(str(n) for n in range(50)))
+        async with Running(await engine(log, seed=7)):
+            await until(lambda log=log: happened(log)[1].inbox_next == 50)  # type: ignore[misc]
+        journals.append([(one.offset, one.value) for one in log.held(JOURNAL).records])
+    assert journals[0] == journals[1]
+
+
+async def test_what_was_decided_is_never_decided_again_after_a_restart() -> None:
+    log = a_log()
+    give(log, "a", "b")
+    async with Running(await engine(log, seed=1)):
+        await until(lambda: happened(log)[1].inbox_next == 2)
+    give(log, "c")
+    async with Running(await engine(log, seed=2)):
+        await until(lambda: happened(log)[1].inbox_next == 3)
+    assert happened(log)[0] == ["a", "b", "c"]
+    assert happened(log)[1].seq == 2
+
+
+@pytest.mark.parametrize("fault", ["lost", "landed", "late"])
+@pytest.mark.parametrize("append", range(4))
+async def test_an_append_of_unknown_outcome_loses_nothing_and_repeats_nothing(
+    fault: str, append: int
+) -> None:
+    log = a_log()
+    faulty = FaultyLog(log, ["ok"] * append + [fault])
+    async with Running(await engine(faulty)):
+        for number in range(1, 6):
+            give(log, str(number))
+            await until(lambda n=number: happened(log)[1].inbox_next == n)  # type: ignore[misc]
+    assert happened(log)[0] == ["1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_run_of_bad_luck_loses_nothing_and_repeats_nothing(
+    seed: int,
+) -> None:
+    chance = random.Random(seed)
+    log = a_log()
+    plans = chance.choices(["ok", "lost", "landed", "late"], [6, 1, 1, 1], k=60)
+    faulty = FaultyLog(log, plans)
+    async with (
+        Running(await engine(faulty, owner="one", seed=seed)),
+        Running(await engine(faulty, owner="two", seed=seed + 1_000)),
+    ):
+        for number in range(40):
+            give(log, str(number))
+            await asyncio.sleep(chance.choice([0, 0, 0.002]))
+        await until(lambda: happened(log)[1].inbox_next == 40, within_s=20)
+    assert happened(log)[0] == [str(n) for n in range(40)], f"seed {seed}"
+
+
+async def test_a_stale_writers_commit_is_void_and_it_takes_over_only_after_a_pause() -> None:
+    log = a_log()
+    give(log, "a")
+    async with Running(
+        await engine(log, config=EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.3))
+    ) as one:
+        await until(lambda: happened(log)[1].inbox_next == 1)
+        log.write(JOURNAL, [Record(None, encode_opened("two", "n2"))])
+        give(log, "b")
+        await until(lambda: one.role.states() == {0: "pausing"})
+        assert happened(log)[0] == ["a"]
+        assert happened(log)[2] == 1
+        await until(lambda: happened(log)[1].inbox_next == 2)
+    assert happened(log)[0] == ["a", "b"]
+    assert owners(log) == ["one", "two", "one"]
+
+
+async def test_two_engines_share_the_shards_and_one_takes_over_what_the_other_leaves() -> None:
+    log = a_log(shards=4)
+    first = Running(await engine(log, owner="one", seed=1))
+    async with Running(await engine(log, owner="two", seed=2)) as two:
+        async with first:
+            await until(lambda: len(first.role.states()) == 2 and len(two.role.states()) == 2)
+            for number in range(4):
+                give(log, "a", to=Partition("inbox", number))
+        await until(lambda: list(two.role.states().values()) == ["open"] * 4)
+        for number in range(4):
+            give(log, "b", to=Partition("inbox", number))
+        for number in range(4):
+            journal = Partition("journal", number)
+            await until(lambda j=journal: happened(log, j)[1].inbox_next == 2)  # type: ignore[misc]
+            assert happened(log, journal)[0] == ["a", "b"]
+
+
+async def test_a_poison_input_halts_its_shard_after_committing_what_came_before() -> None:
+    log = a_log(shards=2)
+    give(log, "a")
+    give(log, "bad", poison=True)
+    give(log, "c")
+    async with Running(await engine(log)) as running:
+        await until(lambda: running.role.states().get(0) == "halted")
+        give(log, "x", to=Partition("inbox", 1))
+        await until(lambda: happened(log, Partition("journal", 1))[0] == ["x"])
+        assert running.role.states() == {0: "halted", 1: "open"}
+    assert happened(log)[0] == ["a"]
+    assert happened(log)[1].inbox_next == 1
+
+
+async def test_the_error_of_a_poison_input_names_where_it_came_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = a_log()
+    give(log, "bad", poison=True)
+    async with Running(await engine(log)) as running:
+        await until(lambda: running.role.states().get(0) == "halted")
+    assert (
+        "'bad' of 'test' (orders/0@0, inbox offset 0) can't be decided" in capsys.readouterr().out
+    )
+
+
+async def test_an_entry_larger_than_a_commit_halts_the_shard() -> None:
+    log = a_log()
+    give(log, "a")
+    give(log, "huge", bytes=MAX_COMMIT_BYTES)
+    async with Running(await engine(log)) as running:
+        await until(lambda: running.role.states().get(0) == "halted")
+    assert happened(log)[0] == ["a"]
+
+
+async def test_commits_stay_below_their_limit_and_nothing_is_left_out_at_the_border() -> None:
+    log = a_log()
+    ids = [str(n) for n in range(30)]
+    give(log, *ids, bytes=100_000)
+    async with Running(await engine(log)):
+        await until(lambda: happened(log)[1].inbox_next == 30)
+    assert happened(log)[0] == ids
+    assert max(len(one.value or b"") for one in log.held(JOURNAL).records) <= MAX_COMMIT_BYTES
+    assert happened(log)[1].seq < 30
+
+
+async def test_work_is_done_a_piece_a_tick_without_any_input() -> None:
+    log = a_log()
+    give(log, "w", work=5)
+    async with Running(await engine(log)):
+        await until(lambda: happened(log)[1].inbox_next == 1)
+        await until(
+            lambda: (
+                sum((one.value or b"").count(b"work_done") for one in log.held(JOURNAL).records)
+                == 5
+            )
+        )
+
+
+async def test_time_never_goes_back_in_the_journal() -> None:
+    log = a_log()
+    give(log, "a")
+    async with Running(await engine(log, clock=SteppedClock(1_000_500))):
+        await until(lambda: happened(log)[1].inbox_next == 1)
+    give(log, "b")
+    async with Running(await engine(log, seed=2, clock=SteppedClock(1_000_000))):
+        await until(lambda: happened(log)[1].inbox_next == 2)
+    ticks = [
+        entry["input"]["data"]["now_ms"]
+        for read in log.held(JOURNAL).records
+        for entry in orjson.loads(read.value or b"").get("entries", [])
+        if entry["input"]["type"] == "clock_ticked"
+    ]
+    assert ticks == sorted(ticks)
+
+
+async def test_refuses_to_open_when_its_clock_is_minutes_from_the_brokers() -> None:
+    log = a_log()
+    give(log, "a")
+    async with Running(await engine(log, clock=SteppedClock(9_000_000))) as running:
+        await until(lambda: running.role.states().get(0) == "pausing")
+    assert happened(log)[0] == []
+
+
+async def test_refuses_a_journal_that_the_broker_may_thin_out() -> None:
+    class Compacting(MemoryLog):
+        async def describe(self) -> dict[str, TopicDescription]:
+            found = await super().describe()
+            found["journal"] = TopicDescription(1, 1, {"cleanup.policy": "compact"})
+            return found
+
+    log = Compacting(SteppedClock(), {"inbox": 1, "journal": 1})
+    async with Running(await engine(log)) as running:
+        await until(lambda: running.role.states().get(0) == "halted")
+    assert log.held(JOURNAL).records == []
+
+
+async def test_a_journal_that_is_none_halts_the_shard() -> None:
+    log = a_log()
+    log.write(JOURNAL, [Record(None, b"not a journal")])
+    async with Running(await engine(log)) as running:
+        await until(lambda: running.role.states().get(0) == "halted")
+
+
+async def test_the_inbox_is_trimmed_behind_the_journal_less_a_margin() -> None:
+    log = a_log()
+    give(log, *"abcde")
+    writer = ShardWriter(
+        0,
+        log=log,
+        clock=SteppedClock(),
+        randomness=Seeded(1),
+        core=CORE,
+        owner="one",
+        config=EngineConfig(trim_margin=2),
+    )
+    running = asyncio.create_task(writer.run())
+    await until(lambda: writer.confirmed.inbox_next == 5)
+    await writer.trim()
+    assert await log.bounds(INBOX) == (3, 5)
+    writer.stop.set()
+    await running
+
+
+async def test_an_inbox_trimmed_beyond_the_journal_halts_the_shard() -> None:
+    log = a_log()
+    give(log, *"abc")
+    await log.trim(INBOX, 2)
+    async with Running(await engine(log)) as running:
+        await until(lambda: running.role.states().get(0) == "halted")
