@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -15,10 +15,9 @@ from starlette.applications import Starlette
 from orchestrator.core import decide as core
 from orchestrator.core.config import Config
 from orchestrator.core.shard import Shard
-from orchestrator.runtime import http
+from orchestrator.runtime import server
 from orchestrator.runtime.engine import Core, Engine, EngineConfig
-from orchestrator.runtime.intake import TOPICS as INTAKE_TOPICS
-from orchestrator.runtime.intake import Intake, IntakeError
+from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
 from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, KafkaSettings
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, variable
@@ -83,7 +82,7 @@ def partitions_of(topic: Topic, settings: Settings) -> int:
 
 
 def config_of(topic: Topic, replication: int) -> dict[str, str]:
-    """The settings a topic is created with; where three replicas allow it, two must have a record."""
+    """The settings a topic is created with; of three replicas two must have a record."""
     durable = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
     return TOPIC_DEFAULTS | topic.config | (durable if replication > 2 else {})  # noqa: PLR2004 - a majority is two
 
@@ -111,8 +110,8 @@ def check_topics(found: Mapping[str, TopicDescription], settings: Settings) -> N
         wanted = {"shards": settings.shards, "one": 1, "public": None}[topic.partitions]
         if wanted is not None and found[name].partitions != wanted:
             fix = (
-                f"set {variable('shards')}={found[name].partitions}, which was fixed when the topics "
-                "were created"
+                f"set {variable('shards')}={found[name].partitions}, which was fixed when the "
+                "topics were created"
                 if topic.partitions == "shards"
                 else "it must have one, so that it has one order: create it anew"
             )
@@ -127,7 +126,8 @@ async def check_database(settings: Settings) -> str:
     if not settings.postgres:
         raise SetupError(
             f"{variable('postgres')} is not set: give a libpq URL, such as "
-            "postgresql://user:password@127.0.0.1/headrace, or leave out the roles projector and api."
+            "postgresql://user:password@127.0.0.1/headrace, or leave out the roles projector "
+            "and api."
         )
     try:
         connection = await psycopg.AsyncConnection.connect(
@@ -231,7 +231,7 @@ async def run(
     async with AsyncExitStack() as stack:
         if listening is None:
             try:
-                listening = http.bind(settings.http)
+                listening = server.bind(settings.http)
             except OSError as error:
                 raise SetupError(
                     f"{variable('http')}={settings.http} can't be listened on: {error.strerror}: "
@@ -243,8 +243,8 @@ async def run(
         database_url = await check_database(settings) if _NEED_POSTGRES & set(roles) else ""
         here = Roles()
         app = _application(settings, roles, log, database_url)
-        http.add_probes(app, here.health)
-        starts: dict[str, Callable[[], Any]] = {}
+        server.add_probes(app, here.health)
+        starts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {}
         if "intake" in roles:
             starts["intake"] = (await _intake(stack, settings, log)).run
         if "engine" in roles:
@@ -258,11 +258,11 @@ async def run(
         if "projector" in roles:
             projector = await _projector(stack, settings, log, database_url)
             starts["projector"] = projector.run
-        server = asyncio.create_task(http.serve(app, listening, stop), name="http")
+        serving = asyncio.create_task(server.serve(app, listening, stop), name="http")
         for name, start in starts.items():
             here.running[name] = asyncio.create_task(start(stop), name=name)
         _log.info("running", roles=list(roles), http=listening.getsockname()[:2])
-        await _until_stopped(stop, [server, *here.running.values()])
+        await _until_stopped(stop, [serving, *here.running.values()])
 
 
 async def _until_stopped(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:

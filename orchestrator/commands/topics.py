@@ -53,7 +53,7 @@ def describe(
             return
         for name, topic in TOPICS.items():
             one = found.get(name)
-            size = f"{one.partitions} × {one.replication}" if one else "missing"
+            size = f"{one.partitions} x {one.replication}" if one else "missing"
             typer.echo(f"{settings.prefix + name:<28} {size:<8} {topic.role:<9} {topic.what}")
 
     from orchestrator.runtime.kafka_log import KafkaLog  # noqa: PLC0415 - slow to load

@@ -6,9 +6,10 @@ ListOffsets is asked for the first offset alone: some brokers answer the rest of
 """
 
 import asyncio
+import logging
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -104,6 +105,21 @@ async def _bounded(seconds: float, what: str) -> AsyncIterator[None]:
         raise LogError(f"Kafka can't {what}: {error!r}") from error
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the client from logging."""
+    client = logging.getLogger("aiokafka")
+    client.addFilter(_drop)
+    try:
+        yield
+    finally:
+        client.removeFilter(_drop)
+
+
+def _drop(_record: logging.LogRecord) -> bool:
+    return False
+
+
 class KafkaLog:
     """Kafka as an EventLog. `open` it, since connecting may fail."""
 
@@ -116,8 +132,9 @@ class KafkaLog:
         """Connect; LogError when no server answers."""
         admin = AIOKafkaAdminClient(**settings.client())
         try:
-            async with _bounded(settings.request_timeout_s, f"connect to {settings.servers}"):
-                await admin.start()
+            with _silent():  # what fails is told by the error
+                async with _bounded(settings.request_timeout_s, f"connect to {settings.servers}"):
+                    await admin.start()
         except BaseException:
             await admin.close()
             raise

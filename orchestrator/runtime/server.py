@@ -1,4 +1,4 @@
-"""What every process serves: metrics and health. Role `api` mounts the rest into the same server."""
+"""What every process serves: metrics and health. Role `api` serves the rest beside it."""
 
 import asyncio
 import socket
