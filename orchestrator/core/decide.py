@@ -13,7 +13,7 @@ from orchestrator.core import (
     tracking,
 )
 from orchestrator.core.evolve import balances, begin, evolve
-from orchestrator.core.shard import Market, Shard
+from orchestrator.core.shard import Contradiction, Market, Shard
 from orchestrator.core.times import rfc3339
 from orchestrator.core.turn import Turn, about
 from schemas.journal import Entry
@@ -87,13 +87,15 @@ def _work(turn: Turn, work: list[Any]) -> None:
                 placing.accept(turn, turn.shard.markets[market_id], about(order), key)
         case ["fill", market_id, sku, after]:
             market = turn.shard.markets[market_id]
-            turn.shard.touched_skus[(market_id, sku)] = None
             backorders.fill(turn, market, sku, after)
         case ["resume", on]:
             record, _ = turn.shard.parked[on][0]
             turn.emit({"type": "input_resumed", "on": on, "input": record})
             turn.cause = record
             DECIDE[record["type"]](turn)
+        case _:
+            message = f"unknown work: {work}"
+            raise Contradiction(message)
 
 
 def _order_waited(turn: Turn, market_id: str, key: str) -> None:
@@ -136,7 +138,7 @@ def _keep(turn: Turn) -> None:
 def _finish(turn: Turn) -> None:
     """What follows from every entry: units that came free are given out, availability is told, the books are closed."""
     shard = turn.shard
-    for market_id, sku in list(shard.touched_skus):
+    for market_id, sku in list(shard.freed_skus):
         market = shard.markets[market_id]
         if sku in market.waiting:
             backorders.fill(turn, market, sku)

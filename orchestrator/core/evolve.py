@@ -26,6 +26,7 @@ def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
     shard.touched_orders.clear()
     shard.touched_stock.clear()
     shard.touched_skus.clear()
+    shard.freed_skus.clear()
     origin = record.get("origin")
     if origin is None:  # a tick, made by the shard's own writer
         shard.now_ms = record["data"]["now_ms"]
@@ -141,10 +142,12 @@ def _node_kept(shard: Shard, data: decided.Plain) -> None:
     node = shard.nodes.get(data["node_id"])
     if node is None:
         node = shard.nodes[data["node_id"]] = market.nodes[data["node_id"]] = Node(data)
+        market.sort_nodes()
         _unpark(shard, f"node:{data['node_id']}")
         return
     offered = node.offers
     node.define(data)
+    market.sort_nodes()
     if node.offers != offered:
         sign = 1 if node.offers else -1
         for sku, by_node in market.bins.items():
@@ -202,6 +205,9 @@ def _work_done(shard: Shard, _: InputRecord, event: decided.WorkDone) -> None:
     if not shard.work or shard.work.popleft() != event["work"]:
         message = f"the work done wasn't the oldest queued: {event['work']}"
         raise Contradiction(message)
+    if event["work"][0] == "fill":
+        _, market_id, sku, _ = event["work"]
+        shard.touched_skus[(market_id, sku)] = None
 
 
 def _timer_fired(shard: Shard, _: InputRecord, event: decided.TimerFired) -> None:
@@ -288,7 +294,7 @@ def _fulfillment_requested(
         fulfillment_line = FulfillmentLine(line.line_id, line.sku, units)
         lines.append(fulfillment_line)
         stock = shard.bin(node, line.sku)
-        stock.reserved += units
+        stock.reserve(units)
         stock.promises[fulfillment_line] = order
         if node.offers:
             market.available[line.sku] = market.available.get(line.sku, 0) - units
@@ -356,7 +362,7 @@ def _unreserve(shard: Shard, fulfillment: Fulfillment, line: FulfillmentLine, un
     market = shard.markets[node.market_id]
     stock = shard.bin(node, line.sku)
     line.reserved -= units
-    stock.reserved -= units
+    stock.reserve(-units)
     if line.reserved < 0 or stock.reserved < 0:
         message = f"fulfillment {fulfillment.fulfillment_id} releases more than it reserves"
         raise Contradiction(message)
@@ -366,6 +372,7 @@ def _unreserve(shard: Shard, fulfillment: Fulfillment, line: FulfillmentLine, un
         market.available[line.sku] = market.available.get(line.sku, 0) + units
     shard.touched_stock[(node.node_id, line.sku)] = None
     shard.touched_skus[(market.market_id, line.sku)] = None
+    shard.freed_skus[(market.market_id, line.sku)] = None
 
 
 def _units_released(shard: Shard, _: InputRecord, event: decided.UnitsReleased) -> None:
@@ -513,6 +520,8 @@ def _stock_moved(shard: Shard, _: InputRecord, event: decided.StockMoved) -> Non
         shard.documents[event["document"]] = None
     shard.touched_stock[(node.node_id, sku)] = None
     shard.touched_skus[(market.market_id, sku)] = None
+    if stock.available > before:
+        shard.freed_skus[(market.market_id, sku)] = None
 
 
 def _item_suppressed(shard: Shard, _: InputRecord, event: decided.ItemSuppressed) -> None:
@@ -539,7 +548,7 @@ def _suppression_lifted(shard: Shard, _: InputRecord, event: decided.Suppression
         node.suppressed.pop(sku, None)
         if node.closed_until_ms:
             node.lifted[sku] = None
-        shard.touched_skus[(node.market_id, sku)] = None
+        shard.freed_skus[(node.market_id, sku)] = None
 
 
 # --- what is told ----------------------------------------------------------------------------------------------------
@@ -608,7 +617,10 @@ def balances(shard: Shard) -> decided.Balanced:
 
 def _stock_row(shard: Shard, node_id: str, sku: str) -> list[Any]:
     node = shard.nodes[node_id]
-    stock = shard.bin(node, sku)
+    stock = shard.stock(node, sku)
+    if stock.available != stock.on_hand - stock.reserved - stock.set_aside or stock.reserved < 0:
+        message = f"stock of {sku} at {node_id} isn't conserved"
+        raise Contradiction(message)
     if stock.available < 0:
         message = (
             f"{-stock.available} unit(s) of {sku} at {node_id} are promised beyond what is there"

@@ -6,7 +6,7 @@ Physical facts are never refused: what left moves stock, even where it contradic
 from collections.abc import Callable
 from typing import Any
 
-from events.decided import Line, Plain
+from events.decided import Plain
 from orchestrator.core import cancelling
 from orchestrator.core.orders import Fulfillment, FulfillmentLine, Order
 from orchestrator.core.placing import plan
@@ -148,7 +148,7 @@ def _reject_lines(
 
 def _correct(turn: Turn, node: Node, held: FulfillmentLine, units: int, reason: str) -> None:
     """What a rejection says of the stock."""
-    stock = turn.shard.bin(node, held.sku)
+    stock = turn.shard.stock(node, held.sku)
     match reason:
         case "not_in_stock":
             move(turn, node, held.sku, [-max(0, stock.available), 0, 0, 0], reason)
@@ -187,7 +187,7 @@ def ship(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
     partly_known = len(packages) < len(data["packages"])
     reported = _reported({**data, "packages": packages}, by_package=partly_known)
     if reported is None:
-        reported = [line.units(line.reserved) for line in fulfillment.lines if line.reserved]
+        reported = [{**line.units(line.reserved)} for line in fulfillment.lines if line.reserved]
     moved, beyond = _moved(fulfillment, order, reported)
     for line in reported:
         held = fulfillment.line(line["line_id"])
@@ -272,7 +272,7 @@ def _moved(
 
 def _leave(turn: Turn, node: Node, sku: str, units: int, *, settle_now: bool = True) -> int:
     """Units are off the shelf; returns how many more left than were there."""
-    stock = turn.shard.bin(node, sku)
+    stock = turn.shard.stock(node, sku)
     left = min(units, stock.on_hand)
     delta = [-left, *shrink(stock, stock.on_hand - left)]
     move(turn, node, sku, delta, "shipped", shortfall=units - left)

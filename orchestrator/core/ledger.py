@@ -11,10 +11,11 @@ HELD_STATES = ("quality_control", "damaged", "held")
 class Bin:
     """One item at one node. Law: on_hand = available + reserved + quality_control + damaged + held, each at least 0.
 
-    `available` may be negative only within an entry, until promises are taken back.
+    `available` is kept, not computed; negative only within an entry, until promises are taken back.
     """
 
     __slots__ = (
+        "available",
         "damaged",
         "held",
         "movements",
@@ -25,6 +26,7 @@ class Bin:
     )
 
     def __init__(self) -> None:
+        self.available = 0
         self.on_hand = 0
         self.reserved = 0
         self.quality_control = 0
@@ -34,13 +36,14 @@ class Bin:
         self.movements: list[tuple[int, int, int, int, int]] | None = None  # (time_ms, *delta)
 
     @property
-    def available(self) -> int:
-        return self.on_hand - self.reserved - self.quality_control - self.damaged - self.held
-
-    @property
     def set_aside(self) -> int:
         """Units in held states."""
         return self.quality_control + self.damaged + self.held
+
+    def reserve(self, units: int) -> None:
+        """Promise units; a negative number frees them."""
+        self.reserved += units
+        self.available -= units
 
     def move(self, time_ms: int, delta: list[int]) -> None:
         """Apply a physical movement [on_hand, quality_control, damaged, held]."""
@@ -49,6 +52,7 @@ class Bin:
         self.quality_control += quality_control
         self.damaged += damaged
         self.held += held
+        self.available += on_hand - quality_control - damaged - held
         if self.movements is None:
             self.movements = []
         elif len(self.movements) >= MOVEMENTS_KEPT:

@@ -72,8 +72,10 @@ class Market:
         "available",
         "bins",
         "currency",
+        "fenced",
         "market_id",
         "nodes",
+        "offering",
         "orders",
         "published",
         "retired",
@@ -85,6 +87,10 @@ class Market:
         self.market_id: str = data["market_id"]
         self.currency: str = data["currency"]
         self.nodes: dict[str, Node] = {}
+        self.offering: list[Node] = []  # nodes that are active and ship
+        self.fenced: dict[
+            str, list[str]
+        ] = {}  # fence -> ids of the nodes it removes from every plan
         self.bins: dict[str, dict[str, Bin]] = {}  # sku -> node id -> bin
         self.available: dict[str, int] = {}  # sku -> units at nodes that are active and ship
         self.published: dict[str, int] = {}  # sku -> availability as last published
@@ -93,6 +99,16 @@ class Market:
         self.services: dict[str, Plain] = {}  # "<carrier>/<service>"
         self.waiting: dict[str, list[tuple[int, int, int, Order]]] = {}
         # sku -> backordered lines (-priority, order number, line index, order), first served first
+
+    def sort_nodes(self) -> None:
+        """Tell the nodes that offer from those that a fence removes; call when one was defined."""
+        self.offering = [node for node in self.nodes.values() if node.offers]
+        self.fenced = {}
+        for node in self.nodes.values():
+            if not node.active:
+                self.fenced.setdefault("inactive", []).append(node.node_id)
+            elif not node.ships:
+                self.fenced.setdefault("does_not_ship", []).append(node.node_id)
 
 
 class Shard:
@@ -103,6 +119,8 @@ class Shard:
         "documents",
         "exceptions",
         "exceptions_opened",
+        "freed_skus",
+        "freed_skus",
         "id_order",
         "ids",
         "ids_dropped",
@@ -159,12 +177,15 @@ class Shard:
         # what the entry being folded has touched
         self.touched_orders: dict[Order, None] = {}
         self.touched_stock: dict[tuple[str, str], None] = {}  # (node id, sku)
-        self.touched_skus: dict[
-            tuple[str, str], None
-        ] = {}  # (market id, sku): units may have come free
+        self.touched_skus: dict[tuple[str, str], None] = {}  # (market id, sku)
+        self.freed_skus: dict[tuple[str, str], None] = {}  # those that units may have come free of
+
+    def stock(self, node: Node, sku: str) -> Bin:
+        """The bin of an item at a node, to look at; an empty one where there is none."""
+        return self.markets[node.market_id].bins.get(sku, {}).get(node.node_id) or Bin()
 
     def bin(self, node: Node, sku: str) -> Bin:
-        """The bin of an item at a node, made where there is none."""
+        """The bin of an item at a node, to change; made where there is none."""
         by_node = self.markets[node.market_id].bins.setdefault(sku, {})
         found = by_node.get(node.node_id)
         if found is None:

@@ -90,7 +90,7 @@ def adjusted(turn: Turn) -> None:
         turn.repeat("document")
         return
     sku, state = data["sku"], data.get("state", "available")
-    stock = turn.shard.bin(node, sku)
+    stock = turn.shard.stock(node, sku)
     there = stock.on_hand - stock.set_aside if state == "available" else getattr(stock, state)
     units = max(data["delta"], -there)
     shortfall = units - data["delta"]
@@ -115,7 +115,7 @@ def counted(turn: Turn) -> None:
         return
     data = turn.data
     sku, state = data["sku"], data.get("state", "all")
-    stock = turn.shard.bin(node, sku)
+    stock = turn.shard.stock(node, sku)
     later = stock.moved_after(_counted_ms(turn))
     if state == "all":
         units = max(0, data["counted"] + later[0])
@@ -158,7 +158,7 @@ def settle(turn: Turn, node: Node, sku: str, what: str, shortfall: int) -> bool:
 
     Returns whether anything was wrong; then an exception is open.
     """
-    stock = turn.shard.bin(node, sku)
+    stock = turn.shard.stock(node, sku)
     deficit = -stock.available
     if deficit <= 0 and not shortfall:
         return False
