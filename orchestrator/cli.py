@@ -8,10 +8,12 @@ from pathlib import Path
 import typer
 
 COMMANDS = (
+    "demo",
     "run",
     "topics",
     "send",
     "tail",
+    "demo",
     "version",
 )
 """In the order that `--help` shows them."""

@@ -19,6 +19,7 @@ from urllib.error import URLError
 import psycopg
 from rich.console import Console
 
+from orchestrator.compose import SetupError, create_topics, kafka_settings
 from orchestrator.demo.audit import Report, audit
 from orchestrator.demo.baskets import Baskets
 from orchestrator.demo.channel import Channel
@@ -29,7 +30,7 @@ from orchestrator.demo.partners import Carrier, Pace, Warehouses
 from orchestrator.demo.readmodel import ReadModel, Totals
 from orchestrator.demo.view import Frame, View, summary
 from orchestrator.embedded import embedded_kafka, embedded_postgres
-from orchestrator.embedded.server import Place, free_port, kept
+from orchestrator.embedded.server import Place, ServerError, free_port, kept
 from orchestrator.runtime.kafka_log import KafkaLog
 from orchestrator.runtime.settings import Settings, variable
 from orchestrator.runtime.world import SystemClock
@@ -58,12 +59,18 @@ class DemoError(Exception):
     """The demo can't go on. The message says why and what to do."""
 
 
+FAILURES: Final = (
+    *(DemoError, ServerError, SetupError, LogError, schema.SchemaError),
+    *(psycopg.Error, OSError),
+)
+"""What `run` may raise where a server fails or is missing."""
+
+
 def run(options: Options, settings: Settings, console: Console) -> int:
     """Run the demo; the exit code: 0 done or stopped as asked, 1 something does not add up.
 
     Raises:
-        ServerError: an embedded server is missing or did not come up.
-        DemoError: Headrace itself did not come up, or ended.
+        one of FAILURES: a server is missing or fails; the message says which and what to do.
     """
     with _terminated_is_interrupted(), ExitStack() as stack:
         loading = stack.enter_context(ThreadPoolExecutor(1)).submit(_load)
@@ -140,8 +147,7 @@ async def _set_up(settings: Settings) -> None:
         await create_topics(log, settings)
     finally:
         await log.close()
-    assert settings.postgres is not None
-    connection = await psycopg.AsyncConnection.connect(settings.postgres, autocommit=True)
+    connection = await psycopg.AsyncConnection.connect(settings.postgres or "", autocommit=True)
     async with connection:
         await schema.migrate(connection, settings.db_schema)
 
@@ -158,7 +164,14 @@ def _roles(settings: Settings) -> Iterator[Path]:
         value = getattr(settings, name)
         if isinstance(value, int | str):
             given[variable(name)] = str(value)
-    command = [sys.executable, "-m", "orchestrator.cli", "run"]
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator.cli",
+        "run",
+        "--roles",
+        "intake,engine,relay,projector",
+    ]
     with kept(
         "headrace",
         [command],
@@ -285,7 +298,6 @@ async def _drive(
     log_file: Path,
 ) -> int:
     """Run partners and orders until done, stopped or broken; the exit code."""
-    assert settings.postgres is not None
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -297,7 +309,7 @@ async def _drive(
     async with AsyncExitStack() as stack:
         log = await KafkaLog.open(kafka_settings(settings))
         stack.push_async_callback(log.close)
-        read_model = await ReadModel.open(settings.postgres, settings.db_schema)
+        read_model = await ReadModel.open(settings.postgres or "", settings.db_schema)
         stack.push_async_callback(read_model.close)
         partitions = {name: topic.partitions for name, topic in (await log.describe()).items()}
         view = stack.enter_context(View(console, links))
