@@ -25,13 +25,14 @@ from orchestrator.runtime.world import SystemClock, SystemRandomness
 from projections import schema
 from projections.postgres import Postgres
 from projections.projector import PROJECTOR_TOPICS, Projector
-from schemas.ports import EventLog, LogError, TopicDescription
+from schemas.ports import EventLog, LogError, Partition, TopicDescription
 from schemas.topics import TOPIC_DEFAULTS, TOPICS, Topic
 
 ROLES: Final = ("intake", "engine", "relay", "projector", "api")
 _NEED_POSTGRES: Final = frozenset({"projector", "api"})
 _STOP_S: Final = 10.0
 _CONNECT_S: Final = 10
+_POOL_SIZE: Final = 8
 
 _log = structlog.get_logger(__name__)
 
@@ -242,7 +243,11 @@ async def run(
         log = await stack.enter_async_context(connected(settings))
         database_url = await check_database(settings) if _NEED_POSTGRES & set(roles) else ""
         here = Roles()
-        app = _application(settings, roles, log, database_url)
+        app = (
+            await _application(stack, settings, log, database_url)
+            if "api" in roles
+            else Starlette()
+        )
         server.add_probes(app, here.health)
         starts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {}
         if "intake" in roles:
@@ -333,11 +338,40 @@ async def _projector(
     return Projector(log=log, group=group, database=database, clock=SystemClock())
 
 
-def _application(
-    settings: Settings, roles: Sequence[str], log: EventLog, database_url: str
+async def _application(
+    stack: AsyncExitStack, settings: Settings, log: EventLog, database_url: str
 ) -> Starlette:
-    if "api" not in roles:
-        return Starlette()
-    from projections.api import create_app  # noqa: PLC0415 - only this role needs it
+    """The API over a pool of connections of its own."""
+    from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415 - only this role needs it
 
-    return create_app(settings, log, database_url)
+    from projections.api.app import create_app  # noqa: PLC0415 - the same
+    from projections.queries import Reads  # noqa: PLC0415 - the same
+
+    pool = AsyncConnectionPool(
+        database_url,
+        min_size=1,
+        max_size=_POOL_SIZE,
+        kwargs={"autocommit": True, "options": schema.options(settings.db_schema)},
+        open=False,
+    )
+    await stack.enter_async_context(pool)
+
+    async def intake_progress(topic: str, number: int) -> tuple[int, str] | None:
+        partition = Partition(topic.removeprefix(settings.prefix), number)
+        return (await log.saved("intake", [partition])).get(partition)
+
+    async def journal_ends() -> Mapping[int, int]:
+        try:
+            bounds = await asyncio.gather(
+                *(log.bounds(Partition("journal", number)) for number in range(settings.shards))
+            )
+        except LogError:
+            return {}
+        return {number: one.next for number, one in enumerate(bounds)}
+
+    return create_app(
+        Reads(pool),
+        SystemClock(),
+        intake_progress=intake_progress,
+        journal_ends=journal_ends,
+    )

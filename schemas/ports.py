@@ -140,6 +140,12 @@ class EventLog(Protocol):
         """The topics of the catalogue that the broker has, by name without the prefix."""
         ...
 
+    async def saved(
+        self, group: str, partitions: Iterable[Partition]
+    ) -> "dict[Partition, Checkpoint]":
+        """A group's newest checkpoints, without joining it; partitions without one are left out."""
+        ...
+
     async def group(self, name: str, topics: Sequence[str]) -> "Group":
         """Join a group that shares out the partitions of these topics; returns once joined or being joined."""
         ...

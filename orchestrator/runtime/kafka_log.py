@@ -251,9 +251,29 @@ class KafkaLog:
                     )
         return True
 
+    def group_id(self, name: str) -> str:
+        """The name of a group on the broker."""
+        return f"{self.settings.prefix}headrace-{name}"
+
+    async def saved(
+        self, group: str, partitions: Iterable[Partition]
+    ) -> dict[Partition, Checkpoint]:
+        """A group's newest checkpoints, without joining it."""
+        wanted = {self._tp(partition): partition for partition in partitions}
+        if not wanted:
+            return {}
+        group_id = self.group_id(group)
+        async with _bounded(self.settings.request_timeout_s, f"load the offsets of {group_id}"):
+            found = await self._admin.list_consumer_group_offsets(group_id, partitions=list(wanted))
+        return {
+            wanted[tp]: Checkpoint(kept.offset, kept.metadata or "")
+            for tp, kept in found.items()
+            if kept.offset >= 0
+        }
+
     async def group(self, name: str, topics: Sequence[str]) -> "KafkaGroup":
         """Join the group `<prefix>headrace-<name>`."""
-        return await KafkaGroup.join(self.settings, self._admin, name, topics)
+        return await KafkaGroup.join(self, name, topics)
 
     async def close(self) -> None:
         """Close the admin connection; writers, readers and groups are closed by their owners."""
@@ -472,25 +492,19 @@ class KafkaGroup:
     """A membership of a consumer group, and the group's checkpoints."""
 
     def __init__(
-        self,
-        settings: KafkaSettings,
-        admin: AIOKafkaAdminClient,
-        group_id: str,
-        consumer: AIOKafkaConsumer,
-        assignments: _Assignments,
+        self, log: KafkaLog, name: str, consumer: AIOKafkaConsumer, assignments: _Assignments
     ) -> None:
-        self._settings = settings
-        self._admin = admin
-        self._group_id = group_id
+        self._log = log
+        self._settings = log.settings
+        self._name = name
+        self._group_id = log.group_id(name)
         self._consumer = consumer
         self._assignments = assignments
 
     @staticmethod
-    async def join(
-        settings: KafkaSettings, admin: AIOKafkaAdminClient, name: str, topics: Sequence[str]
-    ) -> "KafkaGroup":
+    async def join(log: KafkaLog, name: str, topics: Sequence[str]) -> "KafkaGroup":
         """Become a member; the first assignment comes with `changes`."""
-        group_id = f"{settings.prefix}headrace-{name}"
+        settings, group_id = log.settings, log.group_id(name)
         consumer = AIOKafkaConsumer(
             **settings.client(),
             group_id=group_id,
@@ -512,7 +526,7 @@ class KafkaGroup:
         except BaseException:
             await consumer.stop()
             raise
-        return KafkaGroup(settings, admin, group_id, consumer, assignments)
+        return KafkaGroup(log, name, consumer, assignments)
 
     async def changes(self, timeout_s: float) -> frozenset[Partition]:
         """The partitions assigned to this member, when they change or after `timeout_s`."""
@@ -528,22 +542,7 @@ class KafkaGroup:
 
     async def load(self, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
         """The newest checkpoints; partitions without one are left out."""
-        wanted = {
-            TopicPartition(self._settings.prefix + one.topic, one.number): one for one in partitions
-        }
-        if not wanted:
-            return {}
-        async with _bounded(
-            self._settings.request_timeout_s, f"load the offsets of {self._group_id}"
-        ):
-            found = await self._admin.list_consumer_group_offsets(
-                self._group_id, partitions=list(wanted)
-            )
-        return {
-            wanted[tp]: Checkpoint(kept.offset, kept.metadata or "")
-            for tp, kept in found.items()
-            if kept.offset >= 0
-        }
+        return await self._log.saved(self._name, partitions)
 
     async def save(self, checkpoints: Mapping[Partition, Checkpoint]) -> None:
         """Store checkpoints; LogError when the outcome is unknown or the member is fenced."""

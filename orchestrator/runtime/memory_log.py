@@ -98,6 +98,13 @@ class MemoryLog:
             for name, partitions in self._topics.items()
         }
 
+    async def saved(
+        self, group: str, partitions: Iterable[Partition]
+    ) -> dict[Partition, Checkpoint]:
+        """A group's newest checkpoints, without joining it."""
+        kept = self._groups[group].checkpoints if group in self._groups else {}
+        return {one: kept[one] for one in partitions if one in kept}
+
     async def group(self, name: str, topics: Sequence[str]) -> "MemoryGroup":
         """Join a group."""
         members = self._groups.setdefault(name, _Members())

@@ -285,6 +285,7 @@ async def test_a_checkpoint_keeps_its_metadata(
     await _until(group, lambda got: len(got) == SHARDS)
     await group.save({INBOX: Checkpoint(4, '{"seq": 8}')})
     assert await group.load([INBOX]) == {INBOX: Checkpoint(4, '{"seq": 8}')}
+    assert await log.saved("relay", [INBOX, OTHER]) == {INBOX: Checkpoint(4, '{"seq": 8}')}
     await group.close()
 
 

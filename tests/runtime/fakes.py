@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Self
 
@@ -17,6 +17,7 @@ from schemas.journal import Commit, Entry, FilterState, Opened, Verdict, decode,
 from schemas.ports import (
     Appended,
     Bounds,
+    Checkpoint,
     Group,
     Partition,
     Reader,
@@ -175,6 +176,11 @@ class FaultyLog:
 
     async def describe(self) -> dict[str, TopicDescription]:
         return await self.log.describe()
+
+    async def saved(
+        self, group: str, partitions: Iterable[Partition]
+    ) -> dict[Partition, Checkpoint]:
+        return await self.log.saved(group, partitions)
 
     async def group(self, name: str, topics: Sequence[str]) -> Group:
         return await self.log.group(name, topics)
