@@ -246,7 +246,7 @@ class _Session:
         self._held: dict[Partition, list[Read]] = {}
         self._unsaved: dict[Partition, int] = {}
         self._saving: asyncio.Task[None] | None = None
-        self._saved_at = 0.0
+        self._saved_at = float("-inf")
         self._network_at_end = False  # as of after this cycle's records
 
     async def read_network_to_its_end(self) -> None:

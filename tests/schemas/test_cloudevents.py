@@ -331,7 +331,7 @@ ENVELOPES: dict[str, tuple[bytes | None, Headers, str, Code, str]] = {
         replaced("ce_type", b"headrace.order_plced.v1"),
         "orders",
         Code.UNKNOWN_TYPE,
-        'ce_type: "headrace.order_plced.v1" is not an input of Headrace; did you mean "headrace.order',
+        'ce_type: "headrace.order_plced.v1" is not an input of Headrace; did you mean "head',
     ),
     "an output": (
         WHOLE,

@@ -1,0 +1,496 @@
+"""Intake over the memory log: what reaches which inbox, what is rejected, what bad days do."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+
+from events.decided import InputRecord
+from events.inputs import INPUTS
+from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError, shard_of
+from orchestrator.runtime.memory_log import MemoryGroup, MemoryLog, MemoryWriter
+from schemas import inbox
+from schemas.cloudevents import UnknownFields, emit
+from schemas.ports import (
+    MAX_BATCH_BYTES,
+    Appended,
+    Bounds,
+    Checkpoint,
+    Group,
+    Partition,
+    Reader,
+    Record,
+    TopicDescription,
+    Unknown,
+    Writer,
+)
+
+SHARDS = 4
+TIME = "2026-01-31T12:00:00Z"
+TOPICS = {"network": 1, "orders": 2, "stock": 2, "carriers": 2, "inbox": SHARDS, "rejected": 2}
+DEADLINE_S = 5.0
+
+
+class SettableClock:
+    """A clock that stands until it is set; sleeping gives way to others."""
+
+    def __init__(self) -> None:
+        self.ms = 1_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        self.ms += round(seconds * 1000)
+        await asyncio.sleep(0)
+
+
+class BadDays:
+    """A log whose next appends to a topic have an unknown outcome, landed or not."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log = log
+        self.landed_then_lost: list[str] = []
+        self.lost: list[str] = []
+        self.writers = 0
+
+    async def writer(self) -> Writer:
+        self.writers += 1
+        return _BadWriter(self, await self.log.writer())
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> Reader:
+        return await self.log.reader(at)
+
+    async def bounds(self, partition: Partition) -> Bounds:
+        return await self.log.bounds(partition)
+
+    async def trim(self, partition: Partition, before: int) -> None:
+        await self.log.trim(partition, before)
+
+    async def describe(self) -> dict[str, TopicDescription]:
+        return await self.log.describe()
+
+    async def saved(
+        self, group: str, partitions: Iterable[Partition]
+    ) -> dict[Partition, Checkpoint]:
+        return await self.log.saved(group, partitions)
+
+    async def group(self, name: str, topics: Sequence[str]) -> Group:
+        return await self.log.group(name, topics)
+
+    async def close(self) -> None:
+        await self.log.close()
+
+
+class _BadWriter:
+    def __init__(self, days: BadDays, writer: MemoryWriter) -> None:
+        self._days = days
+        self._writer = writer
+
+    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
+        if to.topic in self._days.lost:
+            self._days.lost.remove(to.topic)
+            raise Unknown(f"{to}: no answer")
+        appended = await self._writer.append(to, records)
+        if to.topic in self._days.landed_then_lost:
+            self._days.landed_then_lost.remove(to.topic)
+            raise Unknown(f"{to}: no answer, but it landed")
+        return appended
+
+    async def close(self) -> None:
+        await self._writer.close()
+
+
+class World:
+    """A log with intake's topics, and hands to write and look."""
+
+    def __init__(self) -> None:
+        self.clock = SettableClock()
+        self.log = MemoryLog(self.clock, TOPICS)
+        self.days = BadDays(self.log)
+        self.sent = 0
+
+    def write(
+        self,
+        topic: str,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+        *,
+        key: bytes | None = b"k",
+        partition: int = 0,
+    ) -> int:
+        record = Record(key, value, headers)
+        return self.log.write(Partition(topic, partition), [record]).base_offset
+
+    def send(self, type_: str, data: Mapping[str, object], *, partition: int = 0) -> int:
+        self.sent += 1
+        headers = emit(type_, f"id-{self.sent}", "test", TIME)
+        topic = INPUTS[type_].TOPIC
+        return self.write(topic, orjson.dumps(data), headers, partition=partition)
+
+    def market(self, market_id: str, **more: object) -> int:
+        data = {"market_id": market_id, "currency": "USD", "time_zone": "UTC", **more}
+        return self.send("market_defined", data)
+
+    def node(self, node_id: str, market_id: str) -> int:
+        data = {"node_id": node_id, "market_id": market_id, "kind": "warehouse", "name": node_id}
+        return self.send("node_defined", {**data, "address": {"country": "US"}})
+
+    def order(self, order_id: str, market_id: str, *, partition: int = 0, **more: object) -> int:
+        return self.send(
+            "order_placed",
+            {
+                "channel": "web",
+                "market_id": market_id,
+                "order_id": order_id,
+                "placed_at": TIME,
+                "currency": "USD",
+                "ship_to": {"country": "US"},
+                "lines": [{"line_id": "1", "sku": "A", "quantity": 1}],
+                **more,
+            },
+            partition=partition,
+        )
+
+    def received(self, node_id: str, *, partition: int = 0) -> int:
+        data = {"node_id": node_id, "sku": "A", "quantity": 1}
+        return self.send("stock_received", data, partition=partition)
+
+    def inbox(self, shard: int) -> list[InputRecord]:
+        records = self.log.held(Partition("inbox", shard)).records
+        return [inbox.decode(record.value or b"") for record in records]
+
+    def taken(self) -> list[tuple[int, str]]:
+        return [(shard, one["type"]) for shard in range(SHARDS) for one in self.inbox(shard)]
+
+    def origins(self) -> list[tuple[Any, ...]]:
+        """(shard, topic, partition, offset) of everything in the inboxes, in each shard's order."""
+        return [(shard, *one["origin"][:3]) for shard in range(SHARDS) for one in self.inbox(shard)]
+
+    def rejected(self) -> list[dict[str, str]]:
+        return [
+            {name: raw.decode(errors="replace") for name, raw in record.headers}
+            for number in range(TOPICS["rejected"])
+            for record in self.log.held(Partition("rejected", number)).records
+        ]
+
+    def reasons(self) -> list[str]:
+        return [headers["headrace_reason"] for headers in self.rejected()]
+
+    async def checkpoints(self) -> dict[Partition, Checkpoint]:
+        every = [
+            Partition(topic, number) for topic in INTAKE_TOPICS for number in range(TOPICS[topic])
+        ]
+        return await self.log.saved("intake", every)
+
+    @asynccontextmanager
+    async def intake(
+        self, *, unknown_fields: UnknownFields = "refuse"
+    ) -> AsyncIterator[tuple[MemoryGroup, asyncio.Task[None]]]:
+        group = await self.log.group("intake", INTAKE_TOPICS)
+        role = Intake(self.days, group, self.clock, shards=SHARDS, unknown_fields=unknown_fields)
+        stop = asyncio.Event()
+        task = asyncio.create_task(role.run(stop))
+        try:
+            yield group, task
+            stop.set()
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await group.close()
+
+    async def run_until(self, done: Callable[[], bool]) -> None:
+        async with self.intake():
+            await until(done)
+
+
+async def until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not done():  # noqa: ASYNC110 - what it waits for is in a log
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_each_input_goes_to_the_shards_it_concerns(world: World) -> None:
+    world.market("us", shard=1)
+    world.market("eu", shard=3)
+    world.node("BOS", "us")
+    world.node("BER", "eu")
+    world.send("item_defined", {"sku": "A", "name": "a"})
+    world.order("1", "us")
+    world.received("BER")
+    tracked = {"carrier": "c", "tracking_number": "1", "status": "lost", "at": TIME}
+    world.send("tracking_updated", tracked)
+    world.send("tracking_updated", {**tracked, "market_id": "us"})
+    await world.run_until(lambda: len(world.taken()) == 15)
+    assert sorted(world.taken()) == sorted(
+        [
+            (1, "market_defined"),
+            (3, "market_defined"),
+            (1, "node_defined"),
+            (3, "node_defined"),
+            *((shard, "item_defined") for shard in range(SHARDS)),
+            (1, "order_placed"),
+            (3, "stock_received"),
+            *((shard, "tracking_updated") for shard in range(SHARDS)),
+            (1, "tracking_updated"),
+        ]
+    )
+    assert world.reasons() == []
+
+
+async def test_an_inbox_record_says_where_it_came_from(world: World) -> None:
+    world.market("us", shard=0)
+    offset = world.order("1", "us", partition=1, priority=0)
+    await world.run_until(lambda: len(world.taken()) == 2)
+    record = world.inbox(0)[-1]
+    assert record["origin"] == ["orders", 1, offset, world.clock.ms]
+    assert (record["id"], record["source"], record["version"]) == ("id-2", "test", 1)
+    assert "priority" not in record["data"], "canonical data leaves defaults out"
+
+
+async def test_a_market_without_a_shard_has_a_home_that_never_changes(world: World) -> None:
+    assert [shard_of(market, 4) for market in ("us", "eu", "jp")] == [
+        shard_of(market, 4) for market in ("us", "eu", "jp")
+    ]
+    world.market("us")
+    world.order("1", "us")
+    await world.run_until(lambda: len(world.taken()) == 2)
+    home = shard_of("us", SHARDS)
+    assert world.taken() == [(home, "market_defined"), (home, "order_placed")]
+
+
+async def test_routing_never_changes(world: World) -> None:
+    world.market("us", shard=1)
+    world.market("us", shard=2)
+    world.market("us", shard=1, attributes={"a": "b"})
+    world.market("us")
+    world.market("eu", shard=SHARDS)
+    world.market("eu", shard=0)
+    world.node("BOS", "us")
+    world.node("BOS", "eu")
+    await world.run_until(lambda: len(world.taken()) + len(world.rejected()) == 8)
+    assert world.taken() == [
+        (0, "market_defined"),
+        *[(1, "market_defined")] * 3,
+        (1, "node_defined"),
+    ]
+    assert [(r["headrace_reason"], r["headrace_detail"][:22]) for r in world.rejected()] == [
+        ("invalid_data", 'shard: market "us" liv'),
+        ("invalid_data", "shard: must be below 4"),
+        ("invalid_data", 'market_id: node "BOS" '),
+    ]
+
+
+async def test_a_rejected_record_is_kept_as_it_was_with_the_reason(world: World) -> None:
+    headers = [("trace", b"\xff\x00"), *emit("order_placed", "x", "shop", TIME)]
+    world.write("orders", b'{"channel":"web"}', headers, key=b"7", partition=1)
+    await world.run_until(lambda: len(world.rejected()) == 1)
+    (record,) = world.log.held(Partition("rejected", 1)).records
+    assert (record.key, record.value) == (b"7", b'{"channel":"web"}')
+    assert list(record.headers[: len(headers)]) == headers
+    said = dict(record.headers[len(headers) :])
+    assert said.pop("headrace_detail").startswith(b"market_id: is missing")
+    assert said == {
+        "headrace_reason": b"invalid_data",
+        "headrace_topic": b"orders",
+        "headrace_partition": b"1",
+        "headrace_offset": b"0",
+    }
+
+
+async def test_bad_records_leave_the_rest_of_the_batch_alone(world: World) -> None:
+    world.market("us", shard=0)
+    good = emit("order_placed", "g", "shop", TIME)
+    bad: list[tuple[str, bytes | None, list[tuple[str, bytes]]]] = [
+        ("not_json", b"{", good),
+        ("not_json", None, good),
+        ("not_cloudevents", b"{}", []),
+        ("unknown_type", b"{}", emit("order_lost", "1", "s", TIME)),
+        ("unknown_version", b"{}", emit("order_placed", "1", "s", TIME, version=2)),
+        ("wrong_topic", b"{}", emit("stock_received", "1", "s", TIME)),
+        ("not_supported", b"{}", emit("order_amended", "1", "s", TIME)),
+        ("invalid_data", b"{}", good),
+        ("too_large", b" " * 400_000, good),
+    ]
+    for number, (_, value, headers) in enumerate(bad):
+        world.order(f"before-{number}", "us")
+        world.write("orders", value, headers)
+    world.order("last", "us")
+    await world.run_until(lambda: len(world.taken()) == 2 + len(bad))
+    assert world.reasons() == [code for code, _, _ in bad]
+    assert [(r["headrace_topic"], r["headrace_offset"]) for r in world.rejected()] == [
+        ("orders", str(2 * number + 1)) for number in range(len(bad))
+    ]
+    orders = [one["data"]["order_id"] for one in world.inbox(0)[1:]]
+    assert orders == [f"before-{number}" for number in range(len(bad))] + ["last"]
+
+
+async def test_who_waits_for_its_market_holds_up_its_own_partition_alone(world: World) -> None:
+    world.market("us", shard=0)
+    async with world.intake():
+        await until(lambda: len(world.taken()) == 1)
+        world.order("1", "new", partition=0)
+        world.order("2", "us", partition=0)
+        world.order("3", "us", partition=1)
+        world.received("B", partition=0)
+        await until(lambda: len(world.taken()) == 2)
+        assert world.inbox(0)[-1]["data"]["order_id"] == "3"
+        world.market("new", shard=0)
+        world.node("B", "new")
+        await until(lambda: len(world.taken()) == 7)
+    orders = [one["data"].get("order_id") for one in world.inbox(0)]
+    assert orders.index("1") < orders.index("2"), "order within a partition is kept"
+    assert world.reasons() == []
+
+
+async def test_who_waited_in_vain_is_rejected_after_the_wait_and_not_before(world: World) -> None:
+    world.market("us", shard=0)
+    world.order("1", "nowhere", partition=0)
+    world.received("nobody", partition=1)
+    world.node("X", "nowhere")
+    world.order("2", "us", partition=0)
+    async with world.intake():
+        await until(lambda: len(world.taken()) == 1)
+        world.clock.ms += 9_900
+        world.order("3", "us", partition=1)  # once it is through, the others were looked at too
+        await until(lambda: len(world.taken()) == 2)
+        assert world.reasons() == []
+        world.clock.ms += 200
+        await until(lambda: len(world.rejected()) == 3)
+        await until(lambda: len(world.taken()) == 3)
+    assert sorted(world.reasons()) == ["unknown_market", "unknown_market", "unknown_node"]
+    details = sorted(headers["headrace_detail"] for headers in world.rejected())
+    assert details[0].startswith('market_id: no market "nowhere" is defined: send its')
+    assert details[2].startswith('node_id: no node "nobody" is defined: send its')
+
+
+async def test_a_rejected_node_does_not_tie_its_id_to_a_market_that_never_was(
+    world: World,
+) -> None:
+    world.market("us", shard=0)
+    world.node("B", "su")
+    async with world.intake():
+        await until(lambda: len(world.taken()) == 1)
+        world.clock.ms += 10_001
+        await until(lambda: len(world.rejected()) == 1)
+        world.node("B", "us")
+        world.received("B")
+        await until(lambda: len(world.taken()) == 3)
+
+
+async def test_network_is_read_to_its_end_before_anything_is_taken_in(world: World) -> None:
+    for number in range(1_200):
+        world.send("item_defined", {"sku": f"S{number}", "name": "s"})
+    world.market("us", shard=2)
+    world.order("1", "us")
+    world.clock.ms += 60_000  # nobody would wait for a market by now
+    await world.run_until(lambda: (2, "order_placed") in world.taken())
+    assert world.reasons() == []
+
+
+@pytest.mark.parametrize("kind", ["lost", "landed_then_lost"])
+@pytest.mark.parametrize("topic", ["inbox", "rejected"])
+async def test_an_append_of_unknown_outcome_is_done_again_with_a_new_writer(
+    world: World, kind: str, topic: str
+) -> None:
+    world.market("us", shard=0)
+    world.write("orders", b"{", [])
+    world.order("1", "us")
+    getattr(world.days, kind).append(topic)
+    await world.run_until(lambda: len(world.taken()) >= 2 and bool(world.rejected()))
+    assert world.days.writers == 2
+    assert {origin[1:] for origin in world.origins()} == {("network", 0, 0), ("orders", 0, 1)}
+    if (kind, topic) == ("lost", "inbox"):
+        assert len(world.origins()) == 2
+
+
+async def test_saved_positions_carry_the_end_of_each_inbox(world: World) -> None:
+    world.market("us", shard=1)
+    world.order("1", "us", partition=1)
+    await world.run_until(lambda: len(world.taken()) == 2)
+    saved = await world.checkpoints()
+    assert saved[Partition("network", 0)].offset == 1
+    assert saved[Partition("orders", 1)].offset == 1
+    assert orjson.loads(saved[Partition("orders", 1)].metadata) == {"inbox": {"1": 2}}
+    world.write("orders", b"{", [], partition=1)
+    await world.run_until(lambda: len(world.rejected()) == 1)
+    saved = await world.checkpoints()
+    assert saved[Partition("orders", 1)].offset == 2
+    assert orjson.loads(saved[Partition("orders", 1)].metadata) == {"inbox": {"1": 2}}, (
+        "what earlier instances appended stays in it"
+    )
+
+
+async def test_a_second_run_goes_on_where_the_first_stopped(world: World) -> None:
+    world.market("us", shard=0)
+    world.order("1", "us")
+    await world.run_until(lambda: len(world.taken()) == 2)
+    world.order("2", "us")
+    await world.run_until(lambda: len(world.taken()) == 3)
+    assert [one["data"].get("order_id") for one in world.inbox(0)] == [None, "1", "2"]
+
+
+async def test_two_instances_share_the_partitions_and_lose_nothing(world: World) -> None:
+    world.market("us", shard=0)
+    async with world.intake() as (first, _):
+        for number in range(50):
+            world.order(f"a{number}", "us", partition=number % 2)
+        await until(lambda: len(world.taken()) > 10)
+        async with world.intake() as (second, _):
+            assert not first.assigned & second.assigned
+            for number in range(50):
+                world.order(f"b{number}", "us", partition=number % 2)
+            await until(lambda: {o[1:] for o in world.origins()} >= _all_orders(world))
+    for partition in range(2):
+        offsets = [one[3] for one in world.origins() if one[1:3] == ("orders", partition)]
+        first_seen = list(dict.fromkeys(offsets))
+        assert first_seen == sorted(first_seen), "no record overtakes another of its partition"
+
+
+def _all_orders(world: World) -> set[tuple[str, int, int]]:
+    return {
+        ("orders", number, record.offset)
+        for number in range(2)
+        for record in world.log.held(Partition("orders", number)).records
+    }
+
+
+async def test_batches_stay_below_what_an_append_takes(world: World) -> None:
+    world.market("us", shard=0)
+    big = {f"a{n}": "x" * 2000 for n in range(100)}
+    for number in range(10):
+        world.order(str(number), "us", attributes=big)
+    assert 2 * MAX_BATCH_BYTES < 10 * 200_000
+    await world.run_until(lambda: len(world.taken()) == 11)
+    assert world.days.writers == 1, "the writer refuses larger batches, and none was refused"
+
+
+async def test_records_that_are_gone_halt_intake_with_a_sentence(world: World) -> None:
+    world.market("us", shard=0)
+    world.order("1", "us")
+    await world.run_until(lambda: len(world.taken()) == 2)
+    world.order("2", "us")
+    world.order("3", "us")
+    await world.log.trim(Partition("orders", 0), 2)
+    with pytest.raises(IntakeError, match=r"orders.*1.*Records may be gone"):
+        async with world.intake() as (_, task):
+            await task
+
+
+async def test_unknown_fields_are_dropped_where_settings_say_so(world: World) -> None:
+    world.market("us", shard=0, glitter=True)
+    async with world.intake(unknown_fields="ignore"):
+        await until(lambda: len(world.taken()) == 1)
+    assert "glitter" not in world.inbox(0)[0]["data"]
