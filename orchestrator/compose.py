@@ -20,32 +20,29 @@ from orchestrator.runtime.engine import Core, Engine, EngineConfig
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
 from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, KafkaSettings
 from orchestrator.runtime.relay import Relay
-from orchestrator.runtime.settings import Settings, variable
+from orchestrator.runtime.settings import Settings, SetupError, variable
 from orchestrator.runtime.world import SystemClock, SystemRandomness
 from projections import schema
 from projections.postgres import Postgres
 from projections.projector import PROJECTOR_TOPICS, Projector
-from schemas.ports import EventLog, LogError, Partition, TopicDescription
+from schemas.ports import EventLog, Group, LogError, Partition, TopicDescription
 from schemas.topics import TOPIC_DEFAULTS, TOPICS, Topic
 
 ROLES: Final = ("intake", "engine", "relay", "projector", "api")
+_SHARED: Final = {
+    "intake": INTAKE_TOPICS,
+    "engine": ("inbox",),
+    "relay": ("journal",),
+    "projector": PROJECTOR_TOPICS,
+}
+"""What the members of each role's group share out among them."""
 _NEED_POSTGRES: Final = frozenset({"projector", "api"})
 _STOP_S: Final = 10.0
 _CONNECT_S: Final = 10
 _POOL_SIZE: Final = 8
+_POLL_S: Final = 0.1
 
 _log = structlog.get_logger(__name__)
-
-
-class SetupError(Exception):
-    """Something that Headrace needs is missing, unreachable or otherwise than configured.
-
-    The message says what to do. `exit_code` is 2 for wrong settings, 3 for servers.
-    """
-
-    def __init__(self, message: str, exit_code: int = 3) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 def kafka_settings(settings: Settings) -> KafkaSettings:
@@ -96,6 +93,9 @@ async def create_topics(log: KafkaLog, settings: Settings) -> list[str]:
         partitions = partitions_of(topic, settings)
         if await log.create(topic, partitions, config_of(topic, replication), replication):
             created.append(topic.name)
+    async with asyncio.timeout(settings.kafka_request_timeout_seconds):
+        while TOPICS.keys() - (await log.describe()).keys():  # brokers learn of them in a while
+            await asyncio.sleep(_POLL_S)
     return created
 
 
@@ -171,7 +171,7 @@ def a_core(settings: Settings) -> Core[Shard]:
 def _gauges(shard: Shard) -> Mapping[str, int]:
     markets = shard.markets.values()
     return {
-        "open_orders": sum(len(market.orders) for market in markets),
+        "open_orders": shard.orders_open,
         "backordered_lines": sum(
             len(lines) for market in markets for lines in market.waiting.values()
         ),
@@ -249,23 +249,28 @@ async def run(
             else Starlette()
         )
         server.add_probes(app, here.health)
+        groups = await _join(stack, log, roles)
         starts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {}
         if "intake" in roles:
-            starts["intake"] = (await _intake(stack, settings, log)).run
+            starts["intake"] = _intake(settings, log, groups["intake"]).run
         if "engine" in roles:
-            engine = await _engine(stack, settings, log)
+            engine = _engine(settings, log, groups["engine"])
             starts["engine"] = engine.run
             here.states["engine"] = engine.states
         if "relay" in roles:
-            relay = await _relay(stack, settings, log)
+            relay = _relay(settings, log, groups["relay"])
             starts["relay"] = relay.run
             here.states["relay"] = relay.states
         if "projector" in roles:
-            projector = await _projector(stack, settings, log, database_url)
+            database = Postgres(database_url, settings.db_schema)
+            stack.push_async_callback(database.close)
+            projector = Projector(
+                log=log, group=groups["projector"], database=database, clock=SystemClock()
+            )
             starts["projector"] = projector.run
-        serving = asyncio.create_task(server.serve(app, listening, stop), name="http")
         for name, start in starts.items():
             here.running[name] = asyncio.create_task(start(stop), name=name)
+        serving = asyncio.create_task(server.serve(app, listening, stop), name="http")
         _log.info("running", roles=list(roles), http=listening.getsockname()[:2])
         await _until_stopped(stop, [serving, *here.running.values()])
 
@@ -290,9 +295,27 @@ async def _until_stopped(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]
             raise error
 
 
-async def _intake(stack: AsyncExitStack, settings: Settings, log: EventLog) -> Intake:
-    group = await log.group("intake", INTAKE_TOPICS)
-    stack.push_async_callback(group.close)
+async def _join(stack: AsyncExitStack, log: EventLog, roles: Sequence[str]) -> dict[str, Group]:
+    """Become a member of the roles' groups, all at once, since a broker may let joiners wait."""
+    wanted = [role for role in roles if role in _SHARED]
+    joins = [asyncio.create_task(log.group(role, _SHARED[role])) for role in wanted]
+    if joins:
+        await asyncio.wait(joins)
+    groups = {}
+    failures = []
+    for role, join in zip(wanted, joins, strict=True):
+        error = join.exception()
+        if error is None:
+            groups[role] = join.result()
+            stack.push_async_callback(groups[role].close)
+        else:
+            failures.append(error)
+    if failures:
+        raise SetupError(str(failures[0])) from failures[0]
+    return groups
+
+
+def _intake(settings: Settings, log: EventLog, group: Group) -> Intake:
     return Intake(
         log=log,
         group=group,
@@ -303,9 +326,7 @@ async def _intake(stack: AsyncExitStack, settings: Settings, log: EventLog) -> I
     )
 
 
-async def _engine(stack: AsyncExitStack, settings: Settings, log: EventLog) -> Engine[Shard]:
-    group = await log.group("engine", ["inbox"])
-    stack.push_async_callback(group.close)
+def _engine(settings: Settings, log: EventLog, group: Group) -> Engine[Shard]:
     return Engine(
         log=log,
         group=group,
@@ -321,21 +342,9 @@ async def _engine(stack: AsyncExitStack, settings: Settings, log: EventLog) -> E
     )
 
 
-async def _relay(stack: AsyncExitStack, settings: Settings, log: EventLog) -> Relay:
-    group = await log.group("relay", ["journal"])
-    stack.push_async_callback(group.close)
+def _relay(settings: Settings, log: EventLog, group: Group) -> Relay:
     takeover_s = settings.kafka_request_timeout_seconds + SESSION_TIMEOUT_MS / 1000
     return Relay(log=log, group=group, clock=SystemClock(), takeover_s=takeover_s)
-
-
-async def _projector(
-    stack: AsyncExitStack, settings: Settings, log: EventLog, database_url: str
-) -> Projector:
-    group = await log.group("projector", PROJECTOR_TOPICS)
-    stack.push_async_callback(group.close)
-    database = Postgres(database_url, settings.db_schema)
-    stack.push_async_callback(database.close)
-    return Projector(log=log, group=group, database=database, clock=SystemClock())
 
 
 async def _application(

@@ -223,6 +223,7 @@ def _timer_fired(shard: Shard, _: InputRecord, event: decided.TimerFired) -> Non
 def _take(shard: Shard, cause: InputRecord) -> Order:
     data = cause["data"]
     shard.orders_taken += 1
+    shard.orders_open += 1
     order = Order(shard.orders_taken, content_digest(data), data)
     shard.markets[order.market_id].orders[order.key] = order
     return order
@@ -339,6 +340,7 @@ def _order_cancelled(shard: Shard, _: InputRecord, event: decided.OrderCancelled
 def _order_closed(shard: Shard, _: InputRecord, event: decided.OrderClosed) -> None:
     order = order_of(shard, event)
     order.closing = True
+    shard.orders_open -= 1
     shard.set_timer(event["retire_ms"], "retire", order.market_id, order.key)
 
 

@@ -130,6 +130,7 @@ class Shard:
         "nodes",
         "now_ms",
         "number",
+        "orders_open",
         "orders_taken",
         "parked",
         "parked_tracking",
@@ -168,6 +169,7 @@ class Shard:
         self.timers_set = 0
         # counters, so that ids are stable
         self.orders_taken = 0
+        self.orders_open = 0
         self.exceptions_opened = 0
         self.exceptions: dict[
             tuple[str, ...], str
