@@ -96,8 +96,8 @@ class Model(BaseModel):
 class Fact(Model):
     """An input event: something that happened outside. Subclasses state where it is written.
 
-    `TOPIC` is the public topic; `NOT_BUILT` maps the fields of the contract that this release refuses
-    (dotted, `[]` for each element of a list) to the default that may still be sent.
+    `TOPIC` is the public topic; `NOT_BUILT` maps the fields of the contract that this release
+    refuses (dotted, `[]` for each element of a list) to the default that may still be sent.
     """
 
     TYPE: ClassVar[str]
@@ -110,7 +110,10 @@ class Fact(Model):
 
 
 class Output(Model):
-    """A published event. `TOPIC` is the public topic; `KEY` names the fields its record key is made of."""
+    """A published event.
+
+    `TOPIC` is the public topic; `KEY` names the fields its record key is made of.
+    """
 
     TYPE: ClassVar[str]
     TOPIC: ClassVar[str]

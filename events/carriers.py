@@ -46,4 +46,5 @@ class TrackingUpdated(Fact):
     market_id: MarketId | None = None
 
     def record_key(self) -> str:
+        """The tracking number: one package's updates keep their order."""
         return self.tracking_number

@@ -1,13 +1,17 @@
 """Decided events: what the core makes of an input, as plain data.
 
-They are typed dicts, not models, since the fold of a journal builds no models (a million events in seconds). `type` is the tag.
-Those named like an output are published: the relay drops the `INTERNAL` fields and adds what only it knows (`position`).
+They are typed dicts, not models, since the fold of a journal builds no models (a million events in
+seconds). `type` is the tag. Those named like an output are published: the relay drops the
+`INTERNAL` fields and adds what only it knows (`position`).
 Times in `*_ms` are milliseconds since 1970 UTC; times without it are RFC 3339 in UTC.
 """
 
 from typing import Any, Literal, TypeAlias
 
-from typing_extensions import NotRequired, TypedDict  # pydantic reads no other before 3.12
+from typing_extensions import (  # noqa: UP035 - pydantic reads no typing.TypedDict before 3.12
+    NotRequired,
+    TypedDict,
+)
 
 Plain: TypeAlias = dict[str, Any]
 """Canonical JSON of an input event or a part of it, validated by intake."""
@@ -26,17 +30,23 @@ class InputRecord(TypedDict):
 
 
 class Line(TypedDict):
+    """Units of an order line, with its item."""
+
     line_id: str
     sku: str
     quantity: int
 
 
 class LineUnits(TypedDict):
+    """Units of an order line."""
+
     line_id: str
     quantity: int
 
 
 class AskedUnits(TypedDict):
+    """A line that a request named, and the units it concerns where they are known."""
+
     line_id: str
     quantity: NotRequired[int]
 
@@ -56,7 +66,8 @@ class MasterDataKept(TypedDict):
 class InputParked(TypedDict):
     """The cause waits until what it refers to is known.
 
-    `on` is `market:<id>`, `node:<id>` or `tracking:<carrier>/<number>`; a tracking update waits until `until_ms`.
+    `on` is `market:<id>`, `node:<id>` or `tracking:<carrier>/<number>`; a tracking update waits
+    until `until_ms`.
     """
 
     type: Literal["input_parked"]
@@ -65,7 +76,10 @@ class InputParked(TypedDict):
 
 
 class InputResumed(TypedDict):
-    """A parked input is taken up; what follows in the entry is decided from it: readers use it as the cause."""
+    """A parked input is taken up.
+
+    What follows in the entry is decided from it: readers use it as the cause.
+    """
 
     type: Literal["input_resumed"]
     on: str
@@ -102,13 +116,15 @@ class OrderAccepted(_OfOrder):
 
 
 class Reason(TypedDict):
+    """Why an order is refused, and where."""
+
     code: str
     line_id: NotRequired[str]
     detail: str
 
 
 class OrderRefused(_OfOrder):
-    """`conflict`: an order with this id stands and is untouched; else the order is closed as refused."""
+    """The order is closed as refused; with `conflict`, one with this id stands and is untouched."""
 
     type: Literal["order_refused"]
     status: str
@@ -117,7 +133,7 @@ class OrderRefused(_OfOrder):
 
 
 class FulfillmentRequested(_OfOrder):
-    """Reserves the units of `lines` at the node for the order's lines, and asks the node to ship them."""
+    """Reserves the units of `lines` at the node for the order, and asks the node to ship them."""
 
     type: Literal["fulfillment_requested"]
     fulfillment_id: str
@@ -141,6 +157,8 @@ class FulfillmentRequested(_OfOrder):
 
 
 class PlannedFulfillment(TypedDict):
+    """A part of the plan: what one node has shipped or still holds."""
+
     fulfillment_id: str
     node_id: str
     lines: list[Line]
@@ -162,20 +180,22 @@ class Decision(TypedDict):
     price_version: int
     method: Literal["exact", "greedy"]
     lines: list[list[Any]]  # [line_id, sku, units asked]
-    candidates: list[
-        list[Any]
-    ]  # [node_id, distance_m or None, [units offered per line]], best rank first
-    removed: dict[
-        str, list[str]
-    ]  # fence -> node ids: inactive, does_not_ship, suppressed, no_stock
+    # [node_id, distance_m or None, [units offered per line]], best rank first
+    candidates: list[list[Any]]
+    # fence -> node ids: inactive, does_not_ship, suppressed, no_stock
+    removed: dict[str, list[str]]
     chosen: Choice | None
     runner_up: Choice | None
-    decided_by: str  # most_units, fewest_nodes, distance, node_id, only_candidate, no_candidate, ship_complete
+    # most_units, fewest_nodes, distance, node_id, only_candidate, no_candidate, ship_complete
+    decided_by: str
     counterfactual: str | None  # what would have changed the outcome
 
 
 class OrderAllocated(_OfOrder):
-    """The whole current plan, after the `fulfillment_requested` that carry it out; sets the backordered units."""
+    """The whole current plan, after the `fulfillment_requested` that carry it out.
+
+    Sets the backordered units.
+    """
 
     type: Literal["order_allocated"]
     status: str
@@ -195,6 +215,8 @@ class OrderCancelled(_OfOrder):
 
 
 class OrderCancellationRejected(_OfOrder):
+    """Units that can't be cancelled any more."""
+
     type: Literal["order_cancellation_rejected"]
     status: str
     lines: list[AskedUnits]
@@ -202,7 +224,10 @@ class OrderCancellationRejected(_OfOrder):
 
 
 class FulfillmentCancellationRequested(_OfOrder):
-    """The node is asked to stop. `taken_back`: the units are no longer reserved, whatever it answers."""
+    """The node is asked to stop.
+
+    `taken_back`: the units are no longer reserved, whatever it answers.
+    """
 
     type: Literal["fulfillment_cancellation_requested"]
     fulfillment_id: str
@@ -225,7 +250,8 @@ class FulfillmentChanged(_OfOrder):
 class UnitsReleased(_OfOrder):
     """Reserved units (`lines`) of a fulfillment are free again, and open on the order's lines.
 
-    `closed`: units that the node will not ship for certain; taken-back units stay with the node until it answers.
+    `closed`: units that the node will not ship for certain; taken-back units stay with the node
+    until it answers.
     """
 
     type: Literal["units_released"]
@@ -249,7 +275,8 @@ class CancellationAnswered(_OfOrder):
 class ShipmentSent(_OfOrder):
     """Units left. `lines` is what the node says; `moved` what it does to the books.
 
-    `moved` rows: [line_id, sku asked, units off the reservation, units counted as shipped on the order line, units that left].
+    `moved` rows: [line_id, sku asked, units off the reservation, units counted as shipped on the
+    order line, units that left].
     """
 
     type: Literal["shipment_sent"]
@@ -263,6 +290,8 @@ class ShipmentSent(_OfOrder):
 
 
 class ShipmentDelivered(_OfOrder):
+    """Packages arrived; `lines` are the units that they close."""
+
     type: Literal["shipment_delivered"]
     status: str
     fulfillment_id: str
@@ -284,8 +313,9 @@ class PackageTracked(_OfOrder):
 
 
 class StockMoved(TypedDict):
-    """Physical units moved: `delta` is [on_hand, quality_control, damaged, held]; reservations move with fulfillments.
+    """Physical units moved; reservations move with fulfillments.
 
+    `delta` is [on_hand, quality_control, damaged, held].
     `shortfall`: units that the report took beyond what was there (on hand stops at 0).
     `time_ms`: when it happened, so that a later count of an earlier moment can apply it again.
     """
@@ -310,18 +340,19 @@ class ItemSuppressed(TypedDict):
 
 
 class SuppressionLifted(TypedDict):
+    """The node offers the item (without sku: every item) again."""
+
     type: Literal["suppression_lifted"]
     node_id: str
     sku: NotRequired[str]
 
 
 class WorkQueued(TypedDict):
-    """Work that is too much for one entry waits for a tick: `plan` an order, `fill` a sku's backorders."""
+    """Work that is too much for one entry waits for a tick: a plan, or a sku's backorders."""
 
     type: Literal["work_queued"]
-    work: list[
-        Any
-    ]  # ["plan", market, order key] or ["fill", market, sku, place after which to go on]
+    # ["plan", market, order key] or ["fill", market, sku, place after which to go on]
+    work: list[Any]
 
 
 class WorkDone(TypedDict):
@@ -352,6 +383,8 @@ class OrderRetired(_OfOrder):
 
 
 class AvailabilityChanged(TypedDict):
+    """Units that can be promised in a market, told when they cross a threshold."""
+
     type: Literal["availability_changed"]
     market_id: str
     sku: str
@@ -360,6 +393,8 @@ class AvailabilityChanged(TypedDict):
 
 
 class ExceptionOpened(TypedDict):
+    """Something doesn't add up: a person may look at it."""
+
     type: Literal["exception_opened"]
     exception_id: str
     market_id: str
@@ -373,6 +408,8 @@ class ExceptionOpened(TypedDict):
 
 
 class ExceptionResolved(TypedDict):
+    """What didn't add up does again."""
+
     type: Literal["exception_resolved"]
     exception_id: str
     market_id: str
@@ -385,9 +422,11 @@ class ExceptionResolved(TypedDict):
 
 
 class Balanced(TypedDict):
-    """Closes an entry: what it touched, as it stands now. The fold checks it; read models take it as it is.
+    """Closes an entry: what it touched, as it stands now.
 
-    `orders` rows: [market_id, channel, order_id, status, [[line_id, open, allocated, backordered, shipped, delivered, cancelled], ...]].
+    The fold checks it; read models take it as it is.
+    `orders` rows: [market_id, channel, order_id, status, lines], a line being
+    [line_id, open, allocated, backordered, shipped, delivered, cancelled].
     `stock` rows: [market_id, node_id, sku, on_hand, reserved, quality_control, damaged, held].
     """
 

@@ -85,7 +85,10 @@ class FulfillmentAccepted(FulfillmentFact):
 
 
 class FulfillmentRejected(FulfillmentFact):
-    """The node won't do it, or not these lines; the reason moves the stock unless `stock_effect` is none."""
+    """The node won't do it, or not these lines.
+
+    The reason moves the stock unless `stock_effect` is none.
+    """
 
     TYPE: ClassVar[str] = "fulfillment_rejected"
 

@@ -1,4 +1,7 @@
-"""Master data: markets, nodes, items, carrier services. A later event of the same id replaces the earlier."""
+"""Master data: markets, nodes, items, carrier services.
+
+A later event of the same id replaces the earlier.
+"""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -28,7 +31,10 @@ WorkingDay = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
 class MarketDefined(Fact):
-    """A fulfillment network: nodes, stock and rules that decide together. Its shard never changes."""
+    """A fulfillment network: nodes, stock and rules that decide together.
+
+    Its shard never changes.
+    """
 
     TYPE: ClassVar[str] = "market_defined"
     TOPIC: ClassVar[str] = "network"
@@ -40,6 +46,7 @@ class MarketDefined(Fact):
     attributes: Attributes = {}
 
     def record_key(self) -> str:
+        """`market_defined:<market_id>`."""
         return f"{self.TYPE}:{self.market_id}"
 
 
@@ -89,6 +96,7 @@ class NodeDefined(Fact):
     attributes: Attributes = {}
 
     def record_key(self) -> str:
+        """`node_defined:<node_id>`."""
         return f"{self.TYPE}:{self.node_id}"
 
 
@@ -112,6 +120,7 @@ class ItemDefined(Fact):
     shelf_life_days: Annotated[int | None, Field(ge=0, le=100_000)] = None
 
     def record_key(self) -> str:
+        """`item_defined:<sku>`."""
         return f"{self.TYPE}:{self.sku}"
 
 
@@ -125,7 +134,10 @@ class RateBand(Model):
 
 
 class CarrierServiceDefined(Fact):
-    """A carrier's service with its rates: the first band whose `to_km` covers the distance applies."""
+    """A carrier's service with its rates.
+
+    The first band whose `to_km` covers the distance applies.
+    """
 
     TYPE: ClassVar[str] = "carrier_service_defined"
     TOPIC: ClassVar[str] = "network"
@@ -139,4 +151,5 @@ class CarrierServiceDefined(Fact):
     excluded_capabilities: Annotated[list[Word], Field(max_length=100)] = []
 
     def record_key(self) -> str:
+        """`carrier_service_defined:<market_id>/<carrier>/<service>`."""
         return f"{self.TYPE}:{self.market_id}/{self.carrier}/{self.service}"

@@ -86,6 +86,7 @@ class ChannelFact(Fact):
     order_id: OrderId
 
     def record_key(self) -> str:
+        """The order id: one order's events keep their order."""
         return self.order_id
 
 

@@ -1,6 +1,7 @@
 """What Headrace publishes: commands to nodes, order updates, availability, exceptions.
 
-These models are the published shape; the relay writes plain data of the same shape, and tests hold the two together.
+These models are the published shape; the relay writes plain data of the same shape, and tests hold
+the two together.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -147,7 +148,7 @@ class RefusalReason(Model):
 
 
 class OrderRefused(OrderUpdate):
-    """The order won't be carried out; or another order with this id was sent, and the first stands."""
+    """The order won't be carried out; or another order with this id was sent before, and stands."""
 
     TYPE: ClassVar[str] = "order_refused"
 

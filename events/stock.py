@@ -28,13 +28,14 @@ StockState = Literal["available", "quality_control", "damaged", "held"]
 
 
 class NodeFact(Fact):
-    """What every report of a node carries: one node's reports keep their order."""
+    """What every report of a node carries."""
 
     TOPIC: ClassVar[str] = "stock"
 
     node_id: NodeId
 
     def record_key(self) -> str:
+        """The node id: one node's reports keep their order."""
         return self.node_id
 
 
