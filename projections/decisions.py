@@ -1,15 +1,13 @@
 """Decisions: why each plan is what it is, with what came of it."""
 
-from typing import Any
-
 import orjson
 
-from events.decided import InputRecord
+from events.decided import InputRecord, Plain
 from projections.at import At
 from projections.tables import DECISIONS, Changes
 
 
-def allocated(changes: Changes, at: At, _: InputRecord, event: Any) -> None:
+def allocated(changes: Changes, at: At, _: InputRecord, event: Plain) -> None:
     """`order_allocated`: the decision, and the plan it made."""
     explained = {
         **event["decision"],

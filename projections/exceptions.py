@@ -1,13 +1,11 @@
 """Exceptions: what doesn't add up, until it does again."""
 
-from typing import Any
-
-from events.decided import InputRecord
+from events.decided import InputRecord, Plain
 from projections.at import At
 from projections.tables import EXCEPTION_RESOLVED, EXCEPTIONS, Changes
 
 
-def opened(changes: Changes, at: At, _: InputRecord, event: Any) -> None:
+def opened(changes: Changes, at: At, _: InputRecord, event: Plain) -> None:
     """`exception_opened`: somebody should look at it."""
     changes.put(
         EXCEPTIONS,
@@ -29,7 +27,7 @@ def opened(changes: Changes, at: At, _: InputRecord, event: Any) -> None:
     )
 
 
-def resolved(changes: Changes, at: At, _: InputRecord, event: Any) -> None:
+def resolved(changes: Changes, at: At, _: InputRecord, event: Plain) -> None:
     """`exception_resolved`: it is done with."""
     changes.patch(
         EXCEPTION_RESOLVED, (event["exception_id"],), ("resolved", at.time, event["detail"])

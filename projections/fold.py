@@ -1,4 +1,4 @@
-"""Journal entries to row changes, through every read model: pure, and the only way rows come to be."""
+"""Journal entries to row changes, through every read model: pure, and the only way to rows."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias

@@ -1,10 +1,8 @@
 """Fulfillments, and the packages that left for them."""
 
-from typing import Any
-
 import orjson
 
-from events.decided import InputRecord
+from events.decided import InputRecord, Plain
 from projections.at import At
 from projections.tables import (
     FULFILLMENT_STATUS,
@@ -16,7 +14,7 @@ from projections.tables import (
 )
 
 
-def requested(changes: Changes, at: At, _: InputRecord, event: Any) -> None:
+def requested(changes: Changes, at: At, _: InputRecord, event: Plain) -> None:
     """`fulfillment_requested`: a node is asked for units."""
     lines = [
         {"line_id": line["line_id"], "sku": line["sku"], "quantity": line["quantity"]}
@@ -41,13 +39,13 @@ def requested(changes: Changes, at: At, _: InputRecord, event: Any) -> None:
     )
 
 
-def changed(changes: Changes, _: At, __: InputRecord, event: Any) -> None:
+def changed(changes: Changes, _: At, __: InputRecord, event: Plain) -> None:
     """`fulfillment_changed`: its two statuses from now on."""
     key = (event["channel"], event["order_id"], event["market_id"], event["fulfillment_id"])
     changes.patch(FULFILLMENT_STATUS, key, (event["status"], event["request_status"]))
 
 
-def sent(changes: Changes, at: At, _: InputRecord, event: Any) -> None:
+def sent(changes: Changes, at: At, _: InputRecord, event: Plain) -> None:
     """`shipment_sent`: its packages are on their way; no carrier has spoken of them yet."""
     for package in event["packages"]:
         changes.put(
@@ -70,7 +68,7 @@ def sent(changes: Changes, at: At, _: InputRecord, event: Any) -> None:
         )
 
 
-def tracked(changes: Changes, _: At, __: InputRecord, event: Any) -> None:
+def tracked(changes: Changes, _: At, __: InputRecord, event: Plain) -> None:
     """`package_tracked`: where the carrier says it is."""
     key = (
         event["channel"],
@@ -84,7 +82,7 @@ def tracked(changes: Changes, _: At, __: InputRecord, event: Any) -> None:
         changes.patch(PACKAGE_ESTIMATE, key, (event["estimated_delivery_at"],))
 
 
-def delivered(changes: Changes, _: At, __: InputRecord, event: Any) -> None:
+def delivered(changes: Changes, _: At, __: InputRecord, event: Plain) -> None:
     """`shipment_delivered`: its packages arrived."""
     key = (event["channel"], event["order_id"], event["market_id"], event["fulfillment_id"])
     for package_id in event["packages"]:

@@ -1,10 +1,8 @@
 """Orders and their lines: the static part from the cause, status and counts from `balanced`."""
 
-from typing import Any
-
 import orjson
 
-from events.decided import InputRecord
+from events.decided import InputRecord, Plain
 from projections.at import At
 from projections.tables import (
     LINE_COUNTS,
@@ -18,7 +16,7 @@ from projections.tables import (
 _LINE_COLUMNS = frozenset({"line_id", "sku", "quantity"})
 
 
-def taken(changes: Changes, at: At, cause: InputRecord, event: Any) -> None:
+def taken(changes: Changes, at: At, cause: InputRecord, event: Plain) -> None:
     """`order_waits`, `order_accepted`: the order stands from here on, taken from the cause.
 
     An order that waited goes on by another cause (master data, a tick), and stands already.
@@ -57,8 +55,8 @@ def taken(changes: Changes, at: At, cause: InputRecord, event: Any) -> None:
         )
 
 
-def refused(changes: Changes, at: At, cause: InputRecord, event: Any) -> None:
-    """`order_refused`: found all the same, with its reasons; a conflict leaves the first order as it is."""
+def refused(changes: Changes, at: At, cause: InputRecord, event: Plain) -> None:
+    """`order_refused`: found all the same, with reasons; a conflict leaves the first as it is."""
     if event["conflict"]:
         return
     taken(changes, at, cause, event)
@@ -67,7 +65,7 @@ def refused(changes: Changes, at: At, cause: InputRecord, event: Any) -> None:
     changes.patch(ORDER_REASONS, key, (orjson.dumps(event["reasons"]).decode(),))
 
 
-def balanced(changes: Changes, _: At, __: InputRecord, event: Any) -> None:
+def balanced(changes: Changes, _: At, __: InputRecord, event: Plain) -> None:
     """`balanced`: status and counts as they stand now."""
     for market_id, channel, order_id, status, lines in event["orders"]:
         changes.patch(ORDER_STATUS, (channel, order_id, market_id), (status,))

@@ -1,14 +1,15 @@
-"""PostgreSQL behind the port Database: rows and checkpoint in one transaction, set by set, never row by row."""
+"""PostgreSQL behind the port Database: rows and checkpoint in one transaction, set by set."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 import psycopg
 
 from projections import schema
-from projections.tables import PATCHES, TABLES, Changes, Key, Patch, Row, Table
+from projections.tables import PATCHES, TABLES, Changes, Patch, Row, Table
 from schemas.journal import FilterState
 from schemas.ports import DatabaseError
 
@@ -17,10 +18,10 @@ _APPLY_S = 60.0  # a bound, not a target: a batch takes milliseconds
 
 
 class Postgres:
-    """The read model's store. One connection a shard, opened when needed, dropped after any failure.
+    """The read model's store. One connection a shard, dropped after any failure.
 
-    Commits don't wait for the disk (`synchronous_commit` off): after a crash the checkpoint is as old as the rows, and
-    the journal has the rest.
+    Commits don't wait for the disk (`synchronous_commit` off): after a crash the checkpoint is as
+    old as the rows, and the journal has the rest.
     """
 
     def __init__(self, url: str, schema_name: str) -> None:
@@ -34,42 +35,64 @@ class Postgres:
         self._connections: dict[int, psycopg.AsyncConnection] = {}
 
     async def checkpoint(self, shard: int) -> FilterState | None:
-        """The stored filter state of a shard, None where it has none; DatabaseError when it can't be read."""
-        return await self._bounded(shard, self._checkpoint(shard), "reading the checkpoint")
+        """The stored filter state of a shard, None where it has none."""
+        async with self._connected(shard, "reading the checkpoint") as connection:
+            found = await connection.execute(
+                "SELECT filter::text FROM shards WHERE shard = %s", (shard,)
+            )
+            row = await found.fetchone()
+        return FilterState.from_json(row[0]) if row else None
 
     async def apply(
         self, shard: int, expected: FilterState | None, new: FilterState, changes: Changes
     ) -> bool:
         """Write changes and checkpoint in one transaction if the stored checkpoint is `expected`.
 
-        False, and nothing written, when it is not. DatabaseError when the outcome is unknown or the write failed:
-        read the checkpoint again.
+        False, and nothing written, when it is not.
+
+        Raises:
+            DatabaseError: it failed, or whether it was committed is unknown: read the checkpoint.
         """
-        return await self._bounded(
-            shard, self._apply(shard, expected, new, changes), f"writing commit {new.seq}"
-        )
+        moved = False
+        what = f"writing up to commit {new.seq}"
+        async with self._connected(shard, what) as connection, connection.transaction():
+            moved = await _advance(connection, shard, expected, new, changes.owner)
+            if not moved:
+                raise psycopg.Rollback
+            for name, puts in changes.puts.items():
+                if puts:
+                    await connection.execute(_PUT[name], _columns(puts.values()))
+            for patch, patches in changes.patches.items():
+                if patches:
+                    rows = [(*key, *values) for key, values in patches.items()]
+                    await connection.execute(_PATCH[patch], _columns(rows))
+            for name, added in changes.adds.items():
+                if added:
+                    async with connection.cursor().copy(_ADD[name]) as copy:
+                        await copy.write(_copied(added))
+        return moved
 
     async def close(self) -> None:
         """Close the connections."""
-        connections = list(self._connections.values())
-        self._connections.clear()
-        for connection in connections:
-            await connection.close()
+        for shard in list(self._connections):
+            await self._drop(shard)
 
-    async def _bounded(self, shard: int, work: Any, what: str) -> Any:
-        whole = False
+    @asynccontextmanager
+    async def _connected(self, shard: int, what: str) -> AsyncIterator[psycopg.AsyncConnection]:
+        """The shard's connection for one bounded piece of work; dropped unless it went well."""
+        went_well = False
         try:
             async with asyncio.timeout(_APPLY_S):
-                result = await work
-            whole = True
+                yield await self._connection(shard)
+            went_well = True
         except (psycopg.Error, OSError, TimeoutError) as error:
             raise DatabaseError(
-                f"PostgreSQL failed while {what} of shard {shard}: {str(error).strip() or type(error).__name__}"
+                f"PostgreSQL failed while {what} of shard {shard}: "
+                f"{str(error).strip() or type(error).__name__}"
             ) from error
         finally:
-            if not whole:
+            if not went_well:
                 await self._drop(shard)
-        return result
 
     async def _drop(self, shard: int) -> None:
         connection = self._connections.pop(shard, None)
@@ -89,35 +112,6 @@ class Postgres:
             )
             self._connections[shard] = connection
         return connection
-
-    async def _checkpoint(self, shard: int) -> FilterState | None:
-        connection = await self._connection(shard)
-        found = await connection.execute(
-            "SELECT filter::text FROM shards WHERE shard = %s", (shard,)
-        )
-        row = await found.fetchone()
-        return FilterState.from_json(row[0]) if row else None
-
-    async def _apply(
-        self, shard: int, expected: FilterState | None, new: FilterState, changes: Changes
-    ) -> bool:
-        connection = await self._connection(shard)
-        async with connection.transaction() as transaction:
-            if not await _advance(connection, shard, expected, new, changes.owner):
-                raise psycopg.Rollback(transaction)
-            for name, puts in changes.puts.items():
-                if puts:
-                    await connection.execute(_PUT[name], _columns(puts.values()))
-            for patch, patches in changes.patches.items():
-                if patches:
-                    rows = [(*key, *values) for key, values in patches.items()]
-                    await connection.execute(_PATCH[patch], _columns(rows))
-            for name, added in changes.adds.items():
-                if added:
-                    async with connection.cursor().copy(_ADD[name]) as copy:
-                        await copy.write(_copied(added))
-            return True
-        return False
 
 
 async def _advance(
@@ -160,14 +154,14 @@ def _columns(rows: Iterable[Sequence[Any]]) -> list[str]:
 
 
 def _array(values: Sequence[Any]) -> str:
-    """A PostgreSQL array literal: JSON's is the same but for the brackets, as long as nothing is escaped."""
+    """A PostgreSQL array literal: JSON's but for the brackets, where nothing is escaped."""
     text = orjson.dumps(values).decode()
     if "\\" not in text:
         return f"{{{text[1:-1]}}}"
     return "{" + ",".join(map(_element, values)) + "}"
 
 
-def _element(value: Any) -> str:
+def _element(value: str | int | None) -> str:
     if value is None:
         return "NULL"
     if isinstance(value, str):
@@ -177,7 +171,10 @@ def _element(value: Any) -> str:
 
 
 def _copied(rows: list[Row]) -> bytes:
-    """Rows in COPY's text format. Values hold no tab, no line break (ids, numbers, JSON, one-line sentences), no NULL."""
+    """Rows in COPY's text format: ids, numbers, JSON, one-line sentences.
+
+    None of these holds a tab, a line break or NULL.
+    """
     text = "\n".join(["\t".join(map(str, row)) for row in rows])
     return (text.replace("\\", "\\\\") + "\n").encode()
 
@@ -192,7 +189,8 @@ def _put_statement(table: Table) -> str:
     key = names[: table.key]
     rest = ", ".join(f"{name} = excluded.{name}" for name in names[table.key :])
     return (
-        f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM {_unnested(table.columns)}"
+        f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM "  # noqa: S608 - names of our own
+        f"{_unnested(table.columns)}"
         f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {rest}"
     )
 
@@ -204,7 +202,10 @@ def _patch_statement(patch: Patch) -> str:
     columns = {name: table.columns[name] for name in (*key, *changed)}
     sets = ", ".join(f"{name} = new.{name}" for name in changed)
     same = " AND ".join(f"old.{name} = new.{name}" for name in key)
-    return f"UPDATE {table.name} AS old SET {sets} FROM {_unnested(columns)} WHERE {same}"
+    return (
+        f"UPDATE {table.name} AS old SET {sets} FROM "  # noqa: S608 - names of our own
+        f"{_unnested(columns)} WHERE {same}"
+    )
 
 
 def _add_statement(table: Table) -> str:

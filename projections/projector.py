@@ -45,7 +45,7 @@ class Batch(NamedTuple):
 
 
 def batches(shard: int, state: FilterState, records: list[Read]) -> Iterator[Batch]:
-    """Journal records as transactions of about MAX_ROWS; JournalError where the journal contradicts itself."""
+    """Journal records as transactions of about MAX_ROWS; JournalError where they contradict."""
     changes = Changes()
     placed_ms: list[int] = []
     for record in records:
@@ -61,6 +61,8 @@ def batches(shard: int, state: FilterState, records: list[Read]) -> Iterator[Bat
                     for entry in content.entries
                     if entry["input"]["type"] == "order_placed"
                 ]
+            case Commit():
+                pass  # void
         if len(changes) >= MAX_ROWS:
             yield Batch(state, changes, placed_ms)
             changes, placed_ms = Changes(), []
@@ -69,9 +71,9 @@ def batches(shard: int, state: FilterState, records: list[Read]) -> Iterator[Bat
 
 @dataclass(frozen=True, slots=True)
 class Projector:
-    """The role. Any number of instances share the shards; the checkpoint's compare-and-swap keeps them apart.
+    """The role. Instances share the shards; the checkpoint's compare-and-swap keeps them apart.
 
-    `pace_s`: the least time between two transactions of a shard, so that a trickle of commits is written together.
+    `pace_s`: the least time between a shard's transactions, so that a trickle is written together.
     """
 
     log: EventLog
@@ -81,7 +83,7 @@ class Projector:
     pace_s: float = 0.03
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow the journals of the assigned shards until `stop`; the batches under way are finished."""
+        """Follow the assigned shards' journals until `stop`; what is under way is finished."""
         async with asyncio.TaskGroup() as tasks:
             following: dict[int, tuple[asyncio.Event, asyncio.Task[None]]] = {}
             while not stop.is_set():
@@ -111,8 +113,8 @@ class Projector:
             except (JournalError, OutOfRange) as error:
                 HALTED.labels(label).set(1)
                 _log.error(
-                    "the read models of a shard halt; the journal contradicts their checkpoint: "
-                    "when the journal was put right or made anew, run `headrace rebuild` and start again",
+                    "a shard's read models halt: its journal contradicts itself or them. "
+                    "When it was put right or made anew, run `headrace rebuild`, then restart",
                     shard=shard,
                     error=str(error),
                 )
@@ -129,7 +131,8 @@ class Projector:
 
         1. Load the checkpoint: the whole filter state.
         2. Read the journal from there on, every record through the filter.
-        3. Fold what is valid; one transaction writes rows and checkpoint if the checkpoint is still the one loaded.
+        3. Fold what is valid; one transaction writes rows and checkpoint if that is still the one
+           loaded.
         4. If it is not, somebody else was here: begin again at 1.
         """
         confirmed = await self.database.checkpoint(shard)

@@ -34,16 +34,17 @@ def migrations() -> list[Migration]:
 
 
 def checked_name(schema: str) -> str:
-    """The schema's name; SchemaError where it would need quoting or is too long to have a shadow."""
+    """The name; SchemaError where it needs quoting or is too long to have a shadow."""
     if not _NAME.fullmatch(schema):
         raise SchemaError(
-            f'"{schema}" is no schema name for Headrace: use up to 48 of a-z, 0-9 and _, not beginning with a digit'
+            f'"{schema}" is no schema name for Headrace: use up to 48 of a-z, 0-9 and _, '
+            "not beginning with a digit"
         )
     return schema
 
 
 def options(schema: str, **more: str) -> str:
-    """libpq `options` of a connection that works in the schema."""
+    """Libpq `options` of a connection that works in the schema."""
     given = {"search_path": checked_name(schema), "timezone": "UTC", **more}
     return " ".join(f"-c {name}={value}" for name, value in given.items())
 
@@ -70,7 +71,8 @@ async def check(connection: psycopg.AsyncConnection, schema: str) -> None:
         )
     if have > want:
         raise SchemaError(
-            f'the schema "{schema}" is at version {have}, newer than the {want} of this release: upgrade Headrace'
+            f'the schema "{schema}" is at version {have}, newer than the {want} of this release: '
+            "upgrade Headrace"
         )
 
 
@@ -79,7 +81,7 @@ async def migrate(
     schema: str,
     done: Callable[[Migration], None] = lambda _: None,
 ) -> int:
-    """Bring the schema to this release's version, each step in a transaction of its own; how many steps it took.
+    """Bring the schema to this release's version, a transaction a step; how many steps.
 
     The connection is in autocommit. `done` hears of each step.
 

@@ -1,7 +1,7 @@
 """The tables' shapes as data, and `Changes`: what a batch of entries does to them.
 
-The columns' order is that of the row lists; a patch's columns stand side by side, so that a patch of a row that the same
-batch puts is one slice assignment.
+The columns' order is that of the row lists; a patch's columns stand side by side, so that a patch
+of a row that the same batch puts is one slice assignment.
 """
 
 from collections.abc import Sequence
@@ -193,8 +193,8 @@ PATCHES = (
 class Changes:
     """What one transaction writes: each key once, the last state wins.
 
-    `puts` hold whole rows (new, or replaced), `patches` columns of rows written by earlier transactions, `adds` the rows
-    of append-only tables. `owner` is who opened the shard, where this batch tells.
+    `puts` hold whole rows (new, or replaced), `patches` columns of rows written by earlier
+    transactions, `adds` rows of append-only tables. `owner`: who opened the shard, if told.
     """
 
     __slots__ = ("adds", "owner", "patches", "puts")

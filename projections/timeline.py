@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from events.decided import InputRecord
+from events.decided import InputRecord, Plain
 from projections.at import At
 from projections.tables import TIMELINE, Changes
+
+_NAMED = 5  # beyond so many a sentence sums up
 
 
 def _one_line(text: str) -> str:
@@ -14,7 +16,7 @@ def _one_line(text: str) -> str:
 
 def _units(lines: list[Any]) -> str:
     """`2 of line 1, 3 of line 2`; a line without a quantity is meant whole."""
-    if len(lines) > 5:
+    if len(lines) > _NAMED:
         return f"{sum(line.get('quantity', 0) for line in lines)} units on {len(lines)} lines"
     return ", ".join(
         f"{line['quantity']} of line {line['line_id']}"
@@ -24,24 +26,28 @@ def _units(lines: list[Any]) -> str:
     )
 
 
-def _waits(event: Any) -> str:
-    return f"Waits for master data: unknown {', '.join(event['unknown'][:5])}."
+def _waits(event: Plain) -> str:
+    return f"Waits for master data: unknown {', '.join(event['unknown'][:_NAMED])}."
 
 
-def _accepted(_: Any) -> str:
+def _accepted(_: Plain) -> str:
     return "Accepted."
 
 
-def _refused(event: Any) -> str:
-    reasons = "; ".join(_one_line(reason["detail"]) for reason in event["reasons"][:5])
-    return f"{'Sent again with other content, refused' if event['conflict'] else 'Refused'}: {reasons}"
+def _refused(event: Plain) -> str:
+    reasons = "; ".join(_one_line(reason["detail"]) for reason in event["reasons"][:_NAMED])
+    return (
+        f"{'Sent again with other content, refused' if event['conflict'] else 'Refused'}: {reasons}"
+    )
 
 
-def _requested(event: Any) -> str:
-    return f"{event['node_id']} is asked to ship {_units(event['lines'])} ({event['fulfillment_id']})."
+def _requested(event: Plain) -> str:
+    return (
+        f"{event['node_id']} is asked to ship {_units(event['lines'])} ({event['fulfillment_id']})."
+    )
 
 
-def _allocated(event: Any) -> str:
+def _allocated(event: Plain) -> str:
     nodes = ", ".join(dict.fromkeys(part["node_id"] for part in event["fulfillments"]))
     parts = [f"Planned from {nodes}"] if nodes else []
     if event["backordered"]:
@@ -49,28 +55,27 @@ def _allocated(event: Any) -> str:
     return f"{'; '.join(parts) or 'Nothing is left to plan'}."
 
 
-def _cancelled(event: Any) -> str:
-    return (
-        f"Cancelled {_units(event['lines'])} by the {event['by']}: {_one_line(event['reason'])}."
-    )
+def _cancelled(event: Plain) -> str:
+    return f"Cancelled {_units(event['lines'])} by the {event['by']}: {_one_line(event['reason'])}."
 
 
-def _cancellation_rejected(event: Any) -> str:
+def _cancellation_rejected(event: Plain) -> str:
     lines = _units(event["lines"]) or "the order"
     return f"Too late to cancel {lines}: {_one_line(event['reason'])}."
 
 
-def _cancellation_requested(event: Any) -> str:
+def _cancellation_requested(event: Plain) -> str:
     return (
         f"{event['node_id']} is asked to stop {_units(event['lines'])} ({event['fulfillment_id']})."
     )
 
 
-def _changed(event: Any) -> str:
-    return f"Fulfillment {event['fulfillment_id']} is {event['status']}, its request {event['request_status']}."
+def _changed(event: Plain) -> str:
+    status, request = event["status"], event["request_status"]
+    return f"Fulfillment {event['fulfillment_id']} is {status}, its request {request}."
 
 
-def _released(event: Any) -> str:
+def _released(event: Plain) -> str:
     why = {
         "rejected": "rejected",
         "cancelled": "cancelled",
@@ -79,36 +84,40 @@ def _released(event: Any) -> str:
     return f"{event['node_id']} {why} {_units(event['lines'])} ({event['fulfillment_id']})."
 
 
-def _answered(event: Any) -> str:
+def _answered(event: Plain) -> str:
     verb = "stopped" if event["answer"] == "accepted" else "can no longer stop"
     return f"The node {verb} {_units(event['lines']) or 'anything'} ({event['fulfillment_id']})."
 
 
-def _sent(event: Any) -> str:
-    packages = ", ".join(package["package_id"] for package in event["packages"][:5])
-    return f"{event['node_id']} shipped {_units(event['lines'])} in {packages} at {event['shipped_at']}."
+def _sent(event: Plain) -> str:
+    packages = ", ".join(package["package_id"] for package in event["packages"][:_NAMED])
+    units, at = _units(event["lines"]), event["shipped_at"]
+    return f"{event['node_id']} shipped {units} in {packages} at {at}."
 
 
-def _tracked(event: Any) -> str:
-    return f"Package {event['package_id']} is {event['status'].replace('_', ' ')} since {event['at']}."
+def _tracked(event: Plain) -> str:
+    return (
+        f"Package {event['package_id']} is {event['status'].replace('_', ' ')} since {event['at']}."
+    )
 
 
-def _delivered(event: Any) -> str:
-    packages = ", ".join(event["packages"][:5])
+def _delivered(event: Plain) -> str:
+    packages = ", ".join(event["packages"][:_NAMED])
     return f"Delivered {_units(event['lines'])} in {packages} at {event['delivered_at']}."
 
 
-def _exception_opened(event: Any) -> str:
+def _exception_opened(event: Plain) -> str:
     return (
         f"Exception {event['exception_id']} ({event['kind']}) opened: {_one_line(event['detail'])}"
     )
 
 
-def _exception_resolved(event: Any) -> str:
-    return f"Exception {event['exception_id']} ({event['kind']}) resolved: {_one_line(event['detail'])}"
+def _exception_resolved(event: Plain) -> str:
+    detail = _one_line(event["detail"])
+    return f"Exception {event['exception_id']} ({event['kind']}) resolved: {detail}"
 
 
-SENTENCES: dict[str, Callable[[Any], str]] = {
+SENTENCES: dict[str, Callable[[Plain], str]] = {
     "order_waits": _waits,
     "order_accepted": _accepted,
     "order_refused": _refused,
@@ -128,7 +137,7 @@ SENTENCES: dict[str, Callable[[Any], str]] = {
 }
 
 
-def noted(changes: Changes, at: At, _: InputRecord, event: Any) -> None:
+def noted(changes: Changes, at: At, _: InputRecord, event: Plain) -> None:
     """Every event of an order adds a sentence."""
     if "order_id" not in event:
         return  # an exception that concerns no order

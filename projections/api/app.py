@@ -1,0 +1,253 @@
+"""The FastAPI application: reads only."""
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, TypeAlias
+
+import orjson
+from fastapi import Depends, FastAPI, Header, Path, Query, Response
+
+from events.outputs import OrderStatus
+from projections.api import models, problems
+from projections.api.positions import HEADER, IntakeProgress, Positions
+from projections.api.problems import ProblemError
+from projections.queries import Answer, Page, Reads
+from schemas.ports import Clock
+
+JournalEnds: TypeAlias = Callable[[], Awaitable[Mapping[int, int]]]
+"""Shard to the offset that its journal's next record will have; empty where that is not known."""
+
+_ABOUT = """
+What became of orders, stock, nodes and exceptions. Read only; events are written to Kafka.
+
+**Read your own writes.** Answers carry `Headrace-Position: <shard>:<seq>[,…]`. A request with that
+header, or with `<topic>/<partition>@<offset>` as `headrace send --json` prints it, is answered once
+the read model has got there; when it has not within the bound, with 504.
+
+**Lists** page by `limit` and `after`, which is the `next` of the page before.
+**Errors** are problem details (RFC 9457).
+"""
+_PAGE_PARTS = {"orders": 4, "decisions": 3, "nodes": 1, "node_stock": 1, "exceptions": 2}
+
+ChannelPath = Annotated[str, Path(description="the sales channel", examples=["web"])]
+OrderPath = Annotated[str, Path(description="the channel's id of the order", examples=["4711"])]
+MarketQuery = Annotated[
+    str | None,
+    Query(description="needed where the channel used the order id in two markets"),
+]
+Limit = Annotated[int, Query(ge=1, le=500, description="items on a page")]
+After = Annotated[str | None, Query(description="the `next` of the page before")]
+
+
+def create_app(
+    reads: Reads,
+    clock: Clock,
+    *,
+    intake_progress: IntakeProgress | None = None,
+    journal_ends: JournalEnds | None = None,
+    wait_s: float = 15.0,
+) -> FastAPI:
+    """The API over open reads. It has no state of its own and nothing to start or stop.
+
+    `wait_s` bounds the wait for a position: above the time that intake gives an unknown market.
+    """
+    positions = Positions(reads, clock, intake_progress, wait_s)
+
+    async def reached(
+        position: Annotated[
+            str | None,
+            Header(
+                alias=HEADER,
+                description="wait until the read model has got there",
+                examples=["2:1042", "orders/3@77120"],
+            ),
+        ] = None,
+    ) -> None:
+        if position:
+            await positions.reach(position)
+
+    app = FastAPI(
+        title="Headrace",
+        version="1",
+        summary="Order orchestration: what was decided, and why.",
+        description=_ABOUT,
+        dependencies=[Depends(reached)],
+        responses=_failures(400, 422, 503, 504),
+    )
+    problems.install(app)
+
+    @app.get("/orders/{channel}/{order_id}", tags=["orders"], **_answers(models.OrderDetail, 404))
+    async def order(
+        channel: ChannelPath, order_id: OrderPath, market_id: MarketQuery = None
+    ) -> Response:
+        """An order: lines, fulfillments with their packages, and what happened, in order."""
+        return _found(
+            await reads.order(channel, order_id, market_id),
+            f"there is no order {channel}/{order_id}",
+        )
+
+    @app.get("/orders", tags=["orders"], **_answers(models.OrderList))
+    async def orders(
+        *,
+        status: OrderStatus | None = None,
+        channel: str | None = None,
+        market_id: str | None = None,
+        sku: Annotated[str | None, Query(description="orders with a line of this item")] = None,
+        node_id: Annotated[
+            str | None, Query(description="orders that this node was asked to ship from")
+        ] = None,
+        limit: Limit = 50,
+        after: After = None,
+    ) -> Response:
+        """Orders, newest first."""
+        filters = {
+            "status": status,
+            "channel": channel,
+            "market_id": market_id,
+            "sku": sku,
+            "node_id": node_id,
+        }
+        return _paged(await reads.orders(filters, _page("orders", limit, after)))
+
+    @app.get(
+        "/orders/{channel}/{order_id}/decisions",
+        tags=["orders"],
+        **_answers(models.DecisionList, 404),
+    )
+    async def decisions(
+        *,
+        channel: ChannelPath,
+        order_id: OrderPath,
+        market_id: MarketQuery = None,
+        limit: Limit = 50,
+        after: After = None,
+    ) -> Response:
+        """Why the order is planned as it is: every decision with its candidates."""
+        page = _page("decisions", limit, after)
+        answer = await reads.decisions(channel, order_id, market_id, page)
+        return _paged(answer, f"there is no order {channel}/{order_id}")
+
+    @app.get("/stock/{sku}", tags=["stock"], **_answers(models.Stock, 404))
+    async def stock(sku: Annotated[str, Path(examples=["MUG-BLUE"])]) -> Response:
+        """An item's units at every node that holds or held some."""
+        return _found(
+            await reads.stock(sku), f"the item {sku} is neither defined nor stocked anywhere"
+        )
+
+    @app.get("/nodes", tags=["stock"], **_answers(models.NodeList))
+    async def nodes(limit: Limit = 50, after: After = None) -> Response:
+        """The nodes, by id."""
+        return _paged(await reads.nodes(_page("nodes", limit, after)))
+
+    @app.get("/nodes/{node_id}/stock", tags=["stock"], **_answers(models.NodeStock, 404))
+    async def node_stock(
+        node_id: Annotated[str, Path(examples=["BOS"])], limit: Limit = 50, after: After = None
+    ) -> Response:
+        """A node's units, by item."""
+        answer = await reads.node_stock(node_id, _page("node_stock", limit, after))
+        return _paged(answer, f"there is no node {node_id}")
+
+    @app.get("/exceptions", tags=["operations"], **_answers(models.ExceptionList))
+    async def exceptions(
+        *,
+        status: Literal["open", "resolved"] | None = None,
+        kind: str | None = None,
+        limit: Limit = 50,
+        after: After = None,
+    ) -> Response:
+        """What doesn't add up, newest first."""
+        page = _page("exceptions", limit, after)
+        return _paged(await reads.exceptions({"status": status, "kind": kind}, page))
+
+    @app.get("/shards", tags=["operations"], **_answers(models.ShardList))
+    async def shards() -> Response:
+        """How far each shard's read models are, and who owns the shard."""
+        found = await reads.shards()
+        ends = {} if journal_ends is None else await journal_ends()
+        items = [
+            {
+                **one._asdict(),
+                "lag": max(0, ends[one.shard] - one.journal_next) if one.shard in ends else None,
+            }
+            for one in found
+        ]
+        position = ",".join(f"{one.shard}:{one.seq}" for one in found)
+        return _json({"items": items}, position)
+
+    return app
+
+
+def _answers(model: type[models.Shape], *failures: int) -> dict[str, Any]:
+    """How a route documents its answers; bodies don't go through the models."""
+    described = {
+        "description": "As of the position in the header.",
+        "headers": {
+            HEADER: {
+                "description": "the position that the answer is true at",
+                "schema": {"type": "string", "examples": ["0:17,1:4,2:1042,3:0"]},
+            }
+        },
+    }
+    return {
+        "response_model": model,
+        "responses": {200: described, **_failures(*failures)},
+        "response_class": Response,
+    }
+
+
+def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {
+                problems.MEDIA_TYPE: {"schema": problems.ProblemDetails.model_json_schema()}
+            },
+        }
+        for status in statuses
+    }
+
+
+def _json(body: object, position: str) -> Response:
+    return Response(
+        orjson.dumps(body),
+        media_type="application/json",
+        headers={HEADER: position} if position else {},
+    )
+
+
+def _found(answer: Answer, missing: str) -> Response:
+    if answer.body is None:
+        headers = {HEADER: answer.position} if answer.position else None
+        raise ProblemError(HTTPStatus.NOT_FOUND, missing, headers)
+    return _json(answer.body, answer.position)
+
+
+def _paged(answer: Answer, missing: str = "") -> Response:
+    if answer.body is not None:
+        answer.body["next"] = _opaque(answer.body["next"])
+    return _found(answer, missing)
+
+
+def _opaque(key: Sequence[Any] | None) -> str | None:
+    return None if key is None else urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
+
+
+def _page(of: str, limit: int, after: str | None) -> Page:
+    if after is None:
+        return Page(limit, None)
+    try:
+        key = orjson.loads(urlsafe_b64decode(after + "=" * (-len(after) % 4)))
+    except (ValueError, binascii.Error):
+        key = None
+    kinds: type = int if of == "decisions" else str
+    if (
+        not isinstance(key, list)
+        or len(key) != _PAGE_PARTS[of]
+        or not all(isinstance(part, kinds) for part in key)
+    ):
+        raise ProblemError(
+            HTTPStatus.BAD_REQUEST, f'after: "{after}" is not the `next` of an answer of this list'
+        )
+    return Page(limit, key)

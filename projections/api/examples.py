@@ -1,0 +1,145 @@
+"""Answers as they look, for the OpenAPI document; a test holds them to the shapes."""
+
+from typing import Any
+
+Example = dict[str, Any]
+
+_SUMMARY: Example = {
+    "order_id": "4711",
+    "channel": "web",
+    "market_id": "us",
+    "status": "shipped",
+    "on_hold": False,
+    "placed_at": "2026-11-22T10:00:00Z",
+    "recorded_at": "2026-11-22T10:00:00.250Z",
+    "currency": "USD",
+}
+_LINE: Example = {"line_id": "1", "sku": "MUG-BLUE", "quantity": 2}
+
+ORDER: Example = {
+    **_SUMMARY,
+    "ship_to": {"city": "Cambridge", "region": "MA", "postal_code": "02139", "country": "US"},
+    "lines": [
+        {
+            **_LINE,
+            "open": 0,
+            "allocated": 0,
+            "backordered": 0,
+            "shipped": 2,
+            "delivered": 0,
+            "cancelled": 0,
+            "unit_price_minor": 1999,
+        }
+    ],
+    "fulfillments": [
+        {
+            "fulfillment_id": "web.4711.1",
+            "node_id": "BOS",
+            "status": "shipped",
+            "request_status": "accepted",
+            "requested_at": "2026-11-22T10:00:00.250Z",
+            "ship_by": None,
+            "deliver_by": None,
+            "lines": [_LINE],
+            "packages": [
+                {
+                    "package_id": "P1",
+                    "carrier": "ups",
+                    "service": "ground",
+                    "tracking_number": "1Z999",
+                    "status": "in_transit",
+                    "status_at": "2026-11-23T18:00:00Z",
+                    "shipped_at": "2026-11-23T15:00:00Z",
+                }
+            ],
+        }
+    ],
+    "timeline": [
+        {
+            "at": "2026-11-22T10:00:00.250Z",
+            "event": "order_accepted",
+            "detail": "Accepted.",
+            "position": "2.1042.0.0",
+        }
+    ],
+}
+ORDERS: Example = {"items": [_SUMMARY], "next": None}
+DECISIONS: Example = {
+    "items": [
+        {
+            "at": "2026-11-22T10:00:00.250Z",
+            "position": "2.1042.0.2",
+            "trigger": "order_placed",
+            "rule_set": "default",
+            "price_version": 0,
+            "method": "exact",
+            "lines": [["1", "MUG-BLUE", 2]],
+            "candidates": [["BOS", 4200, [2]], ["CHI", 1365000, [2]]],
+            "removed": {"no_stock": ["LAX"]},
+            "chosen": {"nodes": ["BOS"], "units": 2, "distance_m": 4200},
+            "runner_up": {"nodes": ["CHI"], "units": 2, "distance_m": 1365000},
+            "decided_by": "distance",
+            "counterfactual": "CHI, if it were nearer than 4 km",
+            "fulfillments": [{"fulfillment_id": "web.4711.1", "node_id": "BOS", "lines": [_LINE]}],
+            "backordered": [],
+        }
+    ],
+    "next": None,
+}
+_UNITS: Example = {"on_hand": 5, "reserved": 2, "held": 0, "available": 3, "incoming": 0}
+STOCK: Example = {
+    "sku": "MUG-BLUE",
+    "nodes": [
+        {
+            "node_id": "BOS",
+            "market_id": "us",
+            **_UNITS,
+            "states": {"quality_control": 0, "damaged": 0, "held": 0},
+        }
+    ],
+    "total": _UNITS,
+}
+NODES: Example = {
+    "items": [
+        {
+            "node_id": "BOS",
+            "market_id": "us",
+            "kind": "warehouse",
+            "name": "Boston DC",
+            "address": {"country": "US", "region": "MA", "city": "Boston"},
+            "location": {"lat": 42.36, "lon": -71.06},
+            "active": True,
+            "ships": True,
+        }
+    ],
+    "next": None,
+}
+EXCEPTIONS: Example = {
+    "items": [
+        {
+            "exception_id": "2-17",
+            "kind": "stock_discrepancy",
+            "severity": "high",
+            "status": "open",
+            "market_id": "us",
+            "sku": "MUG-BLUE",
+            "node_id": "BOS",
+            "detail": "BOS counted 1 unit of MUG-BLUE, 2 are promised",
+            "opened_at": "2026-11-22T10:05:00.000Z",
+        }
+    ],
+    "next": None,
+}
+SHARDS: Example = {
+    "items": [
+        {
+            "shard": 2,
+            "owner": "engine-1",
+            "epoch": 880,
+            "seq": 1042,
+            "journal_next": 1050,
+            "inbox_next": 20417,
+            "lag": 0,
+        }
+    ]
+}

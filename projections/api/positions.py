@@ -1,0 +1,123 @@
+"""Read-your-writes: the header `Headrace-Position` on requests."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import NamedTuple, TypeAlias
+
+import orjson
+
+from projections.api.problems import ProblemError
+from projections.queries import Reads, ShardPosition
+from schemas.ports import Clock
+
+HEADER = "Headrace-Position"
+
+IntakeProgress: TypeAlias = Callable[[str, int], Awaitable[tuple[int, str] | None]]
+"""Topic and partition to intake's saved offset and its metadata, None where nothing is saved.
+
+The metadata is JSON: `{"inbox": {"<shard>": <the inbox offset after the last appended>}}`.
+"""
+
+_POLL_S = 0.01
+_SHARD = re.compile(r"(\d{1,6}):(\d{1,18})")
+_WRITTEN = re.compile(r"([A-Za-z0-9._-]{1,249})/(\d{1,6})@(\d{1,18})")
+
+
+class Seen(NamedTuple):
+    """The shard's commit `seq` is in the read model."""
+
+    shard: int
+    seq: int
+
+
+class Written(NamedTuple):
+    """What stands at this offset of a public topic is in the read model, or was rejected."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+def parse(header: str) -> list[Seen | Written]:
+    """The positions a request asks for; ProblemError (400) where one is of neither form."""
+    wanted: list[Seen | Written] = []
+    for part in header.split(","):
+        text = part.strip()
+        if found := _SHARD.fullmatch(text):
+            wanted.append(Seen(int(found[1]), int(found[2])))
+        elif found := _WRITTEN.fullmatch(text):
+            wanted.append(Written(found[1], int(found[2]), int(found[3])))
+        else:
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST,
+                f'{HEADER}: "{text}" is neither "<shard>:<seq>" nor "<topic>/<partition>@<offset>"',
+            )
+    return wanted
+
+
+class Positions:
+    """Waits until the read models have reached a position, at most `wait_s`."""
+
+    def __init__(
+        self, reads: Reads, clock: Clock, intake_progress: IntakeProgress | None, wait_s: float
+    ) -> None:
+        self._reads = reads
+        self._clock = clock
+        self._intake_progress = intake_progress
+        self._wait_s = wait_s
+        self._reading = asyncio.Lock()
+        self._read_at = float("-inf")
+        self._shards: dict[int, ShardPosition] = {}
+
+    async def reach(self, header: str) -> None:
+        """Return once all is reached; ProblemError: 400 no position, 504 not in time."""
+        wanted = parse(header)
+        try:
+            async with asyncio.timeout(self._wait_s):
+                for one in wanted:
+                    await (self._seen(one) if isinstance(one, Seen) else self._written(one))
+        except TimeoutError:
+            raise ProblemError(
+                HTTPStatus.GATEWAY_TIMEOUT,
+                f"the read model has not reached {header} within {self._wait_s:g} s: try again, or"
+                " without the header for what is there now",
+                {"Retry-After": "1"},
+            ) from None
+
+    async def _seen(self, wanted: Seen) -> None:
+        while True:
+            shard = (await self._now()).get(wanted.shard)
+            if shard is not None and shard.seq >= wanted.seq:
+                return
+            await self._clock.sleep(_POLL_S)
+
+    async def _written(self, wanted: Written) -> None:
+        if self._intake_progress is None:
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST,
+                f'{HEADER}: this server does not follow intake: use "<shard>:<seq>"',
+            )
+        while True:
+            saved = await self._intake_progress(wanted.topic, wanted.partition)
+            if saved is not None and saved[0] > wanted.offset:
+                break
+            await self._clock.sleep(_POLL_S)
+        inbox: dict[str, int] = orjson.loads(saved[1] or "{}").get("inbox", {})
+        for shard, inbox_next in inbox.items():
+            while True:
+                reached = (await self._now()).get(int(shard))
+                if reached is not None and reached.inbox_next >= inbox_next:
+                    break
+                await self._clock.sleep(_POLL_S)
+
+    async def _now(self) -> dict[int, ShardPosition]:
+        """The positions, no older than this call; those who wait together share a query."""
+        asked = self._clock.monotonic()
+        async with self._reading:
+            if self._read_at <= asked:
+                began = self._clock.monotonic()
+                self._shards = {one.shard: one for one in await self._reads.shards()}
+                self._read_at = began
+        return self._shards

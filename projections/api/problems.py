@@ -1,0 +1,85 @@
+"""Errors as RFC 9457 problem details."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from schemas.ports import DatabaseError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemDetails(BaseModel):
+    """Why a request failed (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Not Found",
+                    "status": 404,
+                    "detail": "there is no order web/4711",
+                    "instance": "/orders/web/4711",
+                }
+            ]
+        }
+    )
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str
+
+
+class ProblemError(Exception):
+    """A request that can't be answered as asked."""
+
+    def __init__(
+        self, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the app with problem details."""
+
+    @app.exception_handler(ProblemError)
+    def _problem(request: Request, problem: ProblemError) -> Response:
+        return _answer(request, problem.status, problem.detail, problem.headers)
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> Response:
+        return _answer(request, HTTPStatus(error.status_code), str(error.detail), error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, error: RequestValidationError) -> Response:
+        detail = "; ".join(
+            f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}, was {one['input']!r}"
+            for one in error.errors()
+        )
+        return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+
+    @app.exception_handler(DatabaseError)
+    def _database(request: Request, error: DatabaseError) -> Response:
+        return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"})
+
+
+def _answer(
+    request: Request, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    problem = ProblemDetails(
+        title=status.phrase, status=status, detail=detail, instance=request.url.path
+    )
+    return Response(
+        orjson.dumps(problem.model_dump()), status, headers=headers, media_type=MEDIA_TYPE
+    )

@@ -1,0 +1,403 @@
+"""What the read models are asked: one statement a question, answered with its position."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeAlias
+
+import orjson
+import psycopg
+import psycopg_pool
+from psycopg.types.json import set_json_loads
+
+from events.network import NodeDefined
+from projections import schema
+from schemas.ports import DatabaseError
+
+Json: TypeAlias = dict[str, Any]
+
+_STATEMENT_S = 10
+_CONNECT_S = 5
+_ROWS = 8  # connections
+
+_NODE_DEFAULTS: Json = {
+    name: field.default
+    for name, field in NodeDefined.model_fields.items()
+    if not field.is_required()
+}
+
+_POSITION = "(SELECT string_agg(shard || ':' || seq, ',' ORDER BY shard) FROM shards) AS position"
+_OF = "channel = o.channel AND order_id = o.order_id AND market_id = o.market_id"
+_ID = "shard || '.' || seq || '.' || entry || '.' || n"
+
+_ORDER = f"""
+SELECT {_POSITION}, o.market_id, o.status, o.reasons, o.data, o.recorded_at,
+ (SELECT json_agg(json_build_array(line_id, sku, quantity, open, allocated, backordered, shipped,
+   delivered, cancelled, data) ORDER BY n) FROM lines WHERE {_OF}) AS lines,
+ (SELECT json_agg(json_build_array(fulfillment_id, node_id, status, request_status, requested_at,
+   lines) ORDER BY seq, entry, n) FROM fulfillments WHERE {_OF}) AS fulfillments,
+ (SELECT json_agg(json_build_array(fulfillment_id, status, status_at, estimated_delivery_at,
+   shipped_at, data) ORDER BY seq, entry, n, package_id) FROM packages WHERE {_OF}) AS packages,
+ (SELECT json_agg(json_build_object('at', at, 'event', event, 'detail', detail, 'position', {_ID})
+   ORDER BY seq, entry, n) FROM timeline WHERE {_OF}) AS timeline
+FROM orders AS o
+WHERE channel = %(channel)s AND order_id = %(order_id)s
+ AND (%(market_id)s::text IS NULL OR market_id = %(market_id)s)
+ORDER BY recorded_at, market_id LIMIT 1
+"""  # noqa: S608 - constants
+
+_DECISIONS = f"""
+SELECT {_POSITION}, (SELECT json_agg(page) FROM (
+  SELECT seq, entry, n, {_ID} AS position, at, data FROM decisions WHERE {_OF}
+   AND (%(after)s::json IS NULL OR (seq, entry, n) >
+        ((%(after)s::json->>0)::bigint, (%(after)s::json->>1)::integer,
+         (%(after)s::json->>2)::integer))
+  ORDER BY seq, entry, n LIMIT %(limit)s) AS page) AS items
+FROM orders AS o
+WHERE channel = %(channel)s AND order_id = %(order_id)s
+ AND (%(market_id)s::text IS NULL OR market_id = %(market_id)s)
+ORDER BY recorded_at, market_id LIMIT 1
+"""  # noqa: S608 - constants
+
+_STOCK_COLUMNS = (
+    "'on_hand', on_hand, 'reserved', reserved, 'held', quality_control + damaged + held,"
+    " 'available', on_hand - reserved - quality_control - damaged - held, 'incoming', 0,"
+    " 'states', json_build_object('quality_control', quality_control, 'damaged', damaged,"
+    " 'held', held)"
+)
+
+_STOCK = f"""
+SELECT {_POSITION}, EXISTS (SELECT FROM items WHERE sku = %(sku)s) AS defined,
+ (SELECT json_agg(json_build_object('node_id', node_id, 'market_id', market_id, {_STOCK_COLUMNS})
+   ORDER BY node_id) FROM stock WHERE sku = %(sku)s) AS nodes
+"""  # noqa: S608 - constants
+
+_NODES = f"""
+SELECT {_POSITION}, (SELECT json_agg(page.data) FROM (
+  SELECT data FROM nodes WHERE %(after)s::json IS NULL OR node_id > %(after)s::json->>0
+  ORDER BY node_id LIMIT %(limit)s) AS page) AS items
+"""  # noqa: S608 - constants
+
+_NODE_STOCK = f"""
+SELECT {_POSITION}, EXISTS (SELECT FROM nodes WHERE node_id = %(node_id)s) AS defined,
+ (SELECT json_agg(page.item) FROM (
+  SELECT json_build_object('sku', sku, {_STOCK_COLUMNS}) AS item FROM stock
+  WHERE node_id = %(node_id)s AND (%(after)s::json IS NULL OR sku > %(after)s::json->>0)
+  ORDER BY sku LIMIT %(limit)s) AS page) AS items
+"""  # noqa: S608 - constants
+
+_SHARDS = "SELECT shard, owner, epoch, seq, next, inbox_next FROM shards ORDER BY shard"
+
+_STATUS = f"""
+SELECT {_POSITION},
+ (SELECT json_object_agg(status, orders) FROM
+   (SELECT status, count(*) AS orders FROM orders GROUP BY status) AS s) AS orders,
+ (SELECT json_object_agg(kind, exceptions) FROM
+   (SELECT kind, count(*) AS exceptions FROM exceptions WHERE status = 'open' GROUP BY kind) AS e)
+   AS exceptions,
+ (SELECT coalesce(sum(on_hand), 0) FROM stock)::bigint AS on_hand,
+ (SELECT coalesce(sum(reserved), 0) FROM stock)::bigint AS reserved
+"""  # noqa: S608 - constants
+
+
+class Answer(NamedTuple):
+    """`body` is JSON or None (no such thing), true at `position` (`<shard>:<seq>,…`)."""
+
+    body: Any
+    position: str
+
+
+class Page(NamedTuple):
+    """How many, and after which sort key (None: from the start)."""
+
+    limit: int
+    after: Sequence[Any] | None
+
+    def next(self, keys: Sequence[Sequence[Any]]) -> Sequence[Any] | None:
+        """The sort key that the next page begins after, given this page's; None at the end."""
+        return keys[-1] if len(keys) == self.limit else None
+
+
+class ShardPosition(NamedTuple):
+    """How far a shard's read models are."""
+
+    shard: int
+    owner: str | None
+    epoch: int
+    seq: int
+    journal_next: int
+    inbox_next: int
+
+
+class Reads:
+    """The questions. DatabaseError where PostgreSQL can't answer."""
+
+    def __init__(self, pool: "psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection]") -> None:
+        self._pool = pool
+
+    async def order(self, channel: str, order_id: str, market_id: str | None) -> Answer:
+        """An order with all that came of it; of two markets' orders the first taken."""
+        of = {"channel": channel, "order_id": order_id, "market_id": market_id}
+        rows = await self._all(_ORDER, of)
+        return await self._one(rows, lambda row: _order(channel, order_id, row))
+
+    async def orders(self, filters: Mapping[str, str | None], page: Page) -> Answer:
+        """Orders, newest first. Filters: status, channel, market_id, sku, node_id."""
+        conditions = [
+            f"o.{name} = %({name})s"
+            for name in ("status", "channel", "market_id")
+            if filters.get(name) is not None
+        ]
+        if filters.get("sku") is not None:
+            conditions.append(f"EXISTS (SELECT FROM lines WHERE {_OF} AND sku = %(sku)s)")
+        if filters.get("node_id") is not None:
+            conditions.append(
+                f"EXISTS (SELECT FROM fulfillments WHERE {_OF} AND node_id = %(node_id)s)"
+            )
+        if page.after is not None:
+            conditions.append(
+                "(o.recorded_at, o.channel, o.order_id, o.market_id) <"
+                " (%(a0)s::timestamptz, %(a1)s, %(a2)s, %(a3)s)"
+            )
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        after = {f"a{n}": part for n, part in enumerate(page.after or ())}
+        rows = await self._all(
+            f"""
+            SELECT {_POSITION}, (SELECT json_agg(page) FROM (
+              SELECT order_id, channel, market_id, status, recorded_at, data
+              FROM orders AS o {where}
+              ORDER BY recorded_at DESC, channel DESC, order_id DESC, market_id DESC LIMIT %(limit)s
+            ) AS page) AS items
+            """,  # noqa: S608 - constants
+            {**filters, **after, "limit": page.limit},
+        )
+        found = rows[0]["items"] or []
+        keys = [
+            (row["recorded_at"], row["channel"], row["order_id"], row["market_id"]) for row in found
+        ]
+        return Answer(
+            {"items": [_summary(row) for row in found], "next": page.next(keys)}, _at(rows)
+        )
+
+    async def decisions(
+        self, channel: str, order_id: str, market_id: str | None, page: Page
+    ) -> Answer:
+        """An order's decisions, oldest first."""
+        of = {"channel": channel, "order_id": order_id, "market_id": market_id}
+        rows = await self._all(_DECISIONS, {**of, **_page(page)})
+
+        def body(row: Json) -> Json:
+            found = row["items"] or []
+            keys = [(one["seq"], one["entry"], one["n"]) for one in found]
+            return {"items": [_decision(one) for one in found], "next": page.next(keys)}
+
+        return await self._one(rows, body)
+
+    async def stock(self, sku: str) -> Answer:
+        """An item's stock by node; None where the item is neither defined nor stocked."""
+        rows = await self._all(_STOCK, {"sku": sku})
+        nodes = rows[0]["nodes"] or []
+        if not nodes and not rows[0]["defined"]:
+            return Answer(None, _at(rows))
+        names = ("on_hand", "reserved", "held", "available", "incoming")
+        total = {name: sum(node[name] for node in nodes) for name in names}
+        return Answer({"sku": sku, "nodes": nodes, "total": total}, _at(rows))
+
+    async def nodes(self, page: Page) -> Answer:
+        """Nodes by id."""
+        rows = await self._all(_NODES, _page(page))
+        items = [_NODE_DEFAULTS | data for data in rows[0]["items"] or []]
+        following = page.next([(item["node_id"],) for item in items])
+        return Answer({"items": items, "next": following}, _at(rows))
+
+    async def node_stock(self, node_id: str, page: Page) -> Answer:
+        """A node's stock by item; None where the node is unknown."""
+        rows = await self._all(_NODE_STOCK, {"node_id": node_id, **_page(page)})
+        items = rows[0]["items"] or []
+        if not items and not rows[0]["defined"]:
+            return Answer(None, _at(rows))
+        following = page.next([(item["sku"],) for item in items])
+        return Answer({"items": items, "next": following}, _at(rows))
+
+    async def exceptions(self, filters: Mapping[str, str | None], page: Page) -> Answer:
+        """Exceptions, newest first. Filters: status, kind."""
+        conditions = [
+            f"{name} = %({name})s" for name in ("status", "kind") if filters.get(name) is not None
+        ]
+        if page.after is not None:
+            conditions.append("(opened_at, exception_id) < (%(a0)s::timestamptz, %(a1)s)")
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        after = {f"a{n}": part for n, part in enumerate(page.after or ())}
+        rows = await self._all(
+            f"""
+            SELECT {_POSITION}, (SELECT json_agg(page) FROM (SELECT * FROM exceptions {where}
+              ORDER BY opened_at DESC, exception_id DESC LIMIT %(limit)s) AS page) AS items
+            """,  # noqa: S608 - constants
+            {**filters, **after, "limit": page.limit},
+        )
+        found = rows[0]["items"] or []
+        following = page.next([(row["opened_at"], row["exception_id"]) for row in found])
+        items = [{name: value for name, value in row.items() if value is not None} for row in found]
+        for item in items:
+            item["opened_at"] = _utc(item["opened_at"])
+            if "resolved_at" in item:
+                item["resolved_at"] = _utc(item["resolved_at"])
+        return Answer({"items": items, "next": following}, _at(rows))
+
+    async def shards(self) -> list[ShardPosition]:
+        """How far each shard's read models are."""
+        return [ShardPosition(*row.values()) for row in await self._all(_SHARDS, {})]
+
+    async def status(self) -> Answer:
+        """Orders by status, open exceptions by kind, units on hand and reserved."""
+        rows = await self._all(_STATUS, {})
+        row = rows[0]
+        body = {
+            "orders": row["orders"] or {},
+            "exceptions": row["exceptions"] or {},
+            "stock": {"on_hand": row["on_hand"], "reserved": row["reserved"]},
+        }
+        return Answer(body, _at(rows))
+
+    async def _one(self, rows: list[Json], body: Any) -> Answer:  # noqa: ANN401 - a row's reader
+        if rows:
+            return Answer(body(rows[0]), _at(rows))
+        return Answer(None, _at(await self._all(f"SELECT {_POSITION}", {})))
+
+    async def _all(self, statement: str, given: Mapping[str, Any]) -> list[Json]:
+        try:
+            async with self._pool.connection() as connection:
+                cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
+                await cursor.execute(statement.encode(), given)
+                return await cursor.fetchall()
+        except (psycopg.Error, psycopg_pool.PoolTimeout, OSError) as error:
+            raise DatabaseError(f"PostgreSQL could not answer: {str(error).strip()}") from error
+
+
+@asynccontextmanager
+async def open_reads(url: str, schema_name: str) -> AsyncIterator[Reads]:
+    """The questions over a pool of connections that only read.
+
+    Raises:
+        DatabaseError: PostgreSQL can't be reached.
+        SchemaError: the schema is not the one of this release.
+    """
+
+    async def configure(connection: psycopg.AsyncConnection) -> None:
+        set_json_loads(orjson.loads, connection)
+
+    pool = psycopg_pool.AsyncConnectionPool(
+        url,
+        kwargs={
+            "autocommit": True,
+            "connect_timeout": _CONNECT_S,
+            "application_name": "headrace api",
+            "options": schema.options(
+                schema_name,
+                default_transaction_read_only="on",
+                statement_timeout=str(_STATEMENT_S * 1000),
+            ),
+        },
+        min_size=1,
+        max_size=_ROWS,
+        timeout=_CONNECT_S,
+        configure=configure,
+        open=False,
+    )
+    try:
+        async with await psycopg.AsyncConnection.connect(
+            url, autocommit=True, connect_timeout=_CONNECT_S
+        ) as connection:
+            await schema.check(connection, schema_name)
+        await pool.open(wait=True, timeout=_CONNECT_S)
+    except (psycopg.Error, psycopg_pool.PoolTimeout, OSError) as error:
+        raise DatabaseError(
+            f"PostgreSQL can't be reached: {str(error).strip()}: check HEADRACE_POSTGRES"
+        ) from error
+    try:
+        yield Reads(pool)
+    finally:
+        await pool.close()
+
+
+def _at(rows: list[Json]) -> str:
+    return rows[0]["position"] or ""
+
+
+def _page(page: Page) -> Json:
+    after = None if page.after is None else orjson.dumps(page.after).decode()
+    return {"limit": page.limit, "after": after}
+
+
+def _utc(time: str | None) -> str | None:
+    return time and time.replace("+00:00", "Z")
+
+
+def _summary(row: Json) -> Json:
+    data = row["data"]
+    return {
+        "order_id": row["order_id"],
+        "channel": row["channel"],
+        "market_id": row["market_id"],
+        "status": row["status"],
+        "on_hold": False,
+        "placed_at": data["placed_at"],
+        "recorded_at": _utc(row["recorded_at"]),
+        "currency": data["currency"],
+        **{name: data[name] for name in ("order_number", "customer_id") if name in data},
+    }
+
+
+def _decision(row: Json) -> Json:
+    return {"at": _utc(row["at"]), "position": row["position"], **row["data"]}
+
+
+def _order(channel: str, order_id: str, row: Json) -> Json:
+    packages: dict[str, list[Json]] = {}
+    for fulfillment_id, status, status_at, estimate, shipped_at, data in row["packages"] or ():
+        shown = {**data, "status": status, "shipped_at": _utc(shipped_at)}
+        if status_at:
+            shown["status_at"] = _utc(status_at)
+        if estimate:
+            shown["estimated_delivery_at"] = _utc(estimate)
+        packages.setdefault(fulfillment_id, []).append(shown)
+    counts = ("open", "allocated", "backordered", "shipped", "delivered", "cancelled")
+    body = {
+        **row["data"],
+        "order_id": order_id,
+        "channel": channel,
+        "market_id": row["market_id"],
+        "status": row["status"],
+        "on_hold": False,
+        "recorded_at": row["recorded_at"].isoformat().replace("+00:00", "Z"),
+        "lines": [
+            {
+                "line_id": line_id,
+                "sku": sku,
+                "quantity": quantity,
+                **dict(zip(counts, units, strict=True)),
+                **(more or {}),
+            }
+            for line_id, sku, quantity, *units, more in row["lines"] or ()
+        ],
+        "fulfillments": [
+            {
+                "fulfillment_id": fulfillment_id,
+                "node_id": node_id,
+                "status": status,
+                "request_status": request_status,
+                "requested_at": _utc(requested_at),
+                "ship_by": None,
+                "deliver_by": None,
+                "lines": lines,
+                "packages": packages.get(fulfillment_id, []),
+            }
+            for fulfillment_id, node_id, status, request_status, requested_at, lines in row[
+                "fulfillments"
+            ]
+            or ()
+        ],
+        "timeline": [{**entry, "at": _utc(entry["at"])} for entry in row["timeline"] or ()],
+    }
+    if row["reasons"] is not None:
+        body["reasons"] = row["reasons"]
+    return body

@@ -1,0 +1,147 @@
+"""Rebuilding the read models from the journals, while the old ones serve."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from projections import schema
+from projections.postgres import Postgres
+from projections.projector import MAX_RECORDS, batches
+from projections.schema import SchemaError
+from schemas.journal import FilterState
+from schemas.ports import DatabaseError, EventLog, Partition
+
+_LOCK: Final = 0x68656165  # one rebuild at a time a database
+_WAIT_MS: Final = 1_000
+_CONNECT_S: Final = 10
+_DROP_LOCK_MS: Final = 500  # below PostgreSQL's deadlock_timeout: we give way, not the readers
+_DROP_ATTEMPTS: Final = 20
+
+
+async def rebuild(
+    log: EventLog,
+    url: str,
+    schema_name: str,
+    shards: int,
+    advanced: Callable[[int, int, int], None] = lambda *_: None,
+) -> int:
+    """Build all read models anew and put them in place; how many rows were written.
+
+    1. An empty shadow schema `<schema>_rebuild`; what an earlier, broken rebuild left goes.
+    2. Every shard's journal from beginning to end, through the same filter and fold as ever.
+    3. One transaction renames: it waits for the projectors' transactions under way, and holds back
+       new ones until it is done. They then find another checkpoint, reload it and go on from there.
+    4. The old schema is dropped.
+
+    `advanced(shard, next offset, end)` hears of the progress.
+
+    Raises:
+        SchemaError: another rebuild is running.
+        DatabaseError: PostgreSQL failed; the old read models stand.
+        LogError: the journal can't be read; the old read models stand.
+        JournalError: a journal contradicts itself; the old read models stand.
+    """
+    shadow = f"{schema.checked_name(schema_name)}_rebuild"
+    try:
+        async with await psycopg.AsyncConnection.connect(
+            url, autocommit=True, connect_timeout=_CONNECT_S
+        ) as admin:
+            await _lock(admin)
+            await admin.execute(
+                sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(shadow))
+            )
+            await schema.migrate(admin, shadow)
+            database = Postgres(url, shadow)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    built = [
+                        tasks.create_task(_build(log, database, shard, advanced))
+                        for shard in range(shards)
+                    ]
+            except BaseExceptionGroup as failures:
+                raise _first(failures) from None
+            finally:
+                await database.close()
+            await _swap(admin, shadow, schema_name)
+            return sum(task.result() for task in built)
+    except (psycopg.Error, OSError) as error:
+        raise DatabaseError(f"PostgreSQL failed while rebuilding: {str(error).strip()}") from error
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _lock(admin: psycopg.AsyncConnection) -> None:
+    found = await admin.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))
+    if await found.fetchone() != (True,):
+        raise SchemaError(
+            "another `headrace rebuild` is running on this database: wait for its end"
+        )
+
+
+async def _build(
+    log: EventLog,
+    database: Postgres,
+    shard: int,
+    advanced: Callable[[int, int, int], None],
+) -> int:
+    journal = Partition("journal", shard)
+    end = (await log.bounds(journal)).next
+    reader = await log.reader({journal: None})
+    state, confirmed, rows = FilterState(), None, 0
+    try:
+        while state.next < end:
+            read = await reader.read(MAX_RECORDS, _WAIT_MS)
+            for batch in batches(shard, state, read.get(journal, [])):
+                if batch.state == state:
+                    continue
+                if not await database.apply(shard, confirmed, batch.state, batch.changes):
+                    raise DatabaseError("somebody else writes to the shadow schema")
+                confirmed = state = batch.state
+                rows += len(batch.changes)
+            end = max(end, reader.high_water(journal) or 0)
+            advanced(shard, state.next, end)
+    finally:
+        await reader.close()
+    return rows
+
+
+async def _swap(admin: psycopg.AsyncConnection, shadow: str, live: str) -> None:
+    old = f"{live}_old"
+    await _drop(admin, old)
+    names = {
+        "live": sql.Identifier(live),
+        "old": sql.Identifier(old),
+        "shadow": sql.Identifier(shadow),
+        "shards": sql.Identifier(live, "shards"),
+    }
+    async with admin.transaction():
+        # Every writer's first statement needs this table: none is half-way when the names change.
+        if await schema.version(admin, live):
+            await admin.execute(
+                sql.SQL("LOCK TABLE {shards} IN ACCESS EXCLUSIVE MODE").format(**names)
+            )
+            await admin.execute(sql.SQL("ALTER SCHEMA {live} RENAME TO {old}").format(**names))
+        await admin.execute(sql.SQL("ALTER SCHEMA {shadow} RENAME TO {live}").format(**names))
+    await _drop(admin, old)
+
+
+async def _drop(admin: psycopg.AsyncConnection, name: str) -> None:
+    """Drop a schema; questions that are still being answered from it come first."""
+    for attempt in range(1, _DROP_ATTEMPTS + 1):
+        try:
+            async with admin.transaction():
+                await admin.execute(f"SET LOCAL lock_timeout = {_DROP_LOCK_MS}".encode())
+                await admin.execute(
+                    sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name))
+                )
+        except psycopg.errors.LockNotAvailable:
+            if attempt == _DROP_ATTEMPTS:
+                raise
+        else:
+            return

@@ -1,0 +1,195 @@
+"""Given entries, then rows: no database."""
+
+from typing import Any
+
+import pytest
+
+from events import decided
+from projections.fold import HANDLERS, project
+from projections.tables import (
+    DECISIONS,
+    EXCEPTION_RESOLVED,
+    EXCEPTIONS,
+    FULFILLMENT_STATUS,
+    FULFILLMENTS,
+    ITEMS,
+    LINE_COUNTS,
+    LINES,
+    NODES,
+    ORDER_REASONS,
+    ORDER_STATUS,
+    ORDERS,
+    PACKAGE_STATUS,
+    PACKAGES,
+    STOCK,
+    TIMELINE,
+    Changes,
+    Table,
+)
+from tests.projections import journals as given
+
+ORDER = ("web", "1", "us")
+
+
+def changes_of(*entries: given.Told) -> Changes:
+    changes = Changes()
+    project(changes, 0, given.decoded(entries))
+    return changes
+
+
+def row(changes: Changes, table: Table, *key: object) -> dict[str, Any]:
+    return dict(zip(table.columns, changes.puts[table.name][key], strict=True))
+
+
+def test_an_accepted_order_is_one_row_with_the_state_its_entry_closes_with() -> None:
+    changes = changes_of(given.accepted())
+    order = row(changes, ORDERS, *ORDER)
+    assert order["status"] == "partly_allocated"
+    assert order["recorded_at"] == "2026-11-22T10:00:00.001Z"
+    assert "lines" not in order["data"]
+    line = row(changes, LINES, *ORDER, "1")
+    assert (line["open"], line["allocated"], line["backordered"]) == (0, 2, 1)
+    assert (line["quantity"], line["sku"], line["data"]) == (3, "MUG", '{"unit_price_minor":1999}')
+    assert not any(changes.patches.values())
+
+
+def test_a_two_line_order_is_about_ten_rows() -> None:
+    assert len(changes_of(given.accepted())) == 8  # one line and one bin less than with two lines
+
+
+def test_a_later_entry_patches_what_an_earlier_batch_wrote() -> None:
+    changes = changes_of(given.shipped())
+    assert not changes.puts[ORDERS.name]
+    assert changes.patches[ORDER_STATUS] == {ORDER: ("partly_shipped",)}
+    assert changes.patches[LINE_COUNTS] == {(*ORDER, "1"): [0, 0, 1, 2, 0, 0]}
+    assert changes.patches[FULFILLMENT_STATUS] == {(*ORDER, "web.1.1"): ("shipped", "accepted")}
+
+
+def test_the_last_state_wins_within_a_batch() -> None:
+    changes = changes_of(
+        given.received("BOS", "MUG", 5, 0, 0, 0, 0), given.received("BOS", "MUG", 7, 0, 0, 0, 0)
+    )
+    assert row(changes, STOCK, "MUG", "BOS")["on_hand"] == 7
+    assert len(changes) == 1
+
+
+def test_a_whole_life_in_one_batch_is_one_row_a_key() -> None:
+    changes = changes_of(given.accepted(), given.shipped(), given.delivered())
+    assert row(changes, ORDERS, *ORDER)["status"] == "partly_delivered"
+    assert row(changes, LINES, *ORDER, "1")["delivered"] == 2
+    assert row(changes, FULFILLMENTS, *ORDER, "web.1.1")["status"] == "shipped"
+    package = row(changes, PACKAGES, *ORDER, "web.1.1", "P1")
+    assert package["status"] == "delivered"
+    assert package["status_at"] == "2026-11-25T15:00:00Z"
+    assert package["estimated_delivery_at"] == "2026-11-25T08:00:00Z"
+    assert not any(changes.patches.values())
+
+
+def test_tracking_of_an_earlier_package_is_a_patch() -> None:
+    patches = changes_of(given.delivered()).patches[PACKAGE_STATUS]
+    assert patches == {(*ORDER, "web.1.1", "P1"): ("delivered", "2026-11-25T15:00:00Z")}
+
+
+def test_an_order_that_waited_goes_on_without_being_written_anew() -> None:
+    changes = changes_of(
+        given.tick(
+            given.NOW_MS + 60_000, {"type": "order_accepted", **given.OF, "status": "accepted"}
+        )
+    )
+    assert not changes.puts[ORDERS.name]
+    assert changes.adds[TIMELINE.name][0][7] == "2026-11-22T10:01:00.000Z"
+
+
+def test_a_parked_order_is_taken_from_the_input_that_is_resumed() -> None:
+    cause, _ = given.accepted()
+    changes = changes_of(
+        given.tick(
+            given.NOW_MS,
+            {"type": "input_resumed", "on": "market:us", "input": cause},
+            {"type": "order_accepted", **given.OF, "status": "accepted"},
+        )
+    )
+    assert row(changes, ORDERS, *ORDER)["status"] == "accepted"
+    assert row(changes, LINES, *ORDER, "1")["open"] == 3
+
+
+def refusal(*, conflict: bool) -> dict[str, Any]:
+    return {
+        "type": "order_refused",
+        **given.OF,
+        "status": "refused",
+        "reasons": [{"code": "currency", "detail": "no"}],
+        "conflict": conflict,
+    }
+
+
+def test_a_refused_order_is_a_row_with_its_reasons() -> None:
+    changes = changes_of(given.told("order_placed", given.placing(), refusal(conflict=False)))
+    order = row(changes, ORDERS, *ORDER)
+    assert order["status"] == "refused"
+    assert order["reasons"] == '[{"code":"currency","detail":"no"}]'
+
+
+def test_an_order_that_waited_in_vain_becomes_refused() -> None:
+    changes = changes_of(given.tick(given.NOW_MS, refusal(conflict=False)))
+    assert changes.patches[ORDER_STATUS] == {ORDER: ("refused",)}
+    assert list(changes.patches[ORDER_REASONS]) == [ORDER]
+
+
+def test_a_conflict_only_adds_to_the_timeline() -> None:
+    changes = changes_of(given.told("order_placed", given.placing(), refusal(conflict=True)))
+    assert len(changes) == 1
+    (entry,) = changes.adds[TIMELINE.name]
+    assert entry[-1] == "Sent again with other content, refused: no"
+
+
+def test_master_data_is_replaced_by_its_newest_definition() -> None:
+    changes = changes_of(given.node("BOS"), given.node("BOS", active=False), given.item("MUG"))
+    assert '"active":false' in row(changes, NODES, "BOS")["data"]
+    assert row(changes, ITEMS, "MUG", 0)["shard"] == 0
+
+
+def test_an_exception_reopened_in_the_batch_that_resolved_it_is_open() -> None:
+    changes = changes_of(given.exception(1, "exception_resolved"), given.exception(1))
+    assert row(changes, EXCEPTIONS, "0-1")["status"] == "open"
+    assert not changes.patches[EXCEPTION_RESOLVED]
+
+
+def test_every_decision_is_kept_with_its_plan() -> None:
+    (decision,) = changes_of(given.accepted()).adds[DECISIONS.name]
+    assert decision[3:7] == [1, 0, 2, 0]  # seq, entry, n, shard
+    assert '"candidates":[["BOS",4200,[2]]' in decision[-1]
+    assert '"fulfillments":[{"fulfillment_id":"web.1.1"' in decision[-1]
+
+
+def test_every_event_of_an_order_has_a_readable_sentence() -> None:
+    sentences = [entry[-1] for entry in changes_of(*sum(given.day(), [])).adds[TIMELINE.name]]
+    assert sentences[:3] == [
+        "Accepted.",
+        "BOS is asked to ship 2 of line 1 (web.1.1).",
+        "Planned from BOS; backordered: 1 of line 1.",
+    ]
+    assert "Refused: EUR isn't the market's currency USD" in sentences
+    assert "BOS shipped 2 of line 1 in P1 at 2026-11-23T15:00:00Z." in sentences
+    assert "Package P1 is in transit since 2026-11-24T08:00:00Z." in sentences
+    assert all("\n" not in sentence and "\t" not in sentence for sentence in sentences)
+
+
+def test_a_sentence_of_many_lines_sums_up() -> None:
+    lines = [{"line_id": str(n), "quantity": n} for n in range(1, 8)]
+    cancelled = {
+        "type": "order_cancelled",
+        **given.OF,
+        "status": "cancelled",
+        "lines": lines,
+        "reason": "changed\nmind",
+        "by": "channel",
+    }
+    (entry,) = changes_of(given.told("order_cancel_requested", {}, cancelled)).adds[TIMELINE.name]
+    assert entry[-1] == "Cancelled 28 units on 7 lines by the channel: changed mind."
+
+
+@pytest.mark.parametrize("type_", sorted(HANDLERS))
+def test_only_events_that_exist_are_handled(type_: str) -> None:
+    known = {typed.__annotations__["type"].__args__[0] for typed in decided.DecidedEvent.__args__}
+    assert type_ in known
