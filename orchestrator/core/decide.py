@@ -89,7 +89,10 @@ def _work(turn: Turn, work: list[Any]) -> None:
             market = turn.shard.markets[market_id]
             backorders.fill(turn, market, sku, after)
         case ["resume", on]:
-            record, _ = turn.shard.parked[on][0]
+            waiting = turn.shard.parked.get(on)
+            if not waiting:  # it gave way to others, or a second shipment called for it as well
+                return
+            record, _ = waiting[0]
             turn.emit({"type": "input_resumed", "on": on, "input": record})
             turn.cause = record
             DECIDE[record["type"]](turn)

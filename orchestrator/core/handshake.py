@@ -3,7 +3,7 @@
 Physical facts are never refused: what left moves stock, even where it contradicts the state; then a person is told.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from events.decided import Plain
@@ -187,7 +187,7 @@ def ship(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
     partly_known = len(packages) < len(data["packages"])
     reported = _reported({**data, "packages": packages}, by_package=partly_known)
     if reported is None:
-        reported = [{**line.units(line.reserved)} for line in fulfillment.lines if line.reserved]
+        reported = _all_but_short(fulfillment, data.get("short") or ())
     moved, beyond = _moved(fulfillment, order, reported)
     for line in reported:
         held = fulfillment.line(line["line_id"])
@@ -226,6 +226,16 @@ def ship(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
             fulfillment,
             [(line, line["reason"], line.get("stock_effect", "apply")) for line in data["short"]],
         )
+
+
+def _all_but_short(fulfillment: Fulfillment, short: Sequence[Plain]) -> list[Plain]:
+    """A shipment that names no lines holds all that was still to ship, apart from what it says is short."""
+    lines: list[Plain] = []
+    for line in fulfillment.lines:
+        missing = sum(one["quantity"] for one in short if one["line_id"] == line.line_id)
+        if line.reserved > missing:
+            lines.append({**line.units(line.reserved - missing)})
+    return lines
 
 
 def _reported(data: Plain, *, by_package: bool = False) -> list[Plain] | None:

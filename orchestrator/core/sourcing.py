@@ -58,6 +58,10 @@ def source(  # noqa: PLR0913 - everything a plan depends on
     trigger: str,
 ) -> tuple[list[Leg], Decision]:
     """The best plan and its explanation. `ship_complete`: one node with everything, or no plan. Legs are by node id."""
+    if len({want.sku for want in wants}) < len(wants):
+        return _source_pooled(
+            market, now_ms, destination, wants, ship_complete=ship_complete, trigger=trigger
+        )
     candidates, removed = _candidates(market, now_ms, destination, wants)
     target = [
         min(want.units, sum(offer[i] for _, _, offer in candidates)) for i, want in enumerate(wants)
@@ -94,6 +98,46 @@ def source(  # noqa: PLR0913 - everything a plan depends on
         "counterfactual": _counterfactual(candidates, wants, target, chosen, runner_up),
     }
     return legs, decision
+
+
+def _source_pooled(  # noqa: PLR0913 - as `source`
+    market: Market,
+    now_ms: int,
+    destination: Vector | None,
+    wants: Sequence[Want],
+    *,
+    ship_complete: bool,
+    trigger: str,
+) -> tuple[list[Leg], Decision]:
+    """Lines of one item draw on the same units: they are planned as one, and share what comes, first line first."""
+    pools: dict[str, list[int]] = {}
+    for i, want in enumerate(wants):
+        pools.setdefault(want.sku, []).append(i)
+    pooled = [
+        Want(wants[members[0]].line_id, sku, sum(wants[i].units for i in members))
+        for sku, members in pools.items()
+    ]
+    legs, decision = source(
+        market, now_ms, destination, pooled, ship_complete=ship_complete, trigger=trigger
+    )
+
+    def share(units: list[int], left: list[int]) -> list[int]:
+        shared = [0] * len(wants)
+        for pool, members in zip(units, pools.values(), strict=True):
+            rest = pool
+            for i in members:
+                shared[i] = min(rest, left[i])
+                left[i] -= shared[i]
+                rest -= shared[i]
+        return shared
+
+    asked = [want.units for want in wants]
+    decision["lines"] = [list(want) for want in wants]
+    decision["candidates"] = [
+        [node_id, metres, share(offer, list(asked))]
+        for node_id, metres, offer in decision["candidates"]
+    ]
+    return [Leg(leg.node_id, share(leg.units, asked)) for leg in legs], decision
 
 
 def _candidates(

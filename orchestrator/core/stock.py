@@ -32,8 +32,12 @@ def move(  # noqa: PLR0913 - the movement's fields
     *,
     shortfall: int = 0,
     document: str | None = None,
+    time_ms: int | None = None,
 ) -> None:
-    """Journal a physical movement [on_hand, quality_control, damaged, held]; one that moves nothing is left out."""
+    """Journal a physical movement [on_hand, quality_control, damaged, held]; one that moves nothing is left out.
+
+    It happened when its cause did, or at `time_ms`.
+    """
     if not any(delta) and not shortfall and document is None:
         return
     event: Any = {
@@ -42,7 +46,7 @@ def move(  # noqa: PLR0913 - the movement's fields
         "sku": sku,
         "delta": delta,
         "reason": reason,
-        "time_ms": turn.cause["time_ms"],
+        "time_ms": turn.cause["time_ms"] if time_ms is None else time_ms,
     }
     if document is not None:
         event["document"] = document
@@ -116,7 +120,8 @@ def counted(turn: Turn) -> None:
     data = turn.data
     sku, state = data["sku"], data.get("state", "all")
     stock = turn.shard.stock(node, sku)
-    later = stock.moved_after(_counted_ms(turn))
+    counted_ms = _counted_ms(turn)
+    later = stock.moved_after(counted_ms)
     if state == "all":
         units = max(0, data["counted"] + later[0])
         delta = [units - stock.on_hand, *shrink(stock, units)]
@@ -126,7 +131,7 @@ def counted(turn: Turn) -> None:
     else:
         units = max(0, data["counted"] + later[STATES.index(state)])
         delta = _delta(state, units - getattr(stock, state))
-    move(turn, node, sku, delta, "counted")
+    move(turn, node, sku, delta, "counted", time_ms=counted_ms)
     lift(turn, node, sku)
     if not settle(turn, node, sku, f"counted {data['counted']}", 0):
         _resolve(turn, node, sku)
@@ -182,9 +187,10 @@ def settle(turn: Turn, node: Node, sku: str, what: str, shortfall: int) -> bool:
         "stock_discrepancy", "high", node.market_id, detail, node_id=node.node_id, sku=sku
     )
     limit = turn.shard.config.slice_orders
-    for order in list(affected)[:limit]:
+    in_turn = sorted(affected, key=lambda order: (-order.priority, order.number))
+    for order in in_turn[:limit]:
         plan(turn, order, order.lines)
-    for order in list(affected)[limit:]:
+    for order in in_turn[limit:]:
         turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
     return True
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from events.decided import Line
 from orchestrator.core.handshake import parse
-from orchestrator.core.orders import Fulfillment, Order
+from orchestrator.core.orders import Fulfillment, Order, Shipment
 from orchestrator.core.turn import Turn, about
 
 
@@ -20,7 +20,7 @@ def update(turn: Turn) -> None:
     if shipment is None or package_id in shipment.delivered:
         turn.repeat("state")
     elif data["status"] == "delivered":
-        _deliver(turn, order, fulfillment, package_id)
+        _deliver(turn, order, fulfillment, shipment, package_id)
     else:
         event: Any = {
             "type": "package_tracked",
@@ -59,13 +59,25 @@ def _park(turn: Turn, on: str) -> None:
     turn.emit({"type": "input_parked", "on": on, "until_ms": until_ms})
 
 
-def _deliver(turn: Turn, order: Order, fulfillment: Fulfillment, package_id: str) -> None:
-    """The package's units arrived; with the last package of a shipment, those without a package."""
-    shipment = fulfillment.package(package_id)
-    if shipment is None:
-        return
-    arrived = dict(shipment.packages[package_id] or {})
-    if all(other in shipment.delivered or other == package_id for other in shipment.packages):
+def _deliver(
+    turn: Turn, order: Order, fulfillment: Fulfillment, shipment: Shipment, package_id: str
+) -> None:
+    """Units of the package, and of those that travel under its number, arrived.
+
+    With the last package of a shipment come the units that stand in none.
+    """
+    number = shipment.tracking.get(package_id)
+    packages = [
+        other
+        for other in shipment.packages
+        if other not in shipment.delivered
+        and (other == package_id or (number and shipment.tracking.get(other) == number))
+    ]
+    arrived: dict[str, int] = {}
+    for contents in [shipment.packages[one] for one in packages]:
+        for line_id, units in (contents or {}).items():
+            arrived[line_id] = arrived.get(line_id, 0) + units
+    if len(shipment.delivered) + len(packages) == len(shipment.packages):
         for line_id, units in shipment.loose.items():
             arrived[line_id] = arrived.get(line_id, 0) + units
     lines: list[Line] = []
@@ -78,7 +90,7 @@ def _deliver(turn: Turn, order: Order, fulfillment: Fulfillment, package_id: str
             "type": "shipment_delivered",
             **about(order),
             "fulfillment_id": fulfillment.fulfillment_id,
-            "packages": [package_id],
+            "packages": packages,
             "lines": lines,
             "delivered_at": turn.data["at"],
         }
