@@ -7,6 +7,8 @@ from pathlib import Path
 
 import typer
 
+from orchestrator.runtime.settings import SetupError
+
 COMMANDS = (
     "demo",
     "run",
@@ -22,7 +24,11 @@ COMMANDS = (
 def main() -> None:
     """Run the command line; exits with CONTRACT's codes."""
     _check_packages()
-    application(sys.argv[1:])()
+    try:
+        application(sys.argv[1:])()
+    except SetupError as error:
+        typer.echo(str(error), err=True)
+        raise SystemExit(error.exit_code) from None
 
 
 def application(arguments: list[str]) -> typer.Typer:

@@ -94,7 +94,7 @@ async def create_topics(log: KafkaLog, settings: Settings) -> list[str]:
         if await log.create(topic, partitions, config_of(topic, replication), replication):
             created.append(topic.name)
     async with asyncio.timeout(settings.kafka_request_timeout_seconds):
-        while TOPICS.keys() - (await log.describe()).keys():  # brokers learn of them in a while
+        while TOPICS.keys() - (await log.describe()).keys():  # noqa: ASYNC110 - brokers are late
             await asyncio.sleep(_POLL_S)
     return created
 

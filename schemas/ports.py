@@ -1,6 +1,7 @@
-"""The ports: everything that touches the world goes through them, so that the roles run unchanged over fakes.
+"""The ports: what touches the world goes through them, so that the roles run unchanged over fakes.
 
-They stand here, below both top packages, because projections use the same log, group and clock as the orchestrator.
+They stand here, below both top packages, because projections use the same log, group and clock as
+the orchestrator.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,9 +9,11 @@ from typing import Any, NamedTuple, Protocol
 
 from schemas.journal import FilterState
 
-
 MAX_BATCH_BYTES = 900_000
-"""Keys, values and headers of one `append`, uncompressed: below what brokers take by default. The caller splits."""
+"""Keys, values and headers of one `append`, uncompressed: below what brokers take by default.
+
+The caller splits.
+"""
 
 
 class Partition(NamedTuple):
@@ -61,7 +64,10 @@ class Refused(LogError):
 
 
 class Unknown(LogError):
-    """The append's outcome is unknown (time-out, lost connection, cancellation): it may be in the log, or land later."""
+    """The append's outcome is unknown: it may be in the log, or land later.
+
+    A time-out, a lost connection or a cancellation came between.
+    """
 
 
 class OutOfRange(LogError):
@@ -69,12 +75,16 @@ class OutOfRange(LogError):
 
 
 class Writer(Protocol):
-    """A producer of one owner. After Refused or Unknown it is dead: close it and ask for another."""
+    """A producer of one owner.
+
+    After Refused or Unknown it is dead: close it and ask for another.
+    """
 
     async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
-        """Append the records as one batch, contiguously, and await the acknowledgement of all replicas.
+        """Append the records as one batch, contiguously, and await all replicas' acknowledgement.
 
-        One batch at a time a partition: a second call for the same partition before the first is answered is an error.
+        One batch at a time a partition: a second call for the same partition before the first is
+        answered is an error.
         """
         ...
 
@@ -87,7 +97,10 @@ class Reader(Protocol):
     """Reads partitions from given offsets on, in order, without gaps that it doesn't tell of."""
 
     async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
-        """What is there, at most `max_records` in all, waiting up to `wait_ms` for the first; OutOfRange halts."""
+        """What is there, at most `max_records` in all, waiting up to `wait_ms` for the first.
+
+        OutOfRange halts.
+        """
         ...
 
     def add(self, partition: Partition, at: int | None) -> None:
@@ -107,10 +120,12 @@ class Reader(Protocol):
         ...
 
     def high_water(self, partition: Partition) -> int | None:
-        """The next offset to be written as of the newest fetch, None before the first fetch was answered."""
+        """The next offset to be written as of the newest fetch, None before the first answer."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Read no more."""
+        ...
 
 
 class TopicDescription(NamedTuple):
@@ -124,13 +139,17 @@ class TopicDescription(NamedTuple):
 class EventLog(Protocol):
     """Kafka, or a memory log of the same behavior."""
 
-    async def writer(self) -> Writer: ...
+    async def writer(self) -> Writer:
+        """A writer for one owner; LogError when the broker can't be reached."""
+        ...
 
     async def reader(self, at: Mapping[Partition, int | None]) -> Reader:
         """A reader of these partitions; None: from the first offset held."""
         ...
 
-    async def bounds(self, partition: Partition) -> Bounds: ...
+    async def bounds(self, partition: Partition) -> Bounds:
+        """What the log holds of a partition now."""
+        ...
 
     async def trim(self, partition: Partition, before: int) -> None:
         """Delete the records below this offset, where the broker can."""
@@ -147,10 +166,15 @@ class EventLog(Protocol):
         ...
 
     async def group(self, name: str, topics: Sequence[str]) -> "Group":
-        """Join a group that shares out the partitions of these topics; returns once joined or being joined."""
+        """Join a group that shares out the partitions of these topics.
+
+        Returns with the first assignment.
+        """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Drop the log's own connections; writers, readers and groups are closed by who asked."""
+        ...
 
 
 class Checkpoint(NamedTuple):
@@ -161,10 +185,13 @@ class Checkpoint(NamedTuple):
 
 
 class Group(Protocol):
-    """A consumer group: it suggests who works on which partitions, and keeps checkpoints. Correctness never rests on it."""
+    """A consumer group: it suggests who works on which partitions, and keeps checkpoints.
+
+    Correctness never rests on it.
+    """
 
     async def changes(self, timeout_s: float) -> frozenset[Partition]:
-        """The partitions assigned to this member; returns when they change, or after `timeout_s` as they are."""
+        """The partitions of this member: when they change, or after `timeout_s` as they are."""
         ...
 
     async def load(self, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
@@ -181,6 +208,8 @@ class Group(Protocol):
 
 
 class Clock(Protocol):
+    """The time, and waiting for it."""
+
     def now_ms(self) -> int:
         """Milliseconds since 1970 UTC."""
         ...
@@ -189,17 +218,24 @@ class Clock(Protocol):
         """Seconds, for durations."""
         ...
 
-    async def sleep(self, seconds: float) -> None: ...
+    async def sleep(self, seconds: float) -> None:
+        """Wait, by the same time that `monotonic` tells."""
+        ...
 
 
 class Randomness(Protocol):
+    """Where random bits come from."""
+
     def bits(self, n: int) -> int:
         """`n` random bits as an integer."""
         ...
 
 
 class DatabaseError(Exception):
-    """The store failed, or the outcome of a write is unknown: read the checkpoint again. The message says what failed."""
+    """The store failed, or the outcome of a write is unknown: read the checkpoint again.
+
+    The message says what failed.
+    """
 
 
 class Database(Protocol):
@@ -210,10 +246,14 @@ class Database(Protocol):
         ...
 
     async def apply(
-        self, shard: int, expected: FilterState | None, new: FilterState, changes: Any
+        self,
+        shard: int,
+        expected: FilterState | None,
+        new: FilterState,
+        changes: Any,  # noqa: ANN401 - `projections.tables.Changes`, which stands above this layer
     ) -> bool:
-        """Write changes and checkpoint together if the stored one is `expected`; False (and nothing written) when not.
+        """Write changes and checkpoint together if the stored one is `expected`.
 
-        `changes` are the read models' own (`projections.tables.Changes`). DatabaseError when the outcome is unknown.
+        False, and nothing written, when not. DatabaseError when the outcome is unknown.
         """
         ...

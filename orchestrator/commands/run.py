@@ -45,8 +45,4 @@ def run(
             loop.add_signal_handler(number, stop.set)
         await compose.run(settings, wanted, stop)
 
-    try:
-        asyncio.run(main())
-    except compose.SetupError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(error.exit_code) from None
+    asyncio.run(main())

@@ -503,7 +503,7 @@ class KafkaGroup:
 
     @staticmethod
     async def join(log: KafkaLog, name: str, topics: Sequence[str]) -> "KafkaGroup":
-        """Become a member; the first assignment comes with `changes`."""
+        """Become a member, and wait for the first assignment."""
         settings, group_id = log.settings, log.group_id(name)
         consumer = AIOKafkaConsumer(
             **settings.client(),
@@ -519,10 +519,10 @@ class KafkaGroup:
         assignments = _Assignments(consumer)
         try:
             async with _bounded(settings.request_timeout_s * 2, f"join the group {group_id}"):
-                await consumer.start()
                 consumer.subscribe(
                     [settings.prefix + topic for topic in topics], listener=assignments
                 )
+                await consumer.start()
         except BaseException:
             await consumer.stop()
             raise

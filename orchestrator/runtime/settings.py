@@ -8,6 +8,17 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PREFIX = "HEADRACE_"
 
 
+class SetupError(Exception):
+    """Something that Headrace needs is missing, unreachable or otherwise than configured.
+
+    The message says what to do. `exit_code` is 2 for wrong settings, 3 for servers, 1 else.
+    """
+
+    def __init__(self, message: str, exit_code: int = 3) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class Settings(BaseSettings):
     """What may be configured. Units stand at the ends of names."""
 
