@@ -1,1 +1,1 @@
-"""The wire: CloudEvents codec, topic catalogue, inbox and journal records, JSON Schemas, golden samples."""
+"""The wire: CloudEvents codec, topic catalogue, inbox and journal records, schemas, samples."""

@@ -8,7 +8,7 @@ MAX_INPUT_BYTES = 300_000
 """The largest input intake takes: an order of 1,000 full lines, well below a commit's limit."""
 
 
-def encode(  # noqa: PLR0913 - the record's fields
+def encode(
     *,
     type_: str,
     version: int,
@@ -18,7 +18,7 @@ def encode(  # noqa: PLR0913 - the record's fields
     origin: tuple[str, int, int, int],
     data: bytes,
 ) -> bytes:
-    """`data` is canonical JSON already; it is taken over as it is."""
+    """An inbox record; `data` is canonical JSON already and is taken over as it is."""
     return orjson.dumps(
         {
             "type": type_,
@@ -33,5 +33,6 @@ def encode(  # noqa: PLR0913 - the record's fields
 
 
 def decode(value: bytes) -> InputRecord:
+    """The input of an inbox record; orjson.JSONDecodeError where it is no JSON."""
     record: InputRecord = orjson.loads(value)
     return record

@@ -1,7 +1,8 @@
 """The journal's records and the filter that every reader runs over them.
 
-One Kafka record is either `ShardOpened`, which starts an epoch, or a commit: a batch of entries, each an input and the
-events decided from it, chained to the commit before. A commit is valid when `step` says so, and only then did it happen.
+One Kafka record is either `ShardOpened`, which starts an epoch, or a commit: a batch of entries,
+each an input and the events decided from it, chained to the commit before. A commit is valid when
+`step` says so, and only then did it happen.
 """
 
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ class Commit(NamedTuple):
 
 
 class Verdict(Enum):
+    """Whether a record happened (VALID) or is passed over (VOID)."""
+
     VALID = "valid"
     VOID = "void"
 
@@ -70,10 +73,12 @@ class FilterState:
     last_epoch: int = -1  # the epoch that seq was written in
 
     def to_json(self) -> str:
+        """As checkpoints hold it."""
         return orjson.dumps(self).decode()
 
     @staticmethod
     def from_json(text: str | bytes) -> "FilterState":
+        """What `to_json` wrote; TypeError where a field is one that this release doesn't know."""
         return FilterState(**orjson.loads(text))
 
 
@@ -83,10 +88,11 @@ def digest_of(value: bytes) -> str:
 
 
 def encode_opened(owner: str, nonce: str) -> bytes:
+    """A `ShardOpened` record; `nonce` tells this opening from every other."""
     return orjson.dumps({"kind": "opened", "version": 1, "owner": owner, "nonce": nonce})
 
 
-def encode_commit(  # noqa: PLR0913 - the record's fields
+def encode_commit(
     *,
     epoch: int,
     nonce: str,
@@ -97,7 +103,7 @@ def encode_commit(  # noqa: PLR0913 - the record's fields
     now_ms: int,
     entries: list[bytes],
 ) -> bytes:
-    """A commit of entries that are encoded already (`encode_entry`): their bytes decided when the batch was full."""
+    """A commit of entries that `encode_entry` made: their bytes decided when the batch was full."""
     head = orjson.dumps(
         {
             "kind": "commit",
@@ -115,6 +121,7 @@ def encode_commit(  # noqa: PLR0913 - the record's fields
 
 
 def encode_entry(cause: InputRecord, events: list[DecidedEvent]) -> bytes:
+    """An entry, as `encode_commit` takes it."""
     return orjson.dumps({"input": cause, "events": events})
 
 
@@ -124,7 +131,10 @@ def decode(value: bytes | None, offset: int) -> Opened | Commit:
         record: dict[str, Any] = orjson.loads(value or b"")
         kind, version = record["kind"], record["version"]
         if version != 1:
-            message = f"journal record at offset {offset} has version {version}; this release reads 1: upgrade Headrace"
+            message = (
+                f"journal record at offset {offset} has version {version};"
+                " this release reads 1: upgrade Headrace"
+            )
             raise JournalError(message)
         if kind == "opened":
             return Opened(record["owner"], record["nonce"])
@@ -148,7 +158,11 @@ def decode(value: bytes | None, offset: int) -> Opened | Commit:
 
 
 def step(state: FilterState, offset: int, record: Opened | Commit) -> tuple[FilterState, Verdict]:
-    """Take one record in order; only what is VALID happened (PROTOCOL: the filter, model-checked)."""
+    """Take one record in order; only what is VALID happened.
+
+    This is PROTOCOL's filter, as it is model-checked. JournalError where the journal contradicts
+    itself.
+    """
     if offset != state.next:
         message = f"hole in the journal: expected offset {state.next}, read {offset}"
         raise JournalError(message)
@@ -169,13 +183,19 @@ def step(state: FilterState, offset: int, record: Opened | Commit) -> tuple[Filt
     void = replace(state, next=offset + 1)
     if (record.epoch, record.nonce) != (state.epoch, state.nonce):
         if record.epoch >= offset:
-            message = f"journal record at offset {offset} claims epoch {record.epoch}, which is not before it"
+            message = (
+                f"journal record at offset {offset} claims epoch {record.epoch},"
+                " which is not before it"
+            )
             raise JournalError(message)
         return void, Verdict.VOID  # a stale writer
     if record.seq <= state.seq:
         same = record.seq == state.seq and state.last_epoch == record.epoch
         if same and record.digest != state.digest:
-            message = f"two contents for commit {record.seq} of epoch {record.epoch} (second at offset {offset})"
+            message = (
+                f"two contents for commit {record.seq} of epoch {record.epoch}"
+                f" (second at offset {offset})"
+            )
             raise JournalError(message)
         return void, Verdict.VOID  # a repeat
     if record.seq != state.seq + 1:
@@ -209,12 +229,13 @@ class Happened(NamedTuple):
 
 
 def happened(commit: Commit) -> Iterator[Happened]:
-    """Every decided event of a commit in order, each with its cause (after `input_resumed`, the resumed input)."""
+    """Every decided event of a commit in order, each with its cause.
+
+    After `input_resumed` that is the resumed input.
+    """
     for number, entry in enumerate(commit.entries):
         cause = entry["input"]
         for n, event in enumerate(entry["events"]):
             if event["type"] == "input_resumed":
                 cause = event["input"]
             yield Happened(number, n, cause, event)
-
-

@@ -8,7 +8,10 @@ FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic. `partitions` is "shards" where a partition is a shard, else the default count or 1."""
+    """One topic.
+
+    `partitions` is "shards" where a partition is a shard, else the default count or 1.
+    """
 
     name: str
     role: Literal["input", "output", "internal"]
@@ -21,8 +24,15 @@ class Topic:
 TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
-        Topic("orders", "input", "order id", "What channels write: orders placed, cancellations asked for."),
-        Topic("stock", "input", "node id", "What nodes say: stock movements and fulfillment progress."),
+        Topic(
+            "orders",
+            "input",
+            "order id",
+            "What channels write: orders placed, cancellations asked for.",
+        ),
+        Topic(
+            "stock", "input", "node id", "What nodes say: stock movements and fulfillment progress."
+        ),
         Topic("carriers", "input", "tracking number", "What carriers say: tracking updates."),
         Topic(
             "network",
@@ -44,19 +54,26 @@ TOPICS: dict[str, Topic] = {
             "journal",
             "internal",
             "none",
-            "The book of record: commits of inputs and decided events. Kept for ever, never compacted.",
+            "The book of record: commits of inputs and decided events."
+            " Kept for ever, never compacted.",
             "shards",
             {"cleanup.policy": "delete", **FOREVER},
         ),
         Topic(
-            "fulfillment-commands", "output", "node id", "What nodes are asked to do: request, cancel."
+            "fulfillment-commands",
+            "output",
+            "node id",
+            "What nodes are asked to do: request, cancel.",
         ),
-        Topic("order-updates", "output", "order id", "What happens to orders, for channels and CRM."),
+        Topic(
+            "order-updates", "output", "order id", "What happens to orders, for channels and CRM."
+        ),
         Topic(
             "availability",
             "output",
             "market/channel/node/sku",
-            "Units that can be promised, when they cross a threshold. Compacted: keep the highest position.",
+            "Units that can be promised, when they cross a threshold."
+            " Compacted: keep the highest position.",
             "public",
             {"cleanup.policy": "compact"},
         ),
