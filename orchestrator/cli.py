@@ -13,9 +13,12 @@ COMMANDS = (
     "demo",
     "run",
     "topics",
+    "db",
     "send",
+    "status",
     "tail",
-    "demo",
+    "explain",
+    "rebuild",
     "version",
 )
 """In the order that `--help` shows them."""

@@ -39,7 +39,6 @@ _SHARED: Final = {
 _NEED_POSTGRES: Final = frozenset({"projector", "api"})
 _STOP_S: Final = 10.0
 _CONNECT_S: Final = 10
-_POOL_SIZE: Final = 8
 _POLL_S: Final = 0.1
 
 _log = structlog.get_logger(__name__)
@@ -351,19 +350,10 @@ async def _application(
     stack: AsyncExitStack, settings: Settings, log: EventLog, database_url: str
 ) -> Starlette:
     """The API over a pool of connections of its own."""
-    from psycopg_pool import AsyncConnectionPool  # noqa: PLC0415 - only this role needs it
+    from projections.api.app import create_app  # noqa: PLC0415 - only this role needs it
+    from projections.queries import open_reads  # noqa: PLC0415 - the same
 
-    from projections.api.app import create_app  # noqa: PLC0415 - the same
-    from projections.queries import Reads  # noqa: PLC0415 - the same
-
-    pool = AsyncConnectionPool(
-        database_url,
-        min_size=1,
-        max_size=_POOL_SIZE,
-        kwargs={"autocommit": True, "options": schema.options(settings.db_schema)},
-        open=False,
-    )
-    await stack.enter_async_context(pool)
+    reads = await stack.enter_async_context(open_reads(database_url, settings.db_schema))
 
     async def intake_progress(topic: str, number: int) -> tuple[int, str] | None:
         partition = Partition(topic.removeprefix(settings.prefix), number)
@@ -379,7 +369,7 @@ async def _application(
         return {number: one.next for number, one in enumerate(bounds)}
 
     return create_app(
-        Reads(pool),
+        reads,
         SystemClock(),
         intake_progress=intake_progress,
         journal_ends=journal_ends,
