@@ -1,0 +1,212 @@
+"""The role over the memory log and a real PostgreSQL, and over a store with bad days."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.world import SystemClock
+from projections.metrics import HALTED
+from projections.postgres import Postgres
+from projections.projector import PROJECTOR_TOPICS, Projector
+from projections.rebuild import rebuild
+from projections.tables import TABLES, Changes
+from schemas.journal import FilterState, encode_opened
+from schemas.ports import Database, DatabaseError
+from tests.projections import journals as given
+from tests.projections.conftest import SCHEMA, rows
+
+DEADLINE_S = 20
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog(SystemClock(), {"journal": 2})
+
+
+@asynccontextmanager
+async def projecting(log: MemoryLog, database: Database) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    group = await log.group("projector", PROJECTOR_TOPICS)
+    role = Projector(log, group, database, SystemClock(), pace_s=0.001)
+    running = asyncio.create_task(role.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        async with asyncio.timeout(DEADLINE_S):
+            await running
+        await group.close()
+
+
+async def until(database: Database, shard: int, seq: int) -> FilterState:
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            state = await database.checkpoint(shard)
+            if state is not None and state.seq >= seq:
+                return state
+            await asyncio.sleep(0.005)
+
+
+async def dump(admin: psycopg.AsyncConnection) -> dict[str, list[Any]]:
+    return {name: await rows(admin, name) for name in (*TABLES, "shards")}
+
+
+async def test_follows_the_journals_of_all_assigned_shards(
+    log: MemoryLog, postgres: str, database: Postgres, admin: psycopg.AsyncConnection
+) -> None:
+    given.write(log, 0, given.journal(given.day()))
+    given.write(log, 1, given.journal([[given.item("MUG")]]))
+    reader = Postgres(postgres, SCHEMA)
+    async with projecting(log, database):
+        await until(reader, 0, len(given.day()))
+        await until(reader, 1, 1)
+    await reader.close()
+    assert len(await rows(admin, "items")) == 3  # every shard keeps its own
+
+
+async def test_two_projectors_of_one_shard_write_each_row_once(
+    log: MemoryLog, postgres: str, admin: psycopg.AsyncConnection
+) -> None:
+    other_log = MemoryLog(SystemClock(), {"journal": 2})  # another group: both believe it is theirs
+    values = given.journal(given.day())
+    stores = [Postgres(postgres, SCHEMA) for _ in range(3)]
+    async with projecting(log, stores[0]), projecting(other_log, stores[1]):
+        for value in values:
+            given.write(log, 0, [value])
+            given.write(other_log, 0, [value])
+            await asyncio.sleep(0)
+        await until(stores[2], 0, len(given.day()))
+    for store in stores:
+        await store.close()
+    timeline = await rows(admin, "timeline")
+    assert len(timeline) == len(set(timeline)) > 0
+
+
+class BadDays:
+    """A store that fails now and then, before or after the commit."""
+
+    def __init__(self, store: Postgres) -> None:
+        self.store = store
+        self.calls = 0
+
+    async def checkpoint(self, shard: int) -> FilterState | None:
+        return await self.store.checkpoint(shard)
+
+    async def apply(
+        self, shard: int, expected: FilterState | None, new: FilterState, changes: Changes
+    ) -> bool:
+        self.calls += 1
+        if self.calls % 3 == 1:
+            raise DatabaseError("lost before the commit")
+        done = await self.store.apply(shard, expected, new, changes)
+        if self.calls % 3 == 2:
+            raise DatabaseError("committed, but nobody said so")
+        return done
+
+
+class Impatient(SystemClock):
+    """Retries at once."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.001))
+
+
+async def test_failures_of_known_and_unknown_outcome_change_nothing_in_the_end(
+    log: MemoryLog, postgres: str, database: Postgres, admin: psycopg.AsyncConnection
+) -> None:
+    values = given.journal(given.day())
+    stop = asyncio.Event()
+    group = await log.group("projector", PROJECTOR_TOPICS)
+    bad = BadDays(database)
+    role = Projector(log, group, bad, Impatient(), pace_s=0)
+    running = asyncio.create_task(role.run(stop))
+    reader = Postgres(postgres, SCHEMA)
+    for seq, value in enumerate(values):
+        given.write(log, 0, [value])
+        if seq:
+            await until(reader, 0, seq)
+    stop.set()
+    await running
+    after = await dump(admin)
+    assert bad.calls > len(values)
+    await rebuild(log, postgres, SCHEMA, 1)
+    assert await dump(admin) == after
+    await reader.close()
+
+
+async def test_a_journal_that_contradicts_itself_halts_its_shard_only(
+    log: MemoryLog, postgres: str, database: Postgres
+) -> None:
+    values = given.journal(given.day())
+    given.write(log, 0, [values[0], values[2]])  # a gap
+    reader = Postgres(postgres, SCHEMA)
+    async with projecting(log, database):
+        async with asyncio.timeout(DEADLINE_S):
+            while HALTED.labels("0")._value.get() != 1:
+                await asyncio.sleep(0.005)
+        given.write(log, 1, values)
+        await until(reader, 1, len(given.day()))
+    assert await reader.checkpoint(0) is None
+    await reader.close()
+
+
+async def test_rebuild_equals_incremental(
+    log: MemoryLog, postgres: str, database: Postgres, admin: psycopg.AsyncConnection
+) -> None:
+    values = given.journal(given.day())
+    reader = Postgres(postgres, SCHEMA)
+    async with projecting(log, database):
+        for seq, value in enumerate(values):
+            given.write(log, 0, [value])
+            if seq:
+                await until(reader, 0, seq)
+        given.write(log, 0, [values[3], encode_opened("engine-2", "n1"), values[4]])  # all void
+        async with asyncio.timeout(DEADLINE_S):
+            while (await until(reader, 0, 1)).next < len(values) + 3:
+                await asyncio.sleep(0.005)
+    before = await dump(admin)
+    told: list[tuple[int, int, int]] = []
+    assert await rebuild(log, postgres, SCHEMA, 2, lambda *it: told.append(it)) > 0
+    assert await dump(admin) == before
+    assert told[-1] == (0, len(values) + 3, len(values) + 3)
+    await reader.close()
+
+
+async def test_projectors_and_readers_go_on_through_a_rebuild(
+    log: MemoryLog, postgres: str, database: Postgres, admin: psycopg.AsyncConnection
+) -> None:
+    values = given.journal(given.day())
+    given.write(log, 0, values[:5])
+    reader = Postgres(postgres, SCHEMA)
+    async with projecting(log, database):
+        await until(reader, 0, 4)
+        await rebuild(log, postgres, SCHEMA, 2)
+        given.write(log, 0, values[5:])
+        await until(reader, 0, len(given.day()))
+    live = await dump(admin)
+    await rebuild(log, postgres, SCHEMA, 2)
+    assert await dump(admin) == live
+    left = await admin.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s", (SCHEMA,))
+    assert await left.fetchall() == [(SCHEMA,)]
+    await reader.close()
+
+
+async def test_a_rebuild_that_fails_leaves_the_old_read_models(
+    log: MemoryLog, postgres: str, database: Postgres, admin: psycopg.AsyncConnection
+) -> None:
+    values = given.journal(given.day())
+    given.write(log, 0, values)
+    reader = Postgres(postgres, SCHEMA)
+    async with projecting(log, database):
+        await until(reader, 0, len(given.day()))
+    before = await dump(admin)
+    given.write(log, 0, [b"no journal record"])
+    with pytest.raises(Exception, match="not a journal record"):
+        await rebuild(log, postgres, SCHEMA, 2)
+    assert await dump(admin) == before
+    await reader.close()
