@@ -16,7 +16,7 @@ def demo(
         int | None,
         typer.Option(min=1, help="How many orders; without it they come until Ctrl-C."),
     ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, max=2_000, help="Orders a second.")] = 25.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=2_000, help="Orders a second.")] = 40.0,
     leave: Annotated[
         bool,
         typer.Option("--exit", help="End once everything is settled and audited (with --orders)."),
@@ -26,7 +26,11 @@ def demo(
     ] = 1,
     pace: Annotated[
         float,
-        typer.Option(min=0.01, max=1_000, help="How slow warehouses and carriers are; 1: seconds."),
+        typer.Option(
+            min=0.01,
+            max=1_000,
+            help="How slow warehouses and carriers are: 1 takes seconds, 10 a minute.",
+        ),
     ] = 1.0,
 ) -> None:
     """Run real grocery baskets through the whole system.
@@ -55,6 +59,7 @@ def demo(
     settings = load_settings()
 
     from rich.console import Console  # noqa: PLC0415 - slow to load
+
     from orchestrator.demo import session  # noqa: PLC0415 - the same
 
     options = session.Options(orders, rate, leave, seed, pace)

@@ -19,7 +19,7 @@ from urllib.error import URLError
 import psycopg
 from rich.console import Console
 
-from orchestrator.compose import SetupError, create_topics, kafka_settings
+from orchestrator.compose import create_topics, kafka_settings
 from orchestrator.demo.audit import Report, audit
 from orchestrator.demo.baskets import Baskets
 from orchestrator.demo.channel import Channel
@@ -32,7 +32,7 @@ from orchestrator.demo.view import Frame, View, summary
 from orchestrator.embedded import embedded_kafka, embedded_postgres
 from orchestrator.embedded.server import Place, ServerError, free_port, kept
 from orchestrator.runtime.kafka_log import KafkaLog
-from orchestrator.runtime.settings import Settings, variable
+from orchestrator.runtime.settings import Settings, SetupError, variable
 from orchestrator.runtime.world import SystemClock
 from projections import schema
 from schemas.ports import LogError
@@ -41,6 +41,7 @@ _ROLES_WITHIN_S: Final = 40.0
 _SETTLED_AFTER_S: Final = 3.0  # without any change
 _SETTLES_WITHIN_S: Final = 180.0  # without any progress
 _POLL_S: Final = 0.5
+_LIVE_FAILURES: Final = 3
 _TANSU_FETCH_WAIT_MS: Final = 10
 
 
@@ -110,7 +111,9 @@ def _with_servers(settings: Settings, stack: ExitStack, console: Console) -> Set
     given: dict[str, Any] = {"shards": len(MARKETS)}
     if settings.kafka:
         given["prefix"] = f"{settings.prefix}demo-{own}-"
-        console.print(f"Kafka at {settings.kafka}, topics {given['prefix']}*", highlight=False)
+        console.print(
+            f"Kafka: {settings.kafka}, topics {given['prefix']}*, which stay there", highlight=False
+        )
     else:
         given["kafka"] = stack.enter_context(embedded_kafka())
         given["kafka_fetch_wait_ms"] = _TANSU_FETCH_WAIT_MS
@@ -118,7 +121,10 @@ def _with_servers(settings: Settings, stack: ExitStack, console: Console) -> Set
         console.print(f"Kafka: embedded (Tansu, in memory) at {given['kafka']}", highlight=False)
     if settings.postgres:
         given["db_schema"] = f"demo_{own}"
-        console.print(f"PostgreSQL: as configured, schema {given['db_schema']}", highlight=False)
+        console.print(
+            f"PostgreSQL: as configured, schema {given['db_schema']}, which stays there",
+            highlight=False,
+        )
     else:
         given["postgres"] = stack.enter_context(embedded_postgres())
         console.print("PostgreSQL: embedded, temporary", highlight=False)
@@ -127,8 +133,10 @@ def _with_servers(settings: Settings, stack: ExitStack, console: Console) -> Set
 
 
 def _free_address(http: str, console: Console) -> str:
-    """Where to serve HTTP: as configured, or on another port where that is taken."""
+    """Where to serve HTTP: as configured, or on another port where that is taken (or 0)."""
     host, _, port = http.rpartition(":")
+    if int(port) == 0:
+        return f"{host}:{free_port()}"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -164,14 +172,7 @@ def _roles(settings: Settings) -> Iterator[Path]:
         value = getattr(settings, name)
         if isinstance(value, int | str):
             given[variable(name)] = str(value)
-    command = [
-        sys.executable,
-        "-m",
-        "orchestrator.cli",
-        "run",
-        "--roles",
-        "intake,engine,relay,projector",
-    ]
+    command = [sys.executable, "-m", "orchestrator.cli", "run"]
     with kept(
         "headrace",
         [command],
@@ -217,7 +218,9 @@ class _Run:
         self.channel_out, self.partners_out = (
             Outbox(log, partitions, self.clock, f"demo/{who}") for who in ("channel", "partners")
         )
-        self.channel = Channel(self.channel_out, self.clock, baskets, network, options.seed)
+        self.channel = Channel(
+            self.channel_out, self.clock, baskets, network, seed=options.seed, pace=options.pace
+        )
         self.warehouses = Warehouses(self.partners_out, self.clock, options.seed, pace)
         self.carrier = Carrier(self.partners_out, self.clock, options.seed, pace)
         self.totals: Totals | None = None
@@ -232,7 +235,23 @@ class _Run:
             self.warehouses.run(self.log, self.partitions),
             self.carrier.run(self.log, self.partitions),
             self.meter.run(self.log, self.partitions),
+            self._roles_live(),
         ]
+
+    async def _roles_live(self) -> None:
+        """DemoError once the roles' process no longer listens."""
+        host, _, port = self.http.rpartition(":")
+        failures = 0
+        while failures < _LIVE_FAILURES:
+            await self.clock.sleep(1)
+            try:
+                _, writer = await asyncio.open_connection(host, int(port))
+            except OSError:
+                failures += 1
+            else:
+                failures = 0
+                writer.close()
+        raise DemoError("Headrace's roles have ended.")
 
     async def orders(self) -> None:
         """Send everything and wait until it is settled."""
@@ -274,19 +293,21 @@ class _Run:
         """Look at the read model and show what is there, until cancelled."""
         while True:
             self.totals = await self.read_model.totals()
-            view.show(
-                Frame(
-                    self.clock.monotonic() - self.started,
-                    self.doing,
-                    self.options.orders,
-                    self.channel.placed,
-                    len(self.network.nodes),
-                    self.channel.items,
-                    self.totals,
-                    list(self.meter.recent),
-                )
-            )
+            view.show(self.frame())
             await self.clock.sleep(_POLL_S)
+
+    def frame(self) -> Frame:
+        """How it goes now."""
+        return Frame(
+            self.clock.monotonic() - self.started,
+            self.doing,
+            self.options.orders,
+            self.channel.placed,
+            len(self.network.nodes),
+            self.channel.items,
+            self.totals,
+            list(self.meter.recent),
+        )
 
 
 async def _drive(
@@ -320,18 +341,23 @@ async def _drive(
         stack.push_async_callback(_end, [stopped, orders, *beside])
         await _first(orders, stopped, beside, log_file)
         if stopped.done():
+            view.say(f"stopped after {it.channel.placed:,} orders")
             return 1 if options.leave else 0
-        await _end(beside)
+        it.doing = "auditing"
+        view.show(it.frame())
         report = await audit(log, await read_model.rows())
+        it.doing = "settled and audited"
+        view.show(it.frame())
+        view.close()
         _tell(view, report, it.channel.placed)
         if not options.leave:
             view.say("still serving; Ctrl-C stops")
-            await stop.wait()
+            await _first(stopped, stopped, beside, log_file)
         return 1 if report.findings else 0
 
 
 async def _first(
-    orders: asyncio.Task[None],
+    orders: asyncio.Task[Any],
     stopped: asyncio.Task[Any],
     beside: list[asyncio.Task[None]],
     log_file: Path,

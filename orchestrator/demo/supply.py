@@ -15,9 +15,9 @@ from orchestrator.demo.baskets import Basket, Item
 from orchestrator.demo.network import CURRENCY, Network
 
 # Shares of the (store, item) pairs of a batch of baskets.
-_NOWHERE: Final = 0.015  # nobody has it: backordered
+_NOWHERE: Final = 0.01  # nobody has it: backordered
 _ARRIVES_LATER: Final = 0.7  # of those, the store receives it some seconds later
-_AT_THE_WAREHOUSE: Final = 0.03  # only the region's warehouse has it: the order is split
+_AT_THE_WAREHOUSE: Final = 0.02  # only the region's warehouse has it: the order is split
 _SPARE: Final = (
     0.5  # the warehouse has as much again, so that what a node rejects is found elsewhere
 )

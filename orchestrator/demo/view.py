@@ -18,7 +18,7 @@ _STATUSES: Final = (
     *("partly_delivered", "delivered", "cancelled", "refused"),
 )
 _STYLES: Final = {"delivered": "green", "backordered": "yellow", "refused": "red"}
-_BAR: Final = 30
+_BAR: Final = 18
 _RATE_OVER_S: Final = 5.0
 _LINE_EVERY_S: Final = 2.0
 
@@ -46,6 +46,7 @@ class View:
         self._past: deque[tuple[float, int, int]] = deque()
         self._said_at_s = -_LINE_EVERY_S
         self._live: Live | None = None
+        self._closed = False
         if console.is_terminal:
             self._live = Live(console=console, auto_refresh=False)
         else:
@@ -59,9 +60,15 @@ class View:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give it back; the last frame stays."""
+        """Give it back."""
+        self.close()
+
+    def close(self) -> None:
+        """The last frame stays; from now on there are only lines."""
         if self._live:
             self._live.stop()
+            self._live = None
+        self._closed = True
 
     def say(self, sentence: str) -> None:
         """One line for good."""
@@ -75,6 +82,8 @@ class View:
             self._past.popleft()
         if self._live:
             self._live.update(self._screen(frame), refresh=True)
+        elif self._closed:
+            pass
         elif frame.at_s - self._said_at_s >= _LINE_EVERY_S:
             self._said_at_s = frame.at_s
             self.say(self._line(frame))
@@ -104,7 +113,9 @@ class View:
     def _screen(self, frame: Frame) -> RenderableType:
         placed_rate, delivered_rate = self._rates()
         wanted = "" if frame.wanted is None else f" of {frame.wanted:,}"
-        orders = Table(box=None, show_header=False, padding=(0, 1))
+        orders = Table.grid("", "", "", padding=(0, 1))
+        for column in orders.columns:
+            column.no_wrap = True
         totals = frame.totals
         if totals:
             most = max(totals.orders.values(), default=1)
@@ -116,7 +127,8 @@ class View:
                     Text(f"{count:,}", justify="right"),
                     Text(bar, _STYLES.get(status, "cyan")),
                 )
-        facts = Table(box=None, show_header=False, padding=(0, 1))
+        facts = Table.grid("", "", padding=(0, 1))
+        facts.columns[0].no_wrap = True
         facts.add_row("orders placed", f"{frame.placed:,}{wanted}  ({placed_rate:.0f}/s)")
         if totals:
             facts.add_row("orders read", f"{totals.taken:,}")
@@ -164,6 +176,6 @@ def summary(report: Report) -> list[str]:
         f"units shipped                 {figures.units_shipped:>9,}",
         f"units oversold                {figures.units_oversold:>9,}",
         f"placed → command              {_latency(list(figures.decided_in_ms)):>9}",
-        f"journal                       {figures.journal_bytes_compressed // orders:>9,} bytes"
-        + f" an order ({figures.journal_bytes // orders:,} uncompressed), stock and items included",
+        f"journal bytes an order        {figures.journal_bytes_compressed // orders:>9,}",
+        f"  uncompressed                {figures.journal_bytes // orders:>9,}",
     ]

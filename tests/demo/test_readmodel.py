@@ -13,8 +13,7 @@ async def test_sums_up_orders_lines_stock_and_exceptions(postgres: str) -> None:
             ("2", "accepted", 2, 0),
         ):
             await connection.execute(
-                "INSERT INTO orders (channel, order_id, market_id, status, shard, recorded_at, data)"
-                " VALUES ('web', %s, 'us', %s, 0, now(), '{}')",
+                "INSERT INTO orders VALUES ('web', %s, 'us', %s, NULL, 0, now(), '{}')",
                 (order_id, status),
             )
             await connection.execute(

@@ -69,5 +69,5 @@ def test_the_summary_says_what_the_run_came_to() -> None:
 
     for word in ("placed", "allocated", "split", "backordered", "rejected", "re-sourced"):
         assert word in said
-    assert "900 bytes an order" in said
+    assert "journal bytes an order              900" in said
     assert "units oversold                        0" in said
