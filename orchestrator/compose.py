@@ -18,7 +18,7 @@ from orchestrator.core.shard import Shard
 from orchestrator.runtime import server
 from orchestrator.runtime.engine import Core, Engine, EngineConfig
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
-from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, KafkaSettings
+from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, kafka_settings
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError, variable
 from orchestrator.runtime.world import SystemClock, SystemRandomness
@@ -42,29 +42,6 @@ _CONNECT_S: Final = 10
 _POLL_S: Final = 0.1
 
 _log = structlog.get_logger(__name__)
-
-
-def kafka_settings(settings: Settings) -> KafkaSettings:
-    """How to reach Kafka; SetupError when it isn't configured."""
-    if not settings.kafka:
-        raise SetupError(
-            f"{variable('kafka')} is not set: give Kafka's bootstrap servers, such as "
-            "127.0.0.1:9092, or try `headrace demo`, which brings its own."
-        )
-    password = settings.kafka_sasl_password
-    return KafkaSettings(
-        servers=settings.kafka,
-        prefix=settings.prefix,
-        request_timeout_s=settings.kafka_request_timeout_seconds,
-        fetch_wait_ms=settings.kafka_fetch_wait_ms,
-        security_protocol=settings.kafka_security_protocol,
-        sasl_mechanism=settings.kafka_sasl_mechanism,
-        sasl_username=settings.kafka_sasl_username,
-        sasl_password=password.get_secret_value() if password else None,
-        ssl_ca_file=settings.kafka_ssl_ca_file,
-        ssl_certificate_file=settings.kafka_ssl_certificate_file,
-        ssl_key_file=settings.kafka_ssl_key_file,
-    )
 
 
 def partitions_of(topic: Topic, settings: Settings) -> int:

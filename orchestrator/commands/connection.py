@@ -28,30 +28,10 @@ def load_settings() -> Settings:
 
 
 def run_on_kafka(settings: Settings, work: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
-    """Run `work(log)` on the configured Kafka; exits with 3 and the reason when it can't."""
-    from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings  # noqa: PLC0415 - slow to load
+    """Run `work(log)` on the configured Kafka; SetupError or exit code 3 when it can't."""
+    from orchestrator.runtime.kafka_log import KafkaLog, kafka_settings  # noqa: PLC0415 - slow to load
 
-    if not settings.kafka:
-        typer.echo(
-            f"{variable('kafka')} is not set: give Kafka's bootstrap servers, such as"
-            " 127.0.0.1:9092, or try `headrace demo`, which brings its own.",
-            err=True,
-        )
-        raise typer.Exit(SERVER_ERROR)
-    password = settings.kafka_sasl_password
-    kafka = KafkaSettings(
-        servers=settings.kafka,
-        prefix=settings.prefix,
-        request_timeout_s=settings.kafka_request_timeout_seconds,
-        fetch_wait_ms=settings.kafka_fetch_wait_ms,
-        security_protocol=settings.kafka_security_protocol,
-        sasl_mechanism=settings.kafka_sasl_mechanism,
-        sasl_username=settings.kafka_sasl_username,
-        sasl_password=password.get_secret_value() if password else None,
-        ssl_ca_file=settings.kafka_ssl_ca_file,
-        ssl_certificate_file=settings.kafka_ssl_certificate_file,
-        ssl_key_file=settings.kafka_ssl_key_file,
-    )
+    kafka = kafka_settings(settings)
 
     async def connected() -> None:
         log = await KafkaLog.open(kafka)

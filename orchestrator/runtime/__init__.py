@@ -1,1 +1,1 @@
-"""The shell around the core: ports, Kafka and memory logs, intake, engine, relay, settings, metrics."""
+"""The shell around the core: Kafka and memory logs, intake, engine, relay, settings, metrics."""

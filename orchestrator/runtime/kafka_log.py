@@ -29,6 +29,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
+from orchestrator.runtime.settings import Settings, SetupError, variable
 from schemas.ports import (
     Appended,
     Bounds,
@@ -91,6 +92,29 @@ class KafkaSettings:
             "sasl_plain_username": self.sasl_username,
             "sasl_plain_password": self.sasl_password,
         }
+
+
+def kafka_settings(settings: Settings) -> KafkaSettings:
+    """How to reach Kafka; SetupError when it isn't configured."""
+    if not settings.kafka:
+        raise SetupError(
+            f"{variable('kafka')} is not set: give Kafka's bootstrap servers, such as "
+            "127.0.0.1:9092, or try `headrace demo`, which brings its own."
+        )
+    password = settings.kafka_sasl_password
+    return KafkaSettings(
+        servers=settings.kafka,
+        prefix=settings.prefix,
+        request_timeout_s=settings.kafka_request_timeout_seconds,
+        fetch_wait_ms=settings.kafka_fetch_wait_ms,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_sasl_username,
+        sasl_password=password.get_secret_value() if password else None,
+        ssl_ca_file=settings.kafka_ssl_ca_file,
+        ssl_certificate_file=settings.kafka_ssl_certificate_file,
+        ssl_key_file=settings.kafka_ssl_key_file,
+    )
 
 
 @asynccontextmanager

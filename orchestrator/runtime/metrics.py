@@ -121,10 +121,10 @@ DEDUPE_DROPPED = gauge(
 )
 
 
-def reference() -> str:
-    """The table of all metrics, in Markdown."""
+def reference(*more: tuple[str, str, tuple[str, ...], str]) -> str:
+    """The table of all metrics, in Markdown, with rows of packages that don't know this one."""
     rows = ["| Metric | Kind | Labels | Meaning |", "|---|---|---|---|"]
-    for name, kind, labels, what in sorted(TABLE):
+    for name, kind, labels, what in sorted([*TABLE, *more]):
         named = ", ".join(f"`{label}`" for label in labels) or "—"
         rows.append(f"| `{name}` | {kind} | {named} | {what} |")
     return "\n".join(rows) + "\n"
