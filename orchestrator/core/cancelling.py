@@ -1,9 +1,12 @@
-"""Cancelling: what isn't with a node is cancelled at once, of what is the node is asked; it answers for every unit."""
+"""Cancelling: what isn't with a node is cancelled at once, of what is the node is asked.
 
-from typing import Any
+The node answers for every unit.
+"""
+
+from typing import Any, Literal
 
 from events.decided import AskedUnits, Line, LineUnits, Plain
-from orchestrator.core.orders import Cancellation, Fulfillment, Order, OrderLine
+from orchestrator.core.orders import Cancellation, Fulfillment, FulfillmentLine, Order, OrderLine
 from orchestrator.core.turn import Turn, about
 
 
@@ -113,7 +116,7 @@ def _ask_nodes(turn: Turn, order: Order, ask: list[tuple[OrderLine, int]], reaso
             ask_node(turn, order, fulfillment, lines, reason, taken_back=False)
 
 
-def ask_node(  # noqa: PLR0913 - the request's fields
+def ask_node(
     turn: Turn,
     order: Order,
     fulfillment: Fulfillment,
@@ -163,7 +166,10 @@ def rejected(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
 
 
 def overtaken(turn: Turn, order: Order, fulfillment: Fulfillment) -> str | None:
-    """Units left that were to be cancelled: that answers their request. The request status that follows, or None."""
+    """Units left that were to be cancelled: that answers their request.
+
+    Returns the request status that follows, or None.
+    """
     answers = _excess(fulfillment)
     for pending, lines in answers:
         _answer(turn, order, fulfillment, pending, lines, "rejected")
@@ -183,7 +189,7 @@ def cancel_taken_back(turn: Turn, order: Order, fulfillment: Fulfillment) -> Non
 
 
 def _excess(fulfillment: Fulfillment) -> list[tuple[Cancellation, list[Line]]]:
-    """Units that wait for an answer to a cancellation, but that the node no longer has to answer for."""
+    """Units that wait for an answer to a cancellation that the node no longer has to give."""
     held = {line.line_id: line.reserved for line in fulfillment.lines}
     taken = {line.line_id: line.outstanding - line.reserved for line in fulfillment.lines}
     found = []
@@ -202,28 +208,35 @@ def _excess(fulfillment: Fulfillment) -> list[tuple[Cancellation, list[Line]]]:
 
 
 def cancel_rejected_units(
-    turn: Turn, order: Order, fulfillment: Fulfillment, lines: list[Line]
+    turn: Turn,
+    order: Order,
+    fulfillment: Fulfillment,
+    line: FulfillmentLine,
+    *,
+    freed: int,
+    taken_back: int,
 ) -> None:
-    """A node rejected units that it was asked to cancel: no one wants them from elsewhere."""
-    rejected_units = {line["line_id"]: line["quantity"] for line in lines}
+    """A node rejected units that it was asked to cancel: no one wants them from elsewhere.
+
+    `freed` units were reserved until now, `taken_back` ones no longer.
+    """
     for pending in list(fulfillment.cancellations):
-        answered: list[Line] = []
-        for line_id, units in pending.lines.items():
-            line = fulfillment.line(line_id)
-            taken = min(units, rejected_units.get(line_id, 0))
-            if line is not None and taken:
-                rejected_units[line_id] -= taken
-                answered.append(line.units(taken))
-        if answered:
-            _answer(turn, order, fulfillment, pending, answered, "accepted")
-            if not pending.taken_back:
-                turn.cancelled(order, _cancel_units(answered), pending.reason, "channel")
+        units = min(pending.lines.get(line.line_id, 0), taken_back if pending.taken_back else freed)
+        if not units:
+            continue
+        lines = [line.units(units)]
+        _answer(turn, order, fulfillment, pending, lines, "accepted")
+        if pending.taken_back:
+            taken_back -= units
+        else:
+            freed -= units
+            turn.cancelled(order, _cancel_units(lines), pending.reason, "channel")
 
 
 def _answers(
     turn: Turn, order: Order, fulfillment: Fulfillment, answer: str
 ) -> list[tuple[Cancellation, list[Line]]]:
-    """What the node's answer is about, by pending request. None: it repeats itself, or contradicts."""
+    """What the node's answer is about, by pending request; none where it repeats or contradicts."""
     data = turn.data
     wanted = {line["line_id"]: line["quantity"] for line in data.get("lines") or ()}
     found = []
@@ -252,13 +265,13 @@ def _answers(
     return found
 
 
-def _answer(  # noqa: PLR0913 - the answer's fields
+def _answer(
     turn: Turn,
     order: Order,
     fulfillment: Fulfillment,
     pending: Cancellation,
     lines: list[Line],
-    answer: Any,
+    answer: Literal["accepted", "rejected"],
 ) -> None:
     turn.emit(
         {

@@ -1,8 +1,8 @@
-"""Evolve: what each event does to a shard. Read top to bottom, one function an event; nothing here decides."""
+"""Evolve: what each event does to a shard, one function an event; nothing here decides."""
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from heapq import heappop
 from typing import Any
 
@@ -22,7 +22,7 @@ from orchestrator.core.shard import Contradiction, Market, Node, Shard
 
 
 def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
-    """Take an input in: its origin's mark, its id, the clock. Says how it is a repeat, if it is one."""
+    """Take an input in: its origin's mark, its id, the clock. Returns how it is a repeat, if so."""
     shard.touched_orders.clear()
     shard.touched_stock.clear()
     shard.touched_skus.clear()
@@ -60,18 +60,23 @@ def evolve(shard: Shard, cause: InputRecord, event: decided.DecidedEvent) -> Non
     apply(shard, cause, event)
 
 
-# --- lookups that must succeed ---------------------------------------------------------------------------------------
+# lookups that must succeed
 
 
-def order_of(shard: Shard, event: Any) -> Order:
+def order_of(shard: Shard, event: Mapping[str, Any]) -> Order:
+    """The order that an event names; Contradiction where there is none."""
     try:
         return shard.markets[event["market_id"]].orders[f"{event['channel']}/{event['order_id']}"]
     except KeyError:
-        message = f"{event['type']} concerns an order that isn't there: {event['channel']}/{event['order_id']}"
+        message = (
+            f"{event['type']} concerns an order that isn't there:"
+            f" {event['channel']}/{event['order_id']}"
+        )
         raise Contradiction(message) from None
 
 
 def fulfillment_of(order: Order, fulfillment_id: str) -> Fulfillment:
+    """The order's fulfillment with this id; Contradiction where there is none."""
     number = int(fulfillment_id.rpartition(".")[2])
     if 0 < number <= len(order.fulfillments):
         return order.fulfillments[number - 1]
@@ -109,7 +114,7 @@ def _check(order: Order, line: OrderLine) -> None:
         raise Contradiction(message)
 
 
-# --- master data -----------------------------------------------------------------------------------------------------
+# master data
 
 
 def _master_data_kept(shard: Shard, cause: InputRecord, _: decided.MasterDataKept) -> None:
@@ -162,7 +167,7 @@ def _unpark(shard: Shard, on: str) -> None:
     shard.work.extend(["resume", on] for _ in shard.parked.get(on, ()))
 
 
-# --- inputs that wait, work, timers ----------------------------------------------------------------------------------
+# inputs that wait, work, timers
 
 
 def _input_parked(shard: Shard, cause: InputRecord, event: decided.InputParked) -> None:
@@ -217,7 +222,7 @@ def _timer_fired(shard: Shard, _: InputRecord, event: decided.TimerFired) -> Non
         raise Contradiction(message)
 
 
-# --- orders ----------------------------------------------------------------------------------------------------------
+# orders
 
 
 def _take(shard: Shard, cause: InputRecord) -> Order:
@@ -262,7 +267,7 @@ def _order_refused(shard: Shard, cause: InputRecord, event: decided.OrderRefused
 
 
 def _set_backordered(market: Market, order: Order, index: int, units: int) -> None:
-    """Set a line's backordered units; a line that has some waits in the queue, at its order's place."""
+    """Set a line's backordered units; a line with some waits in the queue, at its order's place."""
     line = order.lines[index]
     place = (-order.priority, order.number, index)
     if units and not line.backordered:
@@ -356,7 +361,7 @@ def _order_retired(shard: Shard, _: InputRecord, event: decided.OrderRetired) ->
                     del shard.tracking[key]
 
 
-# --- fulfillments ----------------------------------------------------------------------------------------------------
+# fulfillments
 
 
 def _unreserve(shard: Shard, fulfillment: Fulfillment, line: FulfillmentLine, units: int) -> None:
@@ -452,8 +457,8 @@ def _shipment_sent(shard: Shard, _: InputRecord, event: decided.ShipmentSent) ->
         index, line = next(
             (i, line) for i, line in enumerate(order.lines) if line.line_id == line_id
         )
-        line.allocated -= off
         waiting = counted - off - line.open
+        line.allocated -= off
         if waiting > 0:
             _set_backordered(market, order, index, line.backordered - waiting)
         line.shipped += counted
@@ -503,7 +508,7 @@ def _package_tracked(_: Shard, __: InputRecord, ___: decided.PackageTracked) -> 
     """Read models show it; no decision rests on it."""
 
 
-# --- stock -----------------------------------------------------------------------------------------------------------
+# stock
 
 
 def _stock_moved(shard: Shard, _: InputRecord, event: decided.StockMoved) -> None:
@@ -553,7 +558,7 @@ def _suppression_lifted(shard: Shard, _: InputRecord, event: decided.Suppression
         shard.freed_skus[(node.market_id, sku)] = None
 
 
-# --- what is told ----------------------------------------------------------------------------------------------------
+# what is told
 
 
 def _order_cancellation_rejected(
@@ -566,8 +571,8 @@ def _availability_changed(shard: Shard, _: InputRecord, event: decided.Availabil
     shard.markets[event["market_id"]].published[event["sku"]] = event["available"]
 
 
-def exception_key(event: Any) -> tuple[str, ...]:
-    """What an exception is about: one stays open for each (a mismatch of data: for each sentence)."""
+def exception_key(event: Mapping[str, Any]) -> tuple[str, ...]:
+    """What an exception is about: one stays open for each (a data mismatch: for each sentence)."""
     about = ["kind", "market_id", "channel", "order_id", "node_id", "sku"]
     if event["kind"] == "data_mismatch":
         about.append("detail")
@@ -585,7 +590,7 @@ def _exception_resolved(shard: Shard, _: InputRecord, event: decided.ExceptionRe
         raise Contradiction(message)
 
 
-# --- the check at an entry's end -------------------------------------------------------------------------------------
+# the check at an entry's end
 
 
 def balances(shard: Shard) -> decided.Balanced:

@@ -1,6 +1,7 @@
 """The handshake with a node's WMS: accepted, rejected, shipped, and its answers to cancellations.
 
-Physical facts are never refused: what left moves stock, even where it contradicts the state; then a person is told.
+Physical facts are never refused: what left moves stock, even where it contradicts the state; then a
+person is told.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,14 +50,20 @@ def _unknown(turn: Turn, node: Node) -> None:
         for line in _reported(data) or ():
             if "sku" in line:
                 _leave(turn, node, line["sku"], line["quantity"])
-    detail = f"{turn.cause['type']} for {data['fulfillment_id']}, which {node.node_id} was never asked for"
+    detail = (
+        f"{turn.cause['type']} for {data['fulfillment_id']},"
+        f" which {node.node_id} was never asked for"
+    )
     turn.mismatch(node.market_id, detail, None, node_id=node.node_id)
 
 
 def accept(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
     """`fulfillment_accepted`: the node will do it."""
     if fulfillment.status in ("incomplete", "cancelled"):
-        detail = f"{fulfillment.node_id} accepted {fulfillment.fulfillment_id}, which is {fulfillment.status}"
+        detail = (
+            f"{fulfillment.node_id} accepted {fulfillment.fulfillment_id},"
+            f" which is {fulfillment.status}"
+        )
         turn.mismatch(order.market_id, detail, order, node_id=fulfillment.node_id)
     elif fulfillment.status == "open":
         submitted = fulfillment.request_status == "submitted"
@@ -128,7 +135,9 @@ def _reject_lines(
                 "closed": [held.units(units)],
             }
         )
-        cancelling.cancel_rejected_units(turn, order, fulfillment, [held.units(units)])
+        cancelling.cancel_rejected_units(
+            turn, order, fulfillment, held, freed=freed, taken_back=units - freed
+        )
         if effect == "apply":
             _correct(turn, node, held, units, reason)
         _suppress(turn, node, held.sku, reason)
@@ -229,7 +238,7 @@ def ship(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
 
 
 def _all_but_short(fulfillment: Fulfillment, short: Sequence[Plain]) -> list[Plain]:
-    """A shipment that names no lines holds all that was still to ship, apart from what it says is short."""
+    """What a shipment holds that names no lines: all still to ship but what it says is short."""
     lines: list[Plain] = []
     for line in fulfillment.lines:
         missing = sum(one["quantity"] for one in short if one["line_id"] == line.line_id)
