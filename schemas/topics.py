@@ -91,5 +91,3 @@ TOPICS: dict[str, Topic] = {
 
 TOPIC_DEFAULTS = {"message.timestamp.type": "LogAppendTime"}
 """Settings of every topic: a record's time is when the broker took it."""
-
-PUBLIC_PARTITIONS = 4

@@ -1,4 +1,7 @@
-"""The backorder queue: units that come free go to who waits, highest priority first, then first come."""
+"""The backorder queue: units that come free go to who waits.
+
+Highest priority first, then first come.
+"""
 
 from bisect import bisect_right
 
@@ -22,7 +25,8 @@ def offered(turn: Turn, market: Market, sku: str) -> bool:
 def fill(turn: Turn, market: Market, sku: str, after: list[int] | None = None) -> None:
     """Fill the lines that wait for `sku`, from the place `after` on.
 
-    What must ship whole and doesn't fit yet is passed over and keeps its place. At most `slice_orders` are tried in one entry.
+    What must ship whole and doesn't fit yet is passed over and keeps its place. At most
+    `slice_orders` are tried in one entry.
     """
     queue = market.waiting.get(sku, [])
     start = bisect_right(queue, tuple(after), key=lambda place: place[:3]) if after else 0

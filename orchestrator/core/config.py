@@ -1,4 +1,7 @@
-"""What the core may be told. Only `decide` reads it: what it decided stands in the events, so a refold needs no settings."""
+"""What the core may be told.
+
+Only `decide` reads it: what it decided stands in the events, so a refold needs no settings.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,7 @@
-"""Decide: from an input and the state to events. The one entry into the core, with `fold` for recovery."""
+"""Decide: from an input and the state to events.
+
+The one entry into the core, with `fold` for recovery.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +62,10 @@ def next_due_ms(shard: Shard) -> int | None:
 
 
 def work_due(shard: Shard, now_ms: int) -> bool:
-    """Whether a tick at this time has work to do. Each does one piece, so that no entry grows without bound."""
+    """Whether a tick at this time has work to do.
+
+    Each does one piece, so that no entry grows without bound.
+    """
     return bool(shard.work) or (bool(shard.timers) and shard.timers[0][0] <= now_ms)
 
 
@@ -139,7 +145,10 @@ def _keep(turn: Turn) -> None:
 
 
 def _finish(turn: Turn) -> None:
-    """What follows from every entry: units that came free are given out, availability is told, the books are closed."""
+    """What follows from every entry.
+
+    Units that came free are given out, availability is told, the books are closed.
+    """
     shard = turn.shard
     for market_id, sku in list(shard.freed_skus):
         market = shard.markets[market_id]

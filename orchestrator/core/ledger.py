@@ -9,8 +9,9 @@ HELD_STATES = ("quality_control", "damaged", "held")
 
 
 class Bin:
-    """One item at one node. Law: on_hand = available + reserved + quality_control + damaged + held, each at least 0.
+    """One item at one node.
 
+    Law: on_hand = available + reserved + quality_control + damaged + held, each at least 0.
     `available` is kept, not computed; negative only within an entry, until promises are taken back.
     """
 
@@ -60,7 +61,7 @@ class Bin:
         self.movements.append((time_ms, on_hand, quality_control, damaged, held))
 
     def moved_after(self, time_ms: int) -> list[int]:
-        """The sum of the movements [on_hand, quality_control, damaged, held] that happened after this moment."""
+        """The sum of the movements [on_hand, quality_control, damaged, held] after this moment."""
         total = [0, 0, 0, 0]
         for moved_ms, *delta in self.movements or ():
             if moved_ms > time_ms:

@@ -68,6 +68,7 @@ class FulfillmentLine:
         return max(0, self.asked - self.shipped - self.rejected - self.cancelled)
 
     def units(self, quantity: int) -> LineDict:
+        """So many units of this line, as events say it."""
         return {"line_id": self.line_id, "sku": self.sku, "quantity": quantity}
 
 
@@ -86,7 +87,10 @@ class Cancellation:
 
 
 class Shipment:
-    """What left together: its packages by id (the line units they hold, None where unknown) and units without a package."""
+    """What left together: packages by id, and units without a package.
+
+    A package holds units by line, None where they are unknown.
+    """
 
     __slots__ = ("delivered", "loose", "packages", "tracking")
 
@@ -127,6 +131,7 @@ class Fulfillment:
         self.shipments: list[Shipment] = []
 
     def line(self, line_id: str) -> FulfillmentLine | None:
+        """The line with this id, if the node was asked for it."""
         for line in self.lines:
             if line.line_id == line_id:
                 return line
@@ -134,6 +139,7 @@ class Fulfillment:
 
     @property
     def outstanding(self) -> int:
+        """Units of all lines without a final answer."""
         return sum(line.outstanding for line in self.lines)
 
     def awaiting_cancellation(self, line_id: str, *, taken_back: bool) -> int:
@@ -188,7 +194,8 @@ class Order:
         self.priority: int = data.get("priority", 0)
         self.allow_split: bool = data.get("allow_split", True)
         self.digest = digest
-        self.raw = orjson.dumps(data)  # what later commands to nodes repeat
+        # What later commands to nodes repeat; copied, since orjson leaves its buffer's size to it.
+        self.raw = bytes(memoryview(orjson.dumps(data)))
         self.lines = [
             OrderLine(
                 line["line_id"],
@@ -205,9 +212,11 @@ class Order:
 
     @property
     def key(self) -> str:
+        """`<channel>/<order id>`: the order within its market."""
         return f"{self.channel}/{self.order_id}"
 
     def line(self, line_id: str) -> OrderLine | None:
+        """The line with this id, if the order has it."""
         for line in self.lines:
             if line.line_id == line_id:
                 return line
@@ -255,7 +264,10 @@ class Order:
 
 
 def content_digest(data: Plain) -> bytes:
-    """Equal for equal content, whatever the order of lines; `data` holds only what differs from the defaults."""
+    """Equal for equal content, whatever the order of lines.
+
+    `data` holds only what differs from the defaults.
+    """
     lines = sorted(data["lines"], key=lambda line: str(line["line_id"]))
     content = orjson.dumps({**data, "lines": lines}, option=orjson.OPT_SORT_KEYS)
     return blake2b(content, digest_size=16).digest()

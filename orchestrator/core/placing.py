@@ -1,4 +1,4 @@
-"""Placing and planning: an order comes in, waits for master data, is refused or accepted, and gets its plan."""
+"""Placing and planning: an order comes in, is refused or accepted, and gets its plan."""
 
 from typing import Any
 
@@ -48,8 +48,8 @@ def place(turn: Turn) -> None:
         return
     if data["currency"] != market.currency:
         detail = (
-            f"the order is in {data['currency']}, its market {market.market_id} in {market.currency}:"
-            " send it in the market's currency"
+            f"the order is in {data['currency']}, its market {market.market_id} in"
+            f" {market.currency}: send it in the market's currency"
         )
         _refuse(turn, identity, [{"code": "currency", "detail": detail}])
         return
@@ -75,7 +75,8 @@ def refuse_unknown(turn: Turn, order: Order) -> None:
         {
             "code": "unknown_sku",
             "line_id": line.line_id,
-            "detail": f"no item_defined for sku {line.sku} came in time: define it, then place a new order",
+            "detail": f"no item_defined for sku {line.sku} came in time:"
+            " define it, then place a new order",
         }
         for line in order.lines
         if line.sku not in turn.shard.items
@@ -83,11 +84,11 @@ def refuse_unknown(turn: Turn, order: Order) -> None:
     _refuse(turn, about(order), reasons)
 
 
-def _refuse(turn: Turn, identity: Any, reasons: list[Reason]) -> None:
+def _refuse(turn: Turn, identity: Plain, reasons: list[Reason]) -> None:
     turn.tell({"type": "order_refused", **identity, "reasons": reasons, "conflict": False})
 
 
-def _refuse_conflict(turn: Turn, identity: Any, order: Order | None) -> None:
+def _refuse_conflict(turn: Turn, identity: Plain, order: Order | None) -> None:
     detail = (
         f"order {identity['channel']}/{identity['order_id']} was sent again with other content;"
         " the first one stands"
@@ -112,7 +113,10 @@ def _refuse_conflict(turn: Turn, identity: Any, order: Order | None) -> None:
 
 
 def plan(turn: Turn, order: Order, lines: list[OrderLine]) -> None:
-    """Source what is open or backordered of these lines; the rest waits, or is cancelled where it may not."""
+    """Source what is open or backordered of these lines.
+
+    The rest waits, or is cancelled where it may not.
+    """
     data = orjson.loads(order.raw)
     wanted = lines
     while True:
@@ -130,7 +134,7 @@ def plan(turn: Turn, order: Order, lines: list[OrderLine]) -> None:
 
 
 def fill_from_stock(turn: Turn, order: Order, line: OrderLine) -> None:
-    """Give units that came free to a line that waits (with the whole order, where it ships complete)."""
+    """Give units that came free to a line that waits (to all its order where it ships complete)."""
     lines = [line] if order.allow_split else [one for one in order.lines if one.backordered]
     _source(turn, order, lines, orjson.loads(order.raw), explain_failure=False)
 
@@ -138,7 +142,10 @@ def fill_from_stock(turn: Turn, order: Order, line: OrderLine) -> None:
 def _source(
     turn: Turn, order: Order, lines: list[OrderLine], data: Plain, *, explain_failure: bool
 ) -> tuple[list[Leg], list[tuple[OrderLine, int]]]:
-    """Plan these lines, carry the plan out and tell it; returns the legs and what each line lacks."""
+    """Plan these lines, carry the plan out and tell it.
+
+    Returns the legs and what each line lacks.
+    """
     lines = [line for line in lines if line.open or line.backordered]
     wants = [Want(line.line_id, line.sku, line.open + line.backordered) for line in lines]
     if not wants:

@@ -11,10 +11,15 @@ from orchestrator.core.ledger import Bin
 from orchestrator.core.orders import Fulfillment, Order
 
 Vector = tuple[float, float, float]
+Timer = tuple[int, int, str, tuple[str | None, ...]]
+"""When it is due (ms), its number, its kind, its key: sorts by when it fires."""
 
 
 class Contradiction(Exception):
-    """The journal contradicts the state machine. The shard halts: nothing is skipped, nothing guessed."""
+    """The journal contradicts the state machine.
+
+    The shard halts: nothing is skipped, nothing guessed.
+    """
 
 
 def unit_vector(location: Plain | None) -> Vector | None:
@@ -43,19 +48,19 @@ class Node:
         self.node_id: str = data["node_id"]
         self.market_id: str = data["market_id"]
         self.suppressed: dict[str, int] = {}  # sku -> until_ms
-        self.closed_until_ms = (
-            0  # every item is suppressed until then, apart from those lifted since
-        )
+        self.closed_until_ms = 0  # every item is suppressed until then, but those lifted since
         self.lifted: dict[str, None] = {}
         self.define(data)
 
     def define(self, data: Plain) -> None:
+        """Take over a `node_defined`: fences and place."""
         self.active: bool = data.get("active", True)
         self.ships: bool = data.get("ships", True)
         self.vector = unit_vector(data.get("location"))
 
     @property
     def offers(self) -> bool:
+        """Whether no fence removes it from every plan."""
         return self.active and self.ships
 
     def suppresses(self, sku: str, now_ms: int) -> bool:
@@ -88,17 +93,16 @@ class Market:
         self.currency: str = data["currency"]
         self.nodes: dict[str, Node] = {}
         self.offering: list[Node] = []  # nodes that are active and ship
-        self.fenced: dict[
-            str, list[str]
-        ] = {}  # fence -> ids of the nodes it removes from every plan
+        # fence -> ids of the nodes it removes from every plan
+        self.fenced: dict[str, list[str]] = {}
         self.bins: dict[str, dict[str, Bin]] = {}  # sku -> node id -> bin
         self.available: dict[str, int] = {}  # sku -> units at nodes that are active and ship
         self.published: dict[str, int] = {}  # sku -> availability as last published
         self.orders: dict[str, Order] = {}  # "<channel>/<order id>"
         self.retired: dict[str, bytes] = {}  # the same key -> content digest
         self.services: dict[str, Plain] = {}  # "<carrier>/<service>"
-        self.waiting: dict[str, list[tuple[int, int, int, Order]]] = {}
         # sku -> backordered lines (-priority, order number, line index, order), first served first
+        self.waiting: dict[str, list[tuple[int, int, int, Order]]] = {}
 
     def sort_nodes(self) -> None:
         """Tell the nodes that offer from those that a fence removes; call when one was defined."""
@@ -119,7 +123,6 @@ class Shard:
         "documents",
         "exceptions",
         "exceptions_opened",
-        "freed_skus",
         "freed_skus",
         "id_order",
         "ids",
@@ -151,31 +154,30 @@ class Shard:
         self.markets: dict[str, Market] = {}
         self.nodes: dict[str, Node] = {}
         self.items: dict[str, Plain] = {}
+
         # inputs seen
         self.marks: dict[tuple[str, int], int] = {}  # origin topic, partition -> offset
         self.ids: dict[str, int] = {}  # "<source>\0<id>" -> tick
         self.id_order: deque[str] = deque()
         self.ids_dropped = 0  # ids that fell out before the window ended
         self.documents: dict[str, None] = {}
-        # inputs and orders that wait
+
+        # inputs and orders that wait; `parked`: on what -> in order, with until_ms (0: for ever)
         self.parked: dict[str, deque[tuple[InputRecord, int]]] = {}
-        # what they wait on -> in order, with until_ms (0: for ever)
         self.parked_tracking = 0
         self.unknown_skus: dict[str, list[Order]] = {}
         self.work: deque[list[Any]] = deque()
-        self.timers: list[
-            tuple[int, int, str, tuple[Any, ...]]
-        ] = []  # heap: due, number, kind, key
+        self.timers: list[Timer] = []  # a heap
         self.timers_set = 0
-        # counters, so that ids are stable
+
+        # counters, so that ids are stable, and what is open
         self.orders_taken = 0
         self.orders_open = 0
         self.exceptions_opened = 0
-        self.exceptions: dict[
-            tuple[str, ...], str
-        ] = {}  # what it is about -> exception id, open ones
-        self.tracking: dict[str, tuple[Order, Fulfillment, str]] = {}
+        self.exceptions: dict[tuple[str, ...], str] = {}  # what it is about -> exception id
         # "<carrier>/<tracking number>" -> newest shipment's order, fulfillment, package id
+        self.tracking: dict[str, tuple[Order, Fulfillment, str]] = {}
+
         # what the entry being folded has touched
         self.touched_orders: dict[Order, None] = {}
         self.touched_stock: dict[tuple[str, str], None] = {}  # (node id, sku)
@@ -194,6 +196,7 @@ class Shard:
             found = by_node[node.node_id] = Bin()
         return found
 
-    def set_timer(self, due_ms: int, kind: str, *key: Any) -> None:
+    def set_timer(self, due_ms: int, kind: str, *key: str | None) -> None:
+        """Let a tick at `due_ms` or later fire this; of those due together, in the order set."""
         self.timers_set += 1
         heappush(self.timers, (due_ms, self.timers_set, kind, key))

@@ -1,4 +1,7 @@
-"""Stock: what arrives, vanishes or is counted moves the books; promises that no longer fit are taken back."""
+"""Stock: what arrives, vanishes or is counted moves the books.
+
+Promises that no longer fit are taken back.
+"""
 
 from typing import Any
 
@@ -23,7 +26,7 @@ def node_of(turn: Turn) -> Node | None:
     return node
 
 
-def move(  # noqa: PLR0913 - the movement's fields
+def move(
     turn: Turn,
     node: Node,
     sku: str,
@@ -34,9 +37,9 @@ def move(  # noqa: PLR0913 - the movement's fields
     document: str | None = None,
     time_ms: int | None = None,
 ) -> None:
-    """Journal a physical movement [on_hand, quality_control, damaged, held]; one that moves nothing is left out.
+    """Journal a physical movement [on_hand, quality_control, damaged, held].
 
-    It happened when its cause did, or at `time_ms`.
+    One that moves nothing is left out. It happened when its cause did, or at `time_ms`.
     """
     if not any(delta) and not shortfall and document is None:
         return
@@ -113,7 +116,10 @@ def adjusted(turn: Turn) -> None:
 
 
 def counted(turn: Turn) -> None:
-    """`stock_counted`: the shelf is right; what happened after the count but arrived before it is applied again."""
+    """`stock_counted`: the shelf is right.
+
+    What happened after the count but arrived before it is applied again.
+    """
     node = node_of(turn)
     if node is None:
         return
@@ -143,7 +149,7 @@ def _counted_ms(turn: Turn) -> int:
 
 
 def shrink(stock: Bin, on_hand: int) -> list[int]:
-    """What the held states lose where fewer units are there than they hold: held first, damaged last."""
+    """What the held states lose where fewer units are there: held first, damaged last."""
     excess = max(0, stock.set_aside - on_hand)
     lost = {}
     for state in ("held", "quality_control", "damaged"):
@@ -159,9 +165,10 @@ def lift(turn: Turn, node: Node, sku: str) -> None:
 
 
 def settle(turn: Turn, node: Node, sku: str, what: str, shortfall: int) -> bool:
-    """Restore the law where a report left less than is promised: take back the newest promises, and plan them again.
+    """Restore the law where a report left less than is promised.
 
-    Returns whether anything was wrong; then an exception is open.
+    Takes back the newest promises, and plans them again. Returns whether anything was wrong; then
+    an exception is open.
     """
     stock = turn.shard.stock(node, sku)
     deficit = -stock.available

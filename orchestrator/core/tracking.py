@@ -37,7 +37,7 @@ def update(turn: Turn) -> None:
 
 
 def _package(turn: Turn) -> tuple[Order, Fulfillment, str] | None:
-    """The package meant: by fulfillment and package id where given, else the newest with the tracking number."""
+    """The package meant: by its ids where given, else the newest with the tracking number."""
     data = turn.data
     if "fulfillment_id" in data and "package_id" in data:
         for market in turn.shard.markets.values():

@@ -1,4 +1,7 @@
-"""A turn: one input being decided. What is emitted is applied at once, so that decisions see their own effects."""
+"""A turn: one input being decided.
+
+What is emitted is applied at once, so that decisions see their own effects.
+"""
 
 from typing import Any, Literal
 
@@ -31,18 +34,20 @@ class Turn:
 
     @property
     def data(self) -> Plain:
+        """What the cause says."""
         return self.cause["data"]
 
     @property
     def now_ms(self) -> int:
+        """The shard's clock: milliseconds since 1970 UTC."""
         return self.shard.now_ms
 
     def market_of(self, order: Order) -> Market:
+        """The market that carries the order out."""
         return self.shard.markets[order.market_id]
 
-    # --- words that many decisions say -------------------------------------------------------------------------------
-
     def repeat(self, by: Literal["origin", "id", "order", "document", "package", "state"]) -> None:
+        """The cause changes nothing; `by` says what shows that it is known."""
         self.emit({"type": "input_repeated", "by": by})
 
     def cancelled(
@@ -52,6 +57,7 @@ class Turn:
         reason: str,
         by: Literal["customer", "channel", "operator", "system"],
     ) -> None:
+        """Cancel units that no node holds: open ones first, then backordered ones."""
         self.tell(
             {
                 "type": "order_cancelled",
@@ -63,6 +69,7 @@ class Turn:
         )
 
     def cancellation_rejected(self, order: Order, lines: list[AskedUnits], reason: str) -> None:
+        """Tell that these units can't be cancelled any more."""
         self.tell(
             {
                 "type": "order_cancellation_rejected",
