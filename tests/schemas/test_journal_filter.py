@@ -24,7 +24,7 @@ from schemas.journal import (
 OPENED = FilterState(journal_id="n1", next=1, epoch=0, nonce="n1")
 
 
-def a_commit(state: FilterState, **changes: Any) -> Commit:
+def a_commit(state: FilterState, **changes: Any) -> Commit:  # noqa: ANN401 - any field
     """The commit that the state's own writer would send next."""
     commit = Commit(
         state.epoch,
