@@ -188,6 +188,7 @@ PATCHES = (
     PACKAGE_ESTIMATE,
     EXCEPTION_RESOLVED,
 )
+_PATCHES_OF = {name: [patch for patch in PATCHES if patch.table == name] for name in TABLES}
 
 
 class Changes:
@@ -213,9 +214,8 @@ class Changes:
         """Write a whole row, whatever stood under its key."""
         key = tuple(row[: table.key])
         self.puts[table.name][key] = row
-        for patch, rows in self.patches.items():
-            if patch.table == table.name and rows:
-                rows.pop(key, None)
+        for patch in _PATCHES_OF[table.name]:
+            self.patches[patch].pop(key, None)
 
     def patch(self, patch: Patch, key: Key, values: Sequence[Any]) -> None:
         """Set a row's columns, where the row stands."""

@@ -193,7 +193,6 @@ def _answers(model: type[models.Shape], *failures: int) -> dict[str, Any]:
     return {
         "response_model": model,
         "responses": {200: described, **_failures(*failures)},
-        "response_class": Response,
     }
 
 

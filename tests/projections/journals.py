@@ -1,7 +1,7 @@
 """Journals for the read models' tests: a small day of one market, and the commits that hold it."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from events.decided import DecidedEvent, InputRecord
 from orchestrator.runtime.memory_log import MemoryLog
@@ -35,7 +35,7 @@ DECISION = {
 }
 
 
-def told(type_: str, data: dict[str, Any], *events: Any, number: int = 0) -> Told:
+def told(type_: str, data: dict[str, Any], *events: object, number: int = 0) -> Told:
     """An entry: an input from outside and what was decided."""
     cause: InputRecord = {
         "type": type_,
@@ -49,7 +49,7 @@ def told(type_: str, data: dict[str, Any], *events: Any, number: int = 0) -> Tol
     return cause, events
 
 
-def tick(now_ms: int, *events: Any) -> Told:
+def tick(now_ms: int, *events: object) -> Told:
     """An entry of the shard's own clock."""
     cause: InputRecord = {
         "type": "clock_ticked",
@@ -62,7 +62,7 @@ def tick(now_ms: int, *events: Any) -> Told:
     return cause, events
 
 
-def balanced(*orders: list[Any], stock: Sequence[list[Any]] = ()) -> Any:
+def balanced(*orders: list[Any], stock: Sequence[list[Any]] = ()) -> dict[str, Any]:
     return {"type": "balanced", "orders": list(orders), "stock": list(stock)}
 
 
@@ -75,7 +75,7 @@ def market() -> Told:
     return told("market_defined", data, {"type": "master_data_kept"})
 
 
-def node(node_id: str, **more: Any) -> Told:
+def node(node_id: str, **more: object) -> Told:
     data = {
         "node_id": node_id,
         "market_id": "us",
@@ -205,7 +205,7 @@ def delivered() -> Told:
     )
 
 
-def exception(number: int, event: str = "exception_opened", **more: Any) -> Told:
+def exception(number: int, event: str = "exception_opened", **more: object) -> Told:
     opened = {
         "type": event,
         "exception_id": f"0-{number}",
@@ -273,7 +273,9 @@ def journal(commits: Iterable[Iterable[Told]], nonce: str = "n0") -> list[bytes]
     """A whole journal: opened once, every commit valid."""
     values, prev, inbox_next = [encode_opened("engine-1", nonce)], "", 0
     for seq, entries in enumerate(commits, 1):
-        encoded = [encode_entry(cause, list[DecidedEvent](events)) for cause, events in entries]
+        encoded = [
+            encode_entry(cause, cast("list[DecidedEvent]", events)) for cause, events in entries
+        ]
         values.append(
             encode_commit(
                 epoch=0,

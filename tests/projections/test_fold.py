@@ -1,5 +1,6 @@
 """Given entries, then rows: no database."""
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -163,7 +164,7 @@ def test_every_decision_is_kept_with_its_plan() -> None:
 
 
 def test_every_event_of_an_order_has_a_readable_sentence() -> None:
-    sentences = [entry[-1] for entry in changes_of(*sum(given.day(), [])).adds[TIMELINE.name]]
+    sentences = [entry[-1] for entry in changes_of(*chain(*given.day())).adds[TIMELINE.name]]
     assert sentences[:3] == [
         "Accepted.",
         "BOS is asked to ship 2 of line 1 (web.1.1).",

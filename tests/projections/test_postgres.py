@@ -46,7 +46,7 @@ async def test_text_of_any_kind_arrives_as_it_was(
 
 
 async def test_one_batch_or_a_batch_a_commit_make_the_same_tables(
-    database: Postgres, postgres: str, admin: psycopg.AsyncConnection
+    database: Postgres, admin: psycopg.AsyncConnection
 ) -> None:
     values = given.journal(given.day())
     at_once = batch(values)

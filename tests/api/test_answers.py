@@ -1,0 +1,297 @@
+"""What the API answers, from rows that the projector wrote."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel
+
+from projections.api import examples, models
+from tests.projections import journals as given
+
+Get = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def url(url_of_the_day: str) -> str:
+    """These tests only read."""
+    return url_of_the_day
+
+
+async def test_an_order_with_all_that_came_of_it(get: Get) -> None:
+    order = await get("/orders/web/1")
+    models.OrderDetail.model_validate(order)
+    assert {name: order[name] for name in ("order_id", "channel", "market_id", "status")} == {
+        "order_id": "1",
+        "channel": "web",
+        "market_id": "us",
+        "status": "partly_delivered",
+    }
+    assert order["on_hold"] is False
+    assert order["placed_at"] == "2026-11-22T10:00:00Z"
+    assert order["ship_to"] == given.SHIP_TO
+    assert order["lines"] == [
+        {
+            "line_id": "1",
+            "sku": "MUG",
+            "quantity": 3,
+            "open": 0,
+            "allocated": 0,
+            "backordered": 1,
+            "shipped": 0,
+            "delivered": 2,
+            "cancelled": 0,
+            "unit_price_minor": 1999,
+        }
+    ]
+    (fulfillment,) = order["fulfillments"]
+    (package,) = fulfillment.pop("packages")
+    assert fulfillment == {
+        "fulfillment_id": "web.1.1",
+        "node_id": "BOS",
+        "status": "shipped",
+        "request_status": "accepted",
+        "requested_at": "2026-11-22T10:00:00Z",
+        "ship_by": None,
+        "deliver_by": None,
+        "lines": [{"line_id": "1", "sku": "MUG", "quantity": 2}],
+    }
+    assert package["status"] == "delivered"
+    assert package["status_at"] == "2026-11-25T15:00:00Z"
+    assert package["tracking_number"] == "1Z"
+    positions = [tuple(map(int, entry["position"].split("."))) for entry in order["timeline"]]
+    assert positions == sorted(positions)
+    assert order["timeline"][0] == {
+        "at": "2026-11-22T10:00:00.003Z",
+        "event": "order_accepted",
+        "detail": "Accepted.",
+        "position": "0.3.1.0",
+    }
+
+
+async def test_a_refused_order_is_found_with_its_reasons(get: Get) -> None:
+    order = await get("/orders/web/3")
+    assert order["status"] == "refused"
+    assert order["reasons"][0]["code"] == "currency"
+    models.OrderDetail.model_validate(order)
+
+
+async def test_a_conflict_stands_in_the_timeline_of_the_first_order(get: Get) -> None:
+    order = await get("/orders/web/1")
+    assert "reasons" not in order
+    assert "order_refused" in [entry["event"] for entry in order["timeline"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["4", "3", "2", "1"]),
+        ({"status": "refused"}, ["3"]),
+        ({"status": "partly_allocated"}, ["4", "2"]),
+        ({"status": "cancelled"}, []),
+        ({"channel": "web"}, ["4", "3", "2", "1"]),
+        ({"channel": "shop"}, []),
+        ({"market_id": "us"}, ["4", "3", "2", "1"]),
+        ({"market_id": "eu"}, []),
+        ({"sku": "MUG"}, ["4", "3", "2", "1"]),
+        ({"sku": "CUP"}, []),
+        ({"node_id": "BOS"}, ["2", "1"]),
+        ({"node_id": "CHI"}, ["4"]),
+        ({"node_id": "BOS", "status": "partly_allocated"}, ["2"]),
+    ],
+)
+async def test_orders_are_filtered_newest_first(
+    get: Get, query: dict[str, str], found: list[str]
+) -> None:
+    answer = await get("/orders", **query)
+    assert [order["order_id"] for order in answer["items"]] == found
+    assert answer["next"] is None
+    models.OrderList.model_validate(answer)
+
+
+async def pages(get: Get, path: str, **query: str) -> list[Any]:
+    items: list[Any] = []
+    after: dict[str, str] = {}
+    while True:
+        answer = await get(path, limit=1, **query, **after)
+        items += answer["items"]
+        if answer["next"] is None:
+            return items
+        after = {"after": answer["next"]}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/orders",
+        "/orders?status=partly_allocated",
+        "/nodes",
+        "/nodes/BOS/stock",
+        "/exceptions",
+        "/orders/web/1/decisions",
+    ],
+)
+async def test_pages_of_one_make_the_whole_list(get: Get, path: str) -> None:
+    bare, _, query = path.partition("?")
+    given_ = dict([query.split("=")]) if query else {}
+    whole = (await get(bare, **given_))["items"]
+    assert whole
+    assert await pages(get, bare, **given_) == whole
+
+
+@pytest.mark.parametrize("after", ["nonsense", "AAAA", "W10", "WzFd", "é"])
+@pytest.mark.parametrize(
+    "path", ["/orders", "/nodes", "/nodes/BOS/stock", "/exceptions", "/orders/web/1/decisions"]
+)
+async def test_an_after_of_ones_own_making_is_a_problem(get: Get, path: str, after: str) -> None:
+    problem = await get(path, 400, after=after)
+    assert problem["detail"].startswith("after: ")
+
+
+async def test_decisions_explain_themselves(get: Get) -> None:
+    answer = await get("/orders/web/1/decisions")
+    (decision,) = answer["items"]
+    assert decision["candidates"] == [["BOS", 4200, [2]], ["CHI", None, [0]]]
+    assert decision["backordered"] == [{"line_id": "1", "quantity": 1}]
+    assert decision["position"] == "0.3.1.2"
+    models.DecisionList.model_validate(answer)
+
+
+async def test_an_order_without_decisions_has_none(get: Get) -> None:
+    assert await get("/orders/web/3/decisions") == {"items": [], "next": None}
+
+
+async def test_a_defined_item_without_stock_has_no_nodes(get: Get) -> None:
+    assert (await get("/stock/CUP"))["nodes"] == []
+
+
+async def test_nodes_come_with_their_defaults(get: Get) -> None:
+    answer = await get("/nodes")
+    assert [(node["node_id"], node["active"], node["ships"]) for node in answer["items"]] == [
+        ("BOS", True, True),
+        ("CHI", False, True),
+    ]
+    models.NodeList.model_validate(answer)
+
+
+async def test_a_nodes_stock(get: Get) -> None:
+    answer = await get("/nodes/BOS/stock")
+    assert [(item["sku"], item["on_hand"]) for item in answer["items"]] == [("MUG", 3)]
+    models.NodeStock.model_validate(answer)
+    assert await get("/nodes/CHI/stock") == {"items": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["0-3", "0-2", "0-1"]),
+        ({"status": "open"}, ["0-3"]),
+        ({"status": "resolved"}, ["0-2", "0-1"]),
+        ({"kind": "data_mismatch"}, ["0-3", "0-2", "0-1"]),
+        ({"kind": "other"}, []),
+    ],
+)
+async def test_exceptions_newest_first(get: Get, query: dict[str, str], found: list[str]) -> None:
+    answer = await get("/exceptions", **query)
+    assert [one["exception_id"] for one in answer["items"]] == found
+    models.ExceptionList.model_validate(answer)
+
+
+async def test_an_exception_shows_only_what_it_is_about(get: Get) -> None:
+    newest, _, oldest = (await get("/exceptions"))["items"]
+    assert newest.keys() == {
+        *("exception_id", "status", "opened_at", "market_id", "kind", "severity", "detail"),
+    }
+    assert (oldest["channel"], oldest["order_id"]) == ("web", "1")
+    assert oldest["resolved_at"].endswith("Z")
+
+
+async def test_shards_say_who_owns_them_and_how_far_they_are(get: Get) -> None:
+    answer = await get("/shards")
+    (shard,) = answer["items"]
+    day = len(given.day())
+    inputs = sum(len(entries) for entries in given.day())
+    assert shard == {
+        "shard": 0,
+        "owner": "engine-1",
+        "epoch": 0,
+        "seq": day,
+        "journal_next": day + 1,
+        "inbox_next": inputs,
+        "lag": 100 - (day + 1),
+    }
+    models.ShardList.model_validate(answer)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/orders/web/none",
+        "/orders/none/1",
+        "/orders/web/none/decisions",
+        "/stock/none",
+        "/nodes/none/stock",
+        "/nothing",
+    ],
+)
+async def test_what_is_not_there_is_404_with_details(api: httpx.AsyncClient, path: str) -> None:
+    answer = await api.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == 404
+    assert problem["title"] == "Not Found"
+    assert problem["instance"] == path
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "status=lost", "limit=1.5"])
+async def test_a_wrong_parameter_is_named(api: httpx.AsyncClient, query: str) -> None:
+    answer = await api.get(f"/orders?{query}")
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"].startswith(query.partition("=")[0])
+
+
+async def test_another_method_is_a_problem_too(api: httpx.AsyncClient) -> None:
+    answer = await api.post("/orders")
+    assert answer.status_code == 405
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_the_openapi_document_is_whole(api: httpx.AsyncClient) -> None:
+    document = (await api.get("/openapi.json")).json()
+    assert document["openapi"].startswith("3.1")
+    assert set(document["paths"]) == {
+        "/orders/{channel}/{order_id}",
+        "/orders",
+        "/orders/{channel}/{order_id}/decisions",
+        "/stock/{sku}",
+        "/nodes",
+        "/nodes/{node_id}/stock",
+        "/exceptions",
+        "/shards",
+    }
+    for path, item in document["paths"].items():
+        operation = item["get"]
+        assert operation["description"], path
+        assert "Headrace-Position" in [one["name"] for one in operation["parameters"]], path
+        assert "schema" in operation["responses"]["200"]["content"]["application/json"], path
+
+
+@pytest.mark.parametrize(
+    ("model", "example"),
+    [
+        (models.OrderDetail, examples.ORDER),
+        (models.OrderList, examples.ORDERS),
+        (models.DecisionList, examples.DECISIONS),
+        (models.Stock, examples.STOCK),
+        (models.NodeList, examples.NODES),
+        (models.ExceptionList, examples.EXCEPTIONS),
+        (models.ShardList, examples.SHARDS),
+    ],
+)
+def test_examples_have_the_shape_they_illustrate(
+    model: type[BaseModel], example: dict[str, Any]
+) -> None:
+    model.model_validate(example)
