@@ -297,7 +297,8 @@ class _Session:
         self._held = {}
         out: dict[Partition, list[Record]] = defaultdict(list)
         reached: dict[Partition, int] = {}
-        for partition, records in taken.items():
+        for partition in sorted(taken, key=lambda one: (one != NETWORK, one)):
+            records = taken[partition]  # master data first, so that shards have less to park
             for index, record in enumerate(records):
                 try:
                     settled = await self._settle(partition, record, out)
