@@ -16,7 +16,7 @@ def demo(
         int | None,
         typer.Option(min=1, help="How many orders; without it they come until Ctrl-C."),
     ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, max=2_000, help="Orders a second.")] = 40.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=2_000, help="Orders a second.")] = 25.0,
     leave: Annotated[
         bool,
         typer.Option("--exit", help="End once everything is settled and audited (with --orders)."),

@@ -14,7 +14,7 @@ class Totals(NamedTuple):
     """What the live view shows."""
 
     orders: dict[str, int]  # by status
-    units: dict[str, int]  # of all lines, by count
+    backordered: int  # units
     on_hand: int
     reserved: int
     held: int
@@ -57,13 +57,10 @@ class ReadModel:
         """Everything summed up, by the database."""
         orders = await self._connection.execute("SELECT status, count(*) FROM orders GROUP BY 1")
         by_status: dict[str, int] = dict(await orders.fetchall())
-        names = ("open", "allocated", "backordered", "shipped", "delivered", "cancelled")
-        lines = await self._connection.execute(
-            "SELECT coalesce(sum(open), 0), coalesce(sum(allocated), 0),"
-            " coalesce(sum(backordered), 0), coalesce(sum(shipped), 0),"
-            " coalesce(sum(delivered), 0), coalesce(sum(cancelled), 0) FROM lines"
+        waiting = await self._connection.execute(
+            "SELECT coalesce(sum(backordered), 0) FROM lines WHERE backordered > 0"
         )
-        units = dict(zip(names, await lines.fetchone() or (0,) * len(names), strict=True))
+        (backordered,) = await waiting.fetchone() or (0,)
         stock = await self._connection.execute(
             "SELECT coalesce(sum(on_hand), 0)::bigint, coalesce(sum(reserved), 0)::bigint,"
             " coalesce(sum(quality_control + damaged + held), 0)::bigint, count(*) FROM stock"
@@ -79,7 +76,7 @@ class ReadModel:
         )
         return Totals(
             by_status,
-            units,
+            backordered,
             on_hand,
             reserved,
             held,

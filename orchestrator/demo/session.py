@@ -19,7 +19,7 @@ from urllib.error import URLError
 import psycopg
 from rich.console import Console
 
-from orchestrator.compose import create_topics, kafka_settings
+from orchestrator.compose import create_topics
 from orchestrator.demo.audit import Report, audit
 from orchestrator.demo.baskets import Baskets
 from orchestrator.demo.channel import Channel
@@ -31,7 +31,7 @@ from orchestrator.demo.readmodel import ReadModel, Totals
 from orchestrator.demo.view import Frame, View, summary
 from orchestrator.embedded import embedded_kafka, embedded_postgres
 from orchestrator.embedded.server import Place, ServerError, free_port, kept
-from orchestrator.runtime.kafka_log import KafkaLog
+from orchestrator.runtime.kafka_log import KafkaLog, kafka_settings
 from orchestrator.runtime.settings import Settings, SetupError, variable
 from orchestrator.runtime.world import SystemClock
 from projections import schema
@@ -41,6 +41,7 @@ _ROLES_WITHIN_S: Final = 40.0
 _SETTLED_AFTER_S: Final = 3.0  # without any change
 _SETTLES_WITHIN_S: Final = 180.0  # without any progress
 _POLL_S: Final = 0.5
+_POLL_REST: Final = 15  # times as long as looking took
 _LIVE_FAILURES: Final = 3
 _TANSU_FETCH_WAIT_MS: Final = 10
 
@@ -274,6 +275,7 @@ class _Run:
         seen, since = self.totals, self.clock.monotonic()
         while True:
             await self.clock.sleep(_POLL_S)
+            self.totals = await self.read_model.totals()
             still_s = self.clock.monotonic() - since
             if self.totals != seen:
                 seen, since = self.totals, self.clock.monotonic()
@@ -283,18 +285,20 @@ class _Run:
                 )
             elif (
                 still_s > _SETTLED_AFTER_S
-                and seen
-                and seen.taken >= self.channel.placed
-                and not seen.in_flight
+                and self.totals.taken >= self.channel.placed
+                and not self.totals.in_flight
             ):
                 return
 
     async def watch(self, view: View) -> None:
         """Look at the read model and show what is there, until cancelled."""
         while True:
+            asked = self.clock.monotonic()
             self.totals = await self.read_model.totals()
+            took_s = self.clock.monotonic() - asked
             view.show(self.frame())
-            await self.clock.sleep(_POLL_S)
+            # Tables grow in a long run: looking at them stays a small part of the work.
+            await self.clock.sleep(max(_POLL_S, took_s * _POLL_REST))
 
     def frame(self) -> Frame:
         """How it goes now."""

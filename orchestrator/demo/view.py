@@ -139,7 +139,7 @@ class View:
         if totals:
             facts.add_row("stock on hand", f"{totals.on_hand:,} units")
             facts.add_row("  reserved, held", f"{totals.reserved:,}, {totals.held:,}")
-            facts.add_row("units backordered", f"{totals.units['backordered']:,}")
+            facts.add_row("units backordered", f"{totals.backordered:,}")
             kinds = ", ".join(f"{count} {kind}" for kind, count in totals.exceptions.items())
             facts.add_row("open exceptions", kinds or "none")
         columns = Table.grid(padding=(0, 2))

@@ -11,7 +11,7 @@ from orchestrator.demo.view import Frame, View, summary
 LINKS = {"API docs": "http://127.0.0.1:8080/docs"}
 TOTALS = Totals(
     {"delivered": 7, "partly_delivered": 2, "backordered": 1},
-    {"backordered": 5},
+    backordered=5,
     on_hand=1_234,
     reserved=20,
     held=3,
