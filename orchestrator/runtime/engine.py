@@ -408,8 +408,8 @@ class ShardWriter(Generic[S]):
 
         1. An entry that did not fit into the batch before comes first, at that batch's time.
         2. Else the tick, when time went on.
-        3. Inputs, in order, until the batch is full or its time is over.
-        4. Work that is due, a piece a tick; at least one piece, so that inputs can't starve it.
+        3. Work that is due, a piece a tick, before the next input: who waits longer goes first.
+        4. Inputs, in order, until the batch is full or its time is over.
         """
         core, shard, clock = self._core, self._shard, self._clock
         began = clock.monotonic()
@@ -425,19 +425,20 @@ class ShardWriter(Generic[S]):
             self._put(batch, pending)
         elif now_ms > shard.now_ms and not self._add(batch, core.tick(now_ms), None):
             return batch
-        while self._queue:
-            read = self._queue.popleft()
-            if not self._take(batch, read):
-                return batch
+        while True:
+            if core.work_due(shard, shard.now_ms):
+                if not self._add(batch, core.tick(shard.now_ms), None):
+                    return batch
+            elif self._queue:
+                if not self._take(batch, self._queue.popleft()):
+                    return batch
+            else:
+                break
             if (now := clock.monotonic()) > slice_end:
                 if now > end:
                     break
                 await asyncio.sleep(0)
                 slice_end = clock.monotonic() + _SLICE_S
-        end += self._config.batch_ms / 2000
-        while core.work_due(shard, shard.now_ms):
-            if not self._add(batch, core.tick(shard.now_ms), None) or clock.monotonic() > end:
-                break
         metrics.DECIDE_SECONDS.labels(self._label).observe(clock.monotonic() - began)
         return batch
 
