@@ -176,6 +176,16 @@ async def test_commits_stay_below_their_limit_and_nothing_is_left_out_at_the_bor
     assert happened(log)[1].seq < 30
 
 
+async def test_work_that_waits_is_done_before_the_next_input() -> None:
+    log = a_log()
+    give(log, "w", work=3)
+    give(log, "late")
+    async with Running(await engine(log)):
+        await until(lambda: happened(log)[1].inbox_next == 2)
+    book = b"".join(one.value or b"" for one in log.held(JOURNAL).records)
+    assert book.count(b"work_done", 0, book.index(b'"late"')) == 3
+
+
 async def test_work_is_done_a_piece_a_tick_without_any_input() -> None:
     log = a_log()
     give(log, "w", work=5)
