@@ -18,6 +18,8 @@ def _units(lines: list[Any]) -> str:
     """`2 of line 1, 3 of line 2`; a line without a quantity is meant whole."""
     if len(lines) > _NAMED:
         return f"{sum(line.get('quantity', 0) for line in lines)} units on {len(lines)} lines"
+    if not lines:
+        return "nothing"
     return ", ".join(
         f"{line['quantity']} of line {line['line_id']}"
         if "quantity" in line
@@ -60,7 +62,7 @@ def _cancelled(event: Plain) -> str:
 
 
 def _cancellation_rejected(event: Plain) -> str:
-    lines = _units(event["lines"]) or "the order"
+    lines = _units(event["lines"]) if event["lines"] else "the order"
     return f"Too late to cancel {lines}: {_one_line(event['reason'])}."
 
 
@@ -81,12 +83,13 @@ def _released(event: Plain) -> str:
         "cancelled": "cancelled",
         "taken_back": "had to give back",
     }[event["why"]]
-    return f"{event['node_id']} {why} {_units(event['lines'])} ({event['fulfillment_id']})."
+    units = _units(event["lines"] or event["closed"])
+    return f"{event['node_id']} {why} {units} ({event['fulfillment_id']})."
 
 
 def _answered(event: Plain) -> str:
     verb = "stopped" if event["answer"] == "accepted" else "can no longer stop"
-    return f"The node {verb} {_units(event['lines']) or 'anything'} ({event['fulfillment_id']})."
+    return f"The node {verb} {_units(event['lines'])} ({event['fulfillment_id']})."
 
 
 def _sent(event: Plain) -> str:
@@ -102,7 +105,7 @@ def _tracked(event: Plain) -> str:
 
 
 def _delivered(event: Plain) -> str:
-    packages = ", ".join(event["packages"][:_NAMED])
+    packages = ", ".join(event["packages"][:_NAMED]) or "no package"
     return f"Delivered {_units(event['lines'])} in {packages} at {event['delivered_at']}."
 
 

@@ -1,0 +1,147 @@
+"""`headrace db migrate`, `explain`, and what `status` and `rebuild` say without servers."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from projections.postgres import Postgres
+from projections.projector import batches
+from schemas.journal import FilterState
+from schemas.ports import Read
+from tests.projections import journals as given
+
+HEADRACE = Path(sys.executable).with_name("headrace")
+
+
+def headrace(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+    environment = {**kept, **{f"HEADRACE_{name.upper()}": v for name, v in settings.items()}}
+    return subprocess.run(
+        [HEADRACE, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**environment, "COLUMNS": "160"},
+    )
+
+
+async def _write_the_day(url: str) -> None:
+    store = Postgres(url, "headrace")
+    reads = [Read(n, 0, None, value, ()) for n, value in enumerate(given.journal(given.day()))]
+    (batch,) = batches(0, FilterState(), reads)
+    assert await store.apply(0, None, batch.state, batch.changes)
+    await store.close()
+
+
+@pytest.fixture
+def the_day(postgres: str) -> str:
+    assert headrace("db", "migrate", postgres=postgres).returncode == 0
+    asyncio.run(_write_the_day(postgres))
+    return postgres
+
+
+def test_migrating_again_says_that_nothing_was_to_do(postgres: str) -> None:
+    first = headrace("db", "migrate", postgres=postgres, db_schema="mine")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "is now at version 1" in first.stdout
+    again = headrace("db", "migrate", postgres=postgres, db_schema="mine")
+    assert again.stdout == 'the schema "mine" was already at version 1\n'
+
+
+@pytest.mark.parametrize(
+    "words", [("db", "migrate"), ("explain", "web/1"), ("status",), ("rebuild",)]
+)
+def test_without_postgresql_the_setting_is_named(words: tuple[str, ...]) -> None:
+    done = headrace(*words)
+    assert done.returncode == 3
+    assert done.stderr.startswith("HEADRACE_POSTGRES is not set")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unreachable_server_is_one_sentence() -> None:
+    done = headrace("explain", "web/1", postgres="postgresql://x:y@127.0.0.1:1/none")
+    assert done.returncode == 3
+    assert "can't be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_schema_that_is_not_set_up_is_said_with_its_fix(postgres: str) -> None:
+    done = headrace("explain", "web/1", postgres=postgres)
+    assert done.returncode == 3
+    assert "headrace db migrate" in done.stderr
+
+
+def test_a_newer_schema_asks_for_an_upgrade(postgres: str) -> None:
+    headrace("db", "migrate", postgres=postgres)
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute("INSERT INTO headrace.schema_version (version, name) VALUES (999, 'later')")
+    done = headrace("db", "migrate", postgres=postgres)
+    assert done.returncode == 3
+    assert "upgrade Headrace" in done.stderr
+
+
+def test_explains_an_order_to_a_person(the_day: str) -> None:
+    done = headrace("explain", "web/1", postgres=the_day)
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "web/1 in us: partly_delivered",
+        "after order_placed",
+        "BOS",
+        "4 km",
+        "no stock: CHI",
+        "chosen: BOS with 2 units, 4 km",
+        "decided by: most units",
+        "runner-up: none",
+        "backordered: 1 of line 1",
+    ):
+        assert words in done.stdout
+
+
+def test_explains_an_order_to_a_script(the_day: str) -> None:
+    done = headrace("explain", "web/1", "--json", postgres=the_day)
+    told = json.loads(done.stdout)
+    assert told["order"]["status"] == "partly_delivered"
+    assert told["decisions"][0]["chosen"]["nodes"] == ["BOS"]
+
+
+def test_a_refused_order_is_explained_by_its_reasons(the_day: str) -> None:
+    done = headrace("explain", "web/3", postgres=the_day)
+    assert "currency: EUR" in done.stdout
+
+
+def test_an_order_that_is_not_there(the_day: str) -> None:
+    done = headrace("explain", "web/none", postgres=the_day)
+    assert (done.returncode, done.stderr) == (1, "There is no order web/none.\n")
+
+
+def test_an_argument_that_names_no_order() -> None:
+    done = headrace("explain", "4711")
+    assert done.returncode == 2
+    assert "CHANNEL/ORDER_ID" in done.stderr
+
+
+def test_status_and_rebuild_of_empty_shards(kafka: str, prefix: str, postgres: str) -> None:
+    servers = {
+        "kafka": kafka,
+        "prefix": prefix,
+        "postgres": postgres,
+        "shards": "2",
+        "replication": "1",
+    }
+    for words in (("topics", "create"), ("db", "migrate")):
+        assert headrace(*words, **servers).returncode == 0
+    rebuilt = headrace("rebuild", **servers)
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert rebuilt.stdout.startswith("rebuilt 2 shards into headrace: 0 rows")
+    status = headrace("status", "--json", **servers)
+    told = json.loads(status.stdout)
+    assert [(one["shard"], one["journal_lag"]) for one in told["shards"]] == [(0, 0), (1, 0)]
+    assert told["orders"] == {}
+    assert "Shards" in headrace("status", **servers).stdout

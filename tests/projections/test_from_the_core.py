@@ -1,0 +1,152 @@
+"""The read models of what the real core decides are the core's own state."""
+
+import psycopg
+import pytest
+
+from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.world import SystemClock
+from projections.postgres import Postgres
+from projections.projector import batches
+from projections.queries import Page, open_reads
+from projections.rebuild import rebuild
+from projections.tables import TABLES
+from schemas.journal import FilterState, digest_of, encode_commit, encode_opened
+from schemas.ports import Read
+from tests.core.story import Story
+from tests.projections import journals as given
+from tests.projections.conftest import SCHEMA, rows
+
+
+def told() -> Story:
+    """Splits, backorders, rejections, cancellations, counts, refusals, repeats, deliveries."""
+    story = Story()
+    for node in ("BOS", "CHI", "LAX"):
+        story.node(node)
+    story.item("MUG", "CUP")
+    story.receive("BOS", MUG=5, CUP=2)
+    story.receive("LAX", MUG=50)
+    story.send("stock_received", node_id="CHI", sku="CUP", quantity=4, state="damaged")
+    story.order("1", MUG=2, CUP=2)
+    story.order("2", MUG=6, CUP=3)
+    story.order("2", MUG=6, CUP=3)
+    story.order("2", MUG=7)
+    story.order("3", MUG=1, currency="EUR")
+    story.order("4", LATE=1)
+    story.order("5", NEVER=1)
+    story.item("LATE")
+    story.report("accepted", "1.1")
+    story.ship("1.1")
+    story.track("TP1", "in_transit", estimated_delivery_at="2026-11-26T10:00:00Z")
+    story.track("TP1")
+    story.report("rejected", "2.1", reason="damaged")
+    story.cancel("2", lines=[{"line_id": "1", "quantity": 1}])
+    for fulfillment in story.the_order("2").fulfillments:
+        for pending in list(fulfillment.cancellations):
+            story.report(
+                "cancellation_accepted",
+                fulfillment.fulfillment_id.removeprefix("web."),
+                cancellation_id=pending.cancellation_id,
+            )
+    story.order("6", MUG=10)
+    story.send("stock_counted", node_id="LAX", sku="MUG", counted=3)
+    story.cancel("6")
+    story.cancel("none")
+    story.receive("CHI", MUG=20, CUP=20)
+    story.at(3600)
+    story.node("CHI", active=False)
+    return story
+
+
+@pytest.fixture(scope="module")
+def story() -> Story:
+    return told()
+
+
+def journal(entries: list[bytes], a_commit: int) -> list[bytes]:
+    values, prev = [encode_opened("engine-1", "n0")], ""
+    for first in range(0, len(entries), a_commit):
+        part = entries[first : first + a_commit]
+        values.append(
+            encode_commit(
+                epoch=0,
+                nonce="n0",
+                seq=len(values),
+                inbox_from=first,
+                inbox_next=first + len(part),
+                prev=prev,
+                now_ms=given.NOW_MS,
+                entries=part,
+            )
+        )
+        prev = digest_of(values[-1])
+    return values
+
+
+async def write(database: Postgres, values: list[bytes], a_batch: int) -> None:
+    state, before = FilterState(), None
+    reads = [Read(offset, 0, None, value, ()) for offset, value in enumerate(values)]
+    for first in range(0, len(reads), a_batch):
+        for batch in batches(0, state, reads[first : first + a_batch]):
+            if batch.state != state:
+                assert await database.apply(0, before, batch.state, batch.changes)
+                before = state = batch.state
+
+
+async def test_the_rows_are_the_cores_state(
+    story: Story, postgres: str, database: Postgres
+) -> None:
+    await write(database, journal(story.entries, 3), 2)
+    market = story.shard.markets["US"]
+    async with open_reads(postgres, SCHEMA) as reads:
+        listed = (await reads.orders({}, Page(500, None))).body["items"]
+        assert {one["order_id"] for one in listed} == {o.order_id for o in market.orders.values()}
+        for order in market.orders.values():
+            shown = (await reads.order("web", order.order_id, None)).body
+            assert shown["status"] == order.status()
+            names = ("open", "allocated", "backordered", "shipped", "delivered", "cancelled")
+            assert [
+                (line["line_id"], line["sku"], *(line[name] for name in names))
+                for line in shown["lines"]
+            ] == [
+                (line.line_id, line.sku, *(getattr(line, name) for name in names))
+                for line in order.lines
+            ]
+            assert [
+                (one["fulfillment_id"], one["node_id"], one["status"], one["request_status"])
+                for one in shown["fulfillments"]
+            ] == [
+                (one.fulfillment_id, one.node_id, one.status, one.request_status)
+                for one in order.fulfillments
+            ]
+            assert shown["timeline"]
+        for sku, by_node in market.bins.items():
+            nodes = (await reads.stock(sku)).body["nodes"]
+            assert {
+                one["node_id"]: (
+                    *(one["on_hand"], one["reserved"], one["available"]),
+                    *one["states"].values(),
+                )
+                for one in nodes
+            } == {
+                node_id: (
+                    *(found.on_hand, found.reserved, found.available),
+                    *(found.quality_control, found.damaged, found.held),
+                )
+                for node_id, found in by_node.items()
+            }
+        open_exceptions = (await reads.exceptions({"status": "open"}, Page(500, None))).body
+        assert sorted(one["exception_id"] for one in open_exceptions["items"]) == sorted(
+            story.shard.exceptions.values()
+        )
+
+
+async def test_a_rebuild_equals_any_batching(
+    story: Story, postgres: str, database: Postgres, admin: psycopg.AsyncConnection
+) -> None:
+    values = journal(story.entries, 2)
+    await write(database, values, 1)
+    one_by_one = {name: await rows(admin, name) for name in (*TABLES, "shards")}
+    log = MemoryLog(SystemClock(), {"journal": 1})
+    given.write(log, 0, values)
+    await rebuild(log, postgres, SCHEMA, 1)
+    assert {name: await rows(admin, name) for name in (*TABLES, "shards")} == one_by_one
