@@ -345,6 +345,7 @@ async def _drive(
         stack.push_async_callback(_end, [stopped, orders, *beside])
         await _first(orders, stopped, beside, log_file)
         if stopped.done():
+            view.close()
             view.say(f"stopped after {it.channel.placed:,} orders")
             return 1 if options.leave else 0
         it.doing = "auditing"

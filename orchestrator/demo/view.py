@@ -18,7 +18,8 @@ _STATUSES: Final = (
     *("partly_delivered", "delivered", "cancelled", "refused"),
 )
 _STYLES: Final = {"delivered": "green", "backordered": "yellow", "refused": "red"}
-_BAR: Final = 18
+_BAR: Final = 16
+_COUNT: Final = 7  # characters
 _RATE_OVER_S: Final = 5.0
 _LINE_EVERY_S: Final = 2.0
 
@@ -113,9 +114,10 @@ class View:
     def _screen(self, frame: Frame) -> RenderableType:
         placed_rate, delivered_rate = self._rates()
         wanted = "" if frame.wanted is None else f" of {frame.wanted:,}"
-        orders = Table.grid("", "", "", padding=(0, 1))
-        for column in orders.columns:
-            column.no_wrap = True
+        orders = Table.grid(padding=(0, 1))
+        orders.add_column(no_wrap=True, min_width=max(map(len, _STATUSES)))
+        orders.add_column(no_wrap=True, min_width=_COUNT, justify="right")
+        orders.add_column(no_wrap=True)
         totals = frame.totals
         if totals:
             most = max(totals.orders.values(), default=1)
@@ -124,11 +126,12 @@ class View:
                 bar = "█" * round(_BAR * count / most)
                 orders.add_row(
                     status.replace("_", " "),
-                    Text(f"{count:,}", justify="right"),
+                    f"{count:,}",
                     Text(bar, _STYLES.get(status, "cyan")),
                 )
-        facts = Table.grid("", "", padding=(0, 1))
-        facts.columns[0].no_wrap = True
+        facts = Table.grid(padding=(0, 1))
+        facts.add_column(no_wrap=True, min_width=16)
+        facts.add_column()
         facts.add_row("orders placed", f"{frame.placed:,}{wanted}  ({placed_rate:.0f}/s)")
         if totals:
             facts.add_row("orders read", f"{totals.taken:,}")

@@ -25,9 +25,9 @@ def frame(at_s: float, placed: int) -> Frame:
     return Frame(at_s, "orders are coming in", 100, placed, 40, 88, TOTALS, [4, 5, 60])
 
 
-def shown(*, terminal: bool) -> str:
+def shown(*, terminal: bool, width: int = 120) -> str:
     out = StringIO()
-    console = Console(file=out, force_terminal=terminal, width=120, height=40, color_system=None)
+    console = Console(file=out, force_terminal=terminal, width=width, height=24, color_system=None)
     with View(console, LINKS) as view:
         for second in range(5):
             view.show(frame(second, second * 10))
@@ -59,6 +59,14 @@ def test_a_terminal_shows_orders_rates_latency_stock_exceptions_and_where_to_loo
         "Ctrl-C",
     ):
         assert part in last
+
+
+def test_a_narrow_terminal_cuts_no_number_and_fits() -> None:
+    last = shown(terminal=True, width=80).split("Headrace demo")[-1]
+
+    assert "partly delivered       2" in last
+    assert "1,234 units" in last
+    assert last.count("\n") <= 20
 
 
 def test_the_summary_says_what_the_run_came_to() -> None:
