@@ -1,8 +1,9 @@
 """Stories about the core: given / when / then, with every event checked on the way.
 
-Each input passes the real models; each decided event is held to its type, each published one to its published shape; a twin
-shard folds the JSON of every entry and must end up the same.
+Each input passes the real models; each decided event is held to its type, each published one to
+its published shape; a twin shard folds the JSON of every entry and must end up the same.
 """
+# ruff: noqa: ANN401 - the fields of events are any JSON
 
 import itertools
 from collections import deque
@@ -15,7 +16,7 @@ from events.decided import INTERNAL, DecidedEvent, InputRecord
 from events.inputs import INPUTS
 from events.outputs import OUTPUTS
 from orchestrator.core.config import Config
-from orchestrator.core.decide import decide, fold, next_due_ms, tick, work_due
+from orchestrator.core.decide import decide, fold, tick, work_due
 from orchestrator.core.orders import Fulfillment, Order
 from orchestrator.core.shard import Shard
 
@@ -43,7 +44,7 @@ class Story:
         self.at(0)
         self.send("market_defined", market_id=market, currency="USD", time_zone="America/New_York")
 
-    # --- telling -----------------------------------------------------------------------------------------------------
+    # --- telling ---
 
     def send(
         self, type_: str, *, id_: str | None = None, time_ms: int | None = None, **data: Any
@@ -93,7 +94,7 @@ class Story:
         fold(self.twin, orjson.loads(encoded))
         return [dict(event) for event in events]
 
-    # --- given -------------------------------------------------------------------------------------------------------
+    # --- given ---
 
     def node(self, node_id: str, *, located: bool = True, **data: Any) -> None:
         """A warehouse; those in PLACES stand where they are called."""
@@ -116,7 +117,10 @@ class Story:
     def order(
         self, order_id: str, to: str | None = "BOS", line: dict[str, Any] | None = None, **more: Any
     ) -> list[Event]:
-        """An order of units by sku (upper-case keywords), one line each, numbered from 1; `line` goes on each line."""
+        """An order of units by sku (upper-case keywords), one line each, numbered from 1.
+
+        `line` goes on each line; another keyword is a field of the order.
+        """
         skus = [key for key in more if key.isupper()]
         lines = [
             {"line_id": str(n), "sku": sku, "quantity": more.pop(sku), **(line or {})}
@@ -170,7 +174,7 @@ class Story:
             **data,
         )
 
-    # --- then --------------------------------------------------------------------------------------------------------
+    # --- then ---
 
     def the_order(self, order_id: str) -> Order:
         return self.shard.markets[self.market_id].orders[f"web/{order_id}"]
@@ -217,7 +221,7 @@ class Story:
 
 
 def plain(value: Any, seen: dict[int, str] | None = None, path: str = "") -> Any:
-    """A state as comparable data: objects by their slots, a second reference by where the first stood."""
+    """A state as comparable data: objects by their slots, seen ones by where they first stood."""
     seen = {} if seen is None else seen
     if isinstance(value, dict):
         return [

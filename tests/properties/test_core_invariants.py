@@ -122,7 +122,9 @@ def set_of(ids: list[str]) -> list[str]:
 
 
 def as_lines(lines: Lines | None, **more: str) -> list[dict[str, Any]] | None:
-    return lines and [
+    if lines is None:
+        return None
+    return [
         {"line_id": line_id, "sku": sku, "quantity": quantity, **more}
         for line_id, sku, quantity in lines
     ]
