@@ -1,0 +1,120 @@
+"""The tutorial, word by word, on real servers."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+
+from orchestrator.embedded.server import free_port
+from tests.docs.pages import NAMES, ROOT, Sample, samples
+
+TUTORIAL = NAMES["docs/tutorial/first-order.md"]
+WITHIN_S = 30.0
+
+
+@contextmanager
+def serving(command: str, environment: dict[str, str], log: Path) -> Iterator[None]:
+    """The command runs, and is ready; it stops when told to."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec {command}"], env=environment, cwd=ROOT, stderr=output
+        )
+    try:
+        ready = f"http://{environment['HEADRACE_HTTP']}/health/ready"
+        deadline = time.monotonic() + WITHIN_S
+        while not answers(ready):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WITHIN_S) == 0
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 - our own address
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def run(script: str, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    output = done.stdout.decode()
+    assert done.returncode == 0, f"{script}\n{output}"
+    return output
+
+
+def missing(shown: str, output: str) -> list[str]:
+    """The lines that should have been shown and were not; "…" stands for anything."""
+    lines = output.splitlines()
+    return [
+        wanted
+        for wanted in shown.splitlines()
+        if not any(
+            re.fullmatch(".*".join(map(re.escape, wanted.split("…"))), line) for line in lines
+        )
+    ]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial uses curl")
+def test_the_tutorial_shows_what_it_says(
+    kafka: str, postgres: str, prefix: str, tmp_path: Path
+) -> None:
+    http = f"127.0.0.1:{free_port()}"
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "LANG": "C.UTF-8",
+        "COLUMNS": "200",
+        "HEADRACE_KAFKA": kafka,
+        "HEADRACE_KAFKA_FETCH_WAIT_MS": "10",
+        "HEADRACE_POSTGRES": postgres,
+        "HEADRACE_PREFIX": prefix,
+        "HEADRACE_HTTP": http,
+    }
+    steps = [
+        sample._replace(body=sample.body.replace("127.0.0.1:8080", http))
+        for sample in samples(TUTORIAL)
+        if sample.use
+    ]
+    done = [sample for sample in steps if sample.use == "run"]
+    assert len(done) > 8, "the tutorial has lost its marks"
+    serve = next(i for i, sample in enumerate(steps) if sample.use == "serve")
+    check(steps[:serve], environment)
+    with serving(steps[serve].body, environment, tmp_path / "log"):
+        check(steps[serve + 1 :], environment)
+
+
+def check(steps: list[Sample], environment: dict[str, str]) -> None:
+    """Run each step. Read models lag, so it is run again until it shows what it should."""
+    for step, after in zip_longest(steps, steps[1:]):
+        if step is None or step.use != "run":
+            continue
+        shown = after.body if after is not None and after.use == "shows" else ""
+        deadline = time.monotonic() + WITHIN_S
+        output = run(step.body, environment)
+        while missing(shown, output):
+            where = f"{step.page}:{step.line}"
+            assert time.monotonic() < deadline, (where, missing(shown, output), output)
+            time.sleep(0.2)
+            output = run(step.body, environment)
