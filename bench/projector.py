@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psycopg
 
 from events.decided import InputRecord
@@ -92,21 +93,23 @@ def placed(shard: int, number: int) -> tuple[InputRecord, list[Any]]:
             "status": "allocated",
             "fulfillments": [part],
             "backordered": [],
-            "decision": {
-                "trigger": "order_placed",
-                "rule_set": "default",
-                "price_version": 0,
-                "method": "exact",
-                "lines": [[line["line_id"], line["sku"], line["quantity"]] for line in lines],
-                "candidates": [
-                    [f"NODE-{n:02d}", 100_000 + n * 7_919, [1, 2]] for n in range(NODES)
-                ],
-                "removed": {"no_stock": []},
-                "chosen": {"nodes": [node], "units": 3, "distance_m": 100_000},
-                "runner_up": {"nodes": ["NODE-01"], "units": 3, "distance_m": 107_919},
-                "decided_by": "distance",
-                "counterfactual": "NODE-01, had it been 7.9 km nearer",
-            },
+            "decision": orjson.dumps(
+                {
+                    "trigger": "order_placed",
+                    "rule_set": "default",
+                    "price_version": 0,
+                    "method": "exact",
+                    "lines": [[line["line_id"], line["sku"], line["quantity"]] for line in lines],
+                    "candidates": [
+                        [f"NODE-{n:02d}", 100_000 + n * 7_919, [1, 2]] for n in range(NODES)
+                    ],
+                    "removed": {"no_stock": []},
+                    "chosen": {"nodes": [node], "units": 3, "distance_m": 100_000},
+                    "runner_up": {"nodes": ["NODE-01"], "units": 3, "distance_m": 107_919},
+                    "decided_by": "distance",
+                    "counterfactual": "NODE-01, had it been 7.9 km nearer",
+                }
+            ).decode(),
         },
         {
             "type": "balanced",

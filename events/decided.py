@@ -201,7 +201,7 @@ class OrderAllocated(_OfOrder):
     status: str
     fulfillments: list[PlannedFulfillment]
     backordered: list[LineUnits]
-    decision: Decision
+    decision: str  # a Decision as JSON: who doesn't ask why needn't parse it
 
 
 class OrderCancelled(_OfOrder):

@@ -191,7 +191,7 @@ def _source(
                 for fulfillment, held in order.planned()
             ],
             "backordered": backordered,
-            "decision": decision,
+            "decision": orjson.dumps(decision).decode(),
         }
     )
     return legs, shortage

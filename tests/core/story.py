@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from events.decided import INTERNAL, DecidedEvent, InputRecord
+from events.decided import INTERNAL, DecidedEvent, Decision, InputRecord
 from events.inputs import INPUTS
 from events.outputs import OUTPUTS
 from orchestrator.core.config import Config
@@ -21,6 +21,7 @@ from orchestrator.core.orders import Fulfillment, Order
 from orchestrator.core.shard import Shard
 
 DECIDED: TypeAdapter[DecidedEvent] = TypeAdapter(DecidedEvent)
+WHY: TypeAdapter[Decision] = TypeAdapter(Decision)
 PLACES = {
     "BOS": (42.36, -71.06),
     "CHI": (41.88, -87.63),
@@ -79,6 +80,8 @@ class Story:
         events = decide(self.shard, record)
         for event in events:
             DECIDED.validate_python(event)
+            if event["type"] == "order_allocated":
+                WHY.validate_python(orjson.loads(event["decision"]))
             model = OUTPUTS.get(event["type"])
             if model is not None:
                 published = {

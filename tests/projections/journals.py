@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
+import orjson
+
 from events.decided import DecidedEvent, InputRecord
 from orchestrator.runtime.memory_log import MemoryLog
 from schemas.journal import (
@@ -133,7 +135,7 @@ def planned(order_id: str = "1", node_id: str = "BOS", units: int = 2) -> list[A
             "status": "partly_allocated",
             "fulfillments": [part],
             "backordered": [{"line_id": "1", "quantity": 1}],
-            "decision": DECISION,
+            "decision": orjson.dumps(DECISION).decode(),
         },
     ]
 
