@@ -34,7 +34,7 @@ def settings_of(service: dict[str, Any]) -> dict[str, str]:
 
 def is_a_command(words: list[str]) -> bool:
     """Whether the command line knows these commands and options; runs nothing."""
-    return CliRunner().invoke(cli.app, [*words, "--help"]).exit_code == 0
+    return CliRunner().invoke(cli.application(words), [*words, "--help"]).exit_code == 0
 
 
 @pytest.mark.parametrize("name", OURS)
