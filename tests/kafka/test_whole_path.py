@@ -1,0 +1,233 @@
+"""The whole path on real servers, from `orders` to the read model, while processes are killed."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+
+from events.inputs import INPUTS
+from orchestrator.commands.send import partition_of
+from orchestrator.compose import create_topics
+from orchestrator.demo.audit import Report, audit
+from orchestrator.demo.readmodel import ReadModel
+from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
+from orchestrator.runtime.settings import Settings
+from projections import schema
+from schemas.cloudevents import emit
+from schemas.ports import Partition, Record, Writer
+
+SHARDS = 4
+SKUS = [f"A{number}" for number in range(20)]
+NODES = 5  # a market
+SCHEMA = "headrace"
+LOCATIONS = [(42.4, -71.1), (41.9, -87.6), (34.1, -118.2), (40.7, -74.0), (33.7, -84.4)]
+
+
+@pytest.fixture
+async def log(kafka: str, prefix: str) -> AsyncIterator[KafkaLog]:
+    log = await KafkaLog.open(KafkaSettings(kafka, prefix))
+    await create_topics(log, Settings(kafka=kafka, prefix=prefix, shards=SHARDS))
+    yield log
+    await log.close()
+
+
+@pytest.fixture
+async def database(postgres: str) -> str:
+    async with await psycopg.AsyncConnection.connect(postgres, autocommit=True) as connection:
+        await schema.migrate(connection, SCHEMA)
+    return postgres
+
+
+class Process:
+    """`headrace run` in a process of its own."""
+
+    def __init__(self, roles: str, environment: dict[str, str], said: Path) -> None:
+        self.said = said
+        command = [sys.executable, "-m", "orchestrator.cli", "run", "--roles", roles]
+        with said.open("wb") as out:
+            self.running = subprocess.Popen(command, env=environment, stderr=out)
+
+    def opened(self) -> set[int]:
+        """The shards that its engine says it opened."""
+        lines = self.said.read_text().splitlines()
+        said = [json.loads(line) for line in lines if line.startswith("{")]
+        return {line["shard"] for line in said if line["event"] == "open"}
+
+    def kill(self) -> None:
+        self.running.send_signal(signal.SIGKILL)
+        self.running.wait()
+
+    async def stop(self) -> None:
+        self.running.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(self.running.wait, 12) == 0, self.said.read_text()[-2000:]
+
+
+class Processes:
+    """Starts roles against the test's servers; what is left at the end is killed."""
+
+    def __init__(self, kafka: str, prefix: str, database: str, at: Path) -> None:
+        self._at = at
+        self._environment = {
+            **os.environ,
+            "HEADRACE_KAFKA": kafka,
+            "HEADRACE_POSTGRES": database,
+            "HEADRACE_PREFIX": prefix,
+            "HEADRACE_SHARDS": str(SHARDS),
+            "HEADRACE_HTTP": "127.0.0.1:0",
+            "HEADRACE_LOG": "json",
+        }
+        self._started: list[Process] = []
+
+    def start(self, roles: str) -> Process:
+        said = self._at / f"{len(self._started)}-{roles.replace(',', '-')}.log"
+        self._started.append(Process(roles, self._environment, said))
+        return self._started[-1]
+
+    def end(self) -> None:
+        for process in self._started:
+            if process.running.poll() is None:
+                process.kill()
+
+
+@pytest.fixture
+def processes(kafka: str, prefix: str, database: str, tmp_path: Path) -> Iterator[Processes]:
+    started = Processes(kafka, prefix, database, tmp_path)
+    yield started
+    started.end()
+
+
+class Channel:
+    """Writes the public topics: a network whose stock doesn't reach for all, then orders."""
+
+    def __init__(self, writer: Writer, partitions: dict[str, int], seed: int) -> None:
+        self._writer = writer
+        self._partitions = partitions
+        self._chance = Random(seed)
+        self._count = 0
+
+    async def send(self, *events: tuple[str, dict[str, Any]]) -> None:
+        batches: dict[Partition, list[Record]] = {}
+        for type_, data in events:
+            self._count += 1
+            model = INPUTS[type_].model_validate_json(orjson.dumps(data))
+            key = model.record_key().encode()
+            to = Partition(model.TOPIC, partition_of(key, self._partitions[model.TOPIC]))
+            headers = emit(type_, str(self._count), "test", "2026-01-01T00:00:00Z")
+            batches.setdefault(to, []).append(Record(key, orjson.dumps(data), headers))
+        for to, records in batches.items():
+            await self._writer.append(to, records)
+
+    async def network(self) -> None:
+        for number in range(SHARDS):
+            market = {"market_id": f"m{number}", "currency": "USD", "time_zone": "UTC"}
+            await self.send(("market_defined", {**market, "shard": number}))
+        await self.send(*(("item_defined", {"sku": sku, "name": sku}) for sku in SKUS))
+        for number in range(SHARDS):
+            for n, (lat, lon) in enumerate(LOCATIONS):
+                node = {"node_id": f"m{number}n{n}", "market_id": f"m{number}", "name": "N"}
+                place = {"address": {"country": "US"}, "location": {"lat": lat, "lon": lon}}
+                await self.send(("node_defined", {**node, **place, "kind": "warehouse"}))
+        await self.send(*self._receipts())
+
+    def _receipts(self) -> list[tuple[str, dict[str, Any]]]:
+        return [
+            (
+                "stock_received",
+                {
+                    "node_id": f"m{number}n{n}",
+                    "sku": sku,
+                    "quantity": self._chance.randint(1, 60),
+                    "document": "first",
+                },
+            )
+            for number in range(SHARDS)
+            for n in range(NODES)
+            for sku in SKUS
+        ]
+
+    async def orders(self, numbers: range) -> None:
+        chance = self._chance
+        lat, lon = chance.choice(LOCATIONS)
+        await self.send(
+            *(
+                (
+                    "order_placed",
+                    {
+                        "channel": "web",
+                        "market_id": f"m{chance.randrange(SHARDS)}",
+                        "order_id": str(number),
+                        "placed_at": "2026-01-01T00:00:00Z",
+                        "currency": "USD",
+                        "ship_to": {"country": "US", "location": {"lat": lat, "lon": lon}},
+                        "lines": [
+                            {"line_id": str(n), "sku": sku, "quantity": chance.randint(1, 3)}
+                            for n, sku in enumerate(chance.sample(SKUS, 2))
+                        ],
+                    },
+                )
+                for number in numbers
+            )
+        )
+
+
+async def settled(database: str, orders: int) -> ReadModel:
+    """The read model, once it has every order."""
+    model = await ReadModel.open(database, SCHEMA)
+    async with asyncio.timeout(120):
+        while (await model.totals()).taken < orders:
+            await asyncio.sleep(0.2)
+    return model
+
+
+async def audited(log: KafkaLog, database: str, orders: int) -> Report:
+    """The audit's report, once the relay has caught up with the journal."""
+    model = await settled(database, orders)
+    async with asyncio.timeout(60):
+        while (report := await audit(log, await model.rows())).findings:
+            await asyncio.sleep(1)
+    await model.close()
+    return report
+
+
+@pytest.mark.slow
+@pytest.mark.real_kafka("takes over when a member's session ends")
+@pytest.mark.parametrize("victim", ["engine", "intake,relay,projector"])
+async def test_a_process_is_killed_and_nothing_is_lost_or_done_twice(
+    log: KafkaLog, database: str, processes: Processes, victim: str
+) -> None:
+    orders = 5_000 if victim == "engine" else 2_000
+    one, two = processes.start("engine"), processes.start("engine")
+    others = processes.start("intake,relay,projector")
+    async with asyncio.timeout(60):
+        while len(one.opened()) < 2 or len(two.opened()) < 2:
+            await asyncio.sleep(0.05)
+    partitions = {name: topic.partitions for name, topic in (await log.describe()).items()}
+    writer = await log.writer()
+    channel = Channel(writer, partitions, seed=1)
+    await channel.network()
+    for first in range(0, orders, 250):
+        await channel.orders(range(first, first + 250))
+        if first == orders // 2:
+            if victim == "engine":
+                one.kill()
+            else:
+                others.kill()
+                others = processes.start(victim)
+    await writer.close()
+    report = await audited(log, database, orders)
+    assert report.figures.placed == orders
+    assert report.figures.units_oversold == 0
+    assert report.figures.backordered > 0, "stock was to run short"
+    assert report.figures.split > 0
+    for process in (two, others, *([] if victim == "engine" else [one])):
+        await process.stop()
