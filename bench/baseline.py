@@ -67,7 +67,8 @@ CREATE TABLE allocations (
 );
 """
 _READ: Final = (
-    "SELECT sku, node_id, on_hand - reserved FROM stock WHERE sku IN (%s, %s) AND on_hand > reserved"
+    "SELECT sku, node_id, on_hand - reserved FROM stock"
+    " WHERE sku IN (%s, %s) AND on_hand > reserved"
 )
 _LOCK_ALL: Final = (
     "SELECT sku, node_id, on_hand - reserved FROM stock WHERE sku IN (%s, %s)"

@@ -1,7 +1,7 @@
 """The core alone, on one core and without servers: decisions a second, refold, memory, bytes.
 
-    python -m bench core          all of it
-    python -m bench.core memory   only the memory of this process, as JSON
+python -m bench core          all of it
+python -m bench.core memory   only the memory of this process, as JSON
 """
 
 import gc
@@ -133,7 +133,7 @@ def refold(orders: int, runs: int) -> list[float]:
 
 
 def flatness(few: int, many: int, pieces: int, a_piece: int) -> list[float]:
-    """Cost of an order with many open against few: shards side by side in this process, in turns."""
+    """Cost of an order with many open against few: shards side by side here, in turns."""
     inbox = workload.Inbox()
     shards = {}
     for count in (few, many):
@@ -189,7 +189,10 @@ def memory(orders: int) -> dict[str, float]:
         text=True,
     )
     found: dict[str, float] = json.loads(child.stdout)
-    say(f"core: {found['bytes_an_order']:,.0f} bytes an open order, {found['empty_mb']:.0f} MB without")
+    say(
+        f"core: {found['bytes_an_order']:,.0f} bytes an open order, "
+        f"{found['empty_mb']:.0f} MB without any"
+    )
     return found
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS: Final = Path(__file__).with_name("results")
-"""One file a bench, not committed but for `latest.json`, which a release's figures are quoted from."""
+"""One file a bench, not committed but for `latest.json`: a release's figures."""
 
 console: Final = Console(highlight=False, soft_wrap=True)
 
@@ -82,7 +82,7 @@ def say(text: str) -> None:
 
 def shown(value: float) -> str:
     """A number as a person reads it."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def machine() -> dict[str, str]:
