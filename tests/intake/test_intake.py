@@ -213,7 +213,7 @@ class World:
 
 async def until(done: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while not done():  # noqa: ASYNC110 - what it waits for is in a log
+        while not done():
             await asyncio.sleep(0.002)
 
 

@@ -147,7 +147,7 @@ async def test_a_journal_that_contradicts_itself_halts_its_shard_only(
     reader = Postgres(postgres, SCHEMA)
     async with projecting(log, database):
         async with asyncio.timeout(DEADLINE_S):
-            while HALTED.labels("0")._value.get() != 1:  # noqa: ASYNC110 - polls a gauge
+            while HALTED.labels("0")._value.get() != 1:
                 await asyncio.sleep(0.005)
         given.write(log, 1, values)
         await until(reader, 1, len(given.day()))
@@ -167,7 +167,7 @@ async def test_rebuild_equals_incremental(
                 await until(reader, 0, seq)
         given.write(log, 0, [values[3], encode_opened("engine-2", "n1"), values[4]])  # all void
         async with asyncio.timeout(DEADLINE_S):
-            while (  # noqa: ASYNC110 - polls a table
+            while (
                 await until(reader, 0, 1)
             ).next < len(values) + 3:
                 await asyncio.sleep(0.005)

@@ -281,5 +281,5 @@ class Running:
 async def until(true: Callable[[], bool], within_s: float = 10) -> None:
     """Poll until something is true."""
     async with asyncio.timeout(within_s):
-        while not true():  # noqa: ASYNC110 - a poll is what this is
+        while not true():
             await asyncio.sleep(0.005)
