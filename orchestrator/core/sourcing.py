@@ -316,23 +316,23 @@ def _counterfactual(
     runner_up: _Set | None,
 ) -> str | None:
     """The smallest change seen that would have changed the outcome, as a sentence."""
+    lacking = _more(wants, [want.units for want in wants], target)
     if chosen is None:
-        short = [
-            f"{want.units - units} more of {want.sku}"
-            for want, units in zip(wants, target, strict=True)
-            if units < want.units
-        ]
-        needs = " and ".join(short)
-        return f"a node with {needs} would ship" if short else "one node with all of it would ship"
+        return f"a node with {lacking or 'all of it'} would ship"
     _, nearest, first_offer = candidates[0]
-    if 0 not in chosen.members:
-        short = [
-            f"{units - offer} more of {want.sku}"
-            for want, units, offer in zip(wants, target, first_offer, strict=True)
-            if offer < units
-        ]
-        if short:
-            return f"{nearest} ranks first and would ship with {' and '.join(short)}"
+    if 0 not in chosen.members and (short := _more(wants, target, first_offer)):
+        return f"{nearest} ranks first and would ship with {short}"
+    if lacking:
+        return f"nothing would wait with {lacking}"
     if runner_up is not None and 0 < (metres := runner_up.metres - chosen.metres) < UNLOCATED:
         return f"{' and '.join(runner_up.node_ids)} would ship if nearer by more than {metres} m"
     return None
+
+
+def _more(wants: Sequence[Want], needed: Sequence[int], there: Sequence[int]) -> str:
+    """What is lacking of each item, in words; empty where nothing is."""
+    return " and ".join(
+        f"{units - have} more of {want.sku}"
+        for want, units, have in zip(wants, needed, there, strict=True)
+        if have < units
+    )
