@@ -214,6 +214,7 @@ def _end_to_end(runs: list[Measured], rates: list[float]) -> Result:
                 "orders": run.orders,
                 "command_ms": run.command_ms,
                 "readable_ms": run.readable_ms,
+                "stages_ms": run.stages_ms,
                 "roles_mb": run.roles_mb,
                 "findings": run.findings,
             }

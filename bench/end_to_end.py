@@ -34,6 +34,7 @@ from typing import Any, Final
 import httpx
 import psycopg
 from aiokafka import AIOKafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench import workload
 from bench.baseline import DURABLE
@@ -101,6 +102,7 @@ class Measured:
     open_orders: int = 0
     command_ms: dict[str, float] = field(default_factory=dict)
     readable_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    stages_ms: dict[str, dict[str, float]] = field(default_factory=dict)  # the roles' own metrics
     sent_late_ms: float = 0.0  # p99: how late this program was
     findings: list[str] = field(default_factory=list)
 
@@ -156,8 +158,8 @@ class _Run:
             ):
                 await schema.migrate(admin, settings.db_schema)
                 await self._load()
-                with self._roles() as http:
-                    await self._latency(http)
+                with self._roles() as processes:
+                    await self._latency(processes)
                     self.measured.roles_mb = _roles_mb()
                 if self.plan.check:
                     await self._audit()
@@ -208,8 +210,9 @@ class _Run:
             + ", ".join(f"{who} {us:.0f}" for who, us in it.cpu_us.items())
         )
 
-    async def _latency(self, http: str) -> None:
+    async def _latency(self, processes: dict[str, str]) -> None:
         """At a steady rate, with many orders open."""
+        http = next(http for roles, http in processes.items() if "api" in roles.split(","))
         missing = self.plan.open_orders - self.orders
         if missing > 0:
             await self._append(workload.orders("fill", missing))
@@ -238,6 +241,7 @@ class _Run:
         it.journal_trickle = (self._journal_bytes() - bytes_before) / measured
         it.command_ms = _quantiles(load.command_ms)
         it.readable_ms = {how: _quantiles(times) for how, times in load.readable_ms.items()}
+        it.stages_ms = _stages(processes.values())
         it.sent_late_ms = quantile([round(ms) for ms in load.late_ms], 0.99) or 0
         self.orders += warm + measured
         self.inbox_records += warm + measured
@@ -246,7 +250,11 @@ class _Run:
             f"latency: placed → command p50 {it.command_ms['p50']:.1f} p99 "
             f"{it.command_ms['p99']:.1f} ms; readable "
             + ", ".join(f"{how} p99 {q['p99']:.0f} ms" for how, q in it.readable_ms.items())
-            + f"; {it.journal_trickle:.0f} journal bytes an order"
+            + f"; {it.journal_trickle:.0f} journal bytes an order; by the roles' metrics "
+            + ", ".join(
+                f"{stage} p50 ≤ {q['p50']:g} p99 ≤ {q['p99']:g}"
+                for stage, q in it.stages_ms.items()
+            )
         )
 
     async def _audit(self) -> None:
@@ -267,11 +275,11 @@ class _Run:
     # --- what they need
 
     @contextmanager
-    def _roles(self) -> Iterator[str]:
-        """The roles in their processes, ready; where the API is."""
+    def _roles(self) -> Iterator[dict[str, str]]:
+        """The roles in their processes, ready; where each process serves HTTP."""
         shards = str(self.settings.shards)
         with ExitStack() as stack:
-            api = ""
+            processes: dict[str, str] = {}
             for roles in LAYOUTS[self.plan.layout]:
                 http = f"127.0.0.1:{free_port()}"
                 environment = {
@@ -292,9 +300,8 @@ class _Run:
                         environment=environment,
                     )
                 )
-                if "api" in roles:
-                    api = http
-            yield f"http://{api}"
+                processes[roles] = f"http://{http}"
+            yield processes
 
     async def _master_data(self) -> None:
         records = list(workload.master_data())
@@ -520,6 +527,33 @@ def _quantiles(times_ms: Sequence[float]) -> dict[str, float]:
         return {"count": 0, "p50": 0.0, "p99": 0.0, "max": 0.0}
     at = [ranked[min(len(ranked) - 1, int(share * len(ranked)))] for share in (0.5, 0.99)]
     return {"count": len(ranked), "p50": at[0], "p99": at[1], "max": ranked[-1]}
+
+
+_STAGES: Final = {
+    "placed → journal": "headrace_placed_to_journal_seconds",
+    "placed → command sent": "headrace_placed_to_command_seconds",
+    "placed → row written": "headrace_placed_to_readable_seconds",
+}
+
+
+def _stages(processes: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Quantiles by the roles' own histograms, warm-up included, to a bucket's width."""
+    buckets: dict[str, Counter[float]] = {metric: Counter() for metric in _STAGES.values()}
+    for http in processes:
+        answer = httpx.get(f"{http}/metrics", follow_redirects=True, timeout=5)
+        for family in text_string_to_metric_families(answer.text):
+            for sample in family.samples:
+                if family.name in buckets and sample.name.endswith("_bucket"):
+                    buckets[family.name][float(sample.labels["le"])] += int(sample.value)
+    found = {}
+    for stage, metric in _STAGES.items():
+        counts = sorted(buckets[metric].items())
+        total = counts[-1][1] if counts else 0
+        found[stage] = {
+            name: next((le * 1000 for le, count in counts if count >= share * total), 0.0)
+            for name, share in (("p50", 0.5), ("p99", 0.99))
+        }
+    return found
 
 
 def _ready(http: str, shards: int) -> bool:
