@@ -66,7 +66,7 @@ class MasterDataKept(TypedDict):
 class InputParked(TypedDict):
     """The cause waits until what it refers to is known.
 
-    `on` is `market:<id>`, `node:<id>` or `tracking:<carrier>/<number>`; a tracking update waits
+    `on` is `market:<id>`, `node:<id>` or `tracking:<number>`; a tracking update waits
     until `until_ms`.
     """
 

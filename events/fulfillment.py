@@ -1,8 +1,8 @@
 """What a node's WMS says of the work it was given: accepted, rejected, shipped, cancelled."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from events.base import (
     MAX_LINES,
@@ -111,6 +111,16 @@ class FulfillmentShipped(FulfillmentFact):
     lines: Annotated[list[ShippedLine] | None, Field(min_length=1, max_length=MAX_LINES)] = None
     short: Annotated[list[ShortLine], Field(max_length=MAX_LINES)] = []
     packages: Annotated[list[Package], Field(min_length=1, max_length=MAX_LINES)]
+
+    @model_validator(mode="after")
+    def _packages_are_distinct(self) -> Self:
+        seen: set[str] = set()
+        for package in self.packages:
+            if package.package_id in seen:
+                message = f'package_id "{package.package_id}" stands twice: put its lines together'
+                raise ValueError(message)
+            seen.add(package.package_id)
+        return self
 
 
 class FulfillmentCancellationAnswer(FulfillmentFact):

@@ -48,6 +48,9 @@ def request(turn: Turn) -> None:
         turn.repeat("state")
     if now:
         turn.cancelled(order, now, data["reason"], "channel")
+        waits_on = [line.sku for line in order.lines if line.open]
+        if order.unknown and waits_on and all(sku in turn.shard.items for sku in waits_on):
+            turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
     _ask_nodes(turn, order, ask, data["reason"])
     if gone:
         _refuse(turn, order, gone, "these units have left, or were never ordered")

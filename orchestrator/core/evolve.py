@@ -132,7 +132,8 @@ def _master_data_kept(shard: Shard, cause: InputRecord, _: decided.MasterDataKep
         case "item_defined":
             shard.items[data["sku"]] = data
             for order in shard.unknown_skus.pop(data["sku"], ()):
-                if order.unknown is not None and all(sku in shard.items for sku in order.unknown):
+                wanted = [line.sku for line in order.lines if line.open]
+                if order.unknown is not None and all(sku in shard.items for sku in wanted):
                     shard.work.append(["plan", order.market_id, order.key])
         case "carrier_service_defined":
             services = shard.markets[data["market_id"]].services
@@ -349,6 +350,11 @@ def _order_closed(shard: Shard, _: InputRecord, event: decided.OrderClosed) -> N
     shard.set_timer(event["retire_ms"], "retire", order.market_id, order.key)
 
 
+def package_key(market_id: str, fulfillment_id: str, package_id: str) -> str:
+    """The business key of a package whose order isn't in memory: it leaves once, for ever."""
+    return f"{market_id}/{fulfillment_id}/{package_id}"
+
+
 def _order_retired(shard: Shard, _: InputRecord, event: decided.OrderRetired) -> None:
     order = order_of(shard, event)
     market = shard.markets[order.market_id]
@@ -356,6 +362,9 @@ def _order_retired(shard: Shard, _: InputRecord, event: decided.OrderRetired) ->
     market.retired[order.key] = order.digest
     for fulfillment in order.fulfillments:
         for shipment in fulfillment.shipments:
+            for package_id in shipment.packages:
+                known = package_key(order.market_id, fulfillment.fulfillment_id, package_id)
+                shard.documents[known] = None
             for key in shipment.tracking.values():
                 if key in shard.tracking and shard.tracking[key][0] is order:
                     del shard.tracking[key]
@@ -480,7 +489,7 @@ def _shipment_sent(shard: Shard, _: InputRecord, event: decided.ShipmentSent) ->
             key = f"{package.get('carrier', '')}/{package['tracking_number']}"
             tracking[package["package_id"]] = key
             shard.tracking[key] = (order, fulfillment, package["package_id"])
-            on = f"tracking:{key}"
+            on = f"tracking:{package['tracking_number']}"
             shard.work.extend(["resume", on] for _ in shard.parked.get(on, ()))
     left_over = {line_id: units for line_id, units in loose.items() if units}
     fulfillment.shipments.append(Shipment(packages, left_over, tracking))

@@ -9,6 +9,7 @@ from typing import Any
 
 from events.decided import Plain
 from orchestrator.core import cancelling
+from orchestrator.core.evolve import package_key
 from orchestrator.core.orders import Fulfillment, FulfillmentLine, Order
 from orchestrator.core.placing import plan
 from orchestrator.core.shard import Market, Node
@@ -47,9 +48,26 @@ def _unknown(turn: Turn, node: Node) -> None:
     """A report on work that this node doesn't have: what left is off the shelf all the same."""
     data = turn.data
     if turn.cause["type"] == "fulfillment_shipped":
-        for line in _reported(data) or ():
-            if "sku" in line:
-                _leave(turn, node, line["sku"], line["quantity"])
+        keys = {
+            package["package_id"]: package_key(
+                node.market_id, data["fulfillment_id"], package["package_id"]
+            )
+            for package in data["packages"]
+        }
+        new = [
+            package
+            for package in data["packages"]
+            if keys[package["package_id"]] not in turn.shard.documents
+        ]
+        if not new:
+            turn.repeat("package")
+            return
+        whole = len(new) == len(data["packages"]) and "lines" in data
+        for package in [{**new[0], "lines": data["lines"]}] if whole else new:
+            for line in package.get("lines", ()):
+                if "sku" in line:
+                    document = keys[package["package_id"]]
+                    _leave(turn, node, line["sku"], line["quantity"], document=document)
     detail = (
         f"{turn.cause['type']} for {data['fulfillment_id']},"
         f" which {node.node_id} was never asked for"
@@ -289,12 +307,20 @@ def _moved(
     return moved, ", ".join(beyond)
 
 
-def _leave(turn: Turn, node: Node, sku: str, units: int, *, settle_now: bool = True) -> int:
+def _leave(
+    turn: Turn,
+    node: Node,
+    sku: str,
+    units: int,
+    *,
+    settle_now: bool = True,
+    document: str | None = None,
+) -> int:
     """Units are off the shelf; returns how many more left than were there."""
     stock = turn.shard.stock(node, sku)
     left = min(units, stock.on_hand)
     delta = [-left, *shrink(stock, stock.on_hand - left)]
-    move(turn, node, sku, delta, "shipped", shortfall=units - left)
+    move(turn, node, sku, delta, "shipped", shortfall=units - left, document=document)
     if settle_now:
         settle(turn, node, sku, f"shipped for {turn.data['fulfillment_id']}", units - left)
     return units - left

@@ -13,7 +13,7 @@ def update(turn: Turn) -> None:
     data = turn.data
     found = _package(turn)
     if found is None:
-        _park(turn, f"tracking:{data['carrier']}/{data['tracking_number']}")
+        _park(turn, f"tracking:{data['tracking_number']}")  # a shipment may not name its carrier
         return
     order, fulfillment, package_id = found
     shipment = fulfillment.package(package_id)
