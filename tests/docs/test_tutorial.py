@@ -1,4 +1,4 @@
-"""The tutorial, word by word, on real servers."""
+"""The tutorial, word by word, on real servers; then what other pages show of the same orders."""
 
 import os
 import re
@@ -18,7 +18,8 @@ import pytest
 from orchestrator.embedded.server import free_port
 from tests.docs.pages import NAMES, ROOT, Sample, samples
 
-TUTORIAL = NAMES["docs/tutorial/first-order.md"]
+TUTORIAL = "docs/tutorial/first-order.md"
+AFTERWARDS = ["docs/how-to/explain-a-decision.md", "docs/how-to/rebuild-read-models.md"]
 WITHIN_S = 30.0
 
 
@@ -78,7 +79,7 @@ def missing(shown: str, output: str) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial uses curl")
-def test_the_tutorial_shows_what_it_says(
+def test_the_tutorial_and_what_builds_on_it_show_what_they_say(
     kafka: str, postgres: str, prefix: str, tmp_path: Path
 ) -> None:
     http = f"127.0.0.1:{free_port()}"
@@ -94,11 +95,12 @@ def test_the_tutorial_shows_what_it_says(
     }
     steps = [
         sample._replace(body=sample.body.replace("127.0.0.1:8080", http))
-        for sample in samples(TUTORIAL)
+        for page in [TUTORIAL, *AFTERWARDS]
+        for sample in samples(NAMES[page])
         if sample.use
     ]
     done = [sample for sample in steps if sample.use == "run"]
-    assert len(done) > 8, "the tutorial has lost its marks"
+    assert len(done) >= 12, "the pages have lost their marks"
     serve = next(i for i, sample in enumerate(steps) if sample.use == "serve")
     check(steps[:serve], environment)
     with serving(steps[serve].body, environment, tmp_path / "log"):
