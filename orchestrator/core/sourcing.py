@@ -6,7 +6,8 @@ without a location ranks last; an order without one: by node id.
 """
 
 from collections.abc import Iterator, Sequence
-from math import asin, sqrt
+from math import asin, dist
+from operator import ge
 from typing import NamedTuple
 
 from events.decided import Choice, Decision
@@ -67,9 +68,7 @@ def source(
             market, now_ms, destination, wants, ship_complete=ship_complete, trigger=trigger
         )
     candidates, removed = _candidates(market, now_ms, destination, wants)
-    target = [
-        min(want.units, sum(offer[i] for _, _, offer in candidates)) for i, want in enumerate(wants)
-    ]
+    target = _reachable(candidates, wants)
     chosen: _Set | None = None
     runner_up: _Set | None = None
     method = "exact"
@@ -154,34 +153,37 @@ def _candidates(
 
     Distances are great-circle metres, from the chord between unit vectors. The hottest loop of all.
     """
-    bins = [(sku, units, market.bins.get(sku, _NOWHERE)) for _, sku, units in wants]
-    x, y, z = destination or (0.0, 0.0, 0.0)
+    offers: dict[str, list[int]] = {}
+    for line, (_, sku, units) in enumerate(wants):
+        for node_id, stock in market.bins.get(sku, _NOWHERE).items():
+            there = stock.available
+            if there > 0:
+                offer = offers.get(node_id)
+                if offer is None:
+                    offer = offers[node_id] = [0] * len(wants)
+                offer[line] = there if there < units else units  # noqa: FURB136 - half of min()
     found: list[Candidate] = []
     removed = {fence: list(node_ids) for fence, node_ids in market.fenced.items()}
     no_stock: list[str] = []
     suppressed: list[str] = []
     for node in market.offering:
         node_id = node.node_id
-        offer = []
-        some = fenced = False
-        for sku, units, by_node in bins:
-            stock = by_node.get(node_id)
-            there = stock.available if stock is not None else 0
-            if there <= 0:
-                offer.append(0)
-            elif (node.suppressed or node.closed_until_ms) and node.suppresses(sku, now_ms):
-                fenced = True
-                offer.append(0)
-            else:
-                some = True
-                offer.append(there if there < units else units)  # noqa: FURB136 - half the time of min(), in the hottest loop
-        if not some:
-            (suppressed if fenced else no_stock).append(node_id)
-        elif destination is None or node.vector is None:
+        offer = offers.get(node_id)
+        if offer is None:
+            no_stock.append(node_id)
+            continue
+        if node.suppressed or node.closed_until_ms:
+            offer = [
+                0 if node.suppresses(want.sku, now_ms) else units
+                for want, units in zip(wants, offer, strict=True)
+            ]
+            if not any(offer):
+                suppressed.append(node_id)
+                continue
+        if destination is None or node.vector is None:
             found.append((UNLOCATED, node_id, offer))
         else:
-            a, b, c = node.vector
-            half_chord = sqrt((a - x) ** 2 + (b - y) ** 2 + (c - z) ** 2) * _HALF
+            half_chord = dist(node.vector, destination) * _HALF
             found.append((int(DIAMETER_M * asin(half_chord) + 0.5), node_id, offer))
     found.sort()
     if suppressed:
@@ -199,21 +201,36 @@ def _set(candidates: Sequence[Candidate], members: Sequence[int]) -> _Set:
     )
 
 
+def _reachable(candidates: Sequence[Candidate], wants: Sequence[Want]) -> list[int]:
+    """How many units of each line all candidates together could ship."""
+    if not candidates:
+        return [0] * len(wants)
+    by_line = zip(*(offer for _, _, offer in candidates), strict=True)
+    return [min(want.units, sum(units)) for want, units in zip(wants, by_line, strict=True)]
+
+
 def _best_two(
     candidates: Sequence[Candidate], target: list[int], count: int
 ) -> tuple[_Set | None, _Set | None]:
     """The best and the second-best set of exactly `count` nodes that together offer the target."""
-    offering = [
-        [i for i, (_, _, offer) in enumerate(candidates) if offer[line]]
-        for line in range(len(target))
-    ]
     best: list[_Set] = []
-    for members in _covering(candidates, offering, target, count, ()):
-        found = _set(candidates, members)
-        if found not in best:
-            best.append(found)
-            best.sort()
-            del best[2:]
+    if count == 1:  # best first already, and the most frequent case
+        for i, (_, _, offer) in enumerate(candidates):
+            if all(map(ge, offer, target)):
+                best.append(_set(candidates, [i]))
+                if len(best) == 2:  # noqa: PLR2004 - the best and the runner-up
+                    break
+    else:
+        offering = [
+            [i for i, (_, _, offer) in enumerate(candidates) if offer[line]]
+            for line in range(len(target))
+        ]
+        for members in _covering(candidates, offering, target, count, ()):
+            found = _set(candidates, members)
+            if found not in best:
+                best.append(found)
+                best.sort()
+                del best[2:]
     return (best[0] if best else None, best[1] if len(best) > 1 else None)
 
 
@@ -245,7 +262,7 @@ def _covering(
         if count > 1:
             rest = [max(0, r - o) for o, r in zip(offer, residual, strict=True)]
             yield from _covering(candidates, offering, rest, count - 1, (*used, i))
-        elif all(o >= r for o, r in zip(offer, residual, strict=True)):
+        elif all(map(ge, offer, residual)):
             yield (*used, i)
             found += 1
             if found == 2:  # noqa: PLR2004 - the best and the runner-up
