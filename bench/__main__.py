@@ -10,6 +10,7 @@ A miss is marked, and is no failure: how fast a machine is, is no test. Results 
 
 import argparse
 import asyncio
+import signal
 import statistics
 import time
 from typing import Any, Final
@@ -29,6 +30,8 @@ _HEADRACE_TO_BASELINE: Final = 2.5
 def main() -> None:
     """Run what is asked for, print the table, write the results."""
     given = _arguments()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has us ignore Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     about = report.machine() | _servers()
     report.console.print(" · ".join(f"{name} {value}" for name, value in about.items()))
     results: list[Result] = []
@@ -41,6 +44,8 @@ def main() -> None:
             results += _side_by_side(given)
     except KeyboardInterrupt:
         say("stopped")
+    if not results:
+        return
     report.print_table(results)
     if given.quick:
         report.console.print("--quick: too short to judge by.")

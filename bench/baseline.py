@@ -4,13 +4,15 @@ An order is one transaction: lock and read stock of its items (`SELECT … FOR U
 of the primary key, so that no two deadlock), take the nearest node that has both, count the units
 as reserved, insert order, lines, allocations, commit. fsync on. Nobody reads the tables meanwhile.
 
-What makes it fast, as far as platforms could go: prepared statements, one statement a table,
-primary keys only, no foreign keys, nodes' positions cached in the client, a process a connection,
-orders from memory. Two ways to lock are tried: `all` locks every node's row of both items (one
-statement, as Saleor does); `chosen` reads without locks, chooses, then locks two rows and looks
-again. The best of both over several connection counts counts.
+The tables can be asked what Headrace's read model can be asked (the same indexes), and refer to one
+another by foreign keys, as platforms' tables do; `--bare` leaves both out. What makes it fast, as
+far as platforms could go: prepared statements, one statement a table, nodes' positions cached in
+the client, a process a connection, orders from memory. Two ways to lock are tried: `all` locks
+every node's row of both items (one statement, as Saleor does); `chosen` reads without locks,
+chooses, then locks two rows and looks again. The best over several connection counts counts.
 """
 
+import argparse
 import json
 import multiprocessing
 import signal
@@ -41,7 +43,7 @@ DURABLE: Final = {
 }
 """PostgreSQL's settings in every bench, the same for Headrace and for the baseline."""
 
-CONNECTIONS: Final = (1, 2, 4, 8)
+CONNECTIONS: Final = (1, 2, 4, 8, 16)
 _PREPARED_ORDERS: Final = 4_000  # a worker's supply before it begins again with new ids
 _JOIN_S: Final = 30
 
@@ -65,6 +67,15 @@ CREATE TABLE allocations (
     node_id text COLLATE "C", quantity integer NOT NULL, status text NOT NULL,
     PRIMARY KEY (channel, order_id, line_id, node_id)
 );
+"""
+_RELATIONS: Final = """
+CREATE INDEX ON stock (node_id, sku);
+CREATE INDEX ON orders (placed_at, channel, order_id);
+CREATE INDEX ON orders (status, placed_at);
+CREATE INDEX ON lines (sku);
+CREATE INDEX ON allocations (node_id);
+ALTER TABLE lines ADD FOREIGN KEY (channel, order_id) REFERENCES orders;
+ALTER TABLE allocations ADD FOREIGN KEY (channel, order_id, line_id) REFERENCES lines;
 """
 _READ: Final = (
     "SELECT sku, node_id, on_hand - reserved FROM stock"
@@ -97,9 +108,11 @@ class Way:
 
     locking: Locking
     connections: int
+    bare: bool = False  # without indexes and foreign keys
 
     def __str__(self) -> str:
-        return f"{self.connections} connections, locks {self.locking}"
+        bare = ", bare tables" if self.bare else ""
+        return f"{self.connections} connections, locks {self.locking}{bare}"
 
 
 def _vector(place: workload.Place) -> tuple[float, float, float]:
@@ -182,9 +195,11 @@ def _work(
         counts.put(done)
 
 
-def _set_up(connection: psycopg.Connection) -> None:
+def _set_up(connection: psycopg.Connection, *, bare: bool) -> None:
     connection.execute("DROP TABLE IF EXISTS stock, orders, lines, allocations")
     connection.execute(_TABLES)
+    if not bare:
+        connection.execute(_RELATIONS)
     with (
         connection.cursor() as cursor,
         cursor.copy("COPY stock (sku, node_id, on_hand) FROM STDIN") as copy,
@@ -199,7 +214,7 @@ def _set_up(connection: psycopg.Connection) -> None:
 def measure(url: str, way: Way, seconds: float) -> float:
     """Orders a second into empty tables; checked to add up."""
     with psycopg.connect(url, autocommit=True) as admin:
-        _set_up(admin)
+        _set_up(admin, bare=way.bare)
     spawn = multiprocessing.get_context("spawn")
     ready: Barrier = spawn.Barrier(way.connections + 1)
     counts: Queue[int] = spawn.Queue()
@@ -232,22 +247,28 @@ def measure(url: str, way: Way, seconds: float) -> float:
     return done / seconds
 
 
-def best_way(url: str, seconds: float, connections: Sequence[int] = CONNECTIONS) -> Way:
+def best_way(
+    url: str, seconds: float, connections: Sequence[int] = CONNECTIONS, *, bare: bool = False
+) -> Way:
     """The fastest of both ways to lock and these connection counts."""
     found: dict[Way, float] = {}
     lockings: tuple[Locking, ...] = ("all", "chosen")
     for locking in lockings:
         for count in connections:
-            way = Way(locking, count)
+            way = Way(locking, count, bare)
             found[way] = measure(url, way, seconds)
     return max(found, key=lambda way: found[way])
 
 
 def main() -> None:
     """Find the best way, then measure it."""
+    arguments = argparse.ArgumentParser(prog="python -m bench.baseline", description=__doc__)
+    arguments.add_argument("--bare", action="store_true", help="no indexes, no foreign keys")
+    arguments.add_argument("--seconds", type=float, default=10, help="a run (default 10)")
+    given = arguments.parse_args()
     with embedded_postgres(settings=DURABLE) as url:
-        way = best_way(url, 3)
-        rates = [measure(url, way, 10) for _ in range(3)]
+        way = best_way(url, given.seconds / 3, bare=given.bare)
+        rates = [measure(url, way, given.seconds) for _ in range(3)]
     say(f"baseline: {statistics.median(rates):,.0f} orders/s, {way}")
 
 
