@@ -1,0 +1,179 @@
+"""Cancelling: at once where no node has it, else the node is asked and answers for every unit."""
+
+from typing import Any
+
+import pytest
+
+from tests.core.story import Story
+
+
+def one(quantity: int, line_id: str = "1") -> dict[str, Any]:
+    return {"line_id": line_id, "quantity": quantity}
+
+
+def asked_to_cancel(shop: Story) -> list[tuple[str, int]]:
+    return [
+        (event["cancellation_id"], event["lines"][0]["quantity"])
+        for event in shop.told("fulfillment_cancellation_requested")
+    ]
+
+
+@pytest.fixture
+def split(shop: Story) -> Story:
+    """An order of 6: 2 at Boston, then 2 at Chicago, 2 wait."""
+    shop.receive("BOS", A=2)
+    shop.order("1", A=6)
+    shop.receive("CHI", A=2)
+    return shop
+
+
+def test_what_waits_is_cancelled_first_then_the_newest_request_is_asked(split: Story) -> None:
+    split.cancel("1", lines=[one(5)])
+    (cancelled,) = split.told("order_cancelled")
+    assert cancelled["lines"] == [one(2)]
+    assert cancelled["by"] == "channel"
+    assert asked_to_cancel(split) == [("web.1.2.c1", 2), ("web.1.1.c1", 1)]
+    assert split.counts("1") == {"allocated": 4, "cancelled": 2}
+    assert split.stock("CHI", "A") == (2, 2, 0), "allocated until the node answers"
+
+
+def test_the_nodes_acceptance_frees_and_cancels(split: Story) -> None:
+    split.cancel("1", lines=[one(5)])
+    split.report("cancellation_accepted", "1.2")
+    assert split.statuses("1.2") == ("cancelled", "cancellation_accepted")
+    assert split.stock("CHI", "A") == (2, 0, 2)
+    assert split.counts("1") == {"allocated": 2, "cancelled": 4}
+    assert split.statuses("1.1") == ("open", "cancellation_requested")
+    split.report("cancellation_accepted", "1.1", cancellation_id="web.1.1.c1", lines=[one(1)])
+    assert split.statuses("1.1") == ("open", "cancellation_accepted")
+    split.ship("1.1")
+    assert split.statuses("1.1") == ("shipped", "cancellation_accepted")
+    assert split.status("1") == "shipped"
+
+
+def test_the_nodes_refusal_leaves_the_units_where_they_are(split: Story) -> None:
+    split.cancel("1", lines=[one(4)])
+    split.report("cancellation_rejected", "1.2", reason="on the truck")
+    (told,) = split.told("order_cancellation_rejected")
+    assert (told["lines"], told["reason"]) == ([one(2)], "on the truck")
+    assert split.counts("1") == {"allocated": 4, "cancelled": 2}
+    assert split.statuses("1.2") == ("open", "cancellation_rejected")
+    split.cancel("1", lines=[one(1)])
+    assert asked_to_cancel(split) == [("web.1.2.c2", 1)], "a new request may be made"
+
+
+def test_a_part_of_the_answer_leaves_the_rest_pending(split: Story) -> None:
+    split.cancel("1")
+    split.report("cancellation_accepted", "1.2", lines=[one(1)])
+    assert split.statuses("1.2") == ("open", "cancellation_requested")
+    split.report("cancellation_rejected", "1.2")
+    assert split.statuses("1.2") == ("open", "cancellation_rejected")
+    assert split.counts("1") == {"allocated": 3, "cancelled": 3}
+
+
+def test_the_same_cancellation_again_changes_nothing(split: Story) -> None:
+    split.cancel("1")
+    split.cancel("1")
+    assert [event["type"] for event in split.events] == ["input_repeated"]
+    for number in ("1.1", "1.2"):
+        split.report("cancellation_accepted", number)
+    assert split.status("1") == "cancelled"
+    split.cancel("1")
+    assert [event["type"] for event in split.events] == ["input_repeated"]
+
+
+def test_units_that_left_are_refused_and_the_rest_is_cancelled(split: Story) -> None:
+    split.ship("1.1")
+    split.cancel("1")
+    (refused,) = split.told("order_cancellation_rejected")
+    assert refused["lines"] == [one(2)]
+    assert asked_to_cancel(split) == [("web.1.2.c1", 2)]
+    assert split.exceptions() == ["data_mismatch"]
+    assert split.counts("1") == {"allocated": 2, "shipped": 2, "cancelled": 2}
+
+
+@pytest.mark.parametrize("order_id", ["9", "refused"])
+def test_an_order_that_isnt_there_or_was_refused_cant_be_cancelled(
+    shop: Story, order_id: str
+) -> None:
+    shop.order("refused", A=1, currency="EUR")
+    shop.cancel(order_id)
+    assert shop.told("order_cancellation_rejected")
+    assert shop.exceptions() == ["data_mismatch"]
+
+
+def test_a_line_that_was_never_ordered_cant_be_cancelled(split: Story) -> None:
+    split.cancel("1", lines=[one(1, "9")])
+    assert split.told("order_cancellation_rejected")[0]["lines"] == [one(1, "9")]
+    assert split.counts("1") == {"allocated": 4, "backordered": 2}
+
+
+def test_shipping_overtakes_a_cancellation(split: Story) -> None:
+    split.cancel("1")
+    split.ship("1.2")
+    assert split.told("order_cancellation_rejected")[0]["lines"] == [one(2)]
+    assert split.statuses("1.2") == ("shipped", "cancellation_rejected")
+    split.report("cancellation_rejected", "1.2")
+    assert [event["type"] for event in split.events] == ["input_repeated"], "as it said already"
+    split.report("cancellation_accepted", "1.2")
+    assert split.exceptions() == ["data_mismatch"], "that contradicts what left"
+    assert split.counts("1") == {"allocated": 2, "shipped": 2, "cancelled": 2}
+
+
+def test_a_shipment_of_the_rest_leaves_the_cancellation_pending(split: Story) -> None:
+    split.cancel("1", lines=[one(3)])
+    split.ship("1.2", lines=[one(1)])
+    assert split.statuses("1.2") == ("in_progress", "cancellation_requested")
+    split.report("cancellation_accepted", "1.2")
+    assert split.statuses("1.2") == ("shipped", "cancellation_accepted")
+    assert split.counts("1") == {"allocated": 2, "shipped": 1, "cancelled": 3}
+
+
+@pytest.mark.parametrize("kind", ["cancellation_accepted", "cancellation_rejected"])
+def test_an_answer_to_no_question_is_a_mismatch(split: Story, kind: str) -> None:
+    split.report(kind, "1.1")
+    assert [event["type"] for event in split.events if event["type"] != "balanced"] == [
+        "exception_opened"
+    ]
+    assert split.counts("1") == {"allocated": 4, "backordered": 2}
+    split.cancel("1")
+    split.report(kind, "1.1", cancellation_id="web.1.1.c7")
+    assert split.statuses("1.1") == ("open", "cancellation_requested")
+
+
+def test_an_answer_beyond_what_was_asked_counts_as_far_as_it_goes(split: Story) -> None:
+    split.cancel("1", lines=[one(3)])
+    split.report("cancellation_accepted", "1.2", lines=[one(2)])
+    assert split.exceptions() == ["data_mismatch"]
+    assert split.counts("1") == {"allocated": 3, "cancelled": 3}
+
+
+def test_an_answer_again_is_a_repeat(split: Story) -> None:
+    split.cancel("1")
+    split.report("cancellation_accepted", "1.2")
+    split.report("cancellation_accepted", "1.2")
+    assert [event["type"] for event in split.events] == ["input_repeated"]
+
+
+def test_units_rejected_while_they_are_to_be_cancelled_are_cancelled(split: Story) -> None:
+    split.cancel("1", lines=[one(3)])
+    split.receive("LAX", A=9)
+    split.report("rejected", "1.2", reason="capacity")
+    assert split.counts("1") == {"allocated": 3, "cancelled": 3}
+    assert split.plan("1") == {"BOS": {"A": 2}, "LAX": {"A": 1}}
+
+
+def test_units_taken_back_while_they_are_to_be_cancelled_are_cancelled(split: Story) -> None:
+    split.cancel("1", lines=[one(4)])
+    split.send("stock_counted", node_id="CHI", sku="A", counted=1)
+    assert split.counts("1") == {"allocated": 3, "cancelled": 3}
+    split.report("cancellation_accepted", "1.2")
+    assert split.counts("1") == {"allocated": 2, "cancelled": 4}
+    assert split.statuses("1.2") == ("cancelled", "cancellation_accepted")
+
+
+def test_cancelled_units_go_to_who_waits(split: Story) -> None:
+    split.order("2", A=1)
+    split.cancel("1")
+    split.report("cancellation_accepted", "1.2")
+    assert split.plan("2") == {"CHI": {"A": 1}}

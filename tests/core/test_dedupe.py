@@ -1,0 +1,83 @@
+"""Every input once: marks per origin, ids within a window, business keys for ever."""
+
+import orjson
+
+from events.decided import InputRecord
+from orchestrator.core import evolve
+from orchestrator.core.config import DEDUPE_IDS
+from orchestrator.core.shard import Shard
+from tests.core.story import Story
+
+
+def last(shop: Story) -> InputRecord:
+    record: InputRecord = orjson.loads(shop.entries[-1])["input"]
+    return record
+
+
+def again(shop: Story, *, hours: float = 0.0, source: str = "story") -> list[str]:
+    """The last input once more, as a new record with its old id."""
+    record = last(shop)
+    if hours:
+        shop.at(hours * 3600)
+    record["origin"][2] = next(shop.offsets[record["origin"][0]])
+    record["source"] = source
+    return [event["type"] for event in shop.take(record)]
+
+
+def test_a_record_at_or_below_its_origins_mark_was_handled(shop: Story) -> None:
+    shop.receive("BOS", A=1)
+    record = last(shop)
+    record["id"] = "another id"
+    assert shop.take(record) == [{"type": "input_repeated", "by": "origin"}]
+    assert shop.stock("BOS", "A") == (1, 0, 1)
+
+
+def test_marks_are_kept_by_topic_and_partition(shop: Story) -> None:
+    shop.receive("BOS", A=1)
+    record = last(shop)
+    record["id"] = "another id"
+    record["origin"][1] = 1
+    shop.take(record)
+    assert shop.stock("BOS", "A") == (2, 0, 2)
+
+
+def test_an_id_names_one_event_for_a_day(shop: Story) -> None:
+    shop.receive("BOS", A=1)
+    assert again(shop) == ["input_repeated"]
+    assert shop.told("input_repeated")[0]["by"] == "id"
+    shop.receive("BOS", A=1)
+    assert again(shop, hours=24) == ["input_repeated"]
+    shop.receive("BOS", A=1)
+    assert again(shop, hours=24.01) != ["input_repeated"]
+    assert shop.stock("BOS", "A") == (4, 0, 4)
+
+
+def test_an_id_is_its_sources(shop: Story) -> None:
+    shop.receive("BOS", A=1)
+    assert again(shop, source="another") != ["input_repeated"]
+
+
+def test_where_too_many_ids_come_in_a_day_the_oldest_fall_out_and_are_counted(
+    shop: Story,
+) -> None:
+    full = Shard(0)
+    full.ids = dict.fromkeys(map(str, range(DEDUPE_IDS)), 0)
+    full.id_order.extend(full.ids)
+    shop.receive("BOS", A=1)
+    assert evolve.begin(full, last(shop)) is None
+    assert full.ids_dropped == 1
+    assert len(full.ids) == len(full.id_order) == DEDUPE_IDS
+    assert "0" not in full.ids
+
+
+def test_an_order_is_known_by_its_key_for_ever(shop: Story) -> None:
+    shop.receive("BOS", A=1)
+    shop.order("1", A=1)
+    shop.ship("1.1")
+    shop.track("TP1")
+    shop.at(30 * 86400)
+    shop.order("1", A=1)
+    assert shop.told("input_repeated")[0]["by"] == "order"
+    shop.order("1", A=2)
+    assert shop.told("order_refused")[0]["reasons"][0]["code"] == "other_content"
+    assert shop.exceptions() == ["data_mismatch"]
