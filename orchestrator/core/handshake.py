@@ -215,6 +215,7 @@ def ship(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
     reported = _reported({**data, "packages": packages}, by_package=partly_known)
     if reported is None:
         reported = _all_but_short(fulfillment, data.get("short") or ())
+    done = not fulfillment.outstanding
     moved, beyond = _moved(fulfillment, order, reported)
     for line in reported:
         held = fulfillment.line(line["line_id"])
@@ -243,7 +244,8 @@ def ship(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
         )
         turn.mismatch(order.market_id, detail, order, node_id=node.node_id)
     status = cancelling.overtaken(turn, order, fulfillment) or fulfillment.request_status
-    turn.fulfillment_is(order, fulfillment, "accepted" if status == "submitted" else status)
+    if not done:
+        turn.fulfillment_is(order, fulfillment, "accepted" if status == "submitted" else status)
     for sku, short in shortfalls.items():
         settle(turn, node, sku, f"shipped for {fulfillment.fulfillment_id}", short)
     if data.get("short"):
@@ -286,10 +288,12 @@ def _moved(
     """What a shipment does to the books, and in words what goes beyond what was asked.
 
     Units beyond the reservation count where the line still waits for some: they reach the customer.
+    Those that were taken back, and left before the node heard of it, were asked.
     """
     moved: list[list[Any]] = []
     beyond: list[str] = []
     reserved = {line.line_id: line.reserved for line in fulfillment.lines}
+    outstanding = {line.line_id: line.outstanding for line in fulfillment.lines}
     waiting = {line.line_id: line.backordered + line.open for line in order.lines}
     for report in reported:
         line_id, units = report["line_id"], report["quantity"]
@@ -301,8 +305,10 @@ def _moved(
         extra = min(units - off, waiting[line_id])
         reserved[line_id] -= off
         waiting[line_id] -= extra
-        if units > off + extra:
-            beyond.append(f"{units - off - extra} of line {line_id}")
+        over = units - min(off + extra, outstanding[line_id])
+        outstanding[line_id] -= units - over
+        if over:
+            beyond.append(f"{over} of line {line_id}")
         moved.append([line_id, held.sku, off, off + extra, units])
     return moved, ", ".join(beyond)
 

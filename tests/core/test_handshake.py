@@ -209,7 +209,29 @@ def test_more_than_asked_reaches_the_customer_where_the_line_still_waited(shop: 
     shop.ship("1.1", lines=[one(2)])
     assert shop.counts("1") == {"shipped": 2, "backordered": 1}
     assert shop.stock("BOS", "A") == (0, 0, 0)
+    assert sorted(shop.exceptions()) == ["data_mismatch", "stock_discrepancy"]
+
+
+def test_units_taken_back_that_left_all_the_same_were_asked_for(shop: Story) -> None:
+    shop.receive("BOS", A=2)
+    shop.order("1", A=2)
+    shop.send("stock_counted", node_id="BOS", sku="A", counted=1)
+    shop.ship("1.1", lines=[one(2)])
+    assert shop.counts("1") == {"shipped": 2}
     assert shop.exceptions() == ["stock_discrepancy"]
+    assert shop.statuses("1.1") == ("shipped", "cancellation_rejected")
+
+
+def test_what_left_after_its_cancellation_leaves_the_order_as_it_was(shop: Story) -> None:
+    shop.receive("BOS", A=2)
+    shop.order("1", A=2)
+    shop.cancel("1")
+    shop.report("cancellation_accepted", "1.1")
+    shop.ship("1.1", lines=[one(2)])
+    assert shop.stock("BOS", "A") == (0, 0, 0)
+    assert shop.status("1") == "cancelled"
+    assert shop.statuses("1.1") == ("cancelled", "cancellation_accepted")
+    assert shop.exceptions() == ["data_mismatch"]
 
 
 def test_a_line_never_asked_for_leaves_the_shelf_and_is_a_mismatch(asked: Story) -> None:
