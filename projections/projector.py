@@ -30,6 +30,7 @@ PROJECTOR_TOPICS: Final = ("journal",)
 MAX_ROWS: Final = 2_000  # of a transaction: some 20 ms of folding, then others get their turn
 MAX_RECORDS: Final = 200
 _WAIT_MS: Final = 200  # a stop is noticed after it
+_CATCH_UP_MS: Final = 3
 _ASSIGNMENT_S: Final = 0.5
 _RETRY_S: Final = 1.0
 
@@ -141,16 +142,19 @@ class Projector:
         reader = await self.log.reader({journal: state.next or None})
         try:
             while not leave.is_set():
-                read = await reader.read(MAX_RECORDS, _WAIT_MS)
+                records = (await reader.read(MAX_RECORDS, _WAIT_MS)).get(journal, [])
                 began = self.clock.monotonic()
-                for batch in batches(shard, state, read.get(journal, [])):
+                if records:  # they were fetched when the last were taken: take what came since too
+                    more = await reader.read(MAX_RECORDS, _CATCH_UP_MS)
+                    records += more.get(journal, [])
+                for batch in batches(shard, state, records):
                     if batch.state == state:
                         continue
                     if not await self._write(shard, confirmed, batch):
                         return
                     confirmed = state = batch.state
                 self._measure_lag(reader, journal, state.next)
-                if read:
+                if records:
                     rest_s = self.pace_s - (self.clock.monotonic() - began)
                     await self.clock.sleep(max(0.0, rest_s))
         finally:
