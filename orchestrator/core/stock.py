@@ -78,7 +78,7 @@ def received(turn: Turn) -> None:
         return
     data = turn.data
     document = _document(turn, node)
-    if document is not None and document in turn.shard.documents:
+    if document in turn.shard.documents:
         turn.repeat("document")
         return
     delta = _delta(data.get("state", "available"), data["quantity"])
@@ -93,7 +93,7 @@ def adjusted(turn: Turn) -> None:
         return
     data = turn.data
     document = _document(turn, node)
-    if document is not None and document in turn.shard.documents:
+    if document in turn.shard.documents:
         turn.repeat("document")
         return
     sku, state = data["sku"], data.get("state", "available")

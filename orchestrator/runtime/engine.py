@@ -16,6 +16,7 @@ import structlog
 
 from events.decided import DecidedEvent, InputRecord
 from orchestrator.runtime import metrics
+from orchestrator.runtime.workers import Workers
 from schemas import inbox, journal
 from schemas.journal import Commit, Entry, FilterState, JournalError, Opened, Verdict
 from schemas.ports import (
@@ -40,7 +41,6 @@ _IDLE_WAIT_MS: Final = 500
 _SLICE_S: Final = 0.002  # how long the loop's other tasks wait while one shard decides
 _MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
 _MAJORITY: Final = 2  # of three replicas
-_LEAVE_S: Final = 8.0
 
 _log = structlog.get_logger(__name__)
 
@@ -590,18 +590,25 @@ class Engine(Generic[S]):
         owner: str,
         config: EngineConfig | None = None,
     ) -> None:
-        self._log = log
         self._group = group
         self._clock = clock
-        self._randomness = randomness
-        self._core = core
-        self._owner = owner
-        self._config = config or EngineConfig()
-        self._running: dict[int, tuple[ShardWriter[S], asyncio.Task[None]]] = {}
+        self._config = settled = config or EngineConfig()
+        self._shards: Workers[ShardWriter[S]] = Workers(
+            "shard",
+            lambda number: ShardWriter(
+                number,
+                log=log,
+                clock=clock,
+                randomness=randomness,
+                core=core,
+                owner=owner,
+                config=settled,
+            ),
+        )
 
     def states(self) -> dict[int, str]:
-        """The state of each shard that this process has: opening, open, pausing, halted, closed."""
-        return {number: writer.state for number, (writer, _) in sorted(self._running.items())}
+        """The state of each shard that this process has."""
+        return self._shards.states()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the group until told to stop; then finish what is on its way and leave.
@@ -613,8 +620,7 @@ class Engine(Generic[S]):
         observe_at = 0.0
         try:
             while not stop.is_set():
-                assigned = {one.number for one in await self._group.changes(0.25)}
-                self._follow(assigned)
+                self._shards.follow({one.number for one in await self._group.changes(0.25)})
                 now = self._clock.monotonic()
                 if now >= observe_at:
                     observe_at = now + 1.0
@@ -623,45 +629,14 @@ class Engine(Generic[S]):
                         trim_at = now + self._config.trim_s
                     await self._observe(trims=trims)
         finally:
-            await self._leave()
-
-    def _follow(self, assigned: set[int]) -> None:
-        for number, (writer, task) in list(self._running.items()):
-            if task.done():
-                del self._running[number]
-            elif number not in assigned:
-                writer.stop.set()
-        for number in sorted(assigned - self._running.keys()):
-            writer = ShardWriter(
-                number,
-                log=self._log,
-                clock=self._clock,
-                randomness=self._randomness,
-                core=self._core,
-                owner=self._owner,
-                config=self._config,
-            )
-            self._running[number] = (
-                writer,
-                asyncio.create_task(writer.run(), name=f"shard {number}"),
-            )
+            await self._shards.leave()
+            await self._group.close()
 
     async def _observe(self, *, trims: bool) -> None:
-        for writer, _ in self._running.values():
+        for writer in self._shards:
             try:
                 writer.observe()
                 if trims:
                     await writer.trim()
             except LogError as error:
                 _log.warning("could not trim the inbox", shard=writer.number, what=str(error))
-
-    async def _leave(self) -> None:
-        for writer, _ in self._running.values():
-            writer.stop.set()
-        tasks = [task for _, task in self._running.values()]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=_LEAVE_S)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        await self._group.close()

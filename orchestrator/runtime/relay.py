@@ -19,6 +19,7 @@ from events.decided import INTERNAL
 from events.outputs import OUTPUTS
 from orchestrator.runtime import metrics
 from orchestrator.runtime.batches import batches
+from orchestrator.runtime.workers import Workers
 from schemas import journal
 from schemas.journal import Commit, FilterState, JournalError, Opened, Verdict
 from schemas.ports import (
@@ -38,7 +39,6 @@ _READ_RECORDS: Final = 200
 _IDLE_WAIT_MS: Final = 500
 _SAVE_EVERY_S: Final = 0.25
 _FAILED_PAUSE_S: Final = 1.0
-_LEAVE_S: Final = 8.0
 
 _TOPIC: Final = {name: model.TOPIC for name, model in OUTPUTS.items()}
 _KEY: Final = {name: model.KEY for name, model in OUTPUTS.items()}
@@ -268,46 +268,23 @@ class Relay:
     """The role: a ShardRelay for each shard that the group suggests."""
 
     def __init__(self, *, log: EventLog, group: Group, clock: Clock, takeover_s: float) -> None:
-        self._log = log
         self._group = group
-        self._clock = clock
-        self._takeover_s = takeover_s
-        self._running: dict[int, tuple[ShardRelay, asyncio.Task[None]]] = {}
+        self._shards: Workers[ShardRelay] = Workers(
+            "relay",
+            lambda number: ShardRelay(
+                number, log=log, group=group, clock=clock, takeover_s=takeover_s
+            ),
+        )
 
     def states(self) -> dict[int, str]:
-        """The state of each shard relayed here: opening, open, pausing, halted, closed."""
-        return {number: relay.state for number, (relay, _) in sorted(self._running.items())}
+        """The state of each shard relayed here."""
+        return self._shards.states()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the group until told to stop; then save and leave."""
         try:
             while not stop.is_set():
-                self._follow({one.number for one in await self._group.changes(0.25)})
+                self._shards.follow({one.number for one in await self._group.changes(0.25)})
         finally:
-            for relay, _ in self._running.values():
-                relay.stop.set()
-            tasks = [task for _, task in self._running.values()]
-            if tasks:
-                _, late = await asyncio.wait(tasks, timeout=_LEAVE_S)
-                for task in late:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await self._shards.leave()
             await self._group.close()
-
-    def _follow(self, assigned: set[int]) -> None:
-        for number, (relay, task) in list(self._running.items()):
-            if task.done():
-                del self._running[number]
-                task.result()
-            elif number not in assigned:
-                relay.stop.set()
-        for number in sorted(assigned - self._running.keys()):
-            relay = ShardRelay(
-                number,
-                log=self._log,
-                group=self._group,
-                clock=self._clock,
-                takeover_s=self._takeover_s,
-            )
-            task = asyncio.create_task(relay.run(), name=f"relay {number}")
-            self._running[number] = relay, task
