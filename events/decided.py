@@ -328,6 +328,7 @@ class StockMoved(TypedDict):
     time_ms: int
     document: NotRequired[str]
     shortfall: NotRequired[int]
+    counted: NotRequired[str]  # a count made it: of this state, or of all
 
 
 class ItemSuppressed(TypedDict):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from events.decided import AskedUnits, Line, LineUnits, Plain
 from orchestrator.core.orders import Cancellation, Fulfillment, FulfillmentLine, Order, OrderLine
+from orchestrator.core.placing import fill_from_stock
 from orchestrator.core.turn import Turn, about
 
 
@@ -51,6 +52,9 @@ def request(turn: Turn) -> None:
         waits_on = [line.sku for line in order.lines if line.open]
         if order.unknown and waits_on and all(sku in turn.shard.items for sku in waits_on):
             turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
+        waiting = [line for line in order.lines if line.backordered]
+        if waiting and not order.allow_split:  # what is left may fit one node now
+            fill_from_stock(turn, order, waiting[0])
     _ask_nodes(turn, order, ask, data["reason"])
     if gone:
         _refuse(turn, order, gone, "these units have left, or were never ordered")

@@ -526,7 +526,9 @@ def _stock_moved(shard: Shard, _: InputRecord, event: decided.StockMoved) -> Non
     sku = event["sku"]
     stock = shard.bin(node, sku)
     before = stock.available
-    stock.move(event["time_ms"], event["delta"])
+    stock.move(event["time_ms"], event["delta"], shard.now_ms)
+    if "counted" in event:
+        stock.counted = {**(stock.counted or {}), event["counted"]: event["time_ms"]}
     if min(stock.on_hand, stock.quality_control, stock.damaged, stock.held) < 0:
         message = f"stock of {sku} at {node.node_id} falls below 0"
         raise Contradiction(message)

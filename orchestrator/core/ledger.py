@@ -1,9 +1,11 @@
 """The stock ledger: units of an item at a node, by state, and the promises that reserve them."""
 
+from orchestrator.core.config import DAY_MS, HOUR_MS
 from orchestrator.core.orders import FulfillmentLine, Order
 
-MOVEMENTS_KEPT = 1_000
-"""Movements of one item at one node that a late count can still apply again."""
+MOVEMENTS_KEPT_MS = 2 * DAY_MS
+"""How late a count may be told for the movements since to be applied again."""
+_SLACK_MS = HOUR_MS  # so that forgetting costs little
 
 HELD_STATES = ("quality_control", "damaged", "held")
 
@@ -17,6 +19,7 @@ class Bin:
 
     __slots__ = (
         "available",
+        "counted",
         "damaged",
         "held",
         "movements",
@@ -34,6 +37,7 @@ class Bin:
         self.damaged = 0
         self.held = 0
         self.promises: dict[FulfillmentLine, Order] = {}  # with reserved units, oldest first
+        self.counted: dict[str, int] | None = None  # state -> when it was last counted
         self.movements: list[tuple[int, int, int, int, int]] | None = None  # (time_ms, *delta)
 
     @property
@@ -46,8 +50,8 @@ class Bin:
         self.reserved += units
         self.available -= units
 
-    def move(self, time_ms: int, delta: list[int]) -> None:
-        """Apply a physical movement [on_hand, quality_control, damaged, held]."""
+    def move(self, time_ms: int, delta: list[int], now_ms: int) -> None:
+        """Apply a physical movement [on_hand, quality_control, damaged, held] of `time_ms`."""
         on_hand, quality_control, damaged, held = delta
         self.on_hand += on_hand
         self.quality_control += quality_control
@@ -56,8 +60,9 @@ class Bin:
         self.available += on_hand - quality_control - damaged - held
         if self.movements is None:
             self.movements = []
-        elif len(self.movements) >= MOVEMENTS_KEPT:
-            del self.movements[0]
+        elif self.movements[0][0] < now_ms - MOVEMENTS_KEPT_MS - _SLACK_MS:
+            oldest_ms = now_ms - MOVEMENTS_KEPT_MS
+            self.movements = [one for one in self.movements if one[0] >= oldest_ms]
         self.movements.append((time_ms, on_hand, quality_control, damaged, held))
 
     def moved_after(self, time_ms: int) -> list[int]:
@@ -67,3 +72,8 @@ class Bin:
             if moved_ms > time_ms:
                 total = [a + b for a, b in zip(total, delta, strict=True)]
         return total
+
+    def counted_after(self, state: str, time_ms: int) -> bool:
+        """Whether a newer count of this state, or of all, is known."""
+        counted = self.counted or {}
+        return max(counted.get(state, 0), counted.get("all", 0)) > time_ms

@@ -35,11 +35,10 @@ def move(
     *,
     shortfall: int = 0,
     document: str | None = None,
-    time_ms: int | None = None,
 ) -> None:
     """Journal a physical movement [on_hand, quality_control, damaged, held].
 
-    One that moves nothing is left out. It happened when its cause did, or at `time_ms`.
+    One that moves nothing is left out. It happened when its cause did.
     """
     if not any(delta) and not shortfall and document is None:
         return
@@ -49,7 +48,7 @@ def move(
         "sku": sku,
         "delta": delta,
         "reason": reason,
-        "time_ms": turn.cause["time_ms"] if time_ms is None else time_ms,
+        "time_ms": turn.cause["time_ms"],
     }
     if document is not None:
         event["document"] = document
@@ -127,6 +126,9 @@ def counted(turn: Turn) -> None:
     sku, state = data["sku"], data.get("state", "all")
     stock = turn.shard.stock(node, sku)
     counted_ms = _counted_ms(turn)
+    if stock.counted_after(state, counted_ms):
+        turn.repeat("state")  # a newer count stands
+        return
     later = stock.moved_after(counted_ms)
     if state == "all":
         units = max(0, data["counted"] + later[0])
@@ -137,7 +139,17 @@ def counted(turn: Turn) -> None:
     else:
         units = max(0, data["counted"] + later[STATES.index(state)])
         delta = _delta(state, units - getattr(stock, state))
-    move(turn, node, sku, delta, "counted", time_ms=counted_ms)
+    turn.emit(
+        {
+            "type": "stock_moved",
+            "node_id": node.node_id,
+            "sku": sku,
+            "delta": delta,
+            "reason": "counted",
+            "time_ms": counted_ms,
+            "counted": state,
+        }
+    )
     lift(turn, node, sku)
     if not settle(turn, node, sku, f"counted {data['counted']}", 0):
         _resolve(turn, node, sku)

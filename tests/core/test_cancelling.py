@@ -177,3 +177,14 @@ def test_cancelled_units_go_to_who_waits(split: Story) -> None:
     split.cancel("1")
     split.report("cancellation_accepted", "1.2")
     assert split.plan("2") == {"CHI": {"A": 1}}
+
+
+def test_what_a_cancellation_leaves_of_an_order_that_ships_complete_is_planned_at_once(
+    shop: Story,
+) -> None:
+    shop.receive("BOS", A=1)
+    shop.order("1", A=1, B=1, allow_split=False)
+    assert shop.status("1") == "backordered"
+    shop.cancel("1", lines=[{"line_id": "2"}])
+    assert shop.counts("1", "2") == {"cancelled": 1}
+    assert shop.plan("1") == {"BOS": {"A": 1}}

@@ -252,3 +252,25 @@ def test_stock_of_a_node_not_known_yet_waits_for_it(
     shop.node("NYC")
     assert shop.told("input_resumed")
     assert shop.stock("NYC", "A") == (2, 0, 2)
+
+
+def test_a_count_of_an_earlier_moment_gives_way_to_a_newer_one(shop: Story) -> None:
+    shop.receive("BOS", A=10)
+    shop.at(3600)
+    shop.send("stock_counted", node_id="BOS", sku="A", counted=9)
+    earlier = rfc3339(shop.now_ms - 1_800_000)
+    shop.send("stock_counted", node_id="BOS", sku="A", counted=7, counted_at=earlier)
+    assert shop.stock("BOS", "A") == (9, 0, 9)
+    assert shop.told("input_repeated")
+    shop.send("stock_counted", node_id="BOS", sku="A", counted=2, state="held", counted_at=earlier)
+    assert shop.stock("BOS", "A") == (9, 0, 9), "all units were counted since"
+
+
+def test_a_late_count_applies_what_moved_in_the_last_two_days(shop: Story) -> None:
+    at = rfc3339(shop.now_ms)
+    shop.at(3600)
+    shop.receive("BOS", A=4)
+    shop.at(47 * 3600)
+    shop.receive("BOS", A=2)
+    shop.send("stock_counted", node_id="BOS", sku="A", counted=10, counted_at=at)
+    assert shop.stock("BOS", "A") == (16, 0, 16)

@@ -24,7 +24,7 @@ def market_of(stocked: list[tuple[list[int], int | None]]) -> Market:
         market.nodes[name] = Node({"node_id": name, "market_id": "M", **place})
         for sku, quantity in zip(SKUS, units, strict=True):
             stock = market.bins.setdefault(sku, {})[name] = Bin()
-            stock.move(0, [quantity, 0, 0, 0])
+            stock.move(0, [quantity, 0, 0, 0], 0)
     market.sort_nodes()
     return market
 
