@@ -184,7 +184,8 @@ def _end_to_end(runs: list[Measured], rates: list[float]) -> Result:
             "ms",
             [run.readable_ms[how]["p99"] for run in runs],
             at_most=150,
-            note=f"{first.readable_ms[how]['count']:.0f} samples a run",
+            note=f"p50 {first.readable_ms[how]['p50']:.0f}; "
+            f"{first.readable_ms[how]['count']:.0f} samples a run",
         )
         for how in first.readable_ms
     ]

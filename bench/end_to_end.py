@@ -233,6 +233,7 @@ class _Run:
                 async with load.producing():
                     await load.send(workload.orders("warm", warm))
                     bytes_before, load.measures = self._journal_bytes(), True
+                    stages_before = _stage_buckets(processes.values())
                     await load.send(workload.orders("slow", measured))
         finally:
             gc.enable()
@@ -241,7 +242,7 @@ class _Run:
         it.journal_trickle = (self._journal_bytes() - bytes_before) / measured
         it.command_ms = _quantiles(load.command_ms)
         it.readable_ms = {how: _quantiles(times) for how, times in load.readable_ms.items()}
-        it.stages_ms = _stages(processes.values())
+        it.stages_ms = _stages(stages_before, _stage_buckets(processes.values()))
         it.sent_late_ms = quantile([round(ms) for ms in load.late_ms], 0.99) or 0
         self.orders += warm + measured
         self.inbox_records += warm + measured
@@ -249,7 +250,10 @@ class _Run:
         say(
             f"latency: placed → command p50 {it.command_ms['p50']:.1f} p99 "
             f"{it.command_ms['p99']:.1f} ms; readable "
-            + ", ".join(f"{how} p99 {q['p99']:.0f} ms" for how, q in it.readable_ms.items())
+            + ", ".join(
+                f"{how} p50 {q['p50']:.0f} p99 {q['p99']:.0f} ms"
+                for how, q in it.readable_ms.items()
+            )
             + f"; {it.journal_trickle:.0f} journal bytes an order; by the roles' metrics "
             + ", ".join(
                 f"{stage} p50 ≤ {q['p50']:g} p99 ≤ {q['p99']:g}"
@@ -536,8 +540,8 @@ _STAGES: Final = {
 }
 
 
-def _stages(processes: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Quantiles by the roles' own histograms, warm-up included, to a bucket's width."""
+def _stage_buckets(processes: Iterable[str]) -> dict[str, Counter[float]]:
+    """The roles' own histograms: how many orders came through a stage within so many seconds."""
     buckets: dict[str, Counter[float]] = {metric: Counter() for metric in _STAGES.values()}
     for http in processes:
         answer = httpx.get(f"{http}/metrics", follow_redirects=True, timeout=5)
@@ -545,9 +549,16 @@ def _stages(processes: Iterable[str]) -> dict[str, dict[str, float]]:
             for sample in family.samples:
                 if family.name in buckets and sample.name.endswith("_bucket"):
                     buckets[family.name][float(sample.labels["le"])] += int(sample.value)
+    return buckets
+
+
+def _stages(
+    before: dict[str, Counter[float]], after: dict[str, Counter[float]]
+) -> dict[str, dict[str, float]]:
+    """Quantiles between two looks at the histograms, to a bucket's width."""
     found = {}
     for stage, metric in _STAGES.items():
-        counts = sorted(buckets[metric].items())
+        counts = [(le, count - before[metric][le]) for le, count in sorted(after[metric].items())]
         total = counts[-1][1] if counts else 0
         found[stage] = {
             name: next((le * 1000 for le, count in counts if count >= share * total), 0.0)
