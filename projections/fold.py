@@ -34,7 +34,7 @@ def project(changes: Changes, shard: int, commit: Commit) -> None:
             entry = number
             first = commit.entries[entry]["input"]
             if "origin" not in first:  # a tick, made by the shard's own writer
-                time = rfc3339(first["data"]["now_ms"])
+                time = rfc3339(first["time_ms"])
         handlers = HANDLERS.get(event["type"])
         if handlers is not None:
             at = At(shard, commit.seq, number, n, time)

@@ -52,7 +52,7 @@ def tick(now_ms: int) -> InputRecord:
         "id": "",
         "source": "",
         "time_ms": now_ms,
-        "data": {"now_ms": now_ms},
+        "data": {},
     }
 
 

@@ -29,7 +29,7 @@ def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
     shard.freed_skus.clear()
     origin = record.get("origin")
     if origin is None:  # a tick, made by the shard's own writer
-        shard.now_ms = record["data"]["now_ms"]
+        shard.now_ms = record["time_ms"]
         return None
     source = (origin[0], origin[1])
     if origin[2] <= shard.marks.get(source, -1):

@@ -59,7 +59,7 @@ def tick(now_ms: int, *events: object) -> Told:
         "id": f"tick-{now_ms}",
         "source": "headrace/0",
         "time_ms": now_ms,
-        "data": {"now_ms": now_ms},
+        "data": {},
     }
     return cause, events
 

@@ -167,9 +167,7 @@ async def test_rebuild_equals_incremental(
                 await until(reader, 0, seq)
         given.write(log, 0, [values[3], encode_opened("engine-2", "n1"), values[4]])  # all void
         async with asyncio.timeout(DEADLINE_S):
-            while (
-                await until(reader, 0, 1)
-            ).next < len(values) + 3:
+            while (await until(reader, 0, 1)).next < len(values) + 3:
                 await asyncio.sleep(0.005)
     before = await dump(admin)
     told: list[tuple[int, int, int]] = []

@@ -10,6 +10,7 @@ from typing import Self
 import orjson
 
 from events.decided import DecidedEvent, InputRecord
+from orchestrator.core.decide import tick
 from orchestrator.runtime.engine import Core, Engine, EngineConfig
 from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
 from schemas import inbox
@@ -76,7 +77,7 @@ def _decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
 
 def _begin(state: Tally, cause: InputRecord) -> None:
     if cause["type"] == "clock_ticked":
-        state.now_ms = cause["data"]["now_ms"]
+        state.now_ms = cause["time_ms"]
     else:
         state.seen.append(cause["id"])
 
@@ -87,22 +88,11 @@ def _fold(state: Tally, entry: Entry) -> None:
         _evolve(state, event)
 
 
-def _tick(now_ms: int) -> InputRecord:
-    return {
-        "type": "clock_ticked",
-        "version": 1,
-        "id": "",
-        "source": "",
-        "time_ms": now_ms,
-        "data": {"now_ms": now_ms},
-    }
-
-
 CORE: Core[Tally] = Core(
     new=Tally,
     decide=_decide,
     fold=_fold,
-    tick=_tick,
+    tick=tick,
     work_due=lambda state, _now_ms: state.owed > 0,
     next_due_ms=lambda _state: None,
 )

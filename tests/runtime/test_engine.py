@@ -208,7 +208,7 @@ async def test_time_never_goes_back_in_the_journal() -> None:
     async with Running(await engine(log, seed=2, clock=SteppedClock(1_000_000))):
         await until(lambda: happened(log)[1].inbox_next == 2)
     ticks = [
-        entry["input"]["data"]["now_ms"]
+        entry["input"]["time_ms"]
         for read in log.held(JOURNAL).records
         for entry in orjson.loads(read.value or b"").get("entries", [])
         if entry["input"]["type"] == "clock_ticked"

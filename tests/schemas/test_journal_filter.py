@@ -148,7 +148,7 @@ def test_records_are_read_as_they_were_written() -> None:
         "id": "",
         "source": "",
         "time_ms": 5,
-        "data": {"now_ms": 5},
+        "data": {},
     }
     entry = encode_entry(cause, [{"type": "master_data_kept"}])  # type: ignore[arg-type]  # a plain dict
     value = encode_commit(
