@@ -183,6 +183,7 @@ class Decision(TypedDict):
     # [node_id, distance_m or None, [units offered per line]], best rank first
     candidates: list[list[Any]]
     # fence -> node ids: inactive, does_not_ship, suppressed, no_stock
+    candidates_left_out: int  # worse ranked ones, where there are too many to show
     removed: dict[str, list[str]]
     chosen: Choice | None
     runner_up: Choice | None
@@ -218,7 +219,7 @@ class OrderCancellationRejected(_OfOrder):
     """Units that can't be cancelled any more."""
 
     type: Literal["order_cancellation_rejected"]
-    status: str
+    status: NotRequired[str]  # of no order there is none
     lines: list[AskedUnits]
     reason: str
 
@@ -300,6 +301,13 @@ class ShipmentDelivered(_OfOrder):
     delivered_at: str
 
 
+class PackagesKnown(TypedDict):
+    """Packages of work that no order in memory has: they have left, once for ever."""
+
+    type: Literal["packages_known"]
+    documents: list[str]  # their business keys
+
+
 class PackageTracked(_OfOrder):
     """A carrier's word on a package that doesn't deliver it."""
 
@@ -352,7 +360,8 @@ class WorkQueued(TypedDict):
     """Work that is too much for one entry waits for a tick: a plan, or a sku's backorders."""
 
     type: Literal["work_queued"]
-    # ["plan", market, order key] or ["fill", market, sku, place after which to go on]
+    # ["plan", market, order key], ["fill", market, sku, place after which to go on] or
+    # ["settle", node, sku, units lost, what took them]
     work: list[Any]
 
 
@@ -455,6 +464,7 @@ DecidedEvent: TypeAlias = (
     | CancellationAnswered
     | ShipmentSent
     | ShipmentDelivered
+    | PackagesKnown
     | PackageTracked
     | StockMoved
     | ItemSuppressed

@@ -120,6 +120,9 @@ class FulfillmentShipped(FulfillmentFact):
                 message = f'package_id "{package.package_id}" stands twice: put its lines together'
                 raise ValueError(message)
             seen.add(package.package_id)
+        if sum(len(package.lines or ()) for package in self.packages) > MAX_LINES:
+            message = f"the packages have more than {MAX_LINES} lines: report them in parts"
+            raise ValueError(message)
         return self
 
 

@@ -189,11 +189,12 @@ class AskedLine(Model):
     quantity: Quantity | None = None
 
 
-class OrderCancellationRejected(OrderUpdate):
+class OrderCancellationRejected(OrderOutput):
     """Units that can't be cancelled any more."""
 
     TYPE: ClassVar[str] = "order_cancellation_rejected"
 
+    status: OrderStatus | None = None  # none where no such order is known
     lines: list[AskedLine]
     reason: Text
 

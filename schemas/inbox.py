@@ -4,7 +4,7 @@ import orjson
 
 from events.decided import InputRecord
 
-MAX_INPUT_BYTES = 300_000
+MAX_INPUT_BYTES = 180_000
 """The largest input intake takes: an order of 1,000 full lines, well below a commit's limit."""
 
 

@@ -26,18 +26,20 @@ def fill(turn: Turn, market: Market, sku: str, after: list[int] | None = None) -
     """Fill the lines that wait for `sku`, from the place `after` on.
 
     What must ship whole and doesn't fit yet is passed over and keeps its place. At most
-    `slice_orders` are tried in one entry.
+    `slice_orders` are tried in one entry, and no more than it can hold.
     """
     queue = market.waiting.get(sku, [])
     start = bisect_right(queue, tuple(after), key=lambda place: place[:3]) if after else 0
+    reached = after
     tried = list(queue[start : start + turn.shard.config.slice_orders])
     more = len(queue) > start + len(tried)
-    for place in tried:
+    for *place, order in tried:
+        if turn.full:
+            more = True
+            break
         if not offered(turn, market, sku):
             return
-        _, _, index, order = place
-        fill_from_stock(turn, order, order.lines[index])
+        fill_from_stock(turn, order, order.lines[place[2]])
+        reached = place
     if more and offered(turn, market, sku):
-        turn.emit(
-            {"type": "work_queued", "work": ["fill", market.market_id, sku, list(tried[-1][:3])]}
-        )
+        turn.emit({"type": "work_queued", "work": ["fill", market.market_id, sku, reached]})

@@ -3,6 +3,7 @@
 The node answers for every unit.
 """
 
+from collections import Counter
 from typing import Any, Literal
 
 from events.decided import AskedUnits, Line, LineUnits, Plain
@@ -21,7 +22,7 @@ def request(turn: Turn) -> None:
     key = f"{data['channel']}/{data['order_id']}"
     order = market.orders.get(key)
     if order is None:
-        _refuse_unknown(turn, data, retired=key in market.retired)
+        _refuse_unknown(turn, data, market.retired.get(key))
         return
     if order.refused:
         _refuse(turn, order, list(data.get("lines") or _every(order)), "the order was refused")
@@ -83,14 +84,14 @@ def _refuse(turn: Turn, order: Order, lines: list[AskedUnits], reason: str) -> N
     turn.mismatch(order.market_id, detail, order)
 
 
-def _refuse_unknown(turn: Turn, data: Plain, *, retired: bool) -> None:
+def _refuse_unknown(turn: Turn, data: Plain, retired: tuple[bytes, str] | None) -> None:
     reason = "the order is closed" if retired else "no such order"
     identity: Any = {field: data[field] for field in ("market_id", "channel", "order_id")}
     turn.emit(
         {
             "type": "order_cancellation_rejected",
             **identity,
-            "status": "delivered" if retired else "refused",
+            **({"status": retired[1]} if retired else {}),
             "lines": data.get("lines") or [],
             "reason": reason,
         }
@@ -245,7 +246,9 @@ def _answers(
 ) -> list[tuple[Cancellation, list[Line]]]:
     """What the node's answer is about, by pending request; none where it repeats or contradicts."""
     data = turn.data
-    wanted = {line["line_id"]: line["quantity"] for line in data.get("lines") or ()}
+    wanted: Counter[str] = Counter()
+    for line in data.get("lines") or ():
+        wanted[line["line_id"]] += line["quantity"]
     found = []
     for pending in list(fulfillment.cancellations):
         if data.get("cancellation_id") not in (None, pending.cancellation_id):

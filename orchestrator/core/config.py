@@ -22,6 +22,6 @@ class Config:
     suppression_ms: int = 4 * HOUR_MS  # how long a node that rejected an item isn't asked for it
     tracking_wait_ms: int = 7 * DAY_MS  # how long a tracking update waits for its shipment
     tracking_waits: int = 100_000  # tracking updates that wait, at the most
-    retire_after_ms: int = 7 * DAY_MS  # how long a closed order stays in memory
+    retire_after_ms: int = DAY_MS  # how long a closed order stays in memory
     availability_thresholds: tuple[int, ...] = (0, 5, 20)  # crossing one publishes availability
     slice_orders: int = 50  # orders planned again in one entry, at the most

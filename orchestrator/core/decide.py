@@ -94,6 +94,8 @@ def _work(turn: Turn, work: list[Any]) -> None:
         case ["fill", market_id, sku, after]:
             market = turn.shard.markets[market_id]
             backorders.fill(turn, market, sku, after)
+        case ["settle", node_id, sku, units, what]:
+            stock.settle_rest(turn, turn.shard.nodes[node_id], sku, units, what)
         case ["resume", on]:
             waiting = turn.shard.parked.get(on)
             if not waiting:  # it gave way to others, or a second shipment called for it as well

@@ -247,15 +247,11 @@ def _order_waits(shard: Shard, cause: InputRecord, event: decided.OrderWaits) ->
 def _order_accepted(shard: Shard, cause: InputRecord, event: decided.OrderAccepted) -> None:
     known = shard.markets[event["market_id"]].orders.get(f"{event['channel']}/{event['order_id']}")
     order = known or _take(shard, cause)
-    order.unknown = None
+    _wait_no_more(shard, order)
     shard.touched_orders[order] = None
 
 
-def _order_refused(shard: Shard, cause: InputRecord, event: decided.OrderRefused) -> None:
-    if event["conflict"]:
-        return
-    known = shard.markets[event["market_id"]].orders.get(f"{event['channel']}/{event['order_id']}")
-    order = known or _take(shard, cause)
+def _wait_no_more(shard: Shard, order: Order) -> None:
     for sku in order.unknown or ():
         waiting = shard.unknown_skus.get(sku, [])
         if order in waiting:
@@ -263,6 +259,14 @@ def _order_refused(shard: Shard, cause: InputRecord, event: decided.OrderRefused
             if not waiting:
                 del shard.unknown_skus[sku]
     order.unknown = None
+
+
+def _order_refused(shard: Shard, cause: InputRecord, event: decided.OrderRefused) -> None:
+    if event["conflict"]:
+        return
+    known = shard.markets[event["market_id"]].orders.get(f"{event['channel']}/{event['order_id']}")
+    order = known or _take(shard, cause)
+    _wait_no_more(shard, order)
     order.refused = True
     shard.touched_orders[order] = None
 
@@ -346,6 +350,7 @@ def _order_cancelled(shard: Shard, _: InputRecord, event: decided.OrderCancelled
 def _order_closed(shard: Shard, _: InputRecord, event: decided.OrderClosed) -> None:
     order = order_of(shard, event)
     order.closing = True
+    _wait_no_more(shard, order)
     shard.orders_open -= 1
     shard.set_timer(event["retire_ms"], "retire", order.market_id, order.key)
 
@@ -359,7 +364,7 @@ def _order_retired(shard: Shard, _: InputRecord, event: decided.OrderRetired) ->
     order = order_of(shard, event)
     market = shard.markets[order.market_id]
     del market.orders[order.key]
-    market.retired[order.key] = order.digest
+    market.retired[order.key] = (order.digest, order.status())
     for fulfillment in order.fulfillments:
         for shipment in fulfillment.shipments:
             for package_id in shipment.packages:
@@ -485,11 +490,16 @@ def _shipment_sent(shard: Shard, _: InputRecord, event: decided.ShipmentSent) ->
                 if units:
                     held[content["line_id"]] = held.get(content["line_id"], 0) + units
                     loose[content["line_id"]] -= units
+        awaited = [f"tracking:{fulfillment.fulfillment_id}/{package['package_id']}"]
         if "tracking_number" in package:
-            key = f"{package.get('carrier', '')}/{package['tracking_number']}"
+            number = package["tracking_number"]
+            key = f"{order.market_id}/{package.get('carrier', '')}/{number}"
             tracking[package["package_id"]] = key
-            shard.tracking[key] = (order, fulfillment, package["package_id"])
-            on = f"tracking:{package['tracking_number']}"
+            shard.packages_sent += 1
+            known = (order, fulfillment, package["package_id"], shard.packages_sent)
+            shard.tracking[key] = known
+            awaited.append(f"tracking:{number}")
+        for on in awaited:
             shard.work.extend(["resume", on] for _ in shard.parked.get(on, ()))
     left_over = {line_id: units for line_id, units in loose.items() if units}
     fulfillment.shipments.append(Shipment(packages, left_over, tracking))
@@ -511,6 +521,11 @@ def _shipment_delivered(shard: Shard, _: InputRecord, event: decided.ShipmentDel
         line.delivered += delivered["quantity"]
         _check(order, line)
     shard.touched_orders[order] = None
+
+
+def _packages_known(shard: Shard, _: InputRecord, event: decided.PackagesKnown) -> None:
+    for document in event["documents"]:
+        shard.documents[document] = None
 
 
 def _package_tracked(_: Shard, __: InputRecord, ___: decided.PackageTracked) -> None:
@@ -686,6 +701,7 @@ EVOLVE: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
     "cancellation_answered": _cancellation_answered,
     "shipment_sent": _shipment_sent,
     "shipment_delivered": _shipment_delivered,
+    "packages_known": _packages_known,
     "package_tracked": _package_tracked,
     "stock_moved": _stock_moved,
     "item_suppressed": _item_suppressed,

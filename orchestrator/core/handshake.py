@@ -11,10 +11,13 @@ from events.decided import Plain
 from orchestrator.core import cancelling
 from orchestrator.core.evolve import package_key
 from orchestrator.core.orders import Fulfillment, FulfillmentLine, Order
-from orchestrator.core.placing import plan
+from orchestrator.core.placing import replan
 from orchestrator.core.shard import Market, Node
 from orchestrator.core.stock import move, node_of, settle, shrink
 from orchestrator.core.turn import Turn, about
+
+REJECTED_BYTES = 700
+"""About what a rejected line adds to an entry."""
 
 
 def answered(decide: Callable[[Turn, Order, Fulfillment], None]) -> Callable[[Turn], None]:
@@ -26,7 +29,7 @@ def answered(decide: Callable[[Turn, Order, Fulfillment], None]) -> Callable[[Tu
             return
         found = parse(turn.shard.markets[node.market_id], turn.data["fulfillment_id"])
         if found is None or found[1].node_id != node.node_id:
-            _unknown(turn, node)
+            _unknown(turn, node, found)
         else:
             decide(turn, *found)
 
@@ -44,9 +47,13 @@ def parse(market: Market, fulfillment_id: str) -> tuple[Order, Fulfillment] | No
     return None
 
 
-def _unknown(turn: Turn, node: Node) -> None:
-    """A report on work that this node doesn't have: what left is off the shelf all the same."""
+def _unknown(turn: Turn, node: Node, found: tuple[Order, Fulfillment] | None) -> None:
+    """A report on work that this node doesn't have: what left is off the shelf all the same.
+
+    `found` is the work where another node has it; a package leaves once, for ever.
+    """
     data = turn.data
+    order, fulfillment = found or (None, None)
     if turn.cause["type"] == "fulfillment_shipped":
         keys = {
             package["package_id"]: package_key(
@@ -54,25 +61,25 @@ def _unknown(turn: Turn, node: Node) -> None:
             )
             for package in data["packages"]
         }
-        new = [
-            package
-            for package in data["packages"]
-            if keys[package["package_id"]] not in turn.shard.documents
-        ]
+        seen = turn.shard.documents
+        new = [package for package in data["packages"] if keys[package["package_id"]] not in seen]
         if not new:
             turn.repeat("package")
             return
-        whole = len(new) == len(data["packages"]) and "lines" in data
-        for package in [{**new[0], "lines": data["lines"]}] if whole else new:
-            for line in package.get("lines", ()):
-                if "sku" in line:
-                    document = keys[package["package_id"]]
-                    _leave(turn, node, line["sku"], line["quantity"], document=document)
+        partly_known = len(new) < len(data["packages"])
+        reported = _reported({**data, "packages": new}, by_package=partly_known)
+        for line in reported or ():
+            held = fulfillment.line(line["line_id"]) if fulfillment else None
+            sku = line.get("sku") or (held.sku if held else None)
+            if sku is not None:
+                _leave(turn, node, sku, line["quantity"])
+        known = [keys[package["package_id"]] for package in new]
+        turn.emit({"type": "packages_known", "documents": known})
     detail = (
         f"{turn.cause['type']} for {data['fulfillment_id']},"
         f" which {node.node_id} was never asked for"
     )
-    turn.mismatch(node.market_id, detail, None, node_id=node.node_id)
+    turn.mismatch(node.market_id, detail, order, node_id=node.node_id)
 
 
 def accept(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
@@ -160,6 +167,7 @@ def _reject_lines(
             _correct(turn, node, held, units, reason)
         _suppress(turn, node, held.sku, reason)
         skus[held.sku] = None
+        turn.weight += REJECTED_BYTES
     if not skus:
         return
     nothing_shipped = not fulfillment.outstanding and not any(
@@ -170,7 +178,7 @@ def _reject_lines(
     )
     for sku in skus:
         settle(turn, node, sku, f"rejection of {fulfillment.fulfillment_id}", 0)
-    plan(turn, order, order.lines)
+    replan(turn, order)
 
 
 def _correct(turn: Turn, node: Node, held: FulfillmentLine, units: int, reason: str) -> None:
@@ -183,7 +191,7 @@ def _correct(turn: Turn, node: Node, held: FulfillmentLine, units: int, reason: 
             lost = min(units, stock.on_hand - stock.set_aside)
             move(turn, node, held.sku, [-lost, 0, 0, 0], reason)
         case "damaged":
-            damaged = min(units, stock.on_hand - stock.set_aside)
+            damaged = min(units, max(0, stock.available))
             move(turn, node, held.sku, [0, 0, damaged, 0], reason)
         case _:
             """capacity, closed, other: the units are available again"""
@@ -320,13 +328,12 @@ def _leave(
     units: int,
     *,
     settle_now: bool = True,
-    document: str | None = None,
 ) -> int:
     """Units are off the shelf; returns how many more left than were there."""
     stock = turn.shard.stock(node, sku)
     left = min(units, stock.on_hand)
     delta = [-left, *shrink(stock, stock.on_hand - left)]
-    move(turn, node, sku, delta, "shipped", shortfall=units - left, document=document)
+    move(turn, node, sku, delta, "shipped", shortfall=units - left)
     if settle_now:
         settle(turn, node, sku, f"shipped for {turn.data['fulfillment_id']}", units - left)
     return units - left

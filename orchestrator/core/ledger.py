@@ -5,7 +5,9 @@ from orchestrator.core.orders import FulfillmentLine, Order
 
 MOVEMENTS_KEPT_MS = 2 * DAY_MS
 """How late a count may be told for the movements since to be applied again."""
-_SLACK_MS = HOUR_MS  # so that forgetting costs little
+MOVEMENTS_KEPT = 200
+"""The number of an item's movements at a node that are remembered, at the most."""
+_SLACK, _SLACK_MS = 50, HOUR_MS  # so that forgetting costs little
 
 HELD_STATES = ("quality_control", "damaged", "held")
 
@@ -21,6 +23,7 @@ class Bin:
         "available",
         "counted",
         "damaged",
+        "forgotten_ms",
         "held",
         "movements",
         "on_hand",
@@ -37,6 +40,7 @@ class Bin:
         self.damaged = 0
         self.held = 0
         self.promises: dict[FulfillmentLine, Order] = {}  # with reserved units, oldest first
+        self.forgotten_ms = 0  # when the newest movement happened that is no longer remembered
         self.counted: dict[str, int] | None = None  # state -> when it was last counted
         self.movements: list[tuple[int, int, int, int, int]] | None = None  # (time_ms, *delta)
 
@@ -60,9 +64,15 @@ class Bin:
         self.available += on_hand - quality_control - damaged - held
         if self.movements is None:
             self.movements = []
-        elif self.movements[0][0] < now_ms - MOVEMENTS_KEPT_MS - _SLACK_MS:
+        elif (
+            len(self.movements) > MOVEMENTS_KEPT + _SLACK
+            or self.movements[0][0] < now_ms - MOVEMENTS_KEPT_MS - _SLACK_MS
+        ):
             oldest_ms = now_ms - MOVEMENTS_KEPT_MS
-            self.movements = [one for one in self.movements if one[0] >= oldest_ms]
+            kept = [one for one in self.movements[-MOVEMENTS_KEPT:] if one[0] >= oldest_ms]
+            gone = self.movements[: -len(kept)] if kept else self.movements
+            self.forgotten_ms = max(self.forgotten_ms, *(one[0] for one in gone), 0)
+            self.movements = kept
         self.movements.append((time_ms, on_hand, quality_control, damaged, held))
 
     def moved_after(self, time_ms: int) -> list[int]:

@@ -102,7 +102,7 @@ class Shipment:
     ) -> None:
         self.packages = packages
         self.loose = loose  # line id -> units
-        self.tracking = tracking  # package id -> "<carrier>/<tracking number>"
+        self.tracking = tracking  # package id -> "<market>/<carrier>/<tracking number>"
         self.delivered: dict[str, None] = {}  # package ids
 
 

@@ -26,6 +26,9 @@ PASSED_ON = (
     "attributes",
 )
 """Fields of an order that its nodes get as they are."""
+LEGS_BYTES = 250_000
+"""Of what the nodes of one order are told in one entry, at the most (one node at the least)."""
+LEG_BYTES = 1_000
 LINE_PASSED_ON = ("name", "unit_price_minor", "gift_message", "attributes")
 
 
@@ -39,12 +42,13 @@ def place(turn: Turn) -> None:
     identity: Any = {field: data[field] for field in ("market_id", "channel", "order_id")}
     key = f"{data['channel']}/{data['order_id']}"
     order = market.orders.get(key)
-    known = order.digest if order else market.retired.get(key)
+    known = (order.digest, order.status()) if order else market.retired.get(key)
     if known is not None:
-        if known == content_digest(data):
+        digest, status = known
+        if digest == content_digest(data):
             turn.repeat("order")
         else:
-            _refuse_conflict(turn, identity, order)
+            _refuse_conflict(turn, identity, status)
         return
     if data["currency"] != market.currency:
         detail = (
@@ -88,7 +92,7 @@ def _refuse(turn: Turn, identity: Plain, reasons: list[Reason]) -> None:
     turn.tell({"type": "order_refused", **identity, "reasons": reasons, "conflict": False})
 
 
-def _refuse_conflict(turn: Turn, identity: Plain, order: Order | None) -> None:
+def _refuse_conflict(turn: Turn, identity: Plain, status: str) -> None:
     detail = (
         f"order {identity['channel']}/{identity['order_id']} was sent again with other content;"
         " the first one stands"
@@ -97,7 +101,7 @@ def _refuse_conflict(turn: Turn, identity: Plain, order: Order | None) -> None:
         {
             "type": "order_refused",
             **identity,
-            "status": order.status() if order else "delivered",
+            "status": status,
             "reasons": [{"code": "other_content", "detail": detail}],
             "conflict": True,
         }
@@ -133,6 +137,14 @@ def plan(turn: Turn, order: Order, lines: list[OrderLine]) -> None:
             break
 
 
+def replan(turn: Turn, order: Order) -> None:
+    """Plan what is open of an order, now or, where the entry is full, at a tick."""
+    if turn.full:
+        turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
+    else:
+        plan(turn, order, order.lines)
+
+
 def fill_from_stock(turn: Turn, order: Order, line: OrderLine) -> None:
     """Give units that came free to a line that waits (to all its order where it ships complete)."""
     lines = [line] if order.allow_split else [one for one in order.lines if one.backordered]
@@ -161,8 +173,12 @@ def _source(
     )
     if not legs and not explain_failure:
         return [], []
-    for leg in legs:
-        _request(turn, order, leg, lines, data)
+    passed_on = {field: data[field] for field in PASSED_ON if field in data}
+    at_once = legs
+    if len(legs) > 1:  # each node gets all of it: as many as an entry can hold
+        at_once = legs[: max(1, LEGS_BYTES // len(orjson.dumps(passed_on)))]
+    for leg in at_once:
+        _request(turn, order, leg, lines, data, passed_on)
     shortage = [
         (line, want.units - sum(leg.units[i] for leg in legs))
         for i, (line, want) in enumerate(zip(lines, wants, strict=True))
@@ -178,6 +194,7 @@ def _source(
         for line, units in shortage
         if units and line.allow_backorder
     ]
+    explanation = orjson.dumps(decision).decode()
     turn.tell(
         {
             "type": "order_allocated",
@@ -191,13 +208,18 @@ def _source(
                 for fulfillment, held in order.planned()
             ],
             "backordered": backordered,
-            "decision": orjson.dumps(decision).decode(),
+            "decision": explanation,
         }
     )
+    turn.weight += 3 * len(order.raw) + len(explanation) + LEG_BYTES * len(at_once)
+    if len(at_once) < len(legs):
+        turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
     return legs, shortage
 
 
-def _request(turn: Turn, order: Order, leg: Leg, lines: list[OrderLine], data: Plain) -> None:
+def _request(
+    turn: Turn, order: Order, leg: Leg, lines: list[OrderLine], data: Plain, passed_on: Plain
+) -> None:
     asked = []
     placed = {line["line_id"]: line for line in data["lines"]}
     for line, units in zip(lines, leg.units, strict=True):
@@ -220,7 +242,7 @@ def _request(turn: Turn, order: Order, leg: Leg, lines: list[OrderLine], data: P
         "method": "ship",
         "service_level": "standard",
         "currency": data["currency"],
-        **{field: data[field] for field in PASSED_ON if field in data},
+        **passed_on,
         "lines": asked,
     }
     turn.emit(event)

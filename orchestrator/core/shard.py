@@ -99,7 +99,7 @@ class Market:
         self.available: dict[str, int] = {}  # sku -> units at nodes that are active and ship
         self.published: dict[str, int] = {}  # sku -> availability as last published
         self.orders: dict[str, Order] = {}  # "<channel>/<order id>"
-        self.retired: dict[str, bytes] = {}  # the same key -> content digest
+        self.retired: dict[str, tuple[bytes, str]] = {}  # the same key -> content digest, status
         self.services: dict[str, Plain] = {}  # "<carrier>/<service>"
         # sku -> backordered lines (-priority, order number, line index, order), first served first
         self.waiting: dict[str, list[tuple[int, int, int, Order]]] = {}
@@ -135,6 +135,7 @@ class Shard:
         "number",
         "orders_open",
         "orders_taken",
+        "packages_sent",
         "parked",
         "parked_tracking",
         "timers",
@@ -175,8 +176,9 @@ class Shard:
         self.orders_open = 0
         self.exceptions_opened = 0
         self.exceptions: dict[tuple[str, ...], str] = {}  # what it is about -> exception id
-        # "<carrier>/<tracking number>" -> newest shipment's order, fulfillment, package id
-        self.tracking: dict[str, tuple[Order, Fulfillment, str]] = {}
+        # "<market>/<carrier>/<tracking number>" -> newest package: order, fulfillment, id, place
+        self.tracking: dict[str, tuple[Order, Fulfillment, str, int]] = {}
+        self.packages_sent = 0
 
         # what the entry being folded has touched
         self.touched_orders: dict[Order, None] = {}

@@ -6,6 +6,8 @@ without a location ranks last; an order without one: by node id.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from heapq import nlargest
 from math import asin, dist
 from operator import ge
 from typing import NamedTuple
@@ -18,6 +20,10 @@ RULE_SET = "nearest-complete-1"
 DIAMETER_M = 2 * 6_371_009  # mean radius, IUGG
 _HALF = 0.5 - 1e-13  # keeps the antipodes within asin's domain; less than 2 um off
 EXACT_NODES = 3
+MAX_STEPS = 200_000
+"""Nodes looked at in a search, at the most (about 50 ms): beyond it is greedy."""
+MAX_CELLS = 20_000
+"""Offers that an explanation shows, at the most: nodes times lines; the best ranked ones."""
 _NOWHERE: dict[str, Bin] = {}
 
 
@@ -40,6 +46,10 @@ Candidate = tuple[int, str, list[int]]
 """Distance in metres (or UNLOCATED), node id, units it offers per wanted line: sorts by rank."""
 UNLOCATED = 10**9
 """Beyond any sum of real distances: what has no location ranks last, and sets of it by node id."""
+
+
+class _TooManyError(Exception):
+    """The search would take too long."""
 
 
 class _Set(NamedTuple):
@@ -76,14 +86,16 @@ def source(
         if target == [want.units for want in wants]:
             chosen, runner_up = _best_two(candidates, target, 1)
     elif any(target):
-        for count in range(1, EXACT_NODES + 1):
-            chosen, runner_up = _best_two(candidates, target, count)
-            if chosen:
-                break
-        else:
+        with suppress(_TooManyError):
+            for count in range(1, EXACT_NODES + 1):
+                chosen, runner_up = _best_two(candidates, target, count)
+                if chosen:
+                    break
+        if chosen is None:
             method = "greedy"
             chosen = _greedy(candidates, target)
     legs = _divide(candidates, target, chosen.members) if chosen else []
+    shown = max(1, MAX_CELLS // len(wants))
     decision: Decision = {
         "trigger": trigger,
         "rule_set": RULE_SET,
@@ -92,8 +104,9 @@ def source(
         "lines": [list(want) for want in wants],
         "candidates": [
             [node_id, None if metres == UNLOCATED else metres, offer]
-            for metres, node_id, offer in candidates
+            for metres, node_id, offer in candidates[:shown]
         ],
+        "candidates_left_out": max(0, len(candidates) - shown),
         "removed": removed,
         "chosen": _choice(chosen, sum(target)),
         "runner_up": _choice(runner_up, sum(target)),
@@ -220,18 +233,29 @@ def _best_two(
                 best.append(_set(candidates, [i]))
                 if len(best) == 2:  # noqa: PLR2004 - the best and the runner-up
                     break
-    else:
+    elif _enough(candidates, target, count):
         offering = [
             [i for i, (_, _, offer) in enumerate(candidates) if offer[line]]
             for line in range(len(target))
         ]
-        for members in _covering(candidates, offering, target, count, ()):
+        steps = [MAX_STEPS]
+        for members in _covering(candidates, offering, target, count, (), steps):
             found = _set(candidates, members)
             if found not in best:
                 best.append(found)
                 best.sort()
                 del best[2:]
+        if steps[0] < 0:
+            raise _TooManyError
     return (best[0] if best else None, best[1] if len(best) > 1 else None)
+
+
+def _enough(candidates: Sequence[Candidate], target: list[int], count: int) -> bool:
+    """Whether the `count` largest offers of each line reach its target: else no set covers all."""
+    by_line = zip(*(offer for _, _, offer in candidates), strict=True)
+    return all(
+        sum(nlargest(count, offers)) >= units for offers, units in zip(by_line, target, strict=True)
+    )
 
 
 def _covering(
@@ -240,6 +264,7 @@ def _covering(
     residual: list[int],
     count: int,
     used: tuple[int, ...],
+    steps: list[int],
 ) -> Iterator[tuple[int, ...]]:
     """The sets of `count` nodes that cover the residual (with `used`).
 
@@ -255,13 +280,16 @@ def _covering(
     if scarcest is None:
         return  # fewer nodes would do
     found = 0
+    steps[0] -= len(offering[scarcest])
+    if steps[0] < 0:
+        return
     for i in offering[scarcest]:
         if i in used:
             continue
         offer = candidates[i][2]
         if count > 1:
             rest = [max(0, r - o) for o, r in zip(offer, residual, strict=True)]
-            yield from _covering(candidates, offering, rest, count - 1, (*used, i))
+            yield from _covering(candidates, offering, rest, count - 1, (*used, i), steps)
         elif all(map(ge, offer, residual)):
             yield (*used, i)
             found += 1

@@ -9,11 +9,14 @@ from orchestrator.core.cancelling import ask_node, cancel_taken_back
 from orchestrator.core.evolve import exception_key
 from orchestrator.core.ledger import HELD_STATES, Bin
 from orchestrator.core.orders import FulfillmentLine, Order
-from orchestrator.core.placing import plan
+from orchestrator.core.placing import replan
 from orchestrator.core.shard import Node
 from orchestrator.core.times import instant_ms
 from orchestrator.core.turn import Turn, about
 
+SETTLING = "settling"
+"""The reason of movements that put off a part of a loss, and make up for it."""
+TAKEN_BACK_BYTES, LINE_BYTES = 1_000, 50
 STATES = ("on_hand", *HELD_STATES)
 """The order of a movement's delta."""
 
@@ -48,7 +51,7 @@ def move(
         "sku": sku,
         "delta": delta,
         "reason": reason,
-        "time_ms": turn.cause["time_ms"],
+        "time_ms": min(turn.cause["time_ms"], turn.now_ms),  # a source's clock may be ahead
     }
     if document is not None:
         event["document"] = document
@@ -129,6 +132,13 @@ def counted(turn: Turn) -> None:
     if stock.counted_after(state, counted_ms):
         turn.repeat("state")  # a newer count stands
         return
+    if stock.forgotten_ms > counted_ms:
+        detail = (
+            f"a count of {sku} at {node.node_id} is of a moment before movements that are no longer"
+            " remembered: count again"
+        )
+        turn.mismatch(node.market_id, detail, None, node_id=node.node_id, sku=sku)
+        return
     later = stock.moved_after(counted_ms)
     if state == "all":
         units = max(0, data["counted"] + later[0])
@@ -156,8 +166,9 @@ def counted(turn: Turn) -> None:
 
 
 def _counted_ms(turn: Turn) -> int:
-    from_data = turn.data.get("counted_at")
-    return turn.cause["time_ms"] if from_data is None else instant_ms(from_data)
+    told = turn.data.get("counted_at")
+    at_ms = turn.cause["time_ms"] if told is None else instant_ms(told)
+    return min(at_ms, turn.now_ms)  # what comes after the count must not pass for before it
 
 
 def shrink(stock: Bin, on_hand: int) -> list[int]:
@@ -189,7 +200,7 @@ def settle(turn: Turn, node: Node, sku: str, what: str, shortfall: int) -> bool:
     affected: dict[Order, None] = {}
     taken = 0
     for line, order in reversed(list(stock.promises.items())):
-        if taken >= deficit:
+        if taken >= deficit or turn.full:
             break
         units = min(line.reserved, deficit - taken)
         taken += units
@@ -205,13 +216,20 @@ def settle(turn: Turn, node: Node, sku: str, what: str, shortfall: int) -> bool:
     turn.open_exception(
         "stock_discrepancy", "high", node.market_id, detail, node_id=node.node_id, sku=sku
     )
-    limit = turn.shard.config.slice_orders
-    in_turn = sorted(affected, key=lambda order: (-order.priority, order.number))
-    for order in in_turn[:limit]:
-        plan(turn, order, order.lines)
-    for order in in_turn[limit:]:
-        turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
+    if taken < deficit:  # too many for one entry: the rest of the loss waits for its own
+        rest = deficit - taken
+        move(turn, node, sku, [rest, 0, 0, 0], SETTLING)
+        turn.emit({"type": "work_queued", "work": ["settle", node.node_id, sku, rest, what]})
+    for order in sorted(affected, key=lambda order: (-order.priority, order.number)):
+        replan(turn, order)
     return True
+
+
+def settle_rest(turn: Turn, node: Node, sku: str, units: int, what: str) -> None:
+    """Go on with a loss that took back more promises than one entry could hold."""
+    there = turn.shard.stock(node, sku)
+    move(turn, node, sku, [-min(units, there.on_hand - there.set_aside), 0, 0, 0], SETTLING)
+    settle(turn, node, sku, what, 0)
 
 
 def _take_back(turn: Turn, order: Order, held: FulfillmentLine, units: int) -> None:
@@ -228,6 +246,7 @@ def _take_back(turn: Turn, order: Order, held: FulfillmentLine, units: int) -> N
             "closed": [],
         }
     )
+    turn.weight += TAKEN_BACK_BYTES + LINE_BYTES * len(order.lines)
     cancel_taken_back(turn, order, fulfillment)
     ask_node(turn, order, fulfillment, lines, "stock_discrepancy", taken_back=True)
 

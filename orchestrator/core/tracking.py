@@ -13,7 +13,14 @@ def update(turn: Turn) -> None:
     data = turn.data
     found = _package(turn)
     if found is None:
-        _park(turn, f"tracking:{data['tracking_number']}")  # a shipment may not name its carrier
+        number = data["tracking_number"]  # alone, since a shipment may not name its carrier
+        by_ids = "fulfillment_id" in data and "package_id" in data
+        _park(
+            turn,
+            f"tracking:{data['fulfillment_id']}/{data['package_id']}"
+            if by_ids
+            else f"tracking:{number}",
+        )
         return
     order, fulfillment, package_id = found
     shipment = fulfillment.package(package_id)
@@ -45,9 +52,15 @@ def _package(turn: Turn) -> tuple[Order, Fulfillment, str] | None:
                 found = parse(market, data["fulfillment_id"])
                 if found is not None and found[1].package(data["package_id"]) is not None:
                     return (*found, data["package_id"])
-    known = turn.shard.tracking
     number = data["tracking_number"]
-    return known.get(f"{data['carrier']}/{number}") or known.get(f"/{number}")
+    newest = None
+    for market_id in [data["market_id"]] if "market_id" in data else turn.shard.markets:
+        for carrier in (data["carrier"], ""):
+            known = turn.shard.tracking.get(f"{market_id}/{carrier}/{number}")
+            if known is not None:
+                newest = max(newest or known, known, key=lambda one: one[3])
+                break
+    return newest[:3] if newest else None
 
 
 def _park(turn: Turn, on: str) -> None:

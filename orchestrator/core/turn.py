@@ -10,16 +10,20 @@ from orchestrator.core.evolve import evolve, exception_key, order_of
 from orchestrator.core.orders import Fulfillment, Order
 from orchestrator.core.shard import Market, Shard
 
+ENTRY_BYTES = 200_000
+"""Beyond about this size an entry takes on nothing more. One order's largest share comes on top."""
+
 
 class Turn:
     """The shard, the cause, and what has been decided so far."""
 
-    __slots__ = ("cause", "events", "shard")
+    __slots__ = ("cause", "events", "shard", "weight")
 
     def __init__(self, shard: Shard, cause: InputRecord) -> None:
         self.shard = shard
         self.cause = cause
         self.events: list[DecidedEvent] = []
+        self.weight = 0  # about how many bytes the entry has: what fans out adds to it
 
     def emit(self, event: Any) -> None:
         """Apply an event and journal it; tests hold each to its shape in `events.decided`."""
@@ -31,6 +35,11 @@ class Turn:
         evolve(self.shard, self.cause, event)
         event["status"] = order_of(self.shard, event).status()
         self.events.append(event)
+
+    @property
+    def full(self) -> bool:
+        """Whether the entry is large enough: what else follows is queued for a tick."""
+        return self.weight > ENTRY_BYTES
 
     @property
     def data(self) -> Plain:

@@ -22,6 +22,7 @@ from schemas.ports import EventLog, Partition, Read
 
 _READ_RECORDS: Final = 2_000
 _READ_WAIT_MS: Final = 250
+_PUT_OFF: Final = frozenset({"settling"})  # a part of a loss, done in entries of its own
 _SHOWN: Final = 5  # findings of one kind
 _PUBLISHED: Final = ("fulfillment-commands", "order-updates", "exceptions")
 
@@ -237,7 +238,10 @@ class _Ledger:
                     bin_ = self._bin(event["node_id"], event["sku"])
                     for place, delta in zip((0, 2, 3, 4), event["delta"], strict=True):
                         bin_[place] += delta
-                    if cause["type"] != "fulfillment_shipped" or event["reason"] == "shipped":
+                    shipping = cause["type"] == "fulfillment_shipped"
+                    if event["reason"] not in _PUT_OFF and (
+                        not shipping or event["reason"] == "shipped"
+                    ):
                         moved += event["delta"][0] - event.get("shortfall", 0)
                     touched.add((event["node_id"], event["sku"]))
                 case "balanced":

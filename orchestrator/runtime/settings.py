@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     ] = 100_000
     retire_seconds: Annotated[
         PositiveInt, Field(description="How long a closed order stays in the engine's memory.")
-    ] = 7 * 86_400
+    ] = 86_400
     availability_thresholds: Annotated[
         tuple[NonNegativeInt, ...],
         NoDecode,

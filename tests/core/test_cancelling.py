@@ -188,3 +188,26 @@ def test_what_a_cancellation_leaves_of_an_order_that_ships_complete_is_planned_a
     shop.cancel("1", lines=[{"line_id": "2"}])
     assert shop.counts("1", "2") == {"cancelled": 1}
     assert shop.plan("1") == {"BOS": {"A": 1}}
+
+
+def test_an_answer_that_names_a_line_twice_means_both(shop: Story) -> None:
+    shop.receive("BOS", A=4)
+    shop.order("1", A=4)
+    shop.cancel("1")
+    shop.report("cancellation_accepted", "1.1", lines=[one(1), one(3)])
+    assert shop.counts("1") == {"cancelled": 4}
+
+
+def test_no_status_is_told_of_an_order_that_was_never_there(shop: Story) -> None:
+    shop.cancel("none")
+    (told,) = shop.told("order_cancellation_rejected")
+    assert "status" not in told
+
+
+def test_a_closed_order_that_left_memory_keeps_its_status(shop: Story) -> None:
+    shop.order("1", A=1)
+    shop.cancel("1")
+    shop.at(8 * 86400)
+    shop.cancel("1")
+    (told,) = shop.told("order_cancellation_rejected")
+    assert told["status"] == "cancelled"

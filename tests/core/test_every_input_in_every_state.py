@@ -175,7 +175,7 @@ TABLE: dict[str, dict[str, str]] = {
         "else": "exception_opened",
     },
     "fulfillment_shipped": {
-        "backordered": "stock_moved exception_opened exception_opened",
+        "backordered": "stock_moved exception_opened packages_known exception_opened",
         "submitted": "shipment_sent stock_moved fulfillment_changed",
         "accepted": "shipment_sent stock_moved fulfillment_changed",
         "cancelling": "shipment_sent stock_moved cancellation_answered order_cancellation_rejected fulfillment_changed",
@@ -186,8 +186,8 @@ TABLE: dict[str, dict[str, str]] = {
         "delivered": "shipment_sent stock_moved exception_opened exception_opened",
         "rejected": "shipment_sent stock_moved exception_opened",
         "cancelled": "shipment_sent stock_moved exception_opened",
-        "retired": "stock_moved exception_opened exception_opened",
-        "else": "stock_moved exception_opened",
+        "retired": "stock_moved exception_opened packages_known exception_opened",
+        "else": "stock_moved packages_known exception_opened",
     },
     "fulfillment_cancellation_accepted": {
         "cancelling": "cancellation_answered units_released order_cancelled fulfillment_changed order_closed",

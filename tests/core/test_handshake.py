@@ -289,3 +289,32 @@ def test_a_shipment_of_a_retired_order_again_is_a_repeat(asked: Story) -> None:
     asked.ship("1.1", node_id="BOS", lines=[one(3, sku="A")])
     assert asked.told("input_repeated")[0]["by"] == "package"
     assert asked.stock("BOS", "A") == (2, 0, 2)
+
+
+def test_what_another_node_ships_is_off_that_nodes_shelf_and_names_the_order(shop: Story) -> None:
+    shop.receive("BOS", A=1)
+    shop.receive("CHI", A=5)
+    shop.order("1", A=1)
+    shop.ship("1.1", node_id="CHI", lines=[{"line_id": "1", "quantity": 1}])
+    assert shop.stock("CHI", "A") == (4, 0, 4)
+    assert shop.counts("1") == {"allocated": 1}
+    (told,) = shop.told("exception_opened")
+    assert (told["kind"], told["order_id"]) == ("data_mismatch", "1")
+
+
+def test_packages_of_unknown_work_leave_once_however_they_are_reported(shop: Story) -> None:
+    shop.receive("BOS", A=10)
+    report: dict[str, Any] = {
+        "node_id": "BOS",
+        "fulfillment_id": "web.none.1",
+        "shipped_at": "2026-11-23T10:00:00Z",
+        "lines": [{"line_id": "1", "sku": "A", "quantity": 2}],
+        "packages": [
+            {"package_id": "P1"},
+            {"package_id": "P2", "lines": [{"line_id": "1", "sku": "A", "quantity": 1}]},
+        ],
+    }
+    shop.send("fulfillment_shipped", **report)
+    shop.send("fulfillment_shipped", **report)
+    assert shop.stock("BOS", "A") == (8, 0, 8)
+    assert shop.told("input_repeated")

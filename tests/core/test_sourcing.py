@@ -185,3 +185,28 @@ def test_the_way_around_the_world_is_measured(shop: Story) -> None:
     shop.receive("FAR", A=1)
     shop.order("1", A=1)
     assert abs(decision(shop)["chosen"]["distance_m"] - 20_015_000) < 1_000
+
+
+def test_what_no_three_nodes_hold_is_not_searched_for() -> None:
+    shop = Story()
+    shop.item("A")
+    for number in range(120):
+        shop.node(f"N{number}")
+        shop.receive(f"N{number}", A=1)
+    shop.order("1", A=100)
+    assert decision(shop)["method"] == "greedy"
+    assert shop.status("1") == "allocated"
+
+
+def test_a_search_that_takes_too_long_gives_way_to_greedy() -> None:
+    shop = Story()
+    skus = ("A", "B", "C", "D")
+    shop.item(*skus)
+    for sku in skus:
+        for number in range(120):
+            shop.node(f"{sku}{number}")
+            shop.receive(f"{sku}{number}", **{sku: 1})
+    shop.order("1", A=1, B=1, C=1, D=1)
+    assert decision(shop)["method"] == "greedy"
+    assert shop.status("1") == "allocated"
+    assert len(shop.plan("1")) == 4

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.config import Config
 from orchestrator.core.times import rfc3339
+from schemas.journal import MAX_COMMIT_BYTES
 from tests.core.story import Story
 
 
@@ -199,15 +199,39 @@ def test_units_taken_back_are_sourced_again_in_the_order_of_the_queue(shop: Stor
 
 
 def test_taking_back_from_many_orders_is_sliced_over_ticks() -> None:
-    shop = Story(Config(slice_orders=2))
+    shop = Story()
     shop.node("BOS")
     shop.item("A")
-    shop.receive("BOS", A=5)
-    for number in range(5):
+    shop.receive("BOS", A=500)
+    for number in range(500):
         shop.order(str(number), A=1)
-    count(shop, 0)
-    assert len(shop.told("work_done")) == 3
-    assert [shop.counts(str(number)) for number in range(5)] == [{"backordered": 1}] * 5
+    count(shop, 10)
+    assert len(shop.told("work_done")) > 3
+    assert [shop.counts(str(n)) for n in range(500)] == [{"allocated": 1}] * 10 + [
+        {"backordered": 1}
+    ] * 490, "newest promises first"
+    assert shop.stock("BOS", "A") == (10, 10, 0)
+    assert shop.exceptions() == ["stock_discrepancy"]
+    assert max(map(len, shop.entries)) < MAX_COMMIT_BYTES / 2
+
+
+def test_a_count_from_the_future_passes_for_now(shop: Story) -> None:
+    shop.send("stock_received", node_id="BOS", sku="A", quantity=9, time_ms=shop.now_ms + 10**10)
+    shop.send("stock_counted", node_id="BOS", sku="A", counted=9, counted_at="2099-01-01T00:00:00Z")
+    assert shop.stock("BOS", "A") == (9, 0, 9)
+    shop.at(60)
+    count(shop, 5)
+    assert shop.stock("BOS", "A") == (5, 0, 5), "it does not stand for ever"
+
+
+def test_a_count_of_a_moment_nobody_remembers_is_told_and_moves_nothing(shop: Story) -> None:
+    before = rfc3339(shop.now_ms)
+    shop.at(60)
+    for _ in range(300):
+        shop.receive("BOS", A=1)
+    shop.send("stock_counted", node_id="BOS", sku="A", counted=1, counted_at=before)
+    assert shop.stock("BOS", "A") == (300, 0, 300)
+    assert shop.exceptions() == ["data_mismatch"]
 
 
 def test_the_nodes_answer_on_units_taken_back_moves_nothing(shop: Story) -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from orchestrator.core.config import Config
+from orchestrator.core.config import DAY_MS, Config
 from orchestrator.core.decide import next_due_ms
 from tests.core.story import Story, plain
 
@@ -26,7 +26,7 @@ def test_the_next_timer_is_known_to_who_waits_for_it(shop: Story) -> None:
     shop.order("1", Z=1)
     assert next_due_ms(shop.shard) == shop.now_ms + 60_000
     shop.at(60)
-    assert next_due_ms(shop.shard) == shop.now_ms + 7 * 86_400_000, "the refused order retires"
+    assert next_due_ms(shop.shard) == shop.now_ms + DAY_MS, "the refused order retires"
 
 
 def test_a_closed_order_leaves_memory_and_its_key_stays() -> None:

@@ -143,3 +143,35 @@ def test_an_update_with_or_without_its_market_finds_the_package(sent: Story) -> 
     sent.track("TP1", market_id="US")
     sent.track("TP2")
     assert sent.counts("1") == {"delivered": 3}
+
+
+def test_an_update_with_a_market_means_that_markets_package(shop: Story) -> None:
+    shop.send("market_defined", market_id="EU", currency="USD", time_zone="UTC")
+    shop.node("BER", market_id="EU")
+    shop.receive("BOS", A=1)
+    shop.receive("BER", A=1)
+    shop.order("us", A=1)
+    shop.order("eu", A=1, market_id="EU")
+    shop.ship("us.1")
+    packages = [{"package_id": "P1", "carrier": "ups", "tracking_number": "TP1"}]
+    shop.send(
+        "fulfillment_shipped",
+        node_id="BER",
+        fulfillment_id="web.eu.1",
+        shipped_at="2026-11-23T10:00:00Z",
+        packages=packages,
+    )
+    shop.track("TP1", market_id="US")
+    assert shop.status("us") == "delivered"
+    eu = shop.shard.markets["EU"].orders["web/eu"]
+    assert eu.status() == "shipped"
+    shop.track("TP1")
+    assert eu.status() == "delivered", "without a market: the newest"
+
+
+def test_an_early_update_by_its_ids_finds_a_package_without_a_number(shop: Story) -> None:
+    shop.receive("BOS", A=1)
+    shop.order("1", A=1)
+    shop.track("T9", fulfillment_id="web.1.1", package_id="P1")
+    shop.ship("1.1", packages=[{"package_id": "P1"}])
+    assert shop.status("1") == "delivered"
