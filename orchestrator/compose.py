@@ -333,21 +333,35 @@ async def _application(
     reads = await stack.enter_async_context(open_reads(database_url, settings.db_schema))
 
     async def intake_progress(topic: str, number: int) -> tuple[int, str] | None:
-        partition = Partition(topic.removeprefix(settings.prefix), number)
+        name = topic.removeprefix(settings.prefix)
+        count = partitions_of(TOPICS[name], settings) if name in INTAKE_TOPICS else 0
+        if number >= count:
+            raise LookupError(_no_such_input(topic, number, count))
+        partition = Partition(name, number)
         return (await log.saved("intake", [partition])).get(partition)
+
+    async def ends(topic: str) -> Mapping[int, int]:
+        bounds = await asyncio.gather(
+            *(log.bounds(Partition(topic, number)) for number in range(settings.shards))
+        )
+        return {number: one.next for number, one in enumerate(bounds)}
 
     async def journal_ends() -> Mapping[int, int]:
         try:
-            bounds = await asyncio.gather(
-                *(log.bounds(Partition("journal", number)) for number in range(settings.shards))
-            )
+            return await ends("journal")
         except LogError:
             return {}
-        return {number: one.next for number, one in enumerate(bounds)}
 
     return create_app(
         reads,
         SystemClock(),
         intake_progress=intake_progress,
+        inbox_ends=lambda: ends("inbox"),
         journal_ends=journal_ends,
     )
+
+
+def _no_such_input(topic: str, number: int, count: int) -> str:
+    if count:
+        return f"{topic} has the partitions 0 to {count - 1}, no {number}"
+    return f"{topic} is no input topic: there are {', '.join(INTAKE_TOPICS)}"

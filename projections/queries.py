@@ -106,6 +106,10 @@ class Answer(NamedTuple):
     position: str
 
 
+class PageError(Exception):
+    """A page was asked for after a sort key that no answer gave."""
+
+
 class Page(NamedTuple):
     """How many, and after which sort key (None: from the start)."""
 
@@ -129,7 +133,7 @@ class ShardPosition(NamedTuple):
 
 
 class Reads:
-    """The questions. DatabaseError where PostgreSQL can't answer."""
+    """The questions. DatabaseError where PostgreSQL can't answer, PageError at a forged page."""
 
     def __init__(self, pool: "psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection]") -> None:
         self._pool = pool
@@ -267,8 +271,10 @@ class Reads:
         try:
             async with self._pool.connection() as connection:
                 cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
-                await cursor.execute(statement.encode(), given)
+                await cursor.execute(statement.encode(), _askable(given))
                 return await cursor.fetchall()
+        except psycopg.DataError as error:  # nothing else that is given can be wrong
+            raise PageError("is not the `next` of an answer of this list") from error
         except (psycopg.Error, psycopg_pool.PoolTimeout, OSError) as error:
             raise DatabaseError(f"PostgreSQL could not answer: {str(error).strip()}") from error
 
@@ -317,6 +323,14 @@ async def open_reads(url: str, schema_name: str) -> AsyncIterator[Reads]:
         yield Reads(pool)
     finally:
         await pool.close()
+
+
+def _askable(given: Mapping[str, Any]) -> Json:
+    """What is given, without NUL, which PostgreSQL refuses: nothing has \x01 in its name either."""
+    return {
+        name: value.replace("\0", "\x01") if isinstance(value, str) else value
+        for name, value in given.items()
+    }
 
 
 def _at(rows: list[Json]) -> str:
