@@ -326,7 +326,7 @@ async def open_reads(url: str, schema_name: str) -> AsyncIterator[Reads]:
 
 
 def _askable(given: Mapping[str, Any]) -> Json:
-    """What is given, without NUL, which PostgreSQL refuses: nothing has \x01 in its name either."""
+    """What is given, without NUL, which PostgreSQL refuses; no name holds what it becomes."""
     return {
         name: value.replace("\0", "\x01") if isinstance(value, str) else value
         for name, value in given.items()
@@ -372,7 +372,7 @@ def _order(channel: str, order_id: str, row: Json) -> Json:
         if status_at:
             shown["status_at"] = _utc(status_at)
         if estimate:
-            shown["estimated_delivery_at"] = _utc(estimate)
+            shown["estimated_delivery_at"] = estimate
         packages.setdefault(fulfillment_id, []).append(shown)
     counts = ("open", "allocated", "backordered", "shipped", "delivered", "cancelled")
     body = {
