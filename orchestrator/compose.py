@@ -111,7 +111,7 @@ async def check_database(settings: Settings) -> str:
             settings.postgres, autocommit=True, connect_timeout=_CONNECT_S
         )
     except psycopg.ProgrammingError as error:
-        raise SetupError(f"{variable('postgres')} is not a libpq URL: {error}", 2) from error
+        raise SetupError(f"{variable('postgres')} is not a libpq URL.", 2) from error
     except psycopg.OperationalError as error:
         why = " ".join(str(error).split())
         raise SetupError(f"PostgreSQL can't be reached ({variable('postgres')}): {why}") from error

@@ -83,6 +83,21 @@ def test_only_the_command_that_is_called_is_loaded() -> None:
     assert names == ["version"]
 
 
+POSTGRES = "postgresql://user:password@127.0.0.1:1/none"
+PROTOCOL = "HEADRACE_KAFKA_SECURITY_PROTOCOL"
+COMMANDS = [
+    ["run"],
+    ["topics", "create"],
+    ["topics", "describe"],
+    ["send", "examples/01-network.jsonl"],
+    ["tail", "orders"],
+    ["status"],
+    ["rebuild"],
+    ["explain", "web/1"],
+    ["db", "migrate"],
+]
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "says"),
     [
@@ -91,6 +106,37 @@ def test_only_the_command_that_is_called_is_loaded() -> None:
         (["run", "--roles", "cook"], {}, 2, "choose from intake,engine"),
         (["run"], {"HEADRACE_KAFKA": "127.0.0.1:1"}, 3, "connect to 127.0.0.1:1"),
         (["topics", "create"], {}, 3, "HEADRACE_KAFKA is not set"),
+        (["run"], {"HEADRACE_HTTP": "127.0.0.1:99999"}, 2, "HEADRACE_HTTP: must be host:port"),
+        *(
+            (
+                command,
+                {"HEADRACE_KAFKA": "127.0.0.1:1", "HEADRACE_POSTGRES": POSTGRES, **given},
+                2,
+                said,
+            )
+            for command in COMMANDS
+            for given, said in (
+                ({"HEADRACE_KAFKA": "foo:bar"}, "HEADRACE_KAFKA: must be host:port"),
+                ({"HEADRACE_KAFKA": "a:1,b:70000"}, "HEADRACE_KAFKA: must be host:port"),
+                ({"HEADRACE_POSTGRES": "nonsense"}, "HEADRACE_POSTGRES is not a libpq URL"),
+                ({"HEADRACE_POSTGRES": "postgresql://u@h/d?x=1"}, "is not a libpq URL"),
+            )
+        ),
+        *(
+            (
+                command,
+                {"HEADRACE_KAFKA": "127.0.0.1:1", "HEADRACE_POSTGRES": POSTGRES, **given},
+                2,
+                said,
+            )
+            for command in COMMANDS
+            if command[0] not in {"db", "explain"}  # these don't ask Kafka
+            for given, said in (
+                ({PROTOCOL: "SASL_PLAINTEXT"}, "needs HEADRACE_KAFKA_SASL_USERNAME"),
+                ({PROTOCOL: "SSL", "HEADRACE_KAFKA_SSL_CA_FILE": "/no/such.pem"}, "No such file"),
+                ({PROTOCOL: "SSL", "HEADRACE_KAFKA_SSL_CA_FILE": __file__}, "can't be used"),
+            )
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_an_exit_code(
