@@ -244,6 +244,7 @@ async def run(
                 log=log, group=groups["projector"], database=database, clock=SystemClock()
             )
             starts["projector"] = projector.run
+            here.states["projector"] = projector.states
         for name, start in starts.items():
             here.running[name] = asyncio.create_task(start(stop), name=name)
         serving = asyncio.create_task(server.serve(app, listening, stop), name="http")
@@ -265,7 +266,9 @@ async def _until_stopped(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
     for error in ended:
-        if isinstance(error, IntakeError | LogError):
+        if isinstance(error, LogError):
+            raise SetupError(str(error)) from error
+        if isinstance(error, IntakeError):
             raise SetupError(str(error), 1) from error
         if isinstance(error, Exception):
             raise error

@@ -127,8 +127,9 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
         kafka.client()
     except OSError as error:
         raise SetupError(
-            f"the files of {variable('kafka_ssl_ca_file')}, {variable('kafka_ssl_certificate_file')}"
-            f" and {variable('kafka_ssl_key_file')} can't be used: {error.strerror or error}.",
+            f"the files of {variable('kafka_ssl_ca_file')}, "
+            f"{variable('kafka_ssl_certificate_file')} and {variable('kafka_ssl_key_file')} "
+            f"can't be used: {error.strerror or error}.",
             2,
         ) from error
     return kafka

@@ -1,12 +1,15 @@
 """Settings, metrics and the command line: what they say, and how they refuse."""
 
+import asyncio
+
 import pytest
 from typer.testing import CliRunner
 
 from orchestrator import cli, compose
 from orchestrator.runtime import metrics
+from orchestrator.runtime.intake import IntakeError
 from orchestrator.runtime.settings import Settings, SetupError, reference
-from schemas.ports import TopicDescription
+from schemas.ports import LogError, TopicDescription
 from schemas.topics import TOPICS
 
 
@@ -159,3 +162,27 @@ def test_what_is_wrong_is_one_sentence_and_an_exit_code(
     assert says in said
     assert "Traceback" not in said
     assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"), [(LogError("the broker is gone"), 3), (IntakeError("a hole"), 1)]
+)
+async def test_a_role_that_fails_at_a_server_ends_with_its_exit_code(
+    failure: Exception, code: int
+) -> None:
+    async def role() -> None:
+        raise failure
+
+    with pytest.raises(SetupError, match=str(failure)) as ended:
+        await compose._until_stopped(asyncio.Event(), [asyncio.create_task(role())])
+    assert ended.value.exit_code == code
+
+
+async def test_a_process_with_a_halted_shard_is_not_ready() -> None:
+    here = compose.Roles()
+    here.running["projector"] = asyncio.create_task(asyncio.sleep(60))
+    here.states["projector"] = lambda: {0: "open", 1: "halted"}
+    ready, said = here.health()
+    assert not ready
+    assert said["projector"]["shards"] == {"0": "open", "1": "halted"}
+    here.running["projector"].cancel()
