@@ -72,8 +72,9 @@ SELECT {_POSITION}, EXISTS (SELECT FROM items WHERE sku = %(sku)s) AS defined,
 """  # noqa: S608 - constants
 
 _NODES = f"""
-SELECT {_POSITION}, (SELECT json_agg(page.data) FROM (
-  SELECT data FROM nodes WHERE %(after)s::json IS NULL OR node_id > %(after)s::json->>0
+SELECT {_POSITION}, (SELECT json_agg(json_build_array(page.data, page.time_zone)) FROM (
+  SELECT nodes.data, markets.data->>'time_zone' AS time_zone
+  FROM nodes LEFT JOIN markets USING (market_id) WHERE %(after)s::json IS NULL OR node_id > %(after)s::json->>0
   ORDER BY node_id LIMIT %(limit)s) AS page) AS items
 """  # noqa: S608 - constants
 
@@ -209,7 +210,10 @@ class Reads:
     async def nodes(self, page: Page) -> Answer:
         """Nodes by id."""
         rows = await self._all(_NODES, _page(page))
-        items = [_NODE_DEFAULTS | data for data in rows[0]["items"] or []]
+        items = [
+            _NODE_DEFAULTS | {"time_zone": time_zone} | data
+            for data, time_zone in rows[0]["items"] or []
+        ]
         following = page.next([(item["node_id"],) for item in items])
         return Answer({"items": items, "next": following}, _at(rows))
 
