@@ -76,7 +76,7 @@ async def create_topics(log: KafkaLog, settings: Settings) -> list[str]:
 
 
 def check_topics(found: Mapping[str, TopicDescription], settings: Settings) -> None:
-    """SetupError where a topic is missing, or the shards are not as many as configured."""
+    """SetupError where a topic is missing, or has other partitions than configured."""
     missing = [settings.prefix + name for name in TOPICS if name not in found]
     if missing:
         raise SetupError(
@@ -84,13 +84,14 @@ def check_topics(found: Mapping[str, TopicDescription], settings: Settings) -> N
             "run `headrace topics create`."
         )
     for name, topic in TOPICS.items():
-        wanted = {"shards": settings.shards, "one": 1, "public": None}[topic.partitions]
-        if wanted is not None and found[name].partitions != wanted:
+        wanted = partitions_of(topic, settings)
+        if found[name].partitions != wanted:
+            setting = variable("shards" if topic.partitions == "shards" else "partitions")
             fix = (
-                f"set {variable('shards')}={found[name].partitions}, which was fixed when the "
+                "it must have one, so that it has one order: create it anew"
+                if topic.partitions == "one"
+                else f"set {setting}={found[name].partitions}, which was fixed when the "
                 "topics were created"
-                if topic.partitions == "shards"
-                else "it must have one, so that it has one order: create it anew"
             )
             raise SetupError(
                 f"The topic {settings.prefix}{name} has {found[name].partitions} partitions, "

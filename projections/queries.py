@@ -74,7 +74,8 @@ SELECT {_POSITION}, EXISTS (SELECT FROM items WHERE sku = %(sku)s) AS defined,
 _NODES = f"""
 SELECT {_POSITION}, (SELECT json_agg(json_build_array(page.data, page.time_zone)) FROM (
   SELECT nodes.data, markets.data->>'time_zone' AS time_zone
-  FROM nodes LEFT JOIN markets USING (market_id) WHERE %(after)s::json IS NULL OR node_id > %(after)s::json->>0
+  FROM nodes LEFT JOIN markets USING (market_id)
+  WHERE %(after)s::json IS NULL OR node_id > %(after)s::json->>0
   ORDER BY node_id LIMIT %(limit)s) AS page) AS items
 """  # noqa: S608 - constants
 

@@ -58,7 +58,11 @@ class Settings(BaseSettings):
         ),
     ] = 4
     partitions: Annotated[
-        PositiveInt, Field(description="Partitions of public topics, when they are created.")
+        PositiveInt,
+        Field(
+            description="Partitions of every public topic but `network`. "
+            "Fixed when the topics are created."
+        ),
     ] = 4
     replication: Annotated[
         int,

@@ -58,6 +58,14 @@ def test_another_number_of_shards_is_refused(topic: str) -> None:
         compose.check_topics(described(settings, **{topic: 8}), settings)
 
 
+@pytest.mark.parametrize("topic", ["orders", "availability"])
+def test_another_number_of_partitions_is_refused(topic: str) -> None:
+    settings = Settings(kafka="k:1")
+    with pytest.raises(SetupError, match=f"{topic} has 8 partitions, not 4: .*PARTITIONS=8") as no:
+        compose.check_topics(described(settings, **{topic: 8}), settings)
+    assert no.value.exit_code == 3
+
+
 def test_network_has_one_partition() -> None:
     settings = Settings(kafka="k:1")
     with pytest.raises(SetupError, match="network has 2 partitions, not 1"):
