@@ -1,8 +1,10 @@
 """The words that events are made of: ids, quantities, money, times, addresses."""
 
+import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -13,12 +15,20 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationError,
+    WrapValidator,
 )
+from pydantic_core import PydanticCustomError
 
 MAX_QUANTITY = 1_000_000
 MAX_MONEY_MINOR = 1_000_000_000_000
 MAX_LINES = 1_000
 
+TIME: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+"""RFC 3339, which asks for seconds and an offset."""
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _NO_CONTROL = r"\x00-\x1f\x7f-\x9f"
 _ID = rf"^[^{_NO_CONTROL}/ ](?:[^{_NO_CONTROL}/]*[^{_NO_CONTROL}/ ])?$"
 
@@ -29,6 +39,37 @@ def _absent_when_empty(value: object) -> object:
 
 def _drop_empty(value: object) -> object:
     return [text for text in value if text != ""] if isinstance(value, list) else value
+
+
+def _instant(value: object) -> object:
+    """Texts as RFC 3339 has them; pydantic itself would take numbers and leave out seconds."""
+    if not isinstance(value, str):
+        return value
+    try:
+        if TIME.fullmatch(value):
+            return datetime.fromisoformat(value.upper())
+    except ValueError:
+        pass  # no such day or hour
+    raise PydanticCustomError("time_form", "not a time as RFC 3339 has it")
+
+
+def _day(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        if _DAY.fullmatch(value):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass  # no such day
+    raise PydanticCustomError("time_form", "not a date as RFC 3339 has it")
+
+
+def _one_error(value: object, handler: Callable[[object], datetime | date]) -> datetime | date:
+    """Say what is wrong once, not for each choice."""
+    try:
+        return handler(value)
+    except ValidationError:
+        raise PydanticCustomError("time_form", "neither a time nor a date") from None
 
 
 def _to_utc(value: datetime) -> datetime:
@@ -65,6 +106,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r
 OptionalText = Annotated[Text | None, BeforeValidator(_absent_when_empty)]
 """Free text; an empty string means absent."""
 OptionalId = Annotated[Id | None, BeforeValidator(_absent_when_empty)]
+OptionalFulfillmentId = Annotated[FulfillmentId | None, BeforeValidator(_absent_when_empty)]
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
 """Base units of the item."""
 CountedQuantity = Annotated[int, Field(ge=0, le=MAX_QUANTITY)]
@@ -72,8 +114,14 @@ Money = Annotated[int, Field(ge=0, le=MAX_MONEY_MINOR)]
 """Minor units of a currency (ISO 4217 exponent)."""
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
-Instant = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_instant), AfterValidator(_to_utc)]
 """RFC 3339 with an offset, kept in UTC."""
+Day = Annotated[date, BeforeValidator(_day)]
+OptionalInstantOrDay = Annotated[
+    Annotated[Instant | Day, WrapValidator(_one_error)] | None,
+    BeforeValidator(_absent_when_empty),
+]
+"""A day is kept as it is: it stands for its end, in the market's time zone."""
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known_zone)]
 Attributes = Annotated[
     dict[
@@ -84,7 +132,6 @@ Attributes = Annotated[
 ]
 """What Headrace doesn't know: kept, and echoed to the node."""
 AddressLines = Annotated[list[Text], BeforeValidator(_drop_empty), Field(max_length=10)]
-Day = date
 
 
 class Model(BaseModel):

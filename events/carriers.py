@@ -4,11 +4,11 @@ from typing import ClassVar, Literal
 
 from events.base import (
     Fact,
-    FulfillmentId,
     Id,
     Instant,
-    MarketId,
+    OptionalFulfillmentId,
     OptionalId,
+    OptionalInstantOrDay,
     OptionalText,
 )
 
@@ -40,10 +40,10 @@ class TrackingUpdated(Fact):
     status: TrackingStatus
     carrier_status: OptionalText = None
     at: Instant
-    estimated_delivery_at: Instant | None = None
-    fulfillment_id: FulfillmentId | None = None
+    estimated_delivery_at: OptionalInstantOrDay = None
+    fulfillment_id: OptionalFulfillmentId = None
     package_id: OptionalId = None
-    market_id: MarketId | None = None
+    market_id: OptionalId = None
 
     def record_key(self) -> str:
         """The tracking number: one package's updates keep their order."""

@@ -18,7 +18,6 @@ from events.base import (
     OptionalId,
     OptionalText,
     Quantity,
-    Sku,
 )
 from events.stock import NodeFact
 
@@ -36,7 +35,7 @@ class ReportedLine(Model):
     """Units of a line; `sku` is the one asked for unless another was picked."""
 
     line_id: LineId
-    sku: Sku | None = None
+    sku: OptionalId = None
     quantity: Quantity
 
 

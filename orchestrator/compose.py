@@ -76,7 +76,7 @@ async def create_topics(log: KafkaLog, settings: Settings) -> list[str]:
 
 
 def check_topics(found: Mapping[str, TopicDescription], settings: Settings) -> None:
-    """SetupError where a topic is missing, or the shards are not as many as configured."""
+    """SetupError where a topic is missing, or has other partitions than configured."""
     missing = [settings.prefix + name for name in TOPICS if name not in found]
     if missing:
         raise SetupError(
@@ -84,13 +84,14 @@ def check_topics(found: Mapping[str, TopicDescription], settings: Settings) -> N
             "run `headrace topics create`."
         )
     for name, topic in TOPICS.items():
-        wanted = {"shards": settings.shards, "one": 1, "public": None}[topic.partitions]
-        if wanted is not None and found[name].partitions != wanted:
+        wanted = partitions_of(topic, settings)
+        if found[name].partitions != wanted:
+            setting = variable("shards" if topic.partitions == "shards" else "partitions")
             fix = (
-                f"set {variable('shards')}={found[name].partitions}, which was fixed when the "
+                "it must have one, so that it has one order: create it anew"
+                if topic.partitions == "one"
+                else f"set {setting}={found[name].partitions}, which was fixed when the "
                 "topics were created"
-                if topic.partitions == "shards"
-                else "it must have one, so that it has one order: create it anew"
             )
             raise SetupError(
                 f"The topic {settings.prefix}{name} has {found[name].partitions} partitions, "
@@ -111,7 +112,7 @@ async def check_database(settings: Settings) -> str:
             settings.postgres, autocommit=True, connect_timeout=_CONNECT_S
         )
     except psycopg.ProgrammingError as error:
-        raise SetupError(f"{variable('postgres')} is not a libpq URL: {error}", 2) from error
+        raise SetupError(f"{variable('postgres')} is not a libpq URL.", 2) from error
     except psycopg.OperationalError as error:
         why = " ".join(str(error).split())
         raise SetupError(f"PostgreSQL can't be reached ({variable('postgres')}): {why}") from error
@@ -244,6 +245,7 @@ async def run(
                 log=log, group=groups["projector"], database=database, clock=SystemClock()
             )
             starts["projector"] = projector.run
+            here.states["projector"] = projector.states
         for name, start in starts.items():
             here.running[name] = asyncio.create_task(start(stop), name=name)
         serving = asyncio.create_task(server.serve(app, listening, stop), name="http")
@@ -265,7 +267,9 @@ async def _until_stopped(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
     for error in ended:
-        if isinstance(error, IntakeError | LogError):
+        if isinstance(error, LogError):
+            raise SetupError(str(error)) from error
+        if isinstance(error, IntakeError):
             raise SetupError(str(error), 1) from error
         if isinstance(error, Exception):
             raise error
@@ -333,21 +337,35 @@ async def _application(
     reads = await stack.enter_async_context(open_reads(database_url, settings.db_schema))
 
     async def intake_progress(topic: str, number: int) -> tuple[int, str] | None:
-        partition = Partition(topic.removeprefix(settings.prefix), number)
+        name = topic.removeprefix(settings.prefix)
+        count = partitions_of(TOPICS[name], settings) if name in INTAKE_TOPICS else 0
+        if number >= count:
+            raise LookupError(_no_such_input(topic, number, count))
+        partition = Partition(name, number)
         return (await log.saved("intake", [partition])).get(partition)
+
+    async def ends(topic: str) -> Mapping[int, int]:
+        bounds = await asyncio.gather(
+            *(log.bounds(Partition(topic, number)) for number in range(settings.shards))
+        )
+        return {number: one.next for number, one in enumerate(bounds)}
 
     async def journal_ends() -> Mapping[int, int]:
         try:
-            bounds = await asyncio.gather(
-                *(log.bounds(Partition("journal", number)) for number in range(settings.shards))
-            )
+            return await ends("journal")
         except LogError:
             return {}
-        return {number: one.next for number, one in enumerate(bounds)}
 
     return create_app(
         reads,
         SystemClock(),
         intake_progress=intake_progress,
+        inbox_ends=lambda: ends("inbox"),
         journal_ends=journal_ends,
     )
+
+
+def _no_such_input(topic: str, number: int, count: int) -> str:
+    if count:
+        return f"{topic} has the partitions 0 to {count - 1}, no {number}"
+    return f"{topic} is no input topic: there are {', '.join(INTAKE_TOPICS)}"

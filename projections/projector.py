@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import structlog
@@ -82,6 +82,11 @@ class Projector:
     database: Database
     clock: Clock
     pace_s: float = 0.03
+    _states: dict[int, str] = field(default_factory=dict, init=False)
+
+    def states(self) -> dict[int, str]:
+        """Opening, open or halted, by assigned shard."""
+        return dict(sorted(self._states.items()))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the assigned shards' journals until `stop`; what is under way is finished."""
@@ -99,6 +104,7 @@ class Projector:
                     leave, task = following.pop(shard)
                     leave.set()
                     await task
+                    self._states.pop(shard, None)
                 for shard in sorted(shards - following.keys()):
                     leave = asyncio.Event()
                     following[shard] = (leave, tasks.create_task(self._follow(shard, leave)))
@@ -109,10 +115,12 @@ class Projector:
         label = str(shard)
         HALTED.labels(label).set(0)
         while not leave.is_set():
+            self._states[shard] = "opening"
             try:
                 await self._session(shard, leave)
             except (JournalError, OutOfRange) as error:
                 HALTED.labels(label).set(1)
+                self._states[shard] = "halted"
                 _log.error(
                     "a shard's read models halt: its journal contradicts itself or them. "
                     "When it was put right or made anew, run `headrace rebuild`, then restart",
@@ -140,6 +148,7 @@ class Projector:
         state = confirmed or FilterState()
         journal = Partition("journal", shard)
         reader = await self.log.reader({journal: state.next or None})
+        self._states[shard] = "open"
         try:
             while not leave.is_set():
                 records = (await reader.read(MAX_RECORDS, _WAIT_MS)).get(journal, [])

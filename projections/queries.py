@@ -72,8 +72,10 @@ SELECT {_POSITION}, EXISTS (SELECT FROM items WHERE sku = %(sku)s) AS defined,
 """  # noqa: S608 - constants
 
 _NODES = f"""
-SELECT {_POSITION}, (SELECT json_agg(page.data) FROM (
-  SELECT data FROM nodes WHERE %(after)s::json IS NULL OR node_id > %(after)s::json->>0
+SELECT {_POSITION}, (SELECT json_agg(json_build_array(page.data, page.time_zone)) FROM (
+  SELECT nodes.data, markets.data->>'time_zone' AS time_zone
+  FROM nodes LEFT JOIN markets USING (market_id)
+  WHERE %(after)s::json IS NULL OR node_id > %(after)s::json->>0
   ORDER BY node_id LIMIT %(limit)s) AS page) AS items
 """  # noqa: S608 - constants
 
@@ -106,6 +108,10 @@ class Answer(NamedTuple):
     position: str
 
 
+class PageError(Exception):
+    """A page was asked for after a sort key that no answer gave."""
+
+
 class Page(NamedTuple):
     """How many, and after which sort key (None: from the start)."""
 
@@ -129,7 +135,7 @@ class ShardPosition(NamedTuple):
 
 
 class Reads:
-    """The questions. DatabaseError where PostgreSQL can't answer."""
+    """The questions. DatabaseError where PostgreSQL can't answer, PageError at a forged page."""
 
     def __init__(self, pool: "psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection]") -> None:
         self._pool = pool
@@ -205,7 +211,10 @@ class Reads:
     async def nodes(self, page: Page) -> Answer:
         """Nodes by id."""
         rows = await self._all(_NODES, _page(page))
-        items = [_NODE_DEFAULTS | data for data in rows[0]["items"] or []]
+        items = [
+            _NODE_DEFAULTS | {"time_zone": time_zone} | data
+            for data, time_zone in rows[0]["items"] or []
+        ]
         following = page.next([(item["node_id"],) for item in items])
         return Answer({"items": items, "next": following}, _at(rows))
 
@@ -267,8 +276,10 @@ class Reads:
         try:
             async with self._pool.connection() as connection:
                 cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
-                await cursor.execute(statement.encode(), given)
+                await cursor.execute(statement.encode(), _askable(given))
                 return await cursor.fetchall()
+        except psycopg.DataError as error:  # nothing else that is given can be wrong
+            raise PageError("is not the `next` of an answer of this list") from error
         except (psycopg.Error, psycopg_pool.PoolTimeout, OSError) as error:
             raise DatabaseError(f"PostgreSQL could not answer: {str(error).strip()}") from error
 
@@ -319,6 +330,14 @@ async def open_reads(url: str, schema_name: str) -> AsyncIterator[Reads]:
         await pool.close()
 
 
+def _askable(given: Mapping[str, Any]) -> Json:
+    """What is given, without NUL, which PostgreSQL refuses; no name holds what it becomes."""
+    return {
+        name: value.replace("\0", "\x01") if isinstance(value, str) else value
+        for name, value in given.items()
+    }
+
+
 def _at(rows: list[Json]) -> str:
     return rows[0]["position"] or ""
 
@@ -358,7 +377,7 @@ def _order(channel: str, order_id: str, row: Json) -> Json:
         if status_at:
             shown["status_at"] = _utc(status_at)
         if estimate:
-            shown["estimated_delivery_at"] = _utc(estimate)
+            shown["estimated_delivery_at"] = estimate
         packages.setdefault(fulfillment_id, []).append(shown)
     counts = ("open", "allocated", "backordered", "shipped", "delivered", "cancelled")
     body = {

@@ -94,7 +94,7 @@ PACKAGES = Table(
         "package_id": "text",
         "status": "text",
         "status_at": "timestamptz",
-        "estimated_delivery_at": "timestamptz",
+        "estimated_delivery_at": "text",
         "shipped_at": "timestamptz",
         **_POSITION,
         "data": "json",

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 import orjson
 from pydantic import ValidationError
 
-from events.base import Fact
+from events.base import TIME, Fact
 from events.inputs import INPUTS, NOT_BUILT
 from events.outputs import OUTPUTS
 from schemas.inbox import MAX_INPUT_BYTES
@@ -30,7 +30,6 @@ MAX_ATTRIBUTE_CHARACTERS = 256
 
 _PRINTABLE = re.compile(rf"[^\x00-\x1f\x7f-\x9f]{{1,{MAX_ATTRIBUTE_CHARACTERS}}}")
 _TYPE = re.compile(r"headrace\.([a-z0-9_]{1,64})\.v([1-9][0-9]{0,5})", re.ASCII)
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _BY_TYPE: dict[str, type[Fact]] = {f"headrace.{name}.v1": model for name, model in INPUTS.items()}
@@ -250,7 +249,7 @@ def _printable(attributes: Mapping[str, object], name: str) -> str:
 
 def _time_ms(text: object) -> int:
     """Whole milliseconds since 1970 UTC."""
-    if isinstance(text, str) and _TIME.fullmatch(text):
+    if isinstance(text, str) and TIME.fullmatch(text):
         try:
             return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
         except (ValueError, OverflowError):

@@ -71,6 +71,9 @@ def _span(low: float | None, high: float | None, unit: str = "") -> str:
 
 def must_be(schema: Schema, root: Schema) -> str:
     """What a value must be, to stand after "must be"."""
+    choices = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
+    if len(choices) > 1:
+        return " or ".join(must_be(one, root) for one in choices)
     schema = resolved(schema, root)
     if "const" in schema:
         return f'"{schema["const"]}"'

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from orchestrator.runtime.settings import Settings, variable
+from orchestrator.runtime.settings import Settings, SetupError, variable
 from schemas.ports import LogError
 
 INPUT_ERROR = 2
@@ -19,12 +19,30 @@ SERVER_ERROR = 3
 def load_settings() -> Settings:
     """The settings of the environment; exits with 2 and a sentence each where they are wrong."""
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             name = variable(str(problem["loc"][0]))
-            typer.echo(f"{name}: {problem['msg']}, was {problem['input']!r}", err=True)
+            message = problem["msg"].removeprefix("Value error, ")
+            typer.echo(f"{name}: {message}, was {problem['input']!r}", err=True)
         raise typer.Exit(INPUT_ERROR) from None
+    if settings.postgres:
+        _check_url(settings.postgres)
+    return settings
+
+
+def _check_url(url: str) -> None:
+    import psycopg  # noqa: PLC0415 - slow to load
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - the same
+
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # its words may hold the password
+        raise SetupError(
+            f"{variable('postgres')} is not a libpq URL, such as"
+            " postgresql://user:password@127.0.0.1/headrace.",
+            INPUT_ERROR,
+        ) from None
 
 
 def run_on_kafka(settings: Settings, work: Callable[[Any], Coroutine[Any, Any, None]]) -> None:

@@ -67,5 +67,5 @@ def demo(
         code = session.run(options, settings, Console())
     except session.FAILURES as error:
         typer.echo(str(error), err=True)
-        raise typer.Exit(SERVER_ERROR) from None
+        raise typer.Exit(getattr(error, "exit_code", SERVER_ERROR)) from None
     raise typer.Exit(code)

@@ -95,14 +95,22 @@ class KafkaSettings:
 
 
 def kafka_settings(settings: Settings) -> KafkaSettings:
-    """How to reach Kafka; SetupError when it isn't configured."""
+    """How to reach Kafka; SetupError when it isn't configured, or wrongly."""
     if not settings.kafka:
         raise SetupError(
             f"{variable('kafka')} is not set: give Kafka's bootstrap servers, such as "
             "127.0.0.1:9092, or try `headrace demo`, which brings its own."
         )
     password = settings.kafka_sasl_password
-    return KafkaSettings(
+    if settings.kafka_security_protocol.startswith("SASL") and not (
+        settings.kafka_sasl_username and password
+    ):
+        raise SetupError(
+            f"{variable('kafka_security_protocol')}={settings.kafka_security_protocol} needs "
+            f"{variable('kafka_sasl_username')} and {variable('kafka_sasl_password')}.",
+            2,
+        )
+    kafka = KafkaSettings(
         servers=settings.kafka,
         prefix=settings.prefix,
         request_timeout_s=settings.kafka_request_timeout_seconds,
@@ -115,6 +123,16 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
         ssl_certificate_file=settings.kafka_ssl_certificate_file,
         ssl_key_file=settings.kafka_ssl_key_file,
     )
+    try:
+        kafka.client()
+    except OSError as error:
+        raise SetupError(
+            f"the files of {variable('kafka_ssl_ca_file')}, "
+            f"{variable('kafka_ssl_certificate_file')} and {variable('kafka_ssl_key_file')} "
+            f"can't be used: {error.strerror or error}.",
+            2,
+        ) from error
+    return kafka
 
 
 @asynccontextmanager

@@ -1,11 +1,14 @@
 """Every setting, in one model: variables `HEADRACE_*`; the reference page is generated from it."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "HEADRACE_"
+_SERVER: Final = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:,/\[\]]+)(?::(\d{1,5}))?", re.ASCII)
+_MAX_PORT: Final = 65_535
 
 
 class SetupError(Exception):
@@ -55,7 +58,11 @@ class Settings(BaseSettings):
         ),
     ] = 4
     partitions: Annotated[
-        PositiveInt, Field(description="Partitions of public topics, when they are created.")
+        PositiveInt,
+        Field(
+            description="Partitions of every public topic but `network`. "
+            "Fixed when the topics are created."
+        ),
     ] = 4
     replication: Annotated[
         int,
@@ -170,6 +177,22 @@ class Settings(BaseSettings):
         NonNegativeInt,
         Field(description="Handled inbox records that are kept, for those who look into them."),
     ] = 10_000
+
+    @field_validator("kafka")
+    @classmethod
+    def _servers(cls, value: str | None) -> str | None:
+        for server in value.split(",") if value else ():
+            found = _SERVER.fullmatch(server.strip())
+            if found is None or not 0 < int(found[1] or 1) <= _MAX_PORT:
+                raise ValueError("must be host:port,host:port")
+        return value
+
+    @field_validator("http")
+    @classmethod
+    def _port(cls, value: str) -> str:
+        if int(value.rpartition(":")[2]) > _MAX_PORT:
+            raise ValueError(f"must be host:port with a port of at most {_MAX_PORT}")
+        return value
 
     @field_validator("availability_thresholds", mode="before")
     @classmethod

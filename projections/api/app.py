@@ -2,22 +2,19 @@
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import Depends, FastAPI, Header, Path, Query, Response
 
 from events.outputs import OrderStatus
 from projections.api import models, problems
-from projections.api.positions import HEADER, IntakeProgress, Positions
+from projections.api.positions import HEADER, Ends, IntakeProgress, Positions
 from projections.api.problems import ProblemError
 from projections.queries import Answer, Page, Reads
 from schemas.ports import Clock
-
-JournalEnds: TypeAlias = Callable[[], Awaitable[Mapping[int, int]]]
-"""Shard to the offset that its journal's next record will have; empty where that is not known."""
 
 _ABOUT = """
 What became of orders, stock, nodes and exceptions. Read only; events are written to Kafka.
@@ -46,14 +43,16 @@ def create_app(
     clock: Clock,
     *,
     intake_progress: IntakeProgress | None = None,
-    journal_ends: JournalEnds | None = None,
+    inbox_ends: Ends | None = None,
+    journal_ends: Ends | None = None,
     wait_s: float = 15.0,
 ) -> FastAPI:
     """The API over open reads. It has no state of its own and nothing to start or stop.
 
-    `wait_s` bounds the wait for a position: above the time that intake gives an unknown market.
+    `journal_ends` is empty where they are not known. `wait_s` bounds the wait for a position:
+    above the time that intake gives an unknown market.
     """
-    positions = Positions(reads, clock, intake_progress, wait_s)
+    positions = Positions(reads, clock, intake_progress, inbox_ends, wait_s)
 
     async def reached(
         position: Annotated[
@@ -74,7 +73,7 @@ def create_app(
         summary="Order orchestration: what was decided, and why.",
         description=_ABOUT,
         dependencies=[Depends(reached)],
-        responses=_failures(400, 422, 503, 504),
+        responses=_failures(400, 422, 500, 503, 504),
     )
     problems.install(app)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple, TypeAlias
 
@@ -17,8 +17,12 @@ HEADER = "Headrace-Position"
 IntakeProgress: TypeAlias = Callable[[str, int], Awaitable[tuple[int, str] | None]]
 """Topic and partition to intake's saved offset and its metadata, None where nothing is saved.
 
-The metadata is JSON: `{"inbox": {"<shard>": <the inbox offset after the last appended>}}`.
+The metadata is JSON: `{"inbox": {"<shard>": <the inbox offset after the last appended>}}`; empty
+where the broker keeps none. LookupError: intake does not read this partition, with a sentence.
 """
+
+Ends: TypeAlias = Callable[[], Awaitable[Mapping[int, int]]]
+"""Shard to the offset that the next record of its inbox, or of its journal, will have."""
 
 _POLL_S = 0.01
 _SHARD = re.compile(r"(\d{1,6}):(\d{1,18})")
@@ -61,11 +65,17 @@ class Positions:
     """Waits until the read models have reached a position, at most `wait_s`."""
 
     def __init__(
-        self, reads: Reads, clock: Clock, intake_progress: IntakeProgress | None, wait_s: float
+        self,
+        reads: Reads,
+        clock: Clock,
+        intake_progress: IntakeProgress | None,
+        inbox_ends: Ends | None,
+        wait_s: float,
     ) -> None:
         self._reads = reads
         self._clock = clock
         self._intake_progress = intake_progress
+        self._inbox_ends = inbox_ends
         self._wait_s = wait_s
         self._reading = asyncio.Lock()
         self._read_at = float("-inf")
@@ -94,23 +104,33 @@ class Positions:
             await self._clock.sleep(_POLL_S)
 
     async def _written(self, wanted: Written) -> None:
-        if self._intake_progress is None:
+        if self._intake_progress is None or self._inbox_ends is None:
             raise ProblemError(
                 HTTPStatus.BAD_REQUEST,
                 f'{HEADER}: this server does not follow intake: use "<shard>:<seq>"',
             )
         while True:
-            saved = await self._intake_progress(wanted.topic, wanted.partition)
+            try:
+                saved = await self._intake_progress(wanted.topic, wanted.partition)
+            except LookupError as error:
+                raise ProblemError(HTTPStatus.BAD_REQUEST, f"{HEADER}: {error.args[0]}") from error
             if saved is not None and saved[0] > wanted.offset:
                 break
             await self._clock.sleep(_POLL_S)
-        inbox: dict[str, int] = orjson.loads(saved[1] or "{}").get("inbox", {})
-        for shard, inbox_next in inbox.items():
+        for shard, inbox_next in (await self._appended(saved[1], self._inbox_ends)).items():
             while True:
-                reached = (await self._now()).get(int(shard))
-                if reached is not None and reached.inbox_next >= inbox_next:
+                reached = (await self._now()).get(shard)
+                if (reached.inbox_next if reached else 0) >= inbox_next:
                     break
                 await self._clock.sleep(_POLL_S)
+
+    @staticmethod
+    async def _appended(metadata: str, inbox_ends: Ends) -> Mapping[int, int]:
+        """How far the inboxes were when intake had taken the record, or later."""
+        if not metadata:
+            return await inbox_ends()
+        inbox: dict[str, int] = orjson.loads(metadata)["inbox"]
+        return {int(shard): inbox_next for shard, inbox_next in inbox.items()}
 
     async def _now(self) -> dict[int, ShardPosition]:
         """The positions, no older than this call; those who wait together share a query."""

@@ -9,7 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
-from schemas.ports import DatabaseError
+from projections.queries import PageError
+from schemas.ports import DatabaseError, LogError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -69,9 +70,19 @@ def install(app: FastAPI) -> None:
         )
         return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
+    @app.exception_handler(PageError)
+    def _page(request: Request, error: PageError) -> Response:
+        return _answer(request, HTTPStatus.BAD_REQUEST, f"after: {error}")
+
     @app.exception_handler(DatabaseError)
-    def _database(request: Request, error: DatabaseError) -> Response:
+    @app.exception_handler(LogError)
+    def _server(request: Request, error: DatabaseError | LogError) -> Response:
         return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"})
+
+    @app.exception_handler(Exception)  # the server logs it
+    def _defect(request: Request, _: Exception) -> Response:
+        detail = "a defect of Headrace: the server's log says more"
+        return _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
 def _answer(

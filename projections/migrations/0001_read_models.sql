@@ -74,7 +74,7 @@ CREATE TABLE packages (
     package_id text COLLATE "C" NOT NULL,
     status text COLLATE "C" NOT NULL,
     status_at timestamptz,
-    estimated_delivery_at timestamptz,
+    estimated_delivery_at text, -- a time, or a day as the carrier named it
     shipped_at timestamptz NOT NULL,
     seq bigint NOT NULL,
     entry integer NOT NULL,

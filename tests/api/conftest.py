@@ -86,10 +86,17 @@ class Intake:
 
     def __init__(self) -> None:
         self.saved: dict[tuple[str, int], tuple[int, str]] = {}
+        self.inbox_ends: dict[int, int] = {}
 
     async def progress(self, topic: str, partition: int) -> tuple[int, str] | None:
         await asyncio.sleep(0)
+        if topic != "orders" or partition > 3:
+            raise LookupError(f"{topic}/{partition} is read by nobody")
         return self.saved.get((topic, partition))
+
+    async def ends(self) -> dict[int, int]:
+        await asyncio.sleep(0)
+        return self.inbox_ends
 
 
 @pytest.fixture
@@ -105,9 +112,14 @@ async def _ends() -> dict[int, int]:
 @pytest.fixture
 async def api(reads: Reads, intake: Intake) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(
-        reads, SystemClock(), intake_progress=intake.progress, journal_ends=_ends, wait_s=WAIT_S
+        reads,
+        SystemClock(),
+        intake_progress=intake.progress,
+        inbox_ends=intake.ends,
+        journal_ends=_ends,
+        wait_s=WAIT_S,
     )
-    transport = httpx.ASGITransport(app=app)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://headrace") as client:
         yield client
 

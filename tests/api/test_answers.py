@@ -1,5 +1,6 @@
 """What the API answers, from rows that the projector wrote."""
 
+from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -175,6 +176,11 @@ async def test_nodes_come_with_their_defaults(get: Get) -> None:
     models.NodeList.model_validate(answer)
 
 
+async def test_a_node_without_a_time_zone_has_its_markets(get: Get) -> None:
+    zones = {node["node_id"]: node["time_zone"] for node in (await get("/nodes"))["items"]}
+    assert set(zones.values()) == {"America/New_York"}
+
+
 async def test_a_nodes_stock(get: Get) -> None:
     answer = await get("/nodes/BOS/stock")
     assert [(item["sku"], item["on_hand"]) for item in answer["items"]] == [("MUG", 3)]
@@ -295,3 +301,36 @@ def test_examples_have_the_shape_they_illustrate(
     model: type[BaseModel], example: dict[str, Any]
 ) -> None:
     model.model_validate(example)
+
+
+@pytest.mark.parametrize(
+    "path", ["/orders/web/%00", "/orders/%00/1/decisions", "/stock/%00", "/nodes/%00/stock"]
+)
+async def test_nothing_has_a_nul_in_its_name(api: httpx.AsyncClient, path: str) -> None:
+    assert (await api.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("query", ["channel", "market_id", "sku", "node_id"])
+async def test_no_order_is_found_by_a_nul(api: httpx.AsyncClient, query: str) -> None:
+    assert (await api.get(f"/orders?{query}=%00")).json()["items"] == []
+
+
+async def test_no_exception_is_found_by_a_nul(api: httpx.AsyncClient) -> None:
+    assert (await api.get("/exceptions?kind=%00")).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("/orders", '["soon","web","1","us"]'),
+        ("/orders", '["\\u0000","web","1","us"]'),
+        ("/exceptions", '["2026-02-30T00:00:00Z","x"]'),
+        ("/nodes", '["\\u0000"]'),
+        ("/orders/web/1/decisions", "[99999999999999999,1,99999999999]"),
+        ("/orders/web/1/decisions", "[true,1,1]"),
+    ],
+)
+async def test_a_forged_page_is_400(api: httpx.AsyncClient, path: str, key: str) -> None:
+    answer = await api.get(path, params={"after": urlsafe_b64encode(key.encode()).decode()})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["detail"].startswith("after: ")

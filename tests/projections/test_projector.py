@@ -29,13 +29,13 @@ def log() -> MemoryLog:
 
 
 @asynccontextmanager
-async def projecting(log: MemoryLog, database: Database) -> AsyncIterator[None]:
+async def projecting(log: MemoryLog, database: Database) -> AsyncIterator[Projector]:
     stop = asyncio.Event()
     group = await log.group("projector", PROJECTOR_TOPICS)
     role = Projector(log, group, database, SystemClock(), pace_s=0.001)
     running = asyncio.create_task(role.run(stop))
     try:
-        yield
+        yield role
     finally:
         stop.set()
         async with asyncio.timeout(DEADLINE_S):
@@ -210,3 +210,42 @@ async def test_a_rebuild_that_fails_leaves_the_old_read_models(
         await rebuild(log, postgres, SCHEMA, 2)
     assert await dump(admin) == before
     await reader.close()
+
+
+class Memory:
+    """A store of checkpoints alone; away, where the test says so."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self._kept: dict[int, FilterState] = {}
+
+    async def checkpoint(self, shard: int) -> FilterState | None:
+        if self.away:
+            raise DatabaseError("away")
+        return self._kept.get(shard)
+
+    async def apply(
+        self, shard: int, expected: FilterState | None, new: FilterState, _changes: Changes
+    ) -> bool:
+        if self._kept.get(shard) != expected:
+            return False
+        self._kept[shard] = new
+        return True
+
+
+async def states(role: Projector, wanted: dict[int, str]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while role.states() != wanted:
+            await asyncio.sleep(0.005)
+
+
+async def test_the_role_says_which_shards_are_open_and_which_halted(log: MemoryLog) -> None:
+    store = Memory()
+    store.away = True
+    values = given.journal(given.day())
+    async with projecting(log, store) as role:
+        await states(role, {0: "opening", 1: "opening"})
+        store.away = False
+        await states(role, {0: "open", 1: "open"})
+        given.write(log, 0, [values[0], values[2]])  # a gap
+        await states(role, {0: "halted", 1: "open"})

@@ -1,12 +1,15 @@
 """Settings, metrics and the command line: what they say, and how they refuse."""
 
+import asyncio
+
 import pytest
 from typer.testing import CliRunner
 
 from orchestrator import cli, compose
 from orchestrator.runtime import metrics
+from orchestrator.runtime.intake import IntakeError
 from orchestrator.runtime.settings import Settings, SetupError, reference
-from schemas.ports import TopicDescription
+from schemas.ports import LogError, TopicDescription
 from schemas.topics import TOPICS
 
 
@@ -55,6 +58,14 @@ def test_another_number_of_shards_is_refused(topic: str) -> None:
         compose.check_topics(described(settings, **{topic: 8}), settings)
 
 
+@pytest.mark.parametrize("topic", ["orders", "availability"])
+def test_another_number_of_partitions_is_refused(topic: str) -> None:
+    settings = Settings(kafka="k:1")
+    with pytest.raises(SetupError, match=f"{topic} has 8 partitions, not 4: .*PARTITIONS=8") as no:
+        compose.check_topics(described(settings, **{topic: 8}), settings)
+    assert no.value.exit_code == 3
+
+
 def test_network_has_one_partition() -> None:
     settings = Settings(kafka="k:1")
     with pytest.raises(SetupError, match="network has 2 partitions, not 1"):
@@ -83,6 +94,21 @@ def test_only_the_command_that_is_called_is_loaded() -> None:
     assert names == ["version"]
 
 
+POSTGRES = "postgresql://user:password@127.0.0.1:1/none"
+PROTOCOL = "HEADRACE_KAFKA_SECURITY_PROTOCOL"
+COMMANDS = [
+    ["run"],
+    ["topics", "create"],
+    ["topics", "describe"],
+    ["send", "examples/01-network.jsonl"],
+    ["tail", "orders"],
+    ["status"],
+    ["rebuild"],
+    ["explain", "web/1"],
+    ["db", "migrate"],
+]
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "says"),
     [
@@ -91,6 +117,37 @@ def test_only_the_command_that_is_called_is_loaded() -> None:
         (["run", "--roles", "cook"], {}, 2, "choose from intake,engine"),
         (["run"], {"HEADRACE_KAFKA": "127.0.0.1:1"}, 3, "connect to 127.0.0.1:1"),
         (["topics", "create"], {}, 3, "HEADRACE_KAFKA is not set"),
+        (["run"], {"HEADRACE_HTTP": "127.0.0.1:99999"}, 2, "HEADRACE_HTTP: must be host:port"),
+        *(
+            (
+                command,
+                {"HEADRACE_KAFKA": "127.0.0.1:1", "HEADRACE_POSTGRES": POSTGRES, **given},
+                2,
+                said,
+            )
+            for command in COMMANDS
+            for given, said in (
+                ({"HEADRACE_KAFKA": "foo:bar"}, "HEADRACE_KAFKA: must be host:port"),
+                ({"HEADRACE_KAFKA": "a:1,b:70000"}, "HEADRACE_KAFKA: must be host:port"),
+                ({"HEADRACE_POSTGRES": "nonsense"}, "HEADRACE_POSTGRES is not a libpq URL"),
+                ({"HEADRACE_POSTGRES": "postgresql://u@h/d?x=1"}, "is not a libpq URL"),
+            )
+        ),
+        *(
+            (
+                command,
+                {"HEADRACE_KAFKA": "127.0.0.1:1", "HEADRACE_POSTGRES": POSTGRES, **given},
+                2,
+                said,
+            )
+            for command in COMMANDS
+            if command[0] not in {"db", "explain"}  # these don't ask Kafka
+            for given, said in (
+                ({PROTOCOL: "SASL_PLAINTEXT"}, "needs HEADRACE_KAFKA_SASL_USERNAME"),
+                ({PROTOCOL: "SSL", "HEADRACE_KAFKA_SSL_CA_FILE": "/no/such.pem"}, "No such file"),
+                ({PROTOCOL: "SSL", "HEADRACE_KAFKA_SSL_CA_FILE": __file__}, "can't be used"),
+            )
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_an_exit_code(
@@ -113,3 +170,27 @@ def test_what_is_wrong_is_one_sentence_and_an_exit_code(
     assert says in said
     assert "Traceback" not in said
     assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"), [(LogError("the broker is gone"), 3), (IntakeError("a hole"), 1)]
+)
+async def test_a_role_that_fails_at_a_server_ends_with_its_exit_code(
+    failure: Exception, code: int
+) -> None:
+    async def role() -> None:
+        raise failure
+
+    with pytest.raises(SetupError, match=str(failure)) as ended:
+        await compose._until_stopped(asyncio.Event(), [asyncio.create_task(role())])
+    assert ended.value.exit_code == code
+
+
+async def test_a_process_with_a_halted_shard_is_not_ready() -> None:
+    here = compose.Roles()
+    here.running["projector"] = asyncio.create_task(asyncio.sleep(60))
+    here.states["projector"] = lambda: {0: "open", 1: "halted"}
+    ready, said = here.health()
+    assert not ready
+    assert said["projector"]["shards"] == {"0": "open", "1": "halted"}
+    here.running["projector"].cancel()

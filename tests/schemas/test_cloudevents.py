@@ -449,3 +449,71 @@ def test_nothing_makes_the_codec_raise(
 def test_numbers_beyond_what_machines_hold_are_refused(number: str) -> None:
     outcome = rejected(WHOLE[:-1] + b',"priority":' + number.encode() + b"}")
     assert outcome.code in {Code.INVALID_DATA, Code.NOT_JSON}
+
+
+def _tracking(**changes: object) -> Accepted | Rejected:
+    data = {
+        "carrier": "ups",
+        "tracking_number": "1Z",
+        "status": "in_transit",
+        "at": "2026-11-22T10:00:00Z",
+    }
+    headers = replaced("ce_type", b"headrace.tracking_updated.v1")
+    return read("carriers", orjson.dumps(data | changes), headers)
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "1700000000",
+        1700000000,
+        "2026-11-22T10:00Z",
+        "2026-11-22T10:00:00",
+        "2026-11-22",
+        "2026-11-22T10:00:00+0100",
+        "2026-02-30T10:00:00Z",
+    ],
+)
+def test_a_time_has_seconds_and_an_offset(at: object) -> None:
+    outcome = _tracking(at=at)
+    assert isinstance(outcome, Rejected)
+    assert outcome.detail.startswith('at: must be a time with its offset such as "2026-01-31T')
+
+
+@pytest.mark.parametrize("day", ["1700000000", "2026-02-30", "2026-11-25T00:00:00"])
+def test_a_date_is_a_date(day: str) -> None:
+    data = {"node_id": "BOS", "market_id": "us", "kind": "warehouse", "name": "Boston"}
+    more = {"address": {"country": "US"}, "holidays": [day]}
+    headers = replaced("ce_type", b"headrace.node_defined.v1")
+    outcome = read("network", orjson.dumps(data | more), headers)
+    assert isinstance(outcome, Rejected)
+    assert "2026-01-31" in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("2026-11-25", "2026-11-25"),
+        ("2026-11-25T10:00:00+01:00", "2026-11-25T09:00:00Z"),
+        ("", None),
+    ],
+)
+def test_a_delivery_is_estimated_to_a_time_or_a_day(given: str, kept: str | None) -> None:
+    outcome = _tracking(estimated_delivery_at=given)
+    assert isinstance(outcome, Accepted)
+    assert orjson.loads(outcome.data).get("estimated_delivery_at") == kept
+
+
+def test_an_estimate_that_is_neither_is_refused_in_one_sentence() -> None:
+    outcome = _tracking(estimated_delivery_at="soon")
+    assert outcome == Rejected(
+        Code.INVALID_DATA,
+        'estimated_delivery_at: must be a time with its offset such as "2026-01-31T12:00:00Z" or a'
+        ' date such as "2026-01-31", was "soon"',
+    )
+
+
+def test_empty_ids_of_a_tracking_update_are_absent() -> None:
+    outcome = _tracking(fulfillment_id="", package_id="", market_id="")
+    assert isinstance(outcome, Accepted)
+    assert not orjson.loads(outcome.data).keys() & {"fulfillment_id", "package_id", "market_id"}
