@@ -72,8 +72,8 @@ class EngineConfig:
     """How the engine batches, pauses and trims.
 
     `failed_pause_s`: how long before a shard is opened again after a failure. `fenced_pause_s`: how
-    long a writer that was fenced keeps away; longer than a group takes to notice that a member is
-    gone, so that two writers don't fight over a shard.
+    long a writer keeps away that was fenced or whose clock is wrong; longer than a group takes to
+    notice that a member is gone, so that two writers don't fight over a shard.
     """
 
     batch_ms: int = 40
@@ -85,6 +85,10 @@ class EngineConfig:
 
 class _FencedError(Exception):
     """Another writer took the shard over."""
+
+
+class _ClockError(Exception):
+    """This machine's clock is wrong: decisions would bear wrong dates."""
 
 
 class PoisonError(Exception):
@@ -199,6 +203,9 @@ class ShardWriter(Generic[S]):
             except _FencedError as error:
                 why, pause_s = "fenced", self._config.fenced_pause_s
                 _log.warning("fenced", shard=self.number, what=str(error), again_in_s=pause_s)
+            except _ClockError as error:
+                why, pause_s = "clock", self._config.fenced_pause_s
+                _log.error("wrong clock", shard=self.number, what=str(error), again_in_s=pause_s)
             except (JournalError, OutOfRange, PoisonError) as error:
                 why = "halted"
                 _log.error("halted", shard=self.number, what=str(error))
@@ -241,16 +248,22 @@ class ShardWriter(Generic[S]):
     # --- opening
 
     async def _open(self) -> None:
-        """Start an epoch, then fold every valid commit before it."""
+        """Start an epoch, then fold every valid commit before it.
+
+        The clock is compared with the broker's at once, since a fold may take minutes; by the
+        record itself again, since not every broker says its time when it acknowledges.
+        """
         self._enter("opening")
         await self._check_journal()
         began = self._clock.monotonic()
         self._writer = await self._log.writer()
         nonce = f"{self._randomness.bits(128):032x}"
         clock_ms = self._clock.now_ms()
-        await self._writer.append(
+        opened = await self._writer.append(
             self._journal, [Record(None, journal.encode_opened(self._owner, nonce))]
         )
+        if opened.timestamp_ms > 0:
+            self._check_clock(clock_ms, opened.timestamp_ms)
         events = await self._refold(nonce, clock_ms)
         self._read_next = self.confirmed.inbox_next
         self._reader = await self._log.reader({self._inbox: self._read_next})
@@ -333,7 +346,7 @@ class ShardWriter(Generic[S]):
     def _check_clock(self, clock_ms: int, broker_ms: int) -> None:
         skew_ms = clock_ms - broker_ms
         if abs(skew_ms) > _MAX_CLOCK_SKEW_MS:
-            raise LogError(
+            raise _ClockError(
                 f"this machine's clock is {skew_ms / 1000:+.0f} s from the broker's: correct it, "
                 "since decisions are dated by it"
             )

@@ -2,14 +2,15 @@
 
 import asyncio
 import random
+from collections.abc import Mapping, Sequence
 
 import orjson
 import pytest
 
 from orchestrator.runtime.engine import EngineConfig, ShardWriter
-from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.memory_log import MemoryLog, MemoryReader
 from schemas.journal import MAX_COMMIT_BYTES, encode_opened
-from schemas.ports import Partition, Record, TopicDescription
+from schemas.ports import Appended, Partition, Record, TopicDescription
 from tests.runtime.fakes import (
     CORE,
     INBOX,
@@ -216,8 +217,32 @@ async def test_time_never_goes_back_in_the_journal() -> None:
     assert ticks == sorted(ticks)
 
 
-async def test_refuses_to_open_when_its_clock_is_minutes_from_the_brokers() -> None:
-    log = a_log()
+class NeverRead(MemoryLog):
+    async def reader(self, at: Mapping[Partition, int | None]) -> MemoryReader:
+        raise AssertionError(f"read {at}")
+
+
+async def test_a_wrong_clock_keeps_away_as_a_fenced_writer_does_before_it_reads_the_journal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = NeverRead(SteppedClock(), {"inbox": 1, "journal": 1})
+    give(log, "a")
+    config = EngineConfig(failed_pause_s=0.01, fenced_pause_s=60.0)
+    wrong = SteppedClock(9_000_000)
+    async with Running(await engine(log, clock=wrong, config=config)) as running:
+        await until(lambda: running.role.states().get(0) == "pausing")
+    assert owners(log) == ["one"]
+    said = capsys.readouterr().out
+    assert "this machine's clock is +8000 s from the broker's" in said
+    assert "again_in_s=60.0" in said
+
+
+async def test_refuses_a_wrong_clock_too_where_only_the_record_tells_the_brokers_time() -> None:
+    class Untold(MemoryLog):
+        def write(self, to: Partition, records: Sequence[Record]) -> Appended:
+            return super().write(to, records)._replace(timestamp_ms=-1)
+
+    log = Untold(SteppedClock(), {"inbox": 1, "journal": 1})
     give(log, "a")
     async with Running(await engine(log, clock=SteppedClock(9_000_000))) as running:
         await until(lambda: running.role.states().get(0) == "pausing")
