@@ -234,7 +234,11 @@ class ShardWriter(Generic[S]):
         self.state = state
 
     async def _close(self) -> None:
-        """Forget everything that isn't in the journal."""
+        """Forget everything that isn't in the journal, and tell nothing of it any more."""
+        self._enter("closed")
+        for gauge in (metrics.SHARD_EPOCH, metrics.SHARD_SEQ, *_GAUGES.values()):
+            metrics.forget(gauge, self._label)
+        metrics.forget(metrics.READER_LAG, "engine", "inbox", self._label)
         writer, reader = self._writer, self._reader
         self._writer = self._reader = self._pending = None
         self._queue.clear()

@@ -189,6 +189,7 @@ class ShardRelay:
             if state.next > max(saved.next, publish_from):
                 await self._save(state)
         finally:
+            metrics.forget(metrics.READER_LAG, "relay", "journal", self._label)
             await writer.close()
             if reader is not None:
                 await reader.close()

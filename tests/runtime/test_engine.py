@@ -3,12 +3,15 @@
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 
 from orchestrator.runtime.engine import EngineConfig, ShardWriter
 from orchestrator.runtime.memory_log import MemoryLog, MemoryReader
+from orchestrator.runtime.metrics import TABLE
 from schemas.journal import MAX_COMMIT_BYTES, encode_opened
 from schemas.ports import Appended, Partition, Record, TopicDescription
 from tests.runtime.fakes import (
@@ -295,3 +298,49 @@ async def test_an_inbox_trimmed_beyond_the_journal_halts_the_shard() -> None:
     await log.trim(INBOX, 2)
     async with Running(await engine(log)) as running:
         await until(lambda: running.role.states().get(0) == "halted")
+
+
+def gauges_told(shard: str, role: str) -> set[str]:
+    """The gauges that this process tells of a shard, its state apart."""
+    return {
+        sample.name
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if family.type == "gauge"
+        and sample.name != "headrace_shard_state"
+        and shard in {sample.labels.get("shard"), sample.labels.get("partition")}
+        and sample.labels.get("role", role) == role
+        and sample.name in {one.name for one in TABLE}
+    }
+
+
+async def test_a_shard_that_is_left_is_told_of_no_longer_so_that_no_sum_counts_it_twice() -> None:
+    log = MemoryLog(SteppedClock(), {"inbox": 8, "journal": 8})
+    counts = dict.fromkeys(
+        ["open_orders", "backordered_lines", "open_exceptions", "dedupe_ids_dropped"], 5
+    )
+    writer = ShardWriter(
+        7,
+        log=log,
+        clock=SteppedClock(),
+        randomness=Seeded(1),
+        core=replace(CORE, gauges=lambda _state: counts),
+        owner="one",
+        config=EngineConfig(),
+    )
+    running = asyncio.create_task(writer.run())
+    give(log, "a", to=Partition("inbox", 7))
+    await until(lambda: writer.confirmed.seq == 1)
+    writer.observe()
+    assert gauges_told("7", "engine") == {
+        "headrace_open_orders",
+        "headrace_backordered_lines",
+        "headrace_open_exceptions",
+        "headrace_dedupe_ids_dropped",
+        "headrace_shard_epoch",
+        "headrace_shard_seq",
+        "headrace_reader_lag_records",
+    }
+    writer.stop.set()
+    await running
+    assert gauges_told("7", "engine") == set()
