@@ -9,11 +9,12 @@ import orjson
 import pytest
 from prometheus_client import REGISTRY
 
-from orchestrator.runtime.engine import EngineConfig, ShardWriter
+from events.decided import DecidedEvent, InputRecord
+from orchestrator.runtime.engine import Core, EngineConfig, ShardWriter
 from orchestrator.runtime.memory_log import MemoryLog, MemoryReader
 from orchestrator.runtime.metrics import TABLE
 from schemas.journal import MAX_COMMIT_BYTES, encode_opened
-from schemas.ports import Appended, Partition, Record, TopicDescription
+from schemas.ports import Appended, Partition, Read, Record, TopicDescription
 from tests.runtime.fakes import (
     CORE,
     INBOX,
@@ -22,6 +23,7 @@ from tests.runtime.fakes import (
     Running,
     Seeded,
     SteppedClock,
+    Tally,
     engine,
     give,
     happened,
@@ -344,3 +346,131 @@ async def test_a_shard_that_is_left_is_told_of_no_longer_so_that_no_sum_counts_i
     writer.stop.set()
     await running
     assert gauges_told("7", "engine") == set()
+
+
+class Held(FaultyLog):
+    """Acknowledges commits only when told to; its readers wait for a record, however long."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log, [])
+        self.acknowledge = asyncio.Event()
+        self.acknowledge.set()
+
+    async def before_append(self, to: Partition, records: Sequence[Record]) -> None:
+        await self.acknowledge.wait()
+        await super().before_append(to, records)
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> MemoryReader:
+        return PatientReader(self.log, at)
+
+
+class PatientReader(MemoryReader):
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        return await super().read(max_records, wait_ms and 60_000)
+
+
+def a_writer(log: Held, core: Core[Tally] = CORE) -> ShardWriter[Tally]:
+    return ShardWriter(
+        0,
+        log=log,
+        clock=SteppedClock(),
+        randomness=Seeded(1),
+        core=core,
+        owner="one",
+        config=EngineConfig(),
+    )
+
+
+async def test_an_idle_shard_confirms_a_commit_as_soon_as_it_is_acknowledged() -> None:
+    log = Held(a_log())
+    writer = a_writer(log)
+    running = asyncio.create_task(writer.run())
+    await until(lambda: writer.state == "open")
+    give(log.log, "a")
+    await until(lambda: writer.confirmed.seq == 1, within_s=5)
+    writer.stop.set()
+    give(log.log, "b")  # wakes the reader, since it is so patient
+    await running
+    assert happened(log.log)[0] in (["a"], ["a", "b"])
+
+
+async def test_what_arrives_while_a_commit_is_on_its_way_is_decided_meanwhile() -> None:
+    log = Held(a_log())
+    decided: list[str] = []
+
+    def decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+        decided.append(cause["id"])
+        return CORE.decide(state, cause)
+
+    writer = a_writer(log, replace(CORE, decide=decide))
+    running = asyncio.create_task(writer.run())
+    await until(lambda: writer.state == "open")
+    log.acknowledge.clear()
+    give(log.log, "a")
+    await until(lambda: "a" in decided)
+    give(log.log, "b")
+    await until(lambda: "b" in decided)
+    assert happened(log.log)[0] == []
+    log.acknowledge.set()
+    await until(lambda: writer.confirmed.seq == 2)
+    writer.stop.set()
+    give(log.log, "c")
+    await running
+    assert happened(log.log)[0][:2] == ["a", "b"]
+
+
+async def test_the_time_to_decide_is_told_of_full_batches_too() -> None:
+    def told() -> float:
+        return REGISTRY.get_sample_value("headrace_decide_seconds_count", {"shard": "0"}) or 0
+
+    before = told()
+    log = a_log()
+    give(log, *(str(n) for n in range(30)), bytes=100_000)
+    async with Running(await engine(log)):
+        await until(lambda: happened(log)[1].inbox_next == 30)
+    assert told() - before == happened(log)[1].seq
+
+
+class SetClock(SteppedClock):
+    """A clock that goes on only when a test says so."""
+
+    now = 1_000_000
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now / 1000
+
+
+async def test_a_commits_time_ends_with_its_acknowledgement_not_with_the_batch_after_it() -> None:
+    def told() -> float:
+        return REGISTRY.get_sample_value("headrace_commit_seconds_sum", {"shard": "0"}) or 0
+
+    clock, log = SetClock(), Held(a_log())
+    decided: list[str] = []
+
+    def decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+        decided.append(cause["id"])
+        if cause["id"] in {"b", "c"}:
+            log.acknowledge.set()
+            clock.now += 60_000 if cause["id"] == "c" else 3  # the loop gets a turn after each
+        return CORE.decide(state, cause)
+
+    before = told()
+    role = await engine(
+        log,
+        clock=clock,
+        core=replace(CORE, decide=decide),
+        config=EngineConfig(batch_ms=1_000_000),
+    )
+    async with Running(role) as running:
+        await until(lambda: running.role.states() == {0: "open"})
+        log.acknowledge.clear()
+        give(log.log, "a")
+        await until(lambda: "a" in decided)
+        give(log.log, *"bbbbbbbbbb", "c")
+        await until(lambda: happened(log.log)[1].inbox_next == 12)
+        running.stop.set()
+        give(log.log, "d")  # wakes the reader
+    assert told() - before < 1
