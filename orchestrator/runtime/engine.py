@@ -663,29 +663,32 @@ class Engine(Generic[S]):
         """Follow the group until told to stop; then finish what is on its way and leave.
 
         1. Shards that are new to us: start their writers. Those no longer ours: tell them to stop.
-        2. Now and then: gauges, and the inboxes trimmed behind the journal.
+        2. Now and then: gauges.
+        3. Beside it, since a broker may be slow: the inboxes trimmed behind the journal.
         """
-        trim_at = self._clock.monotonic() + self._config.trim_s
         observe_at = 0.0
+        trimming = asyncio.create_task(self._trim(), name="trim")
         try:
             while not stop.is_set():
                 self._shards.follow({one.number for one in await self._group.changes(0.25)})
+                if trimming.done():
+                    trimming.result()  # a defect
                 now = self._clock.monotonic()
                 if now >= observe_at:
                     observe_at = now + 1.0
-                    trims = now >= trim_at
-                    if trims:
-                        trim_at = now + self._config.trim_s
-                    await self._observe(trims=trims)
+                    for writer in self._shards:
+                        writer.observe()
         finally:
+            trimming.cancel()
             await self._shards.leave()
             await self._group.close()
+            await _drop(trimming)
 
-    async def _observe(self, *, trims: bool) -> None:
-        for writer in self._shards:
-            try:
-                writer.observe()
-                if trims:
+    async def _trim(self) -> None:
+        while True:
+            await self._clock.sleep(self._config.trim_s)
+            for writer in list(self._shards):
+                try:
                     await writer.trim()
-            except LogError as error:
-                _log.warning("could not trim the inbox", shard=writer.number, what=str(error))
+                except LogError as error:
+                    _log.warning("could not trim the inbox", shard=writer.number, what=str(error))

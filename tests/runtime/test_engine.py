@@ -14,7 +14,7 @@ from orchestrator.runtime.engine import Core, EngineConfig, ShardWriter
 from orchestrator.runtime.memory_log import MemoryLog, MemoryReader
 from orchestrator.runtime.metrics import TABLE
 from schemas.journal import MAX_COMMIT_BYTES, encode_opened
-from schemas.ports import Appended, Partition, Read, Record, TopicDescription
+from schemas.ports import Appended, Bounds, LogError, Partition, Read, Record, TopicDescription
 from tests.runtime.fakes import (
     CORE,
     INBOX,
@@ -474,3 +474,40 @@ async def test_a_commits_time_ends_with_its_acknowledgement_not_with_the_batch_a
         running.stop.set()
         give(log.log, "d")  # wakes the reader
     assert told() - before < 1
+
+
+class SlowToTrim(MemoryLog):
+    """Its broker takes for ever to say what it holds."""
+
+    asked = 0
+
+    async def bounds(self, partition: Partition) -> Bounds:
+        self.asked += 1
+        await asyncio.Event().wait()
+        return await super().bounds(partition)
+
+
+async def test_a_broker_that_is_slow_to_trim_delays_neither_reassignment_nor_stop() -> None:
+    log = SlowToTrim(SteppedClock(), {"inbox": 2, "journal": 2})
+    give(log, "a")
+    config = EngineConfig(trim_s=0.01, trim_margin=0)
+    async with asyncio.timeout(10), Running(await engine(log, config=config)) as one:
+        await until(lambda: log.asked > 0)
+        async with Running(await engine(log, owner="two", seed=2)) as two:
+            await until(lambda: len(one.role.states()) == len(two.role.states()) == 1)
+
+
+async def test_inboxes_are_trimmed_while_the_engine_runs_though_a_trim_failed_before() -> None:
+    class Refusing(MemoryLog):
+        refused = False
+
+        async def trim(self, partition: Partition, before: int) -> None:
+            if not self.refused:
+                self.refused = True
+                raise LogError("not now")
+            await super().trim(partition, before)
+
+    log = Refusing(SteppedClock(), {"inbox": 1, "journal": 1})
+    give(log, *"abcde")
+    async with Running(await engine(log, config=EngineConfig(trim_s=0.01, trim_margin=2))):
+        await until(lambda: log.held(INBOX).first == 3)
