@@ -11,8 +11,8 @@ from orchestrator.core.ledger import HELD_STATES, Bin
 from orchestrator.core.orders import FulfillmentLine, Order
 from orchestrator.core.placing import plan
 from orchestrator.core.shard import Node
-from orchestrator.core.times import instant_ms
 from orchestrator.core.turn import Turn, about
+from schemas.times import instant_ms
 
 STATES = ("on_hand", *HELD_STATES)
 """The order of a movement's delta."""

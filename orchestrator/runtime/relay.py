@@ -8,7 +8,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, Final
 from zlib import crc32
 
@@ -34,6 +33,7 @@ from schemas.ports import (
     Record,
     Writer,
 )
+from schemas.times import rfc3339
 
 _READ_RECORDS: Final = 200
 _IDLE_WAIT_MS: Final = 500
@@ -51,12 +51,6 @@ _COMPACTED: Final = "availability"
 Outgoing = dict[Partition, list[Record]]
 
 _log = structlog.get_logger(__name__)
-
-
-def rfc3339(time_ms: int) -> str:
-    """Milliseconds since 1970 as RFC 3339 in UTC."""
-    stamp = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return stamp.replace("+00:00", "Z")
 
 
 def publish(commit: Commit, shard: int, partitions: Mapping[str, int], into: Outgoing) -> list[int]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.config import Config
-from orchestrator.core.times import rfc3339
+from schemas.times import rfc3339
 from tests.core.story import Story
 
 
