@@ -93,7 +93,14 @@ def publish(commit: Commit, shard: int, partitions: Mapping[str, int], into: Out
 
 
 class ShardRelay:
-    """One shard's relay in this process."""
+    """One shard's relay in this process.
+
+    It has one unacknowledged batch a target partition and nothing queued behind it. Another shard's
+    may be on its way to the same partition meanwhile: from a producer and a checkpoint of its own,
+    so that after a failure neither sends, nor hides, what the other lost. No market, and so no node
+    or order, is in two shards, so nothing between the two has an order to keep; waiting for one
+    another's acknowledgements would only make commands later.
+    """
 
     def __init__(
         self, number: int, *, log: EventLog, group: Group, clock: Clock, takeover_s: float
