@@ -21,6 +21,7 @@ from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
 from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, kafka_settings
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError, variable
+from orchestrator.runtime.shared import Shared
 from orchestrator.runtime.world import SystemClock, SystemRandomness
 from projections import schema
 from projections.postgres import Postgres
@@ -332,22 +333,27 @@ async def _application(
 
     reads = await stack.enter_async_context(open_reads(database_url, settings.db_schema))
 
-    async def intake_progress(topic: str, number: int) -> tuple[int, str] | None:
-        partition = Partition(topic.removeprefix(settings.prefix), number)
+    async def progress(partition: Partition) -> tuple[int, str] | None:
         return (await log.saved("intake", [partition])).get(partition)
 
-    async def journal_ends() -> Mapping[int, int]:
+    async def ends(shards: int) -> Mapping[int, int]:
         try:
             bounds = await asyncio.gather(
-                *(log.bounds(Partition("journal", number)) for number in range(settings.shards))
+                *(log.bounds(Partition("journal", number)) for number in range(shards))
             )
         except LogError:
             return {}
         return {number: one.next for number, one in enumerate(bounds)}
 
+    clock = SystemClock()
+    shared_progress, shared_ends = Shared(progress, clock, 0.1), Shared(ends, clock, 1.0)
+
+    async def intake_progress(topic: str, number: int) -> tuple[int, str] | None:
+        return await shared_progress(Partition(topic.removeprefix(settings.prefix), number))
+
     return create_app(
         reads,
-        SystemClock(),
+        clock,
         intake_progress=intake_progress,
-        journal_ends=journal_ends,
+        journal_ends=lambda: shared_ends(settings.shards),
     )
