@@ -21,6 +21,7 @@ from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
 from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, kafka_settings
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError, variable
+from orchestrator.runtime.shared import Shared
 from orchestrator.runtime.world import SystemClock, SystemRandomness
 from projections import schema
 from projections.postgres import Postgres
@@ -336,12 +337,7 @@ async def _application(
 
     reads = await stack.enter_async_context(open_reads(database_url, settings.db_schema))
 
-    async def intake_progress(topic: str, number: int) -> tuple[int, str] | None:
-        name = topic.removeprefix(settings.prefix)
-        count = partitions_of(TOPICS[name], settings) if name in INTAKE_TOPICS else 0
-        if number >= count:
-            raise LookupError(_no_such_input(topic, number, count))
-        partition = Partition(name, number)
+    async def progress(partition: Partition) -> tuple[int, str] | None:
         return (await log.saved("intake", [partition])).get(partition)
 
     async def ends(topic: str) -> Mapping[int, int]:
@@ -350,18 +346,29 @@ async def _application(
         )
         return {number: one.next for number, one in enumerate(bounds)}
 
-    async def journal_ends() -> Mapping[int, int]:
+    async def journal_ends(topic: str) -> Mapping[int, int]:
         try:
-            return await ends("journal")
+            return await ends(topic)
         except LogError:
             return {}
 
+    clock = SystemClock()
+    shared_progress = Shared(progress, clock, 0.02)
+    shared_ends = Shared(journal_ends, clock, 1.0)
+
+    async def intake_progress(topic: str, number: int) -> tuple[int, str] | None:
+        name = topic.removeprefix(settings.prefix)
+        count = partitions_of(TOPICS[name], settings) if name in INTAKE_TOPICS else 0
+        if number >= count:
+            raise LookupError(_no_such_input(topic, number, count))
+        return await shared_progress(Partition(name, number))
+
     return create_app(
         reads,
-        SystemClock(),
+        clock,
         intake_progress=intake_progress,
         inbox_ends=lambda: ends("inbox"),
-        journal_ends=journal_ends,
+        journal_ends=lambda: shared_ends("journal"),
     )
 
 

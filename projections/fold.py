@@ -5,9 +5,10 @@ from typing import Any, TypeAlias
 
 from events.decided import InputRecord
 from projections import decisions, exceptions, fulfillments, network, orders, stock, timeline
-from projections.at import At, rfc3339
+from projections.at import At
 from projections.tables import Changes
 from schemas.journal import Commit, happened
+from schemas.times import rfc3339
 
 Handler: TypeAlias = Callable[[Changes, At, InputRecord, Any], None]
 

@@ -9,7 +9,6 @@ import json
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -20,6 +19,7 @@ from events.base import TIME, Fact
 from events.inputs import INPUTS, NOT_BUILT
 from events.outputs import OUTPUTS
 from schemas.inbox import MAX_INPUT_BYTES
+from schemas.times import instant_ms
 from schemas.words import must_be, resolved, schema_at, schema_of
 
 UnknownFields = Literal["refuse", "ignore"]
@@ -30,8 +30,6 @@ MAX_ATTRIBUTE_CHARACTERS = 256
 
 _PRINTABLE = re.compile(rf"[^\x00-\x1f\x7f-\x9f]{{1,{MAX_ATTRIBUTE_CHARACTERS}}}")
 _TYPE = re.compile(r"headrace\.([a-z0-9_]{1,64})\.v([1-9][0-9]{0,5})", re.ASCII)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _BY_TYPE: dict[str, type[Fact]] = {f"headrace.{name}.v1": model for name, model in INPUTS.items()}
 _PERSONAL = frozenset({"ship_to", "contact", "gift_message", "packing_note", "note"})
 _SHOWN_CHARACTERS = 60
@@ -251,7 +249,7 @@ def _time_ms(text: object) -> int:
     """Whole milliseconds since 1970 UTC."""
     if isinstance(text, str) and TIME.fullmatch(text):
         try:
-            return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
+            return instant_ms(text.upper())
         except (ValueError, OverflowError):
             pass  # no such day or hour: said below
     was = "is missing" if text is None else f"was {_shown(text)}"

@@ -42,7 +42,10 @@ class Read(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """A confirmed append: the offset of its first record, and the broker's time of it."""
+    """A confirmed append: the offset of its first record, and the broker's time of it.
+
+    The time is -1 where the broker doesn't say it with the acknowledgement.
+    """
 
     base_offset: int
     timestamp_ms: int

@@ -1,6 +1,5 @@
 """`headrace tail`: what is written to a topic, as it comes."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
@@ -8,6 +7,7 @@ import typer
 
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
 from schemas.ports import EventLog, LogError, Partition, Read
+from schemas.times import rfc3339
 from schemas.topics import TOPICS
 
 _MAX_RECORDS = 500
@@ -76,7 +76,7 @@ def as_object(partition: Partition, record: Read) -> str:
             "topic": partition.topic,
             "partition": partition.number,
             "offset": record.offset,
-            "written_at": _time(record),
+            "written_at": rfc3339(record.timestamp_ms),
             "key": _text(record.key),
             "headers": {name: _text(raw) for name, raw in record.headers},
             "value": _value(record.value),
@@ -87,7 +87,7 @@ def as_object(partition: Partition, record: Read) -> str:
 def as_line(partition: Partition, record: Read) -> str:
     """A record for a person: when, where, what; of a rejected one the reason first."""
     headers = {name: _text(raw) or "" for name, raw in record.headers}
-    said = [_time(record), f"{partition.topic}/{partition.number}@{record.offset}"]
+    said = [rfc3339(record.timestamp_ms), f"{partition.topic}/{partition.number}@{record.offset}"]
     if "headrace_reason" in headers:
         origin = "{headrace_topic}/{headrace_partition}@{headrace_offset}".format(**headers)
         said += [f"from {origin}", headers["headrace_reason"] + ":", headers["headrace_detail"]]
@@ -98,11 +98,6 @@ def as_line(partition: Partition, record: Read) -> str:
     value = _value(record.value)
     said.append(value if isinstance(value, str) else orjson.dumps(value).decode())
     return " ".join(said)
-
-
-def _time(record: Read) -> str:
-    at = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _text(raw: bytes | None) -> str | None:

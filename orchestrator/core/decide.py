@@ -17,9 +17,9 @@ from orchestrator.core import (
 )
 from orchestrator.core.evolve import balances, begin, evolve
 from orchestrator.core.shard import Contradiction, Market, Shard
-from orchestrator.core.times import rfc3339
 from orchestrator.core.turn import Turn, about
 from schemas.journal import Entry
+from schemas.times import rfc3339
 
 
 def decide(shard: Shard, record: InputRecord) -> list[DecidedEvent]:

@@ -8,8 +8,8 @@ from events.decided import LineUnits, Plain, Reason
 from orchestrator.core.orders import Order, OrderLine, content_digest
 from orchestrator.core.shard import Market, unit_vector
 from orchestrator.core.sourcing import Leg, Want, source
-from orchestrator.core.times import rfc3339
 from orchestrator.core.turn import Turn, about
+from schemas.times import rfc3339
 
 PASSED_ON = (
     "service_level",

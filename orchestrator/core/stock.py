@@ -11,8 +11,8 @@ from orchestrator.core.ledger import HELD_STATES, Bin
 from orchestrator.core.orders import FulfillmentLine, Order
 from orchestrator.core.placing import replan
 from orchestrator.core.shard import Node
-from orchestrator.core.times import instant_ms
 from orchestrator.core.turn import Turn, about
+from schemas.times import instant_ms
 
 SETTLING = "settling"
 """The reason of movements that put off a part of a loss, and make up for it."""

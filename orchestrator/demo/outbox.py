@@ -3,13 +3,13 @@
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Final
 from zlib import crc32
 
 from events.base import Fact
 from schemas.cloudevents import emit
 from schemas.ports import Clock, EventLog, LogError, Partition, Record, Writer
+from schemas.times import rfc3339
 
 _BATCH_RECORDS: Final = 200  # below a batch's size limit even for orders of 160 lines
 
@@ -38,7 +38,7 @@ class Outbox:
         """Queue an event that happened now."""
         key = fact.record_key().encode()
         to = Partition(fact.TOPIC, crc32(key) % self._partitions[fact.TOPIC])
-        happened = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).isoformat()
+        happened = rfc3339(self._clock.now_ms())
         value = fact.model_dump_json(exclude_defaults=True).encode()
         record = Record(key, value, emit(fact.TYPE, event_id, self._source, happened))
         self._queues.setdefault(to, deque()).append(record)

@@ -72,8 +72,8 @@ class EngineConfig:
     """How the engine batches, pauses and trims.
 
     `failed_pause_s`: how long before a shard is opened again after a failure. `fenced_pause_s`: how
-    long a writer that was fenced keeps away; longer than a group takes to notice that a member is
-    gone, so that two writers don't fight over a shard.
+    long a writer keeps away that was fenced or whose clock is wrong; longer than a group takes to
+    notice that a member is gone, so that two writers don't fight over a shard.
     """
 
     batch_ms: int = 40
@@ -87,18 +87,23 @@ class _FencedError(Exception):
     """Another writer took the shard over."""
 
 
+class _ClockError(Exception):
+    """This machine's clock is wrong: decisions would bear wrong dates."""
+
+
 class PoisonError(Exception):
     """An input that can't be decided. The shard halts; nothing is skipped."""
 
 
 class _Sent:
-    """A commit on its way."""
+    """A commit on its way; once acknowledged, how long that took and when it was."""
 
-    def __init__(self, batch: "_Batch", record: Commit, size: int, since: float) -> None:
+    def __init__(self, batch: "_Batch", record: Commit, size: int) -> None:
         self.batch = batch
         self.record = record
         self.size = size
-        self.since = since
+        self.seconds = 0.0
+        self.at_ms = 0
         self.answer: asyncio.Task[Appended]
 
 
@@ -177,6 +182,7 @@ class ShardWriter(Generic[S]):
         self._shard: S = core.new(number)
         self._writer: Writer | None = None
         self._reader: Reader | None = None
+        self._reading: asyncio.Task[dict[Partition, list[Read]]] | None = None
         self._queue: deque[Read] = deque()
         self._pending: _Pending | None = None
         self._read_next = 0  # the inbox offset that the reader gives next
@@ -199,6 +205,9 @@ class ShardWriter(Generic[S]):
             except _FencedError as error:
                 why, pause_s = "fenced", self._config.fenced_pause_s
                 _log.warning("fenced", shard=self.number, what=str(error), again_in_s=pause_s)
+            except _ClockError as error:
+                why, pause_s = "clock", self._config.fenced_pause_s
+                _log.error("wrong clock", shard=self.number, what=str(error), again_in_s=pause_s)
             except (JournalError, OutOfRange, PoisonError) as error:
                 why = "halted"
                 _log.error("halted", shard=self.number, what=str(error))
@@ -227,9 +236,15 @@ class ShardWriter(Generic[S]):
         self.state = state
 
     async def _close(self) -> None:
-        """Forget everything that isn't in the journal."""
+        """Forget everything that isn't in the journal, and tell nothing of it any more."""
+        self._enter("closed")
+        for gauge in (metrics.SHARD_EPOCH, metrics.SHARD_SEQ, *_GAUGES.values()):
+            metrics.forget(gauge, self._label)
+        metrics.forget(metrics.READER_LAG, "engine", "inbox", self._label)
         writer, reader = self._writer, self._reader
-        self._writer = self._reader = self._pending = None
+        if self._reading is not None:
+            await _drop(self._reading)
+        self._writer = self._reader = self._reading = self._pending = None
         self._queue.clear()
         self._shard = self._core.new(self.number)
         self.confirmed = FilterState()
@@ -241,16 +256,22 @@ class ShardWriter(Generic[S]):
     # --- opening
 
     async def _open(self) -> None:
-        """Start an epoch, then fold every valid commit before it."""
+        """Start an epoch, then fold every valid commit before it.
+
+        The clock is compared with the broker's at once, since a fold may take minutes; by the
+        record itself again, since not every broker says its time when it acknowledges.
+        """
         self._enter("opening")
         await self._check_journal()
         began = self._clock.monotonic()
         self._writer = await self._log.writer()
         nonce = f"{self._randomness.bits(128):032x}"
         clock_ms = self._clock.now_ms()
-        await self._writer.append(
+        opened = await self._writer.append(
             self._journal, [Record(None, journal.encode_opened(self._owner, nonce))]
         )
+        if opened.timestamp_ms > 0:
+            self._check_clock(clock_ms, opened.timestamp_ms)
         events = await self._refold(nonce, clock_ms)
         self._read_next = self.confirmed.inbox_next
         self._reader = await self._log.reader({self._inbox: self._read_next})
@@ -333,7 +354,7 @@ class ShardWriter(Generic[S]):
     def _check_clock(self, clock_ms: int, broker_ms: int) -> None:
         skew_ms = clock_ms - broker_ms
         if abs(skew_ms) > _MAX_CLOCK_SKEW_MS:
-            raise LogError(
+            raise _ClockError(
                 f"this machine's clock is {skew_ms / 1000:+.0f} s from the broker's: correct it, "
                 "since decisions are dated by it"
             )
@@ -343,7 +364,8 @@ class ShardWriter(Generic[S]):
     async def _work(self) -> None:
         """Read, decide, commit.
 
-        1. Take what the inbox has; wait for it only when nothing else is due.
+        1. Take what the inbox has; wait for it only when nothing else is due, and no longer than
+           until the commit on its way is answered.
         2. Decide it into a batch, while the commit before is on its way.
         3. Await that commit: it must stand where the journal's end was known to be.
         4. Send the new one, chained to it.
@@ -369,20 +391,32 @@ class ShardWriter(Generic[S]):
                 raise batch.halts
         finally:
             if sent is not None:
-                sent.answer.cancel()
-                await asyncio.wait([sent.answer])
-                if not sent.answer.cancelled():
-                    sent.answer.exception()
+                await _drop(sent.answer)
 
-    async def _read(self, sent: "_Sent | None") -> None:
-        """Fill the queue from the inbox, waiting until something is there or due."""
+    async def _read(self, sent: _Sent | None) -> None:
+        """Fill the queue from the inbox, waiting until something is there, due or answered.
+
+        A read that has found nothing when the commit is answered goes on: the next call takes it.
+        """
         if len(self._queue) >= _READ_RECORDS:
             return
         assert self._reader is not None  # noqa: S101 - open
         wait_ms = 0 if self._queue or self._pending else self._wait_ms()
-        if sent is not None and wait_ms:
-            wait_ms = min(wait_ms, 50)  # so that a commit's failure is noticed soon
-        read = (await self._reader.read(_READ_RECORDS, wait_ms)).get(self._inbox, ())
+        if self._reading is None and (sent is None or not wait_ms):
+            found = await self._reader.read(_READ_RECORDS, wait_ms)
+        else:
+            if self._reading is None:
+                read_on = self._reader.read(_READ_RECORDS, wait_ms)
+                self._reading = asyncio.create_task(read_on, name="read")
+            waits: set[asyncio.Task[Any]] = {self._reading}
+            if sent is not None:
+                waits.add(sent.answer)
+            await asyncio.wait(waits, timeout=wait_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+            if not self._reading.done():
+                return
+            ended, self._reading = self._reading, None
+            found = ended.result()
+        read = found.get(self._inbox, ())
         for record in read:
             if record.offset != self._read_next:
                 raise OutOfRange(
@@ -412,35 +446,38 @@ class ShardWriter(Generic[S]):
         4. Inputs, in order, until the batch is full or its time is over.
         """
         core, shard, clock = self._core, self._shard, self._clock
-        began = clock.monotonic()
         now_ms = max(shard.now_ms, clock.now_ms())
         if not self._queue and self._pending is None and not core.work_due(shard, now_ms):
             return None
         after = self._queue[0].offset if self._queue else self._read_next
-        batch = _Batch(after)
+        batch, began = _Batch(after), clock.monotonic()
+        await self._fill(batch, now_ms, began)
+        metrics.DECIDE_SECONDS.labels(self._label).observe(clock.monotonic() - began)
+        return batch
+
+    async def _fill(self, batch: _Batch, now_ms: int, began: float) -> None:
+        core, shard, clock = self._core, self._shard, self._clock
         end = began + self._config.batch_ms / 1000
         slice_end = began + _SLICE_S
         if self._pending is not None:
             pending, self._pending = self._pending, None
             self._put(batch, pending)
         elif now_ms > shard.now_ms and not self._add(batch, core.tick(now_ms), None):
-            return batch
+            return
         while True:
             if core.work_due(shard, shard.now_ms):
                 if not self._add(batch, core.tick(shard.now_ms), None):
-                    return batch
+                    return
             elif self._queue:
                 if not self._take(batch, self._queue.popleft()):
-                    return batch
+                    return
             else:
-                break
+                return
             if (now := clock.monotonic()) > slice_end:
                 if now > end:
-                    break
+                    return
                 await asyncio.sleep(0)
                 slice_end = clock.monotonic() + _SLICE_S
-        metrics.DECIDE_SECONDS.labels(self._label).observe(clock.monotonic() - began)
-        return batch
 
     def _take(self, batch: _Batch, read: Read) -> bool:
         """Decide one inbox record into the batch; False when the batch is closed."""
@@ -481,7 +518,7 @@ class ShardWriter(Generic[S]):
         batch.halts.__cause__ = error
         return False
 
-    async def _send(self, batch: _Batch) -> "_Sent":
+    async def _send(self, batch: _Batch) -> _Sent:
         assert self._writer is not None  # noqa: S101 - open
         state = self.confirmed
         value = journal.encode_commit(
@@ -505,17 +542,22 @@ class ShardWriter(Generic[S]):
             self._shard.now_ms,
             [],
         )
-        sent: _Sent = _Sent(batch, record, len(value), self._clock.monotonic())
-        sent.answer = asyncio.create_task(
-            self._writer.append(self._journal, [Record(None, value)]), name="commit"
-        )
+        sent = _Sent(batch, record, len(value))
+        sent.answer = asyncio.create_task(self._append(self._writer, value, sent), name="commit")
         for _ in range(
             4
         ):  # lets the client put it on the wire before the next batch takes the loop
             await asyncio.sleep(0)
         return sent
 
-    async def _confirm(self, sent: "_Sent") -> None:
+    async def _append(self, writer: Writer, value: bytes, sent: _Sent) -> Appended:
+        began = self._clock.monotonic()
+        appended = await writer.append(self._journal, [Record(None, value)])
+        sent.seconds = self._clock.monotonic() - began
+        sent.at_ms = self._clock.now_ms()  # confirmed only when the batch after it is decided
+        return appended
+
+    async def _confirm(self, sent: _Sent) -> None:
         """Only what was appended where the journal was known to end has happened."""
         appended = await sent.answer
         if appended.base_offset != self.confirmed.next:
@@ -525,7 +567,7 @@ class ShardWriter(Generic[S]):
             self._fenced(appended.base_offset)
         self.confirmed = state
         batch, label = sent.batch, self._label
-        metrics.COMMIT_SECONDS.labels(label).observe(self._clock.monotonic() - sent.since)
+        metrics.COMMIT_SECONDS.labels(label).observe(sent.seconds)
         metrics.COMMIT_BYTES.labels(label).inc(sent.size)
         metrics.BATCH_INPUTS.labels(label).observe(batch.inputs.total())
         metrics.SHARD_SEQ.labels(label).set(state.seq)
@@ -533,9 +575,8 @@ class ShardWriter(Generic[S]):
             metrics.INPUTS.labels(kind, outcome).inc(count)
         for kind, count in batch.decided.items():
             metrics.DECISIONS.labels(kind).inc(count)
-        now_ms = self._clock.now_ms()
         for placed_at_ms in batch.placed_at_ms:
-            metrics.PLACED_TO_JOURNAL.observe(max(0, now_ms - placed_at_ms) / 1000)
+            metrics.PLACED_TO_JOURNAL.observe(max(0, sent.at_ms - placed_at_ms) / 1000)
 
     def _fenced(self, offset: int) -> NoReturn:
         raise _FencedError(
@@ -564,6 +605,14 @@ _GAUGES: Final = {
     "open_exceptions": metrics.EXCEPTIONS_OPEN,
     "dedupe_ids_dropped": metrics.DEDUPE_DROPPED,
 }
+
+
+async def _drop(task: asyncio.Task[Any]) -> None:
+    """Cancel it, and let nobody hear of it."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
 
 
 def _where(cause: InputRecord, offset: int | None) -> str:
@@ -614,29 +663,32 @@ class Engine(Generic[S]):
         """Follow the group until told to stop; then finish what is on its way and leave.
 
         1. Shards that are new to us: start their writers. Those no longer ours: tell them to stop.
-        2. Now and then: gauges, and the inboxes trimmed behind the journal.
+        2. Now and then: gauges.
+        3. Beside it, since a broker may be slow: the inboxes trimmed behind the journal.
         """
-        trim_at = self._clock.monotonic() + self._config.trim_s
         observe_at = 0.0
+        trimming = asyncio.create_task(self._trim(), name="trim")
         try:
             while not stop.is_set():
                 self._shards.follow({one.number for one in await self._group.changes(0.25)})
+                if trimming.done():
+                    trimming.result()  # a defect
                 now = self._clock.monotonic()
                 if now >= observe_at:
                     observe_at = now + 1.0
-                    trims = now >= trim_at
-                    if trims:
-                        trim_at = now + self._config.trim_s
-                    await self._observe(trims=trims)
+                    for writer in self._shards:
+                        writer.observe()
         finally:
+            trimming.cancel()
             await self._shards.leave()
             await self._group.close()
+            await _drop(trimming)
 
-    async def _observe(self, *, trims: bool) -> None:
-        for writer in self._shards:
-            try:
-                writer.observe()
-                if trims:
+    async def _trim(self) -> None:
+        while True:
+            await self._clock.sleep(self._config.trim_s)
+            for writer in list(self._shards):
+                try:
                     await writer.trim()
-            except LogError as error:
-                _log.warning("could not trim the inbox", shard=writer.number, what=str(error))
+                except LogError as error:
+                    _log.warning("could not trim the inbox", shard=writer.number, what=str(error))

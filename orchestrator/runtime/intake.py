@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -14,7 +14,7 @@ import structlog
 from events.base import Fact
 from events.network import MarketDefined, NodeDefined
 from orchestrator.runtime.batches import batches
-from orchestrator.runtime.metrics import READER_LAG, REJECTED, TAKEN
+from orchestrator.runtime.metrics import READER_LAG, REJECTED, TAKEN, forget
 from schemas import inbox
 from schemas.cloudevents import Accepted, Code, Rejected, UnknownFields, read
 from schemas.ports import (
@@ -274,8 +274,7 @@ class _Session:
             self._reader.remove(partition)
             self._held.pop(partition, None)
             self._unsaved.pop(partition, None)
-            with suppress(KeyError):
-                READER_LAG.remove("intake", *map(str, partition))
+            forget(READER_LAG, "intake", *map(str, partition))
         new = sorted(assigned - self._assigned)
         saved = await self._role.group.load(new)
         for partition in new:
@@ -391,7 +390,9 @@ class _Session:
             await self._role.group.save(self._checkpoints())
 
     async def abandon(self) -> None:
-        """Leave nothing running."""
+        """Leave nothing running, and nothing told that is no longer known."""
+        for partition in self._assigned:
+            forget(READER_LAG, "intake", *map(str, partition))
         if self._saving is not None:
             self._saving.cancel()
             await asyncio.gather(self._saving, return_exceptions=True)

@@ -531,6 +531,20 @@ class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # ships no
         self.changed.set()
 
 
+def sticky() -> type[StickyPartitionAssignor]:
+    """An assignor for one membership.
+
+    The client keeps a member's assignment and generation on the class: members that share one tell
+    their groups of one another's partitions.
+    """
+
+    class Sticky(StickyPartitionAssignor):  # type: ignore[misc]  # ships no types
+        member_assignment = None
+        generation = StickyPartitionAssignor.DEFAULT_GENERATION_ID
+
+    return Sticky
+
+
 class KafkaGroup:
     """A membership of a consumer group, and the group's checkpoints."""
 
@@ -557,7 +571,7 @@ class KafkaGroup:
             heartbeat_interval_ms=HEARTBEAT_MS,
             rebalance_timeout_ms=SESSION_TIMEOUT_MS,
             max_poll_interval_ms=_NEVER_MS,  # it never polls: its partitions are paused
-            partition_assignment_strategy=(StickyPartitionAssignor,),
+            partition_assignment_strategy=(sticky(),),
         )
         assignments = _Assignments(consumer)
         try:

@@ -1,5 +1,6 @@
 """Every metric of the orchestrator's roles; the reference page is generated from `TABLE`."""
 
+from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -43,6 +44,12 @@ def histogram(
     return Histogram(name, what, labels, buckets=buckets)
 
 
+def forget(gauge: Gauge, *labels: str) -> None:
+    """Tell it no more: another process does by now, and a sum over processes would count twice."""
+    with suppress(KeyError):  # some releases of the client raise where nothing was told
+        gauge.remove(*labels)
+
+
 INPUTS = counter(
     "headrace_inputs",
     "Inputs in confirmed commits, by type and outcome: applied, repeated, parked, expired, "
@@ -83,7 +90,7 @@ SHARD_EPOCH = gauge("headrace_shard_epoch", "The epoch this process opened a sha
 SHARD_SEQ = gauge("headrace_shard_seq", "The newest confirmed commit of a shard.", "shard")
 REOPENED = counter(
     "headrace_shard_closed",
-    "How often a shard was left, by why: stop, moved, fenced, unknown, failed, halted.",
+    "How often a shard was left, by why: stop, fenced, clock, unknown, halted.",
     "shard",
     "why",
 )
@@ -111,7 +118,7 @@ PUBLISHED = counter("headrace_published", "Events that the relay published, by t
 RELAY_RESTARTS = counter(
     "headrace_relay_restarts", "How often the relay went back to its checkpoint.", "shard"
 )
-ORDERS_OPEN = gauge("headrace_open_orders", "Orders in the engine's memory.", "shard")
+ORDERS_OPEN = gauge("headrace_open_orders", "Orders that are not closed.", "shard")
 BACKORDERS = gauge("headrace_backordered_lines", "Order lines that wait for stock.", "shard")
 EXCEPTIONS_OPEN = gauge("headrace_open_exceptions", "Exceptions that are not resolved.", "shard")
 DEDUPE_DROPPED = gauge(

@@ -8,7 +8,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, Final
 from zlib import crc32
 
@@ -34,6 +33,7 @@ from schemas.ports import (
     Record,
     Writer,
 )
+from schemas.times import rfc3339
 
 _READ_RECORDS: Final = 200
 _IDLE_WAIT_MS: Final = 500
@@ -51,12 +51,6 @@ _COMPACTED: Final = "availability"
 Outgoing = dict[Partition, list[Record]]
 
 _log = structlog.get_logger(__name__)
-
-
-def rfc3339(time_ms: int) -> str:
-    """Milliseconds since 1970 as RFC 3339 in UTC."""
-    stamp = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return stamp.replace("+00:00", "Z")
 
 
 def publish(commit: Commit, shard: int, partitions: Mapping[str, int], into: Outgoing) -> list[int]:
@@ -99,7 +93,14 @@ def publish(commit: Commit, shard: int, partitions: Mapping[str, int], into: Out
 
 
 class ShardRelay:
-    """One shard's relay in this process."""
+    """One shard's relay in this process.
+
+    It has one unacknowledged batch a target partition and nothing queued behind it. Another shard's
+    may be on its way to the same partition meanwhile: from a producer and a checkpoint of its own,
+    so that after a failure neither sends, nor hides, what the other lost. No market, and so no node
+    or order, is in two shards, so nothing between the two has an order to keep; waiting for one
+    another's acknowledgements would only make commands later.
+    """
 
     def __init__(
         self, number: int, *, log: EventLog, group: Group, clock: Clock, takeover_s: float
@@ -189,6 +190,7 @@ class ShardRelay:
             if state.next > max(saved.next, publish_from):
                 await self._save(state)
         finally:
+            metrics.forget(metrics.READER_LAG, "relay", "journal", self._label)
             await writer.close()
             if reader is not None:
                 await reader.close()

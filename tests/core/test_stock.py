@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.times import rfc3339
 from schemas.journal import MAX_COMMIT_BYTES
+from schemas.times import rfc3339
 from tests.core.story import Story
 
 

@@ -13,7 +13,7 @@ import pytest
 from events.decided import InputRecord
 from orchestrator.core.config import Config
 from orchestrator.core.orders import FulfillmentLine, Order
-from orchestrator.core.times import rfc3339
+from schemas.times import rfc3339
 from tests.core.story import Story, plain
 
 NODES = ("BOS", "CHI", "LAX")

@@ -2,14 +2,19 @@
 
 import asyncio
 import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 
-from orchestrator.runtime.engine import EngineConfig, ShardWriter
-from orchestrator.runtime.memory_log import MemoryLog
+from events.decided import DecidedEvent, InputRecord
+from orchestrator.runtime.engine import Core, EngineConfig, ShardWriter
+from orchestrator.runtime.memory_log import MemoryLog, MemoryReader
+from orchestrator.runtime.metrics import TABLE
 from schemas.journal import MAX_COMMIT_BYTES, encode_opened
-from schemas.ports import Partition, Record, TopicDescription
+from schemas.ports import Appended, Bounds, LogError, Partition, Read, Record, TopicDescription
 from tests.runtime.fakes import (
     CORE,
     INBOX,
@@ -18,6 +23,7 @@ from tests.runtime.fakes import (
     Running,
     Seeded,
     SteppedClock,
+    Tally,
     engine,
     give,
     happened,
@@ -216,8 +222,32 @@ async def test_time_never_goes_back_in_the_journal() -> None:
     assert ticks == sorted(ticks)
 
 
-async def test_refuses_to_open_when_its_clock_is_minutes_from_the_brokers() -> None:
-    log = a_log()
+class NeverRead(MemoryLog):
+    async def reader(self, at: Mapping[Partition, int | None]) -> MemoryReader:
+        raise AssertionError(f"read {at}")
+
+
+async def test_a_wrong_clock_keeps_away_as_a_fenced_writer_does_before_it_reads_the_journal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = NeverRead(SteppedClock(), {"inbox": 1, "journal": 1})
+    give(log, "a")
+    config = EngineConfig(failed_pause_s=0.01, fenced_pause_s=60.0)
+    wrong = SteppedClock(9_000_000)
+    async with Running(await engine(log, clock=wrong, config=config)) as running:
+        await until(lambda: running.role.states().get(0) == "pausing")
+    assert owners(log) == ["one"]
+    said = capsys.readouterr().out
+    assert "this machine's clock is +8000 s from the broker's" in said
+    assert "again_in_s=60.0" in said
+
+
+async def test_refuses_a_wrong_clock_too_where_only_the_record_tells_the_brokers_time() -> None:
+    class Untold(MemoryLog):
+        def write(self, to: Partition, records: Sequence[Record]) -> Appended:
+            return super().write(to, records)._replace(timestamp_ms=-1)
+
+    log = Untold(SteppedClock(), {"inbox": 1, "journal": 1})
     give(log, "a")
     async with Running(await engine(log, clock=SteppedClock(9_000_000))) as running:
         await until(lambda: running.role.states().get(0) == "pausing")
@@ -270,3 +300,214 @@ async def test_an_inbox_trimmed_beyond_the_journal_halts_the_shard() -> None:
     await log.trim(INBOX, 2)
     async with Running(await engine(log)) as running:
         await until(lambda: running.role.states().get(0) == "halted")
+
+
+def gauges_told(shard: str, role: str) -> set[str]:
+    """The gauges that this process tells of a shard, its state apart."""
+    return {
+        sample.name
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if family.type == "gauge"
+        and sample.name != "headrace_shard_state"
+        and shard in {sample.labels.get("shard"), sample.labels.get("partition")}
+        and sample.labels.get("role", role) == role
+        and sample.name in {one.name for one in TABLE}
+    }
+
+
+async def test_a_shard_that_is_left_is_told_of_no_longer_so_that_no_sum_counts_it_twice() -> None:
+    log = MemoryLog(SteppedClock(), {"inbox": 8, "journal": 8})
+    counts = dict.fromkeys(
+        ["open_orders", "backordered_lines", "open_exceptions", "dedupe_ids_dropped"], 5
+    )
+    writer = ShardWriter(
+        7,
+        log=log,
+        clock=SteppedClock(),
+        randomness=Seeded(1),
+        core=replace(CORE, gauges=lambda _state: counts),
+        owner="one",
+        config=EngineConfig(),
+    )
+    running = asyncio.create_task(writer.run())
+    give(log, "a", to=Partition("inbox", 7))
+    await until(lambda: writer.confirmed.seq == 1)
+    writer.observe()
+    assert gauges_told("7", "engine") == {
+        "headrace_open_orders",
+        "headrace_backordered_lines",
+        "headrace_open_exceptions",
+        "headrace_dedupe_ids_dropped",
+        "headrace_shard_epoch",
+        "headrace_shard_seq",
+        "headrace_reader_lag_records",
+    }
+    writer.stop.set()
+    await running
+    assert gauges_told("7", "engine") == set()
+
+
+class Held(FaultyLog):
+    """Acknowledges commits only when told to; its readers wait for a record, however long."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log, [])
+        self.acknowledge = asyncio.Event()
+        self.acknowledge.set()
+
+    async def before_append(self, to: Partition, records: Sequence[Record]) -> None:
+        await self.acknowledge.wait()
+        await super().before_append(to, records)
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> MemoryReader:
+        return PatientReader(self.log, at)
+
+
+class PatientReader(MemoryReader):
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        return await super().read(max_records, wait_ms and 60_000)
+
+
+def a_writer(log: Held, core: Core[Tally] = CORE) -> ShardWriter[Tally]:
+    return ShardWriter(
+        0,
+        log=log,
+        clock=SteppedClock(),
+        randomness=Seeded(1),
+        core=core,
+        owner="one",
+        config=EngineConfig(),
+    )
+
+
+async def test_an_idle_shard_confirms_a_commit_as_soon_as_it_is_acknowledged() -> None:
+    log = Held(a_log())
+    writer = a_writer(log)
+    running = asyncio.create_task(writer.run())
+    await until(lambda: writer.state == "open")
+    give(log.log, "a")
+    await until(lambda: writer.confirmed.seq == 1, within_s=5)
+    writer.stop.set()
+    give(log.log, "b")  # wakes the reader, since it is so patient
+    await running
+    assert happened(log.log)[0] in (["a"], ["a", "b"])
+
+
+async def test_what_arrives_while_a_commit_is_on_its_way_is_decided_meanwhile() -> None:
+    log = Held(a_log())
+    decided: list[str] = []
+
+    def decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+        decided.append(cause["id"])
+        return CORE.decide(state, cause)
+
+    writer = a_writer(log, replace(CORE, decide=decide))
+    running = asyncio.create_task(writer.run())
+    await until(lambda: writer.state == "open")
+    log.acknowledge.clear()
+    give(log.log, "a")
+    await until(lambda: "a" in decided)
+    give(log.log, "b")
+    await until(lambda: "b" in decided)
+    assert happened(log.log)[0] == []
+    log.acknowledge.set()
+    await until(lambda: writer.confirmed.seq == 2)
+    writer.stop.set()
+    give(log.log, "c")
+    await running
+    assert happened(log.log)[0][:2] == ["a", "b"]
+
+
+async def test_the_time_to_decide_is_told_of_full_batches_too() -> None:
+    def told() -> float:
+        return REGISTRY.get_sample_value("headrace_decide_seconds_count", {"shard": "0"}) or 0
+
+    before = told()
+    log = a_log()
+    give(log, *(str(n) for n in range(30)), bytes=100_000)
+    async with Running(await engine(log)):
+        await until(lambda: happened(log)[1].inbox_next == 30)
+    assert told() - before == happened(log)[1].seq
+
+
+class SetClock(SteppedClock):
+    """A clock that goes on only when a test says so."""
+
+    now = 1_000_000
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now / 1000
+
+
+async def test_a_commits_time_ends_with_its_acknowledgement_not_with_the_batch_after_it() -> None:
+    def told() -> float:
+        return REGISTRY.get_sample_value("headrace_commit_seconds_sum", {"shard": "0"}) or 0
+
+    clock, log = SetClock(), Held(a_log())
+    decided: list[str] = []
+
+    def decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+        decided.append(cause["id"])
+        if cause["id"] in {"b", "c"}:
+            log.acknowledge.set()
+            clock.now += 60_000 if cause["id"] == "c" else 3  # the loop gets a turn after each
+        return CORE.decide(state, cause)
+
+    before = told()
+    role = await engine(
+        log,
+        clock=clock,
+        core=replace(CORE, decide=decide),
+        config=EngineConfig(batch_ms=1_000_000),
+    )
+    async with Running(role) as running:
+        await until(lambda: running.role.states() == {0: "open"})
+        log.acknowledge.clear()
+        give(log.log, "a")
+        await until(lambda: "a" in decided)
+        give(log.log, *"bbbbbbbbbb", "c")
+        await until(lambda: happened(log.log)[1].inbox_next == 12)
+        running.stop.set()
+        give(log.log, "d")  # wakes the reader
+    assert told() - before < 1
+
+
+class SlowToTrim(MemoryLog):
+    """Its broker takes for ever to say what it holds."""
+
+    asked = 0
+
+    async def bounds(self, partition: Partition) -> Bounds:
+        self.asked += 1
+        await asyncio.Event().wait()
+        return await super().bounds(partition)
+
+
+async def test_a_broker_that_is_slow_to_trim_delays_neither_reassignment_nor_stop() -> None:
+    log = SlowToTrim(SteppedClock(), {"inbox": 2, "journal": 2})
+    give(log, "a")
+    config = EngineConfig(trim_s=0.01, trim_margin=0)
+    async with asyncio.timeout(10), Running(await engine(log, config=config)) as one:
+        await until(lambda: log.asked > 0)
+        async with Running(await engine(log, owner="two", seed=2)) as two:
+            await until(lambda: len(one.role.states()) == len(two.role.states()) == 1)
+
+
+async def test_inboxes_are_trimmed_while_the_engine_runs_though_a_trim_failed_before() -> None:
+    class Refusing(MemoryLog):
+        refused = False
+
+        async def trim(self, partition: Partition, before: int) -> None:
+            if not self.refused:
+                self.refused = True
+                raise LogError("not now")
+            await super().trim(partition, before)
+
+    log = Refusing(SteppedClock(), {"inbox": 1, "journal": 1})
+    give(log, *"abcde")
+    async with Running(await engine(log, config=EngineConfig(trim_s=0.01, trim_margin=2))):
+        await until(lambda: log.held(INBOX).first == 3)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 import orjson
+from prometheus_client import REGISTRY
 
 from events.outputs import OUTPUTS
 from orchestrator.runtime.memory_log import MemoryLog
@@ -260,3 +261,15 @@ async def test_after_a_lost_acknowledgement_everything_is_published_again_with_t
         await until(lambda: len(published(log, "order-updates")) == 2)
     assert ids(log) == ["0.1.0.0", "0.1.0.0"]
     assert set(ids(log, "availability")) == {"0.1.0.1"}
+
+
+async def test_the_lag_of_a_shard_that_is_left_is_told_no_longer() -> None:
+    def told() -> float | None:
+        labels = {"role": "relay", "topic": "journal", "partition": "0"}
+        return REGISTRY.get_sample_value("headrace_reader_lag_records", labels)
+
+    log = a_log()
+    Book(log).commit(accepted("1"))
+    async with Relaying(log):
+        await until(lambda: told() == 0)
+    assert told() is None
