@@ -11,6 +11,7 @@ import os
 import platform
 import statistics
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -151,7 +152,7 @@ async def write(database: Postgres, shard: int, values: list[bytes], a_batch: in
         record = decode(value, offset)
         state, verdict = step(state, offset, record)
         if isinstance(record, Commit) and verdict is Verdict.VALID:
-            project(changes, shard, record)
+            deque(project(changes, shard, record), maxlen=0)
         if offset % a_batch == 0 or offset == len(values) - 1:
             rows += len(changes)
             if not await database.apply(shard, confirmed, state, changes):

@@ -1,6 +1,6 @@
 """Journal entries to row changes, through every read model: pure, and the only way to rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from events.decided import InputRecord
@@ -26,12 +26,16 @@ for _on in (
         HANDLERS[_type] = (*HANDLERS.get(_type, ()), _handler)
 
 
-def project(changes: Changes, shard: int, commit: Commit) -> None:
-    """Add a valid commit to the changes. Events that no read model shows change nothing."""
+def project(changes: Changes, shard: int, commit: Commit) -> Iterator[None]:
+    """Add a valid commit to the changes, an entry a step.
+
+    Events that no read model shows change nothing.
+    """
     time = rfc3339(commit.now_ms)
     entry = -1
     for number, n, cause, event in happened(commit):
         if number != entry:
+            yield
             entry = number
             first = commit.entries[entry]["input"]
             if "origin" not in first:  # a tick, made by the shard's own writer

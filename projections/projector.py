@@ -31,6 +31,7 @@ MAX_ROWS: Final = 2_000  # of a transaction: some 20 ms of folding, then others 
 MAX_RECORDS: Final = 200
 _WAIT_MS: Final = 200  # a stop is noticed after it
 _CATCH_UP_MS: Final = 3
+_ENTRIES_A_TURN: Final = 8  # folded before the write under way may go on: less than 1 ms
 _ASSIGNMENT_S: Final = 0.5
 _RETRY_S: Final = 1.0
 
@@ -45,8 +46,11 @@ class Batch(NamedTuple):
     placed_ms: list[int]  # when the broker took the orders in it
 
 
-def batches(shard: int, state: FilterState, records: list[Read]) -> Iterator[Batch]:
-    """Journal records as transactions of about MAX_ROWS; JournalError where they contradict."""
+def batches(shard: int, state: FilterState, records: list[Read]) -> Iterator[Batch | None]:
+    """Journal records as transactions of about MAX_ROWS; JournalError where they contradict.
+
+    In between, None now and then: others may have their turn.
+    """
     changes = Changes()
     placed_ms: list[int] = []
     for record in records:
@@ -56,7 +60,9 @@ def batches(shard: int, state: FilterState, records: list[Read]) -> Iterator[Bat
             case Opened():
                 changes.owner = content.owner
             case Commit() if verdict is Verdict.VALID:
-                project(changes, shard, content)
+                for step_number, _ in enumerate(project(changes, shard, content)):
+                    if step_number % _ENTRIES_A_TURN == 0:
+                        yield None
                 placed_ms += [
                     entry["input"]["origin"][3]
                     for entry in content.entries
@@ -140,8 +146,8 @@ class Projector:
 
         1. Load the checkpoint: the whole filter state.
         2. Read the journal from there on, every record through the filter.
-        3. Fold what is valid; one transaction writes rows and checkpoint if that is still the one
-           loaded.
+        3. Fold what is valid, while the transaction before is on its way; one at a time writes rows
+           and checkpoint if that is still the one that the last left.
         4. If it is not, somebody else was here: begin again at 1.
         """
         confirmed = await self.database.checkpoint(shard)
@@ -149,6 +155,7 @@ class Projector:
         journal = Partition("journal", shard)
         reader = await self.log.reader({journal: state.next or None})
         self._states[shard] = "open"
+        writing: asyncio.Task[bool] | None = None
         try:
             while not leave.is_set():
                 records = (await reader.read(MAX_RECORDS, _WAIT_MS)).get(journal, [])
@@ -157,16 +164,25 @@ class Projector:
                     more = await reader.read(MAX_RECORDS, _CATCH_UP_MS)
                     records += more.get(journal, [])
                 for batch in batches(shard, state, records):
-                    if batch.state == state:
+                    if batch is None:
+                        await asyncio.sleep(0)
+                    if batch is None or batch.state == state:
                         continue
-                    if not await self._write(shard, confirmed, batch):
+                    if writing is not None and not await writing:
                         return
+                    writing = asyncio.create_task(self._write(shard, confirmed, batch))
                     confirmed = state = batch.state
+                if writing is not None and not await writing:
+                    return
+                writing = None
                 self._measure_lag(reader, journal, state.next)
                 if records:
                     rest_s = self.pace_s - (self.clock.monotonic() - began)
                     await self.clock.sleep(max(0.0, rest_s))
         finally:
+            if writing is not None:
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
             await reader.close()
 
     async def _write(self, shard: int, expected: FilterState | None, batch: Batch) -> bool:

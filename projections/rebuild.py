@@ -98,7 +98,7 @@ async def _build(
         while state.next < end:
             read = await reader.read(MAX_RECORDS, _WAIT_MS)
             for batch in batches(shard, state, read.get(journal, [])):
-                if batch.state == state:
+                if batch is None or batch.state == state:
                     continue
                 if not await database.apply(shard, confirmed, batch.state, batch.changes):
                     raise DatabaseError("somebody else writes to the shadow schema")

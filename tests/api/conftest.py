@@ -32,7 +32,7 @@ class Writing:
         before = self._states.get(shard)
         state = before or FilterState()
         reads = [Read(offset, 0, None, values[offset], ()) for offset in range(state.next, seq + 1)]
-        (batch,) = batches(shard, state, reads)
+        (batch,) = filter(None, batches(shard, state, reads))
         assert await self._store.apply(shard, before, batch.state, batch.changes)
         self._states[shard] = batch.state
 

@@ -35,7 +35,7 @@ def headrace(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
 async def _write_the_day(url: str) -> None:
     store = Postgres(url, "headrace")
     reads = [Read(n, 0, None, value, ()) for n, value in enumerate(given.journal(given.day()))]
-    (batch,) = batches(0, FilterState(), reads)
+    (batch,) = filter(None, batches(0, FilterState(), reads))
     assert await store.apply(0, None, batch.state, batch.changes)
     await store.close()
 

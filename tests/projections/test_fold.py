@@ -1,5 +1,6 @@
 """Given entries, then rows: no database."""
 
+from collections import deque
 from itertools import chain
 from typing import Any
 
@@ -34,7 +35,7 @@ ORDER = ("web", "1", "us")
 
 def changes_of(*entries: given.Told) -> Changes:
     changes = Changes()
-    project(changes, 0, given.decoded(entries))
+    deque(project(changes, 0, given.decoded(entries)), maxlen=0)
     return changes
 
 

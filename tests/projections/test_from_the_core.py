@@ -87,7 +87,7 @@ async def write(database: Postgres, values: list[bytes], a_batch: int) -> None:
     reads = [Read(offset, 0, None, value, ()) for offset, value in enumerate(values)]
     for first in range(0, len(reads), a_batch):
         for batch in batches(0, state, reads[first : first + a_batch]):
-            if batch.state != state:
+            if batch is not None and batch.state != state:
                 assert await database.apply(0, before, batch.state, batch.changes)
                 before = state = batch.state
 

@@ -18,7 +18,7 @@ def reads(values: list[bytes], first: int = 0) -> list[Read]:
 
 def batch(values: list[bytes], state: FilterState | None = None) -> Batch:
     state = state or FilterState()
-    (only,) = batches(0, state, reads(values, state.next))
+    (only,) = filter(None, batches(0, state, reads(values, state.next)))
     return only
 
 
