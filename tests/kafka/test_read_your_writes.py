@@ -42,7 +42,10 @@ async def log(settings: Settings) -> AsyncIterator[KafkaLog]:
 
 
 @pytest.fixture
-async def api(log: KafkaLog, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def api(
+    log: KafkaLog,  # noqa: ARG001 - made the topics
+    settings: Settings,
+) -> AsyncIterator[httpx.AsyncClient]:
     url = settings.postgres or ""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await schema.migrate(connection, settings.db_schema)
