@@ -34,6 +34,7 @@ def run(
     import signal  # noqa: PLC0415
 
     from orchestrator import compose  # noqa: PLC0415
+    from orchestrator.commands.database import exit_on_failure  # noqa: PLC0415
     from orchestrator.runtime import logs  # noqa: PLC0415
 
     logs.configure(settings.log, settings.log_level)
@@ -45,4 +46,5 @@ def run(
             loop.add_signal_handler(number, stop.set)
         await compose.run(settings, wanted, stop)
 
-    asyncio.run(main())
+    with exit_on_failure():
+        asyncio.run(main())

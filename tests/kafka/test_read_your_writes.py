@@ -43,7 +43,7 @@ async def log(settings: Settings) -> AsyncIterator[KafkaLog]:
 
 @pytest.fixture
 async def api(
-    log: KafkaLog,  # noqa: ARG001 - makes the topics
+    log: KafkaLog,  # noqa: ARG001 - made the topics
     settings: Settings,
 ) -> AsyncIterator[httpx.AsyncClient]:
     url = settings.postgres or ""
