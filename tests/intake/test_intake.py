@@ -469,11 +469,11 @@ def _all_orders(world: World) -> set[tuple[str, int, int]]:
 
 async def test_batches_stay_below_what_an_append_takes(world: World) -> None:
     world.market("us", shard=0)
-    big = {f"a{n}": "x" * 2000 for n in range(100)}
-    for number in range(10):
+    big = {f"a{n}": "x" * 2000 for n in range(80)}
+    for number in range(12):
         world.order(str(number), "us", attributes=big)
-    assert 2 * MAX_BATCH_BYTES < 10 * 200_000
-    await world.run_until(lambda: len(world.taken()) == 11)
+    assert 2 * MAX_BATCH_BYTES < 12 * 160_000
+    await world.run_until(lambda: len(world.taken()) == 13)
     assert world.days.writers == 1, "the writer refuses larger batches, and none was refused"
 
 
