@@ -1,6 +1,7 @@
 """The words that events are made of: ids, quantities, money, times, addresses."""
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -151,9 +152,9 @@ class Fact(Model):
     TOPIC: ClassVar[str]
     NOT_BUILT: ClassVar[dict[str, object]] = {}
 
+    @abstractmethod
     def record_key(self) -> str:
         """The Kafka key that keeps this subject's events in order."""
-        raise NotImplementedError
 
 
 class Output(Model):
