@@ -84,12 +84,13 @@ def fulfillment_of(order: Order, fulfillment_id: str) -> Fulfillment:
     raise Contradiction(message)
 
 
-def _line_of(order: Order, line_id: str) -> OrderLine:
-    line = order.line(line_id)
-    if line is None:
-        message = f"order {order.key} has no line {line_id}"
-        raise Contradiction(message)
-    return line
+def _line_at(order: Order, line_id: str) -> tuple[int, OrderLine]:
+    """A line and its place in the order."""
+    for index, line in enumerate(order.lines):
+        if line.line_id == line_id:
+            return index, line
+    message = f"order {order.key} has no line {line_id}"
+    raise Contradiction(message)
 
 
 def _fulfillment_line_of(fulfillment: Fulfillment, line_id: str) -> FulfillmentLine:
@@ -294,9 +295,7 @@ def _fulfillment_requested(
     lines = []
     for asked in event["lines"]:
         units = asked["quantity"]
-        index, line = next(
-            (i, line) for i, line in enumerate(order.lines) if line.line_id == asked["line_id"]
-        )
+        index, line = _line_at(order, asked["line_id"])
         from_open = min(units, line.open)
         if units > from_open:
             _set_backordered(market, order, index, line.backordered - (units - from_open))
@@ -335,9 +334,7 @@ def _order_cancelled(shard: Shard, _: InputRecord, event: decided.OrderCancelled
     order = order_of(shard, event)
     market = shard.markets[order.market_id]
     for cancelled in event["lines"]:
-        index, line = next(
-            (i, line) for i, line in enumerate(order.lines) if line.line_id == cancelled["line_id"]
-        )
+        index, line = _line_at(order, cancelled["line_id"])
         from_open = min(cancelled["quantity"], line.open)
         from_waiting = cancelled["quantity"] - from_open
         if from_waiting:
@@ -406,7 +403,7 @@ def _units_released(shard: Shard, _: InputRecord, event: decided.UnitsReleased) 
             _fulfillment_line_of(fulfillment, released["line_id"]),
             released["quantity"],
         )
-        line = _line_of(order, released["line_id"])
+        line = _line_at(order, released["line_id"])[1]
         line.allocated -= released["quantity"]
         _check(order, line)
     for closed in event["closed"]:
@@ -468,9 +465,7 @@ def _shipment_sent(shard: Shard, _: InputRecord, event: decided.ShipmentSent) ->
         if off:
             _unreserve(shard, fulfillment, fulfillment_line, off)
         fulfillment_line.shipped += left
-        index, line = next(
-            (i, line) for i, line in enumerate(order.lines) if line.line_id == line_id
-        )
+        index, line = _line_at(order, line_id)
         waiting = counted - off - line.open
         line.allocated -= off
         if waiting > 0:
@@ -516,7 +511,7 @@ def _shipment_delivered(shard: Shard, _: InputRecord, event: decided.ShipmentDel
             raise Contradiction(message)
         shipment.delivered[package_id] = None
     for delivered in event["lines"]:
-        line = _line_of(order, delivered["line_id"])
+        line = _line_at(order, delivered["line_id"])[1]
         line.shipped -= delivered["quantity"]
         line.delivered += delivered["quantity"]
         _check(order, line)

@@ -73,16 +73,25 @@ def _document(turn: Turn, node: Node) -> str | None:
     return f"{node.node_id}/{turn.cause['type']}/{data['document']}/{line}"
 
 
-def received(turn: Turn) -> None:
-    """`stock_received`: units can be promised at once, unless they arrive in a held state."""
+def _new_movement(turn: Turn) -> tuple[Node, str | None] | None:
+    """The node, and the movement's business key; None where the report waits or is a repeat."""
     node = node_of(turn)
     if node is None:
-        return
-    data = turn.data
+        return None
     document = _document(turn, node)
     if document in turn.shard.documents:
         turn.repeat("document")
+        return None
+    return node, document
+
+
+def received(turn: Turn) -> None:
+    """`stock_received`: units can be promised at once, unless they arrive in a held state."""
+    new = _new_movement(turn)
+    if new is None:
         return
+    node, document = new
+    data = turn.data
     delta = _delta(data.get("state", "available"), data["quantity"])
     move(turn, node, data["sku"], delta, "received", document=document)
     lift(turn, node, data["sku"])
@@ -90,14 +99,11 @@ def received(turn: Turn) -> None:
 
 def adjusted(turn: Turn) -> None:
     """`stock_adjusted`: units appeared or vanished; the floor is 0, the shortfall is recorded."""
-    node = node_of(turn)
-    if node is None:
+    new = _new_movement(turn)
+    if new is None:
         return
+    node, document = new
     data = turn.data
-    document = _document(turn, node)
-    if document in turn.shard.documents:
-        turn.repeat("document")
-        return
     sku, state = data["sku"], data.get("state", "available")
     stock = turn.shard.stock(node, sku)
     there = stock.on_hand - stock.set_aside if state == "available" else getattr(stock, state)

@@ -1,7 +1,7 @@
 """Intake over the memory log: what reaches which inbox, what is rejected, what bad days do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,16 +17,13 @@ from schemas.cloudevents import UnknownFields, emit
 from schemas.ports import (
     MAX_BATCH_BYTES,
     Appended,
-    Bounds,
     Checkpoint,
-    Group,
     Partition,
-    Reader,
     Record,
-    TopicDescription,
     Unknown,
     Writer,
 )
+from tests.runtime.fakes import PassingLog
 
 SHARDS = 4
 TIME = "2026-01-31T12:00:00Z"
@@ -51,11 +48,11 @@ class SettableClock:
         await asyncio.sleep(0)
 
 
-class BadDays:
+class BadDays(PassingLog):
     """A log whose next appends to a topic have an unknown outcome, landed or not."""
 
     def __init__(self, log: MemoryLog) -> None:
-        self.log = log
+        super().__init__(log)
         self.landed_then_lost: list[str] = []
         self.lost: list[str] = []
         self.writers = 0
@@ -63,29 +60,6 @@ class BadDays:
     async def writer(self) -> Writer:
         self.writers += 1
         return _BadWriter(self, await self.log.writer())
-
-    async def reader(self, at: Mapping[Partition, int | None]) -> Reader:
-        return await self.log.reader(at)
-
-    async def bounds(self, partition: Partition) -> Bounds:
-        return await self.log.bounds(partition)
-
-    async def trim(self, partition: Partition, before: int) -> None:
-        await self.log.trim(partition, before)
-
-    async def describe(self) -> dict[str, TopicDescription]:
-        return await self.log.describe()
-
-    async def saved(
-        self, group: str, partitions: Iterable[Partition]
-    ) -> dict[Partition, Checkpoint]:
-        return await self.log.saved(group, partitions)
-
-    async def group(self, name: str, topics: Sequence[str]) -> Group:
-        return await self.log.group(name, topics)
-
-    async def close(self) -> None:
-        await self.log.close()
 
 
 class _BadWriter:

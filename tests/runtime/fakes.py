@@ -125,35 +125,11 @@ class Seeded:
         return self._random.getrandbits(n)
 
 
-class FaultyLog:
-    """A memory log whose journal appends fail as told, each `ok`, `lost`, `landed` or `late`.
+class PassingLog:
+    """A log that hands everything on to another; what may fail is overridden."""
 
-    `lost`: Unknown, nothing landed. `landed`: Unknown, though it landed. `late`: Unknown, and it
-    lands in front of the next append but one.
-    """
-
-    def __init__(self, log: MemoryLog, plans: Sequence[str]) -> None:
+    def __init__(self, log: MemoryLog) -> None:
         self.log = log
-        self.plans = deque(plans)
-        self._late: deque[tuple[int, Partition, Sequence[Record]]] = deque()
-        self._appends = 0
-
-    async def before_append(self, to: Partition, records: Sequence[Record]) -> None:
-        """Land what is late, and fail when it is time to."""
-        self._appends += 1
-        while self._late and self._late[0][0] <= self._appends:
-            _, late_to, late = self._late.popleft()
-            self.log.write(late_to, late)
-        plan = self.plans.popleft() if self.plans else "ok"
-        if plan == "landed":
-            self.log.write(to, records)
-        elif plan == "late":
-            self._late.append((self._appends + 2, to, records))
-        if plan != "ok":
-            raise Unknown(f"planned: {plan}")
-
-    async def writer(self) -> Writer:
-        return _FaultyWriter(self, await self.log.writer())
 
     async def reader(self, at: Mapping[Partition, int | None]) -> Reader:
         return await self.log.reader(at)
@@ -177,6 +153,37 @@ class FaultyLog:
 
     async def close(self) -> None:
         await self.log.close()
+
+
+class FaultyLog(PassingLog):
+    """A memory log whose journal appends fail as told, each `ok`, `lost`, `landed` or `late`.
+
+    `lost`: Unknown, nothing landed. `landed`: Unknown, though it landed. `late`: Unknown, and it
+    lands in front of the next append but one.
+    """
+
+    def __init__(self, log: MemoryLog, plans: Sequence[str]) -> None:
+        super().__init__(log)
+        self.plans = deque(plans)
+        self._late: deque[tuple[int, Partition, Sequence[Record]]] = deque()
+        self._appends = 0
+
+    async def before_append(self, to: Partition, records: Sequence[Record]) -> None:
+        """Land what is late, and fail when it is time to."""
+        self._appends += 1
+        while self._late and self._late[0][0] <= self._appends:
+            _, late_to, late = self._late.popleft()
+            self.log.write(late_to, late)
+        plan = self.plans.popleft() if self.plans else "ok"
+        if plan == "landed":
+            self.log.write(to, records)
+        elif plan == "late":
+            self._late.append((self._appends + 2, to, records))
+        if plan != "ok":
+            raise Unknown(f"planned: {plan}")
+
+    async def writer(self) -> Writer:
+        return _FaultyWriter(self, await self.log.writer())
 
 
 class _FaultyWriter:
