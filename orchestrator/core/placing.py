@@ -7,7 +7,7 @@ import orjson
 from events.decided import LineUnits, Plain, Reason
 from orchestrator.core.orders import Order, OrderLine, content_digest
 from orchestrator.core.shard import Market, unit_vector
-from orchestrator.core.sourcing import Leg, Want, source
+from orchestrator.core.sourcing.planner import Leg, Want, source
 from orchestrator.core.turn import Turn, about
 from schemas.times import rfc3339
 

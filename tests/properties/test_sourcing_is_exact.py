@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from orchestrator.core.ledger import Bin
 from orchestrator.core.shard import Market, Node, Vector, unit_vector
-from orchestrator.core.sourcing import UNLOCATED, Want, source
+from orchestrator.core.sourcing.planner import UNLOCATED, Want, source
 
 SKUS = ("A", "B", "C")
 NAMES = ("n1", "n2", "n3", "n4", "n5")

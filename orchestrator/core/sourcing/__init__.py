@@ -1,0 +1,1 @@
+"""Sourcing: which nodes ship which units, when, by which service, for how much, and why."""
