@@ -1,0 +1,54 @@
+"""What is asked of sourcing, and what it answers: the shapes that placing and promising share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from events.decided import Decision, Plain
+
+
+class Want(NamedTuple):
+    """Units of an order line that need a source."""
+
+    line_id: str
+    sku: str
+    units: int
+
+
+class Leg(NamedTuple):
+    """A node's part of a plan, by whole days.
+
+    `ship_day` counts days since 1970-01-01 in the node's time zone, `units` stand in the wants'
+    order, `cost_minor` is in the market's minor units.
+    """
+
+    node_id: str
+    units: list[int]
+    ship_day: int
+    ship_by_ms: int
+    deliver_by_ms: int | None  # None where nothing rates it
+    carrier: str | None  # None where its parcels go by several services, or unrated
+    service: str | None
+    cost_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an order, or a question about one, wants sourced.
+
+    `data` is the order as placed (canonical JSON): conditions, place and promise are read from it.
+    """
+
+    data: Plain
+    wants: Sequence[Want]
+    now_ms: int
+    trigger: str  # the type of the input that asks
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The best plan, legs by node id (none where nothing can ship), and its explanation."""
+
+    legs: list[Leg]
+    decision: Decision
+    strategy: str  # by name, of the rule set that `decision` names
