@@ -137,8 +137,9 @@ def _master_data_kept(shard: Shard, cause: InputRecord, _: decided.MasterDataKep
                 if order.unknown is not None and all(sku in shard.items for sku in wanted):
                     shard.work.append(["plan", order.market_id, order.key])
         case "carrier_service_defined":
-            services = shard.markets[data["market_id"]].services
-            services[f"{data['carrier']}/{data['service']}"] = data
+            market = shard.markets[data["market_id"]]
+            market.services[f"{data['carrier']}/{data['service']}"] = data
+            market.network_version += 1
         case other:
             message = f"{other} is not master data"
             raise Contradiction(message)

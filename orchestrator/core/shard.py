@@ -35,12 +35,23 @@ class Node:
 
     __slots__ = (
         "active",
+        "capabilities",
+        "capacity_orders",
+        "capacity_units",
         "closed_until_ms",
+        "country",
+        "groups",
+        "handling_cost_minor",
+        "index",
+        "kind",
         "lifted",
         "market_id",
         "node_id",
+        "pickup",
+        "region",
         "ships",
         "suppressed",
+        "unit_cost_minor",
         "vector",
     )
 
@@ -50,12 +61,24 @@ class Node:
         self.suppressed: dict[str, int] = {}  # sku -> until_ms
         self.closed_until_ms = 0  # every item is suppressed until then, but those lifted since
         self.lifted: dict[str, None] = {}
+        self.index = 0  # its place in the market's `node_list`
         self.define(data)
 
     def define(self, data: Plain) -> None:
-        """Take over a `node_defined`: fences and place."""
+        """Take over a `node_defined`: fences, costs and place."""
         self.active: bool = data.get("active", True)
         self.ships: bool = data.get("ships", True)
+        self.pickup: bool = data.get("pickup", False)
+        self.kind: str = data["kind"]
+        self.groups: frozenset[str] = frozenset(data.get("groups", ()))
+        self.capabilities: frozenset[str] = frozenset(data.get("capabilities", ()))
+        self.country: str = data["address"]["country"]
+        self.region: str | None = data["address"].get("region")
+        # what a day takes; None: without limit
+        self.capacity_orders: int | None = data.get("capacity_orders_per_day")
+        self.capacity_units: int | None = data.get("capacity_units_per_day")
+        self.handling_cost_minor: int = data.get("handling_cost_minor", 0)  # a leg
+        self.unit_cost_minor: int = data.get("unit_cost_minor", 0)
         self.vector = unit_vector(data.get("location"))
 
     @property
@@ -79,6 +102,8 @@ class Market:
         "currency",
         "fenced",
         "market_id",
+        "network_version",
+        "node_list",
         "nodes",
         "offering",
         "orders",
@@ -92,6 +117,10 @@ class Market:
         self.market_id: str = data["market_id"]
         self.currency: str = data["currency"]
         self.nodes: dict[str, Node] = {}
+        self.node_list: list[Node] = []  # by node id; a node's `index` is its place here
+        # bumped when a node, service, lane, place or rule set changes: what caches of planning
+        # rest on, apart from stock and load
+        self.network_version = 0
         self.offering: list[Node] = []  # nodes that are active and ship
         # fence -> ids of the nodes it removes from every plan
         self.fenced: dict[str, list[str]] = {}
@@ -105,7 +134,11 @@ class Market:
         self.waiting: dict[str, list[tuple[int, int, int, Order]]] = {}
 
     def sort_nodes(self) -> None:
-        """Tell the nodes that offer from those that a fence removes; call when one was defined."""
+        """Number the nodes, tell those that offer from those fenced; call when one was defined."""
+        self.node_list = sorted(self.nodes.values(), key=lambda node: node.node_id)
+        for index, node in enumerate(self.node_list):
+            node.index = index
+        self.network_version += 1
         self.offering = [node for node in self.nodes.values() if node.offers]
         self.fenced = {}
         for node in self.nodes.values():

@@ -21,7 +21,8 @@ def market_of(stocked: list[tuple[list[int], int | None]]) -> Market:
     market = Market({"market_id": "M", "currency": "USD"})
     for name, (units, degrees) in zip(NAMES, stocked, strict=False):
         place = {} if degrees is None else {"location": {"lat": 42.0, "lon": -71.0 + degrees}}
-        market.nodes[name] = Node({"node_id": name, "market_id": "M", **place})
+        defined = {"node_id": name, "market_id": "M", "kind": "store", "address": {"country": "US"}}
+        market.nodes[name] = Node({**defined, **place})
         for sku, quantity in zip(SKUS, units, strict=True):
             stock = market.bins.setdefault(sku, {})[name] = Bin()
             stock.move(0, [quantity, 0, 0, 0], 0)
