@@ -164,18 +164,18 @@ class PlannedFulfillment(TypedDict):
     lines: list[Line]
 
 
-class Choice(TypedDict):
-    """A plan, as the explanation names it."""
+class ChoiceV1(TypedDict):
+    """A plan, as the explanation of the first release names it."""
 
     nodes: list[str]
     units: int
     distance_m: int | None  # summed great-circle distance; None where a location is missing
 
 
-class Decision(TypedDict):
-    """Why a plan is what it is. Opaque to the fold."""
+class DecisionV1(TypedDict):
+    """Why a plan of the first release is what it is. Journals keep it, so readers know it."""
 
-    trigger: str  # the type of the input that made Headrace decide
+    trigger: str
     rule_set: str
     price_version: int
     method: Literal["exact", "greedy"]
@@ -185,11 +185,100 @@ class Decision(TypedDict):
     # fence -> node ids: inactive, does_not_ship, suppressed, no_stock
     candidates_left_out: int  # worse ranked ones, where there are too many to show
     removed: dict[str, list[str]]
+    chosen: ChoiceV1 | None
+    runner_up: ChoiceV1 | None
+    decided_by: str
+    counterfactual: str | None
+
+
+Value: TypeAlias = int | list[int]
+"""What plans compare by: minor units, or a ranked strategy's criteria in order. Less is better."""
+
+COMPONENTS = ("transport", "handling", "per_unit", "late", "load", "price")
+"""Of a leg's cost, in their order; a plan's end in `split`."""
+
+DecisionRow: TypeAlias = list[Any]
+"""A node as a source of one set of units:
+
+[node_id, value, [minor units by COMPONENTS], metres or None, ship day or None, delivery day or
+None, days late, "carrier/service" or None, parcels, [failing fences], [[line index, units
+short]]], and then, only where the ship day is later than it would be with room on it, the first
+day that was too full. Without failing fences and short lines, it may ship the set. A node that
+can't be costed at all (no rate, no working day) has no row."""
+
+DecisionSet: TypeAlias = list[Any]
+"""[[units per line], row, …]: rows that may ship it first, by value, node id; then barred ones."""
+
+
+class Split(TypedDict):
+    """How far a plan may be divided."""
+
+    quantity: Literal["when_short", "never", "always"]
+    max_legs: int | None
+    leg_min_value: int | None  # minor units; binds in plans of two legs or more, as the next
+    leg_min_units: int | None
+    extra_leg: int  # minor units for every leg beyond the first
+    one_leg: bool  # one leg with everything, or nothing
+    all_or_nothing: bool  # all units, on any number of legs, or nothing
+
+
+class Choice(TypedDict):
+    """A plan of the recorded table."""
+
+    legs: list[tuple[int, str]]  # [place in `sets`, node_id]: one row each
+    units: int
+    value: Value  # the sum over the legs; in money with `split` on top
+    components: list[int]  # the legs' summed by COMPONENTS, then split
+
+
+class Rest(TypedDict):
+    """Nodes without a row, by what kept them out. A node can have failed several fences.
+
+    Up to 64 nodes are named, and a bitmap (hex; bit i is nodes[i]) says which; more are counted.
+    """
+
+    nodes: list[str]  # every node of the market by id, or none where there are more than 64
+    fences: dict[str, str | int]
+    short: str | int  # lack units of every line
+    dearer: int  # could ship something, dearer than the runner-up by bound
+
+
+class Decision(TypedDict):
+    """Why a plan is what it is: the table it was chosen from. Opaque to the fold.
+
+    `sets` has each single line at its target, all lines at theirs, and each leg of the chosen and
+    the runner-up plan, none twice. Its rows are the cheapest two that may ship the set, those that
+    the two plans use, and the barred ones that would be cheaper than the second (10 at the most in
+    a decision).
+    """
+
+    v: Literal[2]
+    trigger: str  # the type of the input that made Headrace decide
+    at: int  # ms since 1970 UTC
+    rule_set: str
+    strategy: str
+    why: list[str]  # the strategy's conditions that hold, as sentences
+    passed_over: list[list[str]]  # [strategy, the first condition that fails, or "found nothing"]
+    price_version: int
+    currency: str
+    objective: list[str]  # ["cost"], or criteria such as "on_hand desc"
+    # how the destination was located, then by what: given, postal_code, prefix, region, country
+    # or nowhere, as ["postal_code", "US", "02108"]
+    place: list[str]
+    promise: str | None  # RFC 3339
+    service_level: str
+    split: Split
+    method: Literal["exact", "best_found"]
+    bound: NotRequired[list[Any]]  # [units, Value] that no plan is better than; of best_found
+    lines: list[list[Any]]  # [line_id, sku, units wanted, target, units promisable or None]
+    worth: NotRequired[list[int]]  # minor units of a unit of each line; with leg_min_value
+    sets: list[DecisionSet]
     chosen: Choice | None
     runner_up: Choice | None
-    # most_units, fewest_nodes, distance, node_id, only_candidate, no_candidate, ship_complete
+    rest: Rest
+    # most_units, value, fewest_legs, node_id, only_candidate, no_candidate, ship_complete,
+    # all_or_nothing
     decided_by: str
-    counterfactual: str | None  # what would have changed the outcome
 
 
 class OrderAllocated(_OfOrder):

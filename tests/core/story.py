@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from events.decided import INTERNAL, DecidedEvent, Decision, InputRecord
+from events.decided import INTERNAL, DecidedEvent, Decision, DecisionV1, InputRecord
 from events.inputs import INPUTS
 from events.outputs import OUTPUTS
 from orchestrator.core.config import Config
@@ -21,7 +21,7 @@ from orchestrator.core.orders import Fulfillment, Order
 from orchestrator.core.shard import Shard
 
 DECIDED: TypeAdapter[DecidedEvent] = TypeAdapter(DecidedEvent)
-WHY: TypeAdapter[Decision] = TypeAdapter(Decision)
+WHY: TypeAdapter[Decision | DecisionV1] = TypeAdapter(Decision | DecisionV1)
 PLACES = {
     "BOS": (42.36, -71.06),
     "CHI": (41.88, -87.63),

@@ -12,7 +12,8 @@ from math import asin, dist
 from operator import ge
 from typing import NamedTuple
 
-from events.decided import Choice, Decision
+from events.decided import ChoiceV1 as Choice
+from events.decided import DecisionV1 as Decision
 from orchestrator.core.ledger import Bin
 from orchestrator.core.shard import Market, Vector
 
