@@ -555,6 +555,7 @@ def _stock_moved(shard: Shard, _: InputRecord, event: decided.StockMoved) -> Non
 
 def _item_suppressed(shard: Shard, _: InputRecord, event: decided.ItemSuppressed) -> None:
     node = shard.nodes[event["node_id"]]
+    shard.markets[node.market_id].suppression_version += 1
     sku = event.get("sku")
     if sku is None:
         node.closed_until_ms = event["until_ms"]
@@ -566,6 +567,7 @@ def _item_suppressed(shard: Shard, _: InputRecord, event: decided.ItemSuppressed
 
 def _suppression_lifted(shard: Shard, _: InputRecord, event: decided.SuppressionLifted) -> None:
     node = shard.nodes[event["node_id"]]
+    shard.markets[node.market_id].suppression_version += 1
     sku = event.get("sku")
     if sku is None:
         node.closed_until_ms = 0

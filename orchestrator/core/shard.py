@@ -30,6 +30,42 @@ def unit_vector(location: Plain | None) -> Vector | None:
     return (cos(lat) * cos(lon), cos(lat) * sin(lon), sin(lat))
 
 
+class Changes:
+    """What changed of late, so that tables made from the state are mended, not made anew."""
+
+    __slots__ = ("count", "recent")
+
+    KEPT = 64
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.recent: list[str] = []  # node ids, the newest last
+
+    def add(self, node_id: str) -> None:
+        """Note a change of this node's."""
+        self.count += 1
+        self.recent.append(node_id)
+        if len(self.recent) >= self.KEPT:
+            del self.recent[: self.KEPT // 2]
+
+    def since(self, count: int) -> list[str] | None:
+        """The nodes that changed since then, in order; None where too many did."""
+        missed = self.count - count
+        if missed > len(self.recent):
+            return None
+        return self.recent[len(self.recent) - missed :]
+
+
+class Shelf(dict[str, Bin]):
+    """The bins of one item, by node id."""
+
+    __slots__ = ("changes",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes = Changes()
+
+
 class Node:
     """A place that stock ships from."""
 
@@ -99,6 +135,7 @@ class Market:
     __slots__ = (
         "available",
         "bins",
+        "booked_changes",
         "currency",
         "fenced",
         "market_id",
@@ -110,8 +147,12 @@ class Market:
         "published",
         "retired",
         "services",
+        "suppression_version",
+        "tables",
         "waiting",
     )
+    DERIVED = frozenset({"tables"})
+    """What is made from the rest: no part of the state."""
 
     def __init__(self, data: Plain) -> None:
         self.market_id: str = data["market_id"]
@@ -121,10 +162,13 @@ class Market:
         # bumped when a node, service, lane, place or rule set changes: what caches of planning
         # rest on, apart from stock and load
         self.network_version = 0
+        self.suppression_version = 0  # bumped when a node's suppressions change
+        self.booked_changes = Changes()  # nodes whose booked days changed
+        self.tables: object = None  # what planning made of all this, for speed
         self.offering: list[Node] = []  # nodes that are active and ship
         # fence -> ids of the nodes it removes from every plan
         self.fenced: dict[str, list[str]] = {}
-        self.bins: dict[str, dict[str, Bin]] = {}  # sku -> node id -> bin
+        self.bins: dict[str, Shelf] = {}  # sku -> node id -> bin
         self.available: dict[str, int] = {}  # sku -> units at nodes that are active and ship
         self.published: dict[str, int] = {}  # sku -> availability as last published
         self.orders: dict[str, Order] = {}  # "<channel>/<order id>"
@@ -221,14 +265,19 @@ class Shard:
 
     def stock(self, node: Node, sku: str) -> Bin:
         """The bin of an item at a node, to look at; an empty one where there is none."""
-        return self.markets[node.market_id].bins.get(sku, {}).get(node.node_id) or Bin()
+        shelf = self.markets[node.market_id].bins.get(sku)
+        return (shelf.get(node.node_id) if shelf else None) or Bin()
 
     def bin(self, node: Node, sku: str) -> Bin:
         """The bin of an item at a node, to change; made where there is none."""
-        by_node = self.markets[node.market_id].bins.setdefault(sku, {})
-        found = by_node.get(node.node_id)
+        bins = self.markets[node.market_id].bins
+        shelf = bins.get(sku)
+        if shelf is None:
+            shelf = bins[sku] = Shelf()
+        found = shelf.get(node.node_id)
         if found is None:
-            found = by_node[node.node_id] = Bin()
+            found = shelf[node.node_id] = Bin()
+        shelf.changes.add(node.node_id)
         return found
 
     def set_timer(self, due_ms: int, kind: str, *key: str | None) -> None:

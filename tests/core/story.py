@@ -239,4 +239,9 @@ def plain(value: Any, seen: dict[int, str] | None = None, path: str = "") -> Any
     if id(value) in seen:
         return f"@{seen[id(value)]}"
     seen[id(value)] = path
-    return {name: plain(getattr(value, name), seen, f"{path}.{name}") for name in slots}
+    derived = getattr(type(value), "DERIVED", ())
+    return {
+        name: plain(getattr(value, name), seen, f"{path}.{name}")
+        for name in slots
+        if name not in derived
+    }

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.ledger import Bin
-from orchestrator.core.shard import Market, Node, Vector, unit_vector
+from orchestrator.core.shard import Market, Node, Shelf, Vector, unit_vector
 from orchestrator.core.sourcing.planner import UNLOCATED, Want, source
 
 SKUS = ("A", "B", "C")
@@ -24,7 +24,7 @@ def market_of(stocked: list[tuple[list[int], int | None]]) -> Market:
         defined = {"node_id": name, "market_id": "M", "kind": "store", "address": {"country": "US"}}
         market.nodes[name] = Node({**defined, **place})
         for sku, quantity in zip(SKUS, units, strict=True):
-            stock = market.bins.setdefault(sku, {})[name] = Bin()
+            stock = market.bins.setdefault(sku, Shelf())[name] = Bin()
             stock.move(0, [quantity, 0, 0, 0], 0)
     market.sort_nodes()
     return market
