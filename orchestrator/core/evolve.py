@@ -128,6 +128,7 @@ def _master_data_kept(shard: Shard, cause: InputRecord, _: decided.MasterDataKep
                 _unpark(shard, f"market:{data['market_id']}")
             else:
                 known.currency = data["currency"]
+                known.time_zone = data["time_zone"]
         case "node_defined":
             _node_kept(shard, data)
         case "item_defined":

@@ -9,6 +9,7 @@ from events.decided import InputRecord, Plain
 from orchestrator.core.config import Config
 from orchestrator.core.ledger import Bin
 from orchestrator.core.orders import Fulfillment, Order
+from orchestrator.core.sourcing.strategies import DEFAULT
 
 Vector = tuple[float, float, float]
 Timer = tuple[int, int, str, tuple[str | None, ...]]
@@ -144,11 +145,14 @@ class Market:
         "nodes",
         "offering",
         "orders",
+        "pool_taken",
         "published",
         "retired",
+        "rules",
         "services",
         "suppression_version",
         "tables",
+        "time_zone",
         "waiting",
     )
     DERIVED = frozenset({"tables"})
@@ -157,6 +161,9 @@ class Market:
     def __init__(self, data: Plain) -> None:
         self.market_id: str = data["market_id"]
         self.currency: str = data["currency"]
+        self.time_zone: str = data["time_zone"]
+        self.rules = DEFAULT  # the active rule set
+        self.pool_taken: dict[str, int] = {}  # pool id -> units that its channel took
         self.nodes: dict[str, Node] = {}
         self.node_list: list[Node] = []  # by node id; a node's `index` is its place here
         # bumped when a node, service, lane, place or rule set changes: what caches of planning
