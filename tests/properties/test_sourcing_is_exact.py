@@ -18,7 +18,7 @@ wanted = st.lists(st.tuples(st.sampled_from(SKUS), st.integers(1, 5)), min_size=
 
 
 def market_of(stocked: list[tuple[list[int], int | None]]) -> Market:
-    market = Market({"market_id": "M", "currency": "USD"})
+    market = Market({"market_id": "M", "currency": "USD", "time_zone": "UTC"})
     for name, (units, degrees) in zip(NAMES, stocked, strict=False):
         place = {} if degrees is None else {"location": {"lat": 42.0, "lon": -71.0 + degrees}}
         defined = {"node_id": name, "market_id": "M", "kind": "store", "address": {"country": "US"}}
