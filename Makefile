@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is. Every target makes .venv by itself when it has to.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick check fix generated bench docs lock clean
+.PHONY: help demo test quick check fix generated bench quality docs lock clean
 
 BIN := .venv/bin
 UV := .cache/uv/bin/uv
@@ -33,6 +33,9 @@ fix: .venv/.stamp ## format, and mend what ruff can mend
 generated: .venv/.stamp ## whether the generated files are what the code would write
 	@$(BIN)/python -m schemas.generate --check
 	@$(BIN)/python tools/reference.py --check
+
+quality: .venv/.stamp ## what decisions cost above the least possible in hindsight; no server
+	@$(BIN)/python -m bench.quality $(ARGS)
 
 bench: .venv/.stamp ## speed and size on real Kafka and PostgreSQL
 	@tools/install-test-servers

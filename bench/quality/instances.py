@@ -125,19 +125,19 @@ def nearest_share() -> tuple[float, ...]:
     return tuple(people / sum(share) for people in share)
 
 
-def generated(kappa: float, seed: int) -> Instance:
-    """The generated instance: stock is `kappa` times expected demand."""
+def generated(kappa: float, seed: int, count: int = ORDERS) -> Instance:
+    """Generated orders: stock is `kappa` times expected demand."""
     random = Random(f"generated {seed}")
     weights = [(rank + 1) ** -_ZIPF for rank in range(_SKUS)]
     zones, populations = range(len(METROS)), [metro.population for metro in METROS]
     orders = []
-    for zone in random.choices(zones, populations, k=ORDERS):
+    for zone in random.choices(zones, populations, k=count):
         skus = _distinct(random, weights, _one_of(random, _LINES))
         orders.append(Order(zone, tuple((sku, _one_of(random, _QUANTITY)) for sku in skus)))
-    units = sum(
-        (lines + 1) * p for lines, p in enumerate(_LINES)
-    ) * sum((quantity + 1) * p for quantity, p in enumerate(_QUANTITY))
-    expected = [ORDERS * units * weight / sum(weights) for weight in weights]
+    units = sum((lines + 1) * p for lines, p in enumerate(_LINES)) * sum(
+        (quantity + 1) * p for quantity, p in enumerate(_QUANTITY)
+    )
+    expected = [count * units * weight / sum(weights) for weight in weights]
     return Instance("generated", kappa, seed, orders, _stock(random, kappa, expected))
 
 
@@ -151,7 +151,9 @@ def real(kappa: float, seed: int) -> Instance:
         for sku, units in lines:
             sold[sku] += units
     expected = [sold[sku] * ORDERS / _HISTORY for sku in range(_PRODUCTS.stop - _PRODUCTS.start)]
-    orders = [Order(_home(household), lines) for household, lines in baskets[first : first + ORDERS]]
+    orders = [
+        Order(_home(household), lines) for household, lines in baskets[first : first + ORDERS]
+    ]
     return Instance("real", kappa, seed, orders, _stock(random, kappa, expected))
 
 
@@ -198,9 +200,9 @@ def _baskets() -> list[tuple[int, tuple[tuple[int, int], ...]]]:
     with resources.as_file(folder) as files:
         products = pq.read_table(files / "products.parquet", columns=["product_id", "department"])
         lines = pq.read_table(files / "transactions.parquet", columns=_COLUMNS)
-    goods = products.filter(
-        pc.invert(pc.is_in(products["department"], pa.array(_NO_MERCHANDISE)))
-    )["product_id"]
+    goods = products.filter(pc.invert(pc.is_in(products["department"], pa.array(_NO_MERCHANDISE))))[
+        "product_id"
+    ]
     # Rows are in time order, so that the sort keeps a basket's lines in the order rung up.
     lines = lines.filter(
         pc.and_(
@@ -212,13 +214,17 @@ def _baskets() -> list[tuple[int, tuple[tuple[int, int], ...]]]:
     chosen = sold["product_id"].to_pylist()[_PRODUCTS]
     number = {product: sku for sku, product in enumerate(chosen)}
     lines = lines.filter(pc.is_in(lines["product_id"], pa.array(chosen)))
-    columns = (lines[name].to_pylist() for name in ("basket_id", "household_id", "product_id", "quantity"))
+    columns = (
+        lines[name].to_pylist() for name in ("basket_id", "household_id", "product_id", "quantity")
+    )
     baskets = []
     for _, rows in groupby(zip(*columns, strict=True), key=itemgetter(0)):
+        bought = list(rows)
         units: dict[int, int] = {}
-        household = 0
-        for _, household, product, quantity in rows:
+        for _, _, product, quantity in bought:
             if number[product] in units or len(units) < _MOST_LINES:
                 units[number[product]] = units.get(number[product], 0) + quantity
-        baskets.append((household, tuple((sku, min(n, _MOST_UNITS)) for sku, n in units.items())))
+        baskets.append(
+            (bought[0][1], tuple((sku, min(n, _MOST_UNITS)) for sku, n in units.items()))
+        )
     return baskets

@@ -27,7 +27,8 @@ class Spent(NamedTuple):
 class Policy(Protocol):
     """A node for each line of an order, given the stock as it is."""
 
-    def __call__(self, instance: Instance, stock: Stock, order: Order) -> Sequence[int]: ...
+    def __call__(self, instance: Instance, stock: Stock, order: Order) -> Sequence[int]:
+        """The nodes, in the order of the lines."""
 
 
 class Ledger:
