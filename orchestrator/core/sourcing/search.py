@@ -1,0 +1,691 @@
+"""The exact search: which node ships which units of which lines, apart from money and places.
+
+`best_two(problem)` returns the best and the second-best plan. A *plan* is a set of legs, at most
+one a node; a *leg* is (node, contents); *contents* are the units per line, a tuple. Plans compare
+by most units, least value, fewest legs, sorted node indexes, then contents in the order of nodes.
+
+What a `Problem` says:
+
+- `targets[i]` >= 1, units of line i; `modes[i]`: WHOLE (one node gives the whole target or none of
+  it), ONE (at most one node gives the line: min(free, target) units), ANY (divided at will);
+- nodes are 0 .. `nodes` - 1, in the order of node ids; `free()` gives rows of free units, one a
+  node, 0 where fenced; asked only where the two `cheapest` functions don't answer alone;
+- `value(node, contents)`: an integer >= 0, any function of the contents; None: this leg can't be.
+  Ranked criteria come as one integer, each scaled past the largest sum of the next;
+- `floor`: no leg is worth less. The better it is, the fewer sets of lines are asked for;
+- `cheapest(mask, count)`: the `count` least (value, node), sorted, of the nodes that have the whole
+  targets of all lines in `mask` (bit i = line i), without those whose value is None. Fewer than
+  `count`: there are no more. More is fine;
+- `cheapest_of(contents, count)`: the same for units of divided lines. A node qualifies for a ONE
+  line only with exactly min(free, target) == contents[i]. Both may be None: then nodes are scanned;
+- `max_legs`; `leg_min(contents)`, which every leg of a plan of two legs or more must satisfy;
+  `extra_leg`, added to the value for every leg beyond the first; `one_leg`: one leg with everything
+  or no plan; `all_or_nothing`: all targets or no plan.
+
+Method: partitions of the lines (of unit vectors, where lines are divided) into legs. A dynamic
+program over what is left, with the legs left, gives each partition's least value when nodes may
+stand twice: a lower bound. A depth-first search takes the parts in the bound's order, each at its
+cheapest unused nodes, and stops at what can't be the second best any more. In a best plan of k legs
+each stands at one of the k cheapest nodes for its contents, in a second best at one of k + 1, since
+it could move to a free one otherwise; so the lists stay short.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from itertools import product
+from math import prod
+from operator import add, itemgetter
+from typing import Final, NamedTuple
+
+WHOLE: Final = 0
+ONE: Final = 1
+ANY: Final = 2
+
+Contents = tuple[int, ...]
+Offer = tuple[int, int]
+"""Value, node."""
+
+EXACT_LINES = 10
+EXACT_TRANSITIONS = 50_000
+"""Nodes x product of the lines' transitions: up to here divided lines are solved exactly."""
+SEARCH_STEPS = 30_000
+"""Parts that the depth-first search places, at the most (about 50 ms)."""
+DRAFT_STARTS = 6
+DRAFT_VALUES = 4_000
+"""Values asked for by the search for good plans where not all can be looked at, about."""
+_BOUNDLESS = 1 << 4096
+_TWO = 2
+_Key = tuple[int, tuple[int, ...], tuple[Contents, ...]]
+"""Cost (value and legs), nodes, contents: what plans of as many units compare by."""
+_DraftKey = tuple[int, int, int, tuple[int, ...], tuple[Contents, ...]]
+"""Units below 0, value, legs, nodes, contents: what all plans compare by."""
+
+
+class Plan(NamedTuple):
+    """Units in all, value with every extra leg in it, and the legs in the order of nodes."""
+
+    units: int
+    value: int
+    legs: tuple[tuple[int, Contents], ...]
+
+
+class Answer(NamedTuple):
+    """The best plan and the next one; None where there is none.
+
+    Not `exact`: the best that was found, and a bound (units, value): no plan has more units, none
+    of as many units is worth less.
+    """
+
+    best: Plan | None
+    second: Plan | None
+    exact: bool
+    bound: tuple[int, int] | None
+
+
+class Problem:
+    """What is asked; the module's docstring says what each part means."""
+
+    __slots__ = (
+        "all_or_nothing",
+        "cheapest",
+        "cheapest_of",
+        "extra_leg",
+        "floor",
+        "free",
+        "leg_min",
+        "max_legs",
+        "modes",
+        "nodes",
+        "one_leg",
+        "targets",
+        "value",
+    )
+
+    def __init__(  # noqa: PLR0913 - made once a decision, where a builder would cost microseconds
+        self,
+        targets: Sequence[int],
+        modes: Sequence[int],
+        nodes: int,
+        free: Callable[[], Sequence[Sequence[int]]],
+        value: Callable[[int, Contents], int | None],
+        *,
+        cheapest: Callable[[int, int], Sequence[Offer]] | None = None,
+        cheapest_of: Callable[[Contents, int], Sequence[Offer]] | None = None,
+        floor: int = 0,
+        max_legs: int | None = None,
+        leg_min: Callable[[Contents], bool] | None = None,
+        extra_leg: int = 0,
+        one_leg: bool = False,
+        all_or_nothing: bool = False,
+    ) -> None:
+        self.targets = targets
+        self.modes = modes
+        self.nodes = nodes
+        self.free = free
+        self.value = value
+        self.cheapest = cheapest
+        self.cheapest_of = cheapest_of
+        self.floor = floor
+        self.max_legs = max_legs
+        self.leg_min = leg_min
+        self.extra_leg = extra_leg
+        self.one_leg = one_leg
+        self.all_or_nothing = all_or_nothing
+
+
+class _TooLongError(Exception):
+    """The depth-first search would take too long."""
+
+
+def best_two(problem: Problem) -> Answer:
+    """The best plan and the second best, which differs from it in some leg."""
+    singles = _single_legs(problem)
+    if problem.one_leg or (problem.max_legs == 1 and problem.all_or_nothing):
+        return _answer(singles)
+    if len(singles) == _TWO and 2 * problem.floor + problem.extra_leg >= singles[1].value:
+        return _answer(singles)  # no two legs cost less, and fewer legs are better
+    if len(problem.targets) > EXACT_LINES:
+        return _best_found(problem, None)
+    by_unit = [
+        units > 1 and mode != WHOLE
+        for units, mode in zip(problem.targets, problem.modes, strict=True)
+    ]
+    transitions = _transitions(problem)
+    search: _Search | None = None
+    with suppress(_TooLongError):
+        if not any(map(_is_divided, problem.targets, problem.modes)):
+            search = _Search(problem, [False] * len(by_unit))
+            search.run(only_all=any(by_unit))  # a plan of all units gives every line whole
+            if len(search.best) == _TWO or problem.all_or_nothing or not any(by_unit):
+                return _answer(search.plans())
+        if transitions <= EXACT_TRANSITIONS:
+            search = _Search(problem, by_unit)
+            search.run(only_all=False)
+            return _answer(search.plans())
+    if problem.nodes * transitions <= EXACT_TRANSITIONS:
+        return _node_by_node(problem)
+    return _best_found(problem, search)
+
+
+def _is_divided(units: int, mode: int) -> bool:
+    return mode == ANY and units > 1
+
+
+def _answer(plans: Sequence[Plan]) -> Answer:
+    best, second = (*plans, None, None)[:2]
+    return Answer(best, second, exact=True, bound=None)
+
+
+def _single_legs(problem: Problem) -> list[Plan]:
+    """The best two plans of one leg with everything."""
+    contents = tuple(problem.targets)
+    units = sum(contents)
+    offers = _offers(problem, contents, _TWO)[:_TWO]
+    return [Plan(units, value, ((node, contents),)) for value, node in offers]
+
+
+def _offers(problem: Problem, contents: Contents, count: int) -> Sequence[Offer]:
+    """The `count` nodes where these contents are cheapest, or all."""
+    if problem.cheapest is not None:
+        mask = 0
+        for i, (units, target) in enumerate(zip(contents, problem.targets, strict=True)):
+            if units == target:
+                mask |= 1 << i
+            elif units:
+                break
+        else:
+            return problem.cheapest(mask, count)
+    if problem.cheapest_of is not None:
+        return problem.cheapest_of(contents, count)
+    needed = [
+        (i, units, problem.modes[i] == ONE and units < problem.targets[i])
+        for i, units in enumerate(contents)
+        if units
+    ]
+    offers: list[Offer] = []
+    for node, free in enumerate(problem.free()):
+        if all(free[i] == units if exactly else free[i] >= units for i, units, exactly in needed):
+            value = problem.value(node, contents)
+            if value is not None:
+                offers.append((value, node))
+    offers.sort()
+    return offers
+
+
+def _transitions(problem: Problem) -> int:
+    """How many pairs of what is left and what a leg takes there are."""
+    return prod(
+        (units + 1) * (units + 2) // 2 if mode == ANY else 3
+        for units, mode in zip(problem.targets, problem.modes, strict=True)
+    )
+
+
+@cache
+def _parts(mask: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The subsets of a set of lines that hold its lowest one, and what each leaves."""
+    others = mask & (mask - 1)
+    rests = [others]
+    while rests[-1]:
+        rests.append((rests[-1] - 1) & others)
+    return tuple(mask ^ rest for rest in rests), tuple(rests)
+
+
+class _Search:
+    """A search by partitions. A state is what is left of each line, in one integer.
+
+    It has a field of bits for every line: a single one where the line goes whole or not at all
+    (so that the state is a set of lines), else its units.
+    """
+
+    def __init__(self, problem: Problem, by_unit: Sequence[bool]) -> None:
+        self.problem = problem
+        self.plain = not any(by_unit)
+        self.fields: list[tuple[int, int, int, bool]] = []  # shift, mask, units of 1, divided
+        width = 0
+        legs = 0  # that a plan has at most
+        for units, mode, counted in zip(problem.targets, problem.modes, by_unit, strict=True):
+            digit = units if counted else 1
+            self.fields.append((width, (1 << digit.bit_length()) - 1, units // digit, mode == ANY))
+            width += digit.bit_length()
+            legs += digit if mode == ANY else 1
+        self.full = self._state(problem.targets)
+        self.most_legs = legs
+        self.max_legs = min(legs, problem.nodes, problem.max_legs or legs)
+        self.bits = legs.bit_length()  # a leg's cost is its value, shifted, and 1: ties by fewest
+        self.extra = problem.extra_leg
+        self.rows: dict[int, list[Offer]] = {}
+        self.asked: dict[int, int] = {}
+        self.least: dict[int, int] = {0: 0}  # of each part's costs, in a plan of two legs or more
+        self.never = 0
+        self.states: list[int] = []
+        self.tables: list[dict[int, int]] = []
+        self.best: list[_Key] = []
+        self.found: list[_Key] = []
+        self.covers: list[int] = []
+        self.room = _TWO
+        self.limit = _BOUNDLESS
+        self.steps = 0
+
+    def run(self, *, only_all: bool) -> None:
+        """Fills `best`, most units first."""
+        self._cover([self.full])
+        if only_all or self.problem.all_or_nothing or len(self.best) == _TWO:
+            return
+        levels: dict[int, list[int]] = {}
+        for state in self._states():
+            if state not in (0, self.full):
+                levels.setdefault(sum(self._contents(state)), []).append(state)
+        for units in sorted(levels, reverse=True):
+            self._cover(levels[units])
+            if len(self.best) == _TWO:
+                return
+
+    def plans(self) -> list[Plan]:
+        """What `best` holds, as plans."""
+        return [_plan(key, self.bits, self.extra) for key in self.best]
+
+    def bound(self) -> tuple[int, int]:
+        """Units and value that no plan beats, where the search was given up."""
+        if self.best:
+            best = self.plans()[0]
+            return best.units, best.value
+        lowest = _BOUNDLESS
+        for cover in self.covers:
+            for cost, _ in self._row(cover)[:1]:
+                lowest = min(lowest, cost)
+            parts, rests = self._parts(cover)
+            for part, rest in zip(parts, rests, strict=True):
+                if rest:
+                    lowest = min(lowest, self.least[part] + self.tables[-1].get(rest, self.never))
+        return sum(self._contents(self.covers[0])), max(0, (lowest >> self.bits) - self.extra)
+
+    def _cover(self, covers: list[int]) -> None:
+        """Adds the best plans that give exactly what one of the states says: of as many units."""
+        self.covers = covers
+        self.room = _TWO - len(self.best)
+        self.found = []
+        self.limit = _BOUNDLESS
+        for cover in covers:
+            for cost, node in self._row(cover)[: self.room]:
+                self._submit(cost, [(node, cover)])
+        legs = self.max_legs
+        if len(self.found) == self.room:
+            cheapest_leg = ((self.problem.floor + self.extra) << self.bits) + 1
+            legs = min(legs, self.limit // cheapest_leg)
+        if legs > 1:
+            self._tabulate(legs)
+            for cover in covers:
+                self._extend(cover, legs, 0, [], None)
+        self.best += self.found
+
+    def _state(self, contents: Sequence[int]) -> int:
+        return sum(
+            (units // one) << shift
+            for units, (shift, _, one, _) in zip(contents, self.fields, strict=True)
+        )
+
+    def _contents(self, state: int) -> Contents:
+        return tuple((state >> shift & mask) * one for shift, mask, one, _ in self.fields)
+
+    def _states(self) -> list[int]:
+        """All states there can be, ascending."""
+        if self.plain:
+            return list(range(self.full + 1))
+        states = [0]
+        for i, (shift, mask, one, divided) in enumerate(self.fields):
+            target = self.problem.targets[i] // one
+            digits: Iterable[int] = range(target + 1)
+            if not divided and mask > 1:  # what single nodes give of the line
+                free = [min(row[i], target) for row in self.problem.free()]
+                digits = dict.fromkeys((0, target, *free))
+            elif not divided:
+                digits = (0, 1)
+            states = [state | digit << shift for digit in sorted(digits) for state in states]
+        return states
+
+    def _parts(self, state: int) -> tuple[Sequence[int], Sequence[int]]:
+        """The parts of a state with some of its lowest line, and what each leaves."""
+        if self.plain:
+            return _parts(state)
+        parts: list[int] = []
+        for shift, mask, _, divided in self.fields:
+            digit = state >> shift & mask
+            if digit:
+                some = range(1, digit + 1) if divided else (digit,)
+                taken = [units << shift for units in some]
+                parts = [p | t for t in (0, *taken) for p in parts] if parts else taken
+        return parts, [state - part for part in parts]
+
+    def _row(self, part: int) -> list[Offer]:
+        """Cost and node, cheapest first: the first few."""
+        row = self.rows.get(part)
+        return self._ask(part, _TWO) if row is None else row
+
+    def _ask(self, part: int, count: int) -> list[Offer]:
+        if self.plain and self.problem.cheapest is not None:
+            offers = self.problem.cheapest(part, count)
+        else:
+            offers = _offers(self.problem, self._contents(part), count)
+        self.asked[part] = count
+        extra, bits = self.extra, self.bits
+        row = self.rows[part] = [((value + extra << bits) + 1, node) for value, node in offers]
+        return row
+
+    def _tabulate(self, legs: int) -> None:
+        """Least costs of states by the legs that are left, as if a node could stand twice."""
+        if not self.states:
+            self._price_parts()
+        if legs < self.most_legs:
+            tables = [{0: 0}, self.least]
+            while len(tables) < legs:
+                tables.append(self._table(self.states, tables[-1]))
+            self.tables = tables
+        else:
+            shift, mask, _, divided = self.fields[0]
+            lowest = 0 if divided else mask << shift  # is gone with the first leg
+            states = [state for state in self.states if not state & lowest]
+            self.tables = [self._table(states, None)] * legs
+
+    def _price_parts(self) -> None:
+        leg_min = self.problem.leg_min
+        self.states = self._states()
+        for state in self.states[1:]:
+            row = self._row(state)
+            if row and (leg_min is None or leg_min(self._contents(state))):
+                self.least[state] = row[0][0]
+        self.never = (max(self.least.values()) + 1) << self.bits  # more than any sum of them
+        for state in self.states:
+            self.least.setdefault(state, self.never)
+
+    def _table(self, states: Sequence[int], fewer: dict[int, int] | None) -> dict[int, int]:
+        """The least cost of each state with one leg more than `fewer` has, or any number."""
+        table = {0: 0}
+        rest_cost = (table if fewer is None else fewer).__getitem__
+        least = self.least.__getitem__
+        for state in states[1:]:
+            parts, rests = self._parts(state)
+            table[state] = min(map(add, map(least, parts), map(rest_cost, rests)))
+        return table
+
+    def _extend(
+        self,
+        state: int,
+        legs: int,
+        spent: int,
+        placed: list[tuple[int, int]],
+        last: tuple[int, int] | None,
+    ) -> None:
+        """Places what is left on `legs` more nodes at the most, each part at nodes without a leg.
+
+        Legs that divide one line are placed in ascending order (`last`), so that none comes twice.
+        """
+        least, never, table = self.least, self.never, self.tables[legs - 1]
+        room = self.limit - spent
+        options = []
+        for part, rest in zip(*self._parts(state), strict=True):
+            if rest or placed:  # plans of one leg are in already
+                bound = least[part] + table.get(rest, never)
+                if bound <= room and bound < never:
+                    options.append((bound, part, rest))
+        options.sort()
+        used = [node for node, _ in placed]
+        for bound, part, rest in options:
+            if spent + bound > self.limit:
+                return
+            others = spent + bound - least[part]
+            again = rest and self._same_line(state, rest)
+            for cost, node in self._nodes_for(part):
+                if others + cost > self.limit:
+                    break
+                if node in used or (last is not None and (part, node) < last):
+                    continue
+                self.steps += 1
+                if self.steps > SEARCH_STEPS:
+                    raise _TooLongError
+                placed.append((node, part))
+                if rest:
+                    after = (part, node) if again else None
+                    self._extend(rest, legs - 1, spent + cost, placed, after)
+                else:
+                    self._submit(spent + cost, placed)
+                placed.pop()
+
+    def _same_line(self, state: int, rest: int) -> bool:
+        """Whether units of the lowest line of `state` are left in `rest`."""
+        if self.plain:
+            return False
+        lowest = next(mask << shift for shift, mask, _, _ in self.fields if state >> shift & mask)
+        return rest & lowest != 0
+
+    def _nodes_for(self, part: int) -> Iterator[Offer]:
+        """Cost and node, cheapest first: as many as can stand in the two best plans."""
+        row = self._row(part)
+        for place in range(self.max_legs + 1):
+            if place == len(row):
+                count = self.asked[part]
+                if place < count:
+                    return
+                row = self._ask(part, 2 * count)
+                if place == len(row):
+                    return
+            yield row[place]
+
+    def _submit(self, cost: int, legs: Sequence[tuple[int, int]]) -> None:
+        """Keeps a plan if it is one of the best yet."""
+        placed = sorted(legs)
+        nodes = tuple(node for node, _ in placed)
+        self.found.append((cost, nodes, tuple(self._contents(part) for _, part in placed)))
+        self.found.sort()
+        del self.found[self.room :]
+        if len(self.found) == self.room:
+            self.limit = self.found[-1][0]
+
+
+def _node_by_node(problem: Problem) -> Answer:
+    """Node by node: the best two ways to each state, which no later node can reorder."""
+    targets, modes, most = problem.targets, problem.modes, problem.max_legs
+    bits = problem.nodes.bit_length()
+    counted = most is not None and most < problem.nodes  # states differ in their legs, too
+    start: _Key = (0, (), ())
+    states: dict[tuple[int, Contents], list[_Key]] = {(0, (0,) * len(targets)): [start]}
+    small: list[tuple[int, _Key]] = []  # plans of one leg that is too small beside another
+    for node, free in enumerate(problem.free()):
+        offers: list[tuple[int, Contents]] = []
+        for contents in product(*map(_choices, targets, modes, free)):
+            value = problem.value(node, contents) if any(contents) else None
+            if value is None:
+                continue
+            cost = (value + problem.extra_leg << bits) + 1
+            if problem.leg_min is None or problem.leg_min(contents):
+                offers.append((cost, contents))
+            else:
+                small.append((-sum(contents), (cost, (node,), (contents,))))
+        for (legs, state), ways in list(states.items()):
+            if counted and legs == most:
+                continue
+            for cost, contents in offers:
+                if all(map(_fits, state, contents, targets, modes)):
+                    after = (legs + counted, tuple(map(add, state, contents)))
+                    longer = [(way[0] + cost, (*way[1], node), (*way[2], contents)) for way in ways]
+                    states[after] = sorted(states.get(after, []) + longer)[:_TWO]
+    plans = [
+        (-sum(state), way) for (_, state), ways in states.items() for way in ways if any(state)
+    ]
+    plans += small
+    if problem.all_or_nothing:
+        plans = [plan for plan in plans if -plan[0] == sum(targets)]
+    plans.sort()
+    return _answer(
+        [_plan(way, bits, problem.extra_leg) for _, way in plans[:_TWO]],
+    )
+
+
+def _choices(target: int, mode: int, free: int) -> Sequence[int]:
+    """The units that a node can give of a line."""
+    there = min(free, target)
+    if mode == ANY:
+        return range(there + 1)
+    return (0, there) if there == target or (mode == ONE and there) else (0,)
+
+
+def _fits(given: int, units: int, target: int, mode: int) -> bool:
+    """Whether a line of which `given` units are placed can take these, too."""
+    return given + units <= target if mode == ANY else not (given and units)
+
+
+def _plan(key: _Key, bits: int, extra_leg: int) -> Plan:
+    cost, nodes, contents = key
+    legs = tuple(zip(nodes, contents, strict=True))
+    return Plan(sum(map(sum, contents)), (cost >> bits) - extra_leg, legs)
+
+
+class _Draft:
+    """The best plans found on the way, where looking at all of them would take too long."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.free = problem.free()
+        self.values: dict[tuple[int, Contents], int | None] = {}
+        self.best: list[_DraftKey] = []
+
+    def value(self, node: int, contents: Contents) -> int | None:
+        """As the problem says, asked once."""
+        key = (node, contents)
+        if key not in self.values:
+            self.values[key] = self.problem.value(node, contents)
+        return self.values[key]
+
+    def most(self, node: int, left: Sequence[int]) -> Contents:
+        """All that a node can give of what is left: by stock."""
+        targets, modes = self.problem.targets, self.problem.modes
+        return tuple(
+            _choices(units, mode, free)[-1] if units and (mode == ANY or units == target) else 0
+            for units, target, mode, free in zip(left, targets, modes, self.free[node], strict=True)
+        )
+
+    def gift(self, node: int, left: Sequence[int]) -> Contents:
+        """All that a node can give of what is left, less lines until that can be a leg."""
+        contents = self.most(node, left)
+        last = len(contents)
+        while any(contents) and self.value(node, contents) is None:
+            last -= 1
+            contents = (*contents[:last], *(0 for _ in contents[last:]))
+        return contents
+
+    def key(self, legs: dict[int, Contents]) -> _DraftKey | None:
+        """What the plan is compared by; None where it can't be."""
+        problem = self.problem
+        if not legs or len(legs) > (problem.max_legs or len(legs)):
+            return None
+        value = problem.extra_leg * (len(legs) - 1)
+        for node, contents in legs.items():
+            worth = self.value(node, contents)
+            if worth is None or (
+                len(legs) > 1 and problem.leg_min is not None and not problem.leg_min(contents)
+            ):
+                return None
+            value += worth
+        units = sum(map(sum, legs.values()))
+        if problem.all_or_nothing and units < sum(problem.targets):
+            return None
+        nodes = tuple(sorted(legs))
+        key = (-units, value, len(legs), nodes, tuple(legs[node] for node in nodes))
+        if key not in self.best:
+            self.best = sorted([*self.best, key])[:_TWO]
+        return key
+
+    def greedy(self, first: int) -> dict[int, Contents]:
+        """From a first node on, the node that gives most of what is left, the cheapest of those."""
+        legs: dict[int, Contents] = {}
+        left = list(self.problem.targets)
+        most_legs = self.problem.max_legs or self.problem.nodes
+        node = first
+        while len(legs) < most_legs:
+            legs[node] = self.gift(node, left)
+            for i, units in enumerate(legs[node]):
+                left[i] = left[i] - units if self.problem.modes[i] == ANY or not units else 0
+            self.key(legs)
+            gains = [
+                (-sum(contents), worth, other)
+                for other in range(self.problem.nodes)
+                if other not in legs
+                and any(contents := self.gift(other, left))
+                and (worth := self.value(other, contents)) is not None
+            ]
+            if not gains:
+                break
+            node = min(gains)[2]
+        return legs
+
+    def improve(self, legs: dict[int, Contents]) -> None:
+        """Moves a line of a leg, or all of it, to another node for as long as that helps."""
+        at = self.key(legs)
+        while at is not None and len(self.values) < DRAFT_VALUES:
+            steps = [(key, moved) for moved in self._moves(legs) if (key := self.key(moved))]
+            best = min(steps, key=itemgetter(0), default=None)
+            if best is None or best[0] >= at:
+                return
+            at, legs = best
+
+    def _moves(self, legs: dict[int, Contents]) -> Iterator[dict[int, Contents]]:
+        for node, contents in legs.items():
+            lines = [(i,) for i, units in enumerate(contents) if units]
+            for moved in [*lines, tuple(i for (i,) in lines)] if len(lines) > 1 else lines:
+                kept = tuple(0 if i in moved else units for i, units in enumerate(contents))
+                for other in range(self.problem.nodes):
+                    there = legs.get(other, (0,) * len(contents))
+                    if other != node and all(
+                        self._gives(other, i, there[i] + contents[i]) for i in moved
+                    ):
+                        after = {n: c for n, c in legs.items() if n != node}
+                        if any(kept):
+                            after[node] = kept
+                        after[other] = tuple(
+                            units + contents[i] if i in moved else units
+                            for i, units in enumerate(there)
+                        )
+                        yield after
+
+    def _gives(self, node: int, line: int, units: int) -> bool:
+        target, mode = self.problem.targets[line], self.problem.modes[line]
+        return units in _choices(target, mode, self.free[node][line])
+
+
+def _best_found(problem: Problem, given_up: _Search | None) -> Answer:
+    """The best of some greedy plans, each improved step by step; and what none can be better than.
+
+    The bound on units: what the nodes have of each line, and what the fullest `max_legs` nodes
+    could give; on value: as many of the cheapest legs as that takes.
+    """
+    draft = _Draft(problem)
+    if given_up is not None:
+        for _, nodes, contents in (*given_up.best, *given_up.found):
+            draft.improve(dict(zip(nodes, contents, strict=True)))
+    targets = problem.targets
+    gifts = [draft.most(node, targets) for node in range(problem.nodes)]
+    order = sorted(range(problem.nodes), key=lambda node: (-sum(gifts[node]), node))
+    for node in order[:DRAFT_STARTS]:
+        if any(draft.gift(node, targets)):
+            draft.improve(draft.greedy(node))
+    lines = zip(*gifts, strict=True) if gifts else [(0,) for _ in targets]
+    reach = [
+        min(target, sum(gift)) if mode == ANY else max(gift)
+        for target, mode, gift in zip(targets, problem.modes, lines, strict=True)
+    ]
+    most_legs = problem.max_legs or problem.nodes
+    units = min(sum(reach), sum(sum(gifts[node]) for node in order[:most_legs]))
+    legs = given = 0
+    while given < units:
+        given += sum(gifts[order[legs]])
+        legs += 1
+    plans = [
+        Plan(-units, value, tuple(zip(nodes, contents, strict=True)))
+        for units, value, _, nodes, contents in draft.best
+    ]
+    best, second = (*plans, None, None)[:_TWO]
+    value = max(0, legs * problem.floor + (legs - 1) * problem.extra_leg)
+    bound = (units, value)
+    if given_up is not None:
+        bound = min(bound, given_up.bound(), key=lambda found: (found[0], -found[1]))
+    return Answer(best, second, exact=False, bound=bound)

@@ -1,0 +1,134 @@
+"""The exact search against every plan there is: on small instances none is better."""
+
+import random
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+
+from orchestrator.core.sourcing.search import (
+    ANY,
+    ONE,
+    WHOLE,
+    Answer,
+    Contents,
+    Plan,
+    Problem,
+    best_two,
+)
+
+Key = tuple[int, int, int, tuple[int, ...], tuple[Contents, ...]]
+
+
+def key(plan: Plan) -> Key:
+    """The total order of plans, as the issue words it."""
+    nodes = tuple(node for node, _ in plan.legs)
+    return -plan.units, plan.value, len(nodes), nodes, tuple(contents for _, contents in plan.legs)
+
+
+def shares(target: int, mode: int, column: list[int]) -> Iterator[Contents]:
+    """Every way in which the nodes can share a line."""
+    none = (0,) * len(column)
+    if mode == ANY:
+        yield from (
+            way
+            for way in product(*(range(min(free, target) + 1) for free in column))
+            if sum(way) <= target
+        )
+        return
+    yield none
+    for node, free in enumerate(column):
+        units = min(free, target)
+        if units == target or (mode == ONE and units):
+            yield (*none[:node], units, *none[node + 1 :])
+
+
+def every_plan(problem: Problem) -> Iterator[Plan]:
+    free = problem.free()
+    columns = [[row[i] for row in free] for i in range(len(problem.targets))]
+    for lines in product(*map(shares, problem.targets, problem.modes, columns)):
+        legs = tuple((n, c) for n, c in enumerate(zip(*lines, strict=True)) if any(c))
+        if not legs:
+            continue
+        units = sum(map(sum, lines))
+        values = [problem.value(n, c) for n, c in legs]
+        if (
+            None in values
+            or len(legs) > (problem.max_legs or len(legs))
+            or ((problem.one_leg or problem.all_or_nothing) and units < sum(problem.targets))
+            or (problem.one_leg and len(legs) > 1)
+            or (len(legs) > 1 and problem.leg_min and not all(problem.leg_min(c) for _, c in legs))
+        ):
+            continue
+        extra = problem.extra_leg * (len(legs) - 1)
+        yield Plan(units, sum(v for v in values if v is not None) + extra, legs)
+
+
+def instance(seed: int) -> Problem:
+    """A small problem with every constraint on at random."""
+    chance = random.Random(seed)
+    lines = chance.choice((1, 1, 2, 2, 3, 3, 4))
+    nodes = chance.randint(1, 5 if lines < 4 else 4)
+    palette = chance.choice(
+        ((WHOLE,), (WHOLE, ONE), (WHOLE, ANY), (ONE,), (ANY,), (WHOLE, ONE, ANY))
+    )
+    modes = [chance.choice(palette) for _ in range(lines)]
+    targets = [chance.choice((1, 1, 1, 2, 2, 3)) for _ in range(lines)]
+    plenty = chance.choice((0.3, 0.6, 0.9))
+    free = [
+        [chance.randint(1, t + 1) if chance.random() < plenty else 0 for t in targets]
+        for _ in range(nodes)
+    ]
+    spread = chance.choice((1, 3, 20, 1000))  # few values: ties
+    base = [chance.randint(0, spread) for _ in range(nodes)]
+    each = [[chance.randint(0, spread) for _ in targets] for _ in range(nodes)]
+    kind = chance.choice(("sum", "sum", "jumps", "table"))
+    refuses = chance.choice((0.0, 0.0, 0.2))
+    known: dict[tuple[int, Contents], int | None] = {}
+
+    def value(node: int, contents: Contents) -> int | None:
+        if (node, contents) not in known:
+            own = random.Random(f"{seed}/{node}/{contents}")
+            worth = base[node] + sum(p * u for p, u in zip(each[node], contents, strict=True))
+            if kind == "jumps" and sum(contents) > 2:  # a second parcel, a later day
+                worth += own.randint(0, 3 * spread)
+            if kind == "table":
+                worth = own.randint(0, spread)
+            known[node, contents] = None if own.random() < refuses else worth
+        return known[node, contents]
+
+    minimum = chance.choice((0, 0, 0, 2))
+    every = [
+        worth
+        for contents in product(*(range(units + 1) for units in targets))
+        for node in range(nodes)
+        if any(contents) and (worth := value(node, contents)) is not None
+    ]
+    return Problem(
+        targets,
+        modes,
+        nodes,
+        lambda: free,
+        value,
+        floor=chance.choice((0, min(every, default=0))),
+        max_legs=chance.choice((None, None, 1, 2, 3)),
+        leg_min=(lambda contents: sum(contents) >= minimum) if minimum else None,
+        extra_leg=chance.choice((0, 0, 1, spread)),
+        one_leg=chance.random() < 0.05,
+        all_or_nothing=chance.random() < 0.15,
+    )
+
+
+def told(seed: int, problem: Problem) -> str:
+    """What is needed to look into a failure."""
+    return f"seed {seed}: {problem.targets} {problem.modes} {problem.free()} {problem.max_legs}"
+
+
+@pytest.mark.parametrize("start", range(0, 10_500, 1_500))
+def test_no_plan_is_better_and_only_the_best_is_better_than_the_second(start: int) -> None:
+    for seed in range(start, start + 1_500):
+        problem = instance(seed)
+        best, second = (*sorted(every_plan(problem), key=key)[:2], None, None)[:2]
+        assert best_two(problem) == Answer(best, second, exact=True, bound=None), told(
+            seed, problem
+        )
