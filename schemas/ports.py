@@ -126,6 +126,10 @@ class Reader(Protocol):
         """The next offset to be written as of the newest fetch, None before the first answer."""
         ...
 
+    def fetched_ms(self, partition: Partition) -> int | None:
+        """When the newest fetch was answered, by this machine's clock; None before the first."""
+        ...
+
     async def close(self) -> None:
         """Read no more."""
         ...
@@ -259,4 +263,43 @@ class Database(Protocol):
 
         False, and nothing written, when not. DatabaseError when the outcome is unknown.
         """
+        ...
+
+
+class Seen(NamedTuple):
+    """How far somebody has taken in a shard's journal."""
+
+    shard: int
+    seq: int  # the newest commit
+    inbox_next: int  # inbox offsets below it are handled
+
+
+class Planned(NamedTuple):
+    """An answer of planning, and the position `<shard>:<seq>` that it is true at."""
+
+    body: dict[str, Any]
+    position: str
+
+
+class NotKnown(Exception):
+    """A question names what nobody defined; the message names all of it."""
+
+
+class NotCaughtUp(Exception):
+    """What planning knows is too old to answer from, or nothing yet; the message says why."""
+
+
+class Planning(Protocol):
+    """Questions to the planner about orders that nobody placed. Nothing is reserved."""
+
+    async def seen(self) -> Sequence[Seen]:
+        """How far it has taken in each shard."""
+        ...
+
+    def promise(self, question: Mapping[str, Any]) -> Planned:
+        """What `POST /promise` answers; NotKnown, NotCaughtUp."""
+        ...
+
+    def availability(self, sku: str, channel: str) -> Planned:
+        """What a channel may promise of an item, step by step; NotKnown, NotCaughtUp."""
         ...

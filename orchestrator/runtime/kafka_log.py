@@ -502,6 +502,14 @@ class KafkaReader:
                 self._high_water[partition] = newest
         return self._high_water.get(partition)
 
+    def fetched_ms(self, partition: Partition) -> int | None:
+        """When the newest fetch was answered, also one that brought no records."""
+        tp = self._tp(partition)
+        if tp not in self._consumer.assignment():
+            return None
+        fetched_ms: int | None = self._consumer.last_poll_timestamp(tp)
+        return fetched_ms
+
     def position(self, partition: Partition) -> int | None:
         """The offset read next; None where a partition's beginning isn't known yet."""
         return self._at[partition]

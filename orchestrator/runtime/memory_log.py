@@ -55,6 +55,10 @@ class MemoryLog:
             raise LogError(f"no partition {partition.number} of topic {partition.topic!r}")
         return self._held[partition]
 
+    def now_ms(self) -> int:
+        """The log's clock."""
+        return self._clock.now_ms()
+
     def write(self, to: Partition, records: Sequence[Record]) -> Appended:
         """Put records at the end of a partition, now."""
         held = self.held(to)
@@ -166,6 +170,7 @@ class MemoryReader:
         self._at: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
         self._high_water: dict[Partition, int] = {}
+        self._fetched_ms: dict[Partition, int] = {}
         for partition, offset in at.items():
             self.add(partition, offset)
 
@@ -197,6 +202,7 @@ class MemoryReader:
             if not held.first <= at <= held.next:
                 raise OutOfRange(f"{partition}@{at} is no longer, or not yet, in the log")
             self._high_water[partition] = held.next
+            self._fetched_ms[partition] = self._log.now_ms()
             records = held.records[at - held.first :][:max_records]
             if records:
                 read[partition] = records
@@ -226,6 +232,10 @@ class MemoryReader:
     def high_water(self, partition: Partition) -> int | None:
         """The next offset to be written as of the newest read."""
         return self._high_water.get(partition)
+
+    def fetched_ms(self, partition: Partition) -> int | None:
+        """When the newest read looked at the partition."""
+        return self._fetched_ms.get(partition)
 
     async def close(self) -> None:
         """Nothing to close."""

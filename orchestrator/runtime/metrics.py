@@ -104,6 +104,11 @@ READER_LAG = gauge(
     "topic",
     "partition",
 )
+FOLLOWER_LAG = histogram(
+    "headrace_follower_lag_seconds",
+    "From the broker taking a commit to promises knowing of it.",
+    buckets=_LATENCY,
+)
 PLACED_TO_JOURNAL = histogram(
     "headrace_placed_to_journal_seconds",
     "From the broker taking an order to its confirmed commit.",

@@ -165,6 +165,17 @@ class Settings(BaseSettings):
             description="Units, separated by commas: availability is published when it crosses one."
         ),
     ] = (0, 5, 20)
+    promise: Annotated[
+        bool,
+        Field(
+            description="Whether role `api` answers `POST /promise` and `GET /stock/…?channel=`, "
+            "for which it follows every journal in memory."
+        ),
+    ] = True
+    promise_lag_seconds: Annotated[
+        PositiveFloat,
+        Field(description="How old what promises rest on may be, at the most; beyond it is 503."),
+    ] = 2.0
     batch_ms: Annotated[
         PositiveInt,
         Field(description="How long the engine decides before it commits, when more is waiting."),

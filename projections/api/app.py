@@ -1,4 +1,4 @@
-"""The FastAPI application: reads only."""
+"""The FastAPI application: it reads, and promises; nothing that is asked here changes anything."""
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -7,17 +7,19 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import Depends, FastAPI, Header, Path, Query, Response
+from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 
 from events.outputs import OrderStatus
 from projections.api import models, problems
 from projections.api.positions import HEADER, Ends, IntakeProgress, Positions
 from projections.api.problems import ProblemError
+from projections.api.promise import add_promise, answer_planned, asks_planning
 from projections.queries import Answer, Page, Reads
-from schemas.ports import Clock
+from schemas.ports import Clock, Planning
 
 _ABOUT = """
-What became of orders, stock, nodes and exceptions. Read only; events are written to Kafka.
+What became of orders, stock, nodes and exceptions, and what an order placed now would be promised.
+Nothing asked here changes anything; events are written to Kafka.
 
 **Read your own writes.** Answers carry `Headrace-Position: <shard>:<seq>[,…]`. A request with that
 header, or with `<topic>/<partition>@<offset>` as `headrace send --json` prints it, is answered once
@@ -45,27 +47,31 @@ def create_app(
     intake_progress: IntakeProgress | None = None,
     inbox_ends: Ends | None = None,
     journal_ends: Ends | None = None,
+    planning: Planning | None = None,
     wait_s: float = 15.0,
 ) -> FastAPI:
     """The API over open reads. It has no state of its own and nothing to start or stop.
 
-    `journal_ends` is empty where they are not known. `wait_s` bounds the wait for a position:
-    above the time that intake gives an unknown market.
+    `journal_ends` is empty where they are not known. Without `planning` nothing is promised.
+    `wait_s` bounds the wait for a position: above the time that intake gives an unknown market.
     """
-    positions = Positions(reads, clock, intake_progress, inbox_ends, wait_s)
+    waits = (clock, intake_progress, inbox_ends, wait_s)
+    positions = Positions("the read model has", reads.shards, *waits)
+    planned = positions if planning is None else Positions("promises have", planning.seen, *waits)
 
     async def reached(
+        request: Request,
         position: Annotated[
             str | None,
             Header(
                 alias=HEADER,
-                description="wait until the read model has got there",
+                description="wait until what answers has got there",
                 examples=["2:1042", "orders/3@77120"],
             ),
         ] = None,
     ) -> None:
         if position:
-            await positions.reach(position)
+            await (planned if asks_planning(request) else positions).reach(position)
 
     app = FastAPI(
         title="Headrace",
@@ -76,6 +82,7 @@ def create_app(
         responses=_failures(400, 422, 500, 503, 504),
     )
     problems.install(app)
+    add_promise(app, planning)
 
     @app.get("/orders/{channel}/{order_id}", tags=["orders"], **_answers(models.OrderDetail, 404))
     async def order(
@@ -129,8 +136,16 @@ def create_app(
         return _paged(answer, f"there is no order {channel}/{order_id}")
 
     @app.get("/stock/{sku}", tags=["stock"], **_answers(models.Stock, 404))
-    async def stock(sku: Annotated[str, Path(examples=["MUG-BLUE"])]) -> Response:
+    async def stock(
+        sku: Annotated[str, Path(examples=["MUG-BLUE"])],
+        channel: Annotated[
+            str | None,
+            Query(description="show what this channel may promise, step by step"),
+        ] = None,
+    ) -> Response:
         """An item's units at every node that holds or held some."""
+        if channel is not None:
+            return answer_planned(planning, lambda planner: planner.availability(sku, channel))
         return _found(
             await reads.stock(sku), f"the item {sku} is neither defined nor stocked anywhere"
         )

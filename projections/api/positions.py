@@ -2,14 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import orjson
 
 from projections.api.problems import ProblemError
-from projections.queries import Reads, ShardPosition
 from schemas.ports import Clock
 
 HEADER = "Headrace-Position"
@@ -23,6 +22,30 @@ where the broker keeps none. LookupError: intake does not read this partition, w
 
 Ends: TypeAlias = Callable[[], Awaitable[Mapping[int, int]]]
 """Shard to the offset that the next record of its inbox, or of its journal, will have."""
+
+
+
+class Reached(Protocol):
+    """How far a shard's journal is taken in."""
+
+    @property
+    def shard(self) -> int:
+        """Its number."""
+        ...
+
+    @property
+    def seq(self) -> int:
+        """The newest commit."""
+        ...
+
+    @property
+    def inbox_next(self) -> int:
+        """Inbox offsets below it are handled."""
+        ...
+
+
+Progress: TypeAlias = Callable[[], Awaitable[Sequence[Reached]]]
+"""Every shard that is known, as of now."""
 
 _POLL_S = 0.01
 _SHARD = re.compile(r"(\d{1,6}):(\d{1,18})")
@@ -62,24 +85,26 @@ def parse(header: str) -> list[Seen | Written]:
 
 
 class Positions:
-    """Waits until the read models have reached a position, at most `wait_s`."""
+    """Waits until `who` (the read models, say) have reached a position, at most `wait_s`."""
 
     def __init__(
         self,
-        reads: Reads,
+        who: str,
+        progress: Progress,
         clock: Clock,
         intake_progress: IntakeProgress | None,
         inbox_ends: Ends | None,
         wait_s: float,
     ) -> None:
-        self._reads = reads
+        self._who = who
+        self._progress = progress
         self._clock = clock
         self._intake_progress = intake_progress
         self._inbox_ends = inbox_ends
         self._wait_s = wait_s
         self._reading = asyncio.Lock()
         self._read_at = float("-inf")
-        self._shards: dict[int, ShardPosition] = {}
+        self._shards: dict[int, Reached] = {}
 
     async def reach(self, header: str) -> None:
         """Return once all is reached; ProblemError: 400 no position, 504 not in time."""
@@ -91,7 +116,7 @@ class Positions:
         except TimeoutError:
             raise ProblemError(
                 HTTPStatus.GATEWAY_TIMEOUT,
-                f"the read model has not reached {header} within {self._wait_s:g} s: try again, or"
+                f"{self._who} not reached {header} within {self._wait_s:g} s: try again, or"
                 " without the header for what is there now",
                 {"Retry-After": "1"},
             ) from None
@@ -132,12 +157,12 @@ class Positions:
         inbox: dict[str, int] = orjson.loads(metadata)["inbox"]
         return {int(shard): inbox_next for shard, inbox_next in inbox.items()}
 
-    async def _now(self) -> dict[int, ShardPosition]:
+    async def _now(self) -> dict[int, Reached]:
         """The positions, no older than this call; those who wait together share a query."""
         asked = self._clock.monotonic()
         async with self._reading:
             if self._read_at <= asked:
                 began = self._clock.monotonic()
-                self._shards = {one.shard: one for one in await self._reads.shards()}
+                self._shards = {one.shard: one for one in await self._progress()}
                 self._read_at = began
         return self._shards

@@ -1,0 +1,68 @@
+"""Following: a shard as far as planning looks at it, folded from what happened.
+
+For promises, beside the engine and cheaper than its fold: no order, timeline or exception is kept,
+nothing is checked, and stock comes from each entry's closing `balanced`, which says how things
+stand. What the journal says is taken as it is; an event that planning doesn't ask about is passed
+over.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from events.decided import InputRecord
+from orchestrator.core.evolve import EVOLVE
+from orchestrator.core.shard import Shard
+from schemas.journal import Entry
+
+
+def follow(shard: Shard, entries: Iterable[Entry]) -> None:
+    """Take entries that happened into a shard that plans and never decides."""
+    for entry in entries:
+        cause = entry["input"]
+        if cause["type"] == "clock_ticked":
+            shard.now_ms = cause["time_ms"]
+        for event in entry["events"]:
+            apply = FOLLOW.get(event["type"])
+            if apply is not None:
+                apply(shard, cause, event)
+            elif event["type"] == "input_resumed":
+                cause = event["input"]
+
+
+def _as_decided(shard: Shard, cause: InputRecord, event: Any) -> None:
+    """What the engine's own fold does with it, without what only deciding would act on."""
+    EVOLVE[event["type"]](shard, cause, event)
+    shard.work.clear()
+    shard.timers.clear()
+    shard.freed_skus.clear()
+
+
+def _stock(shard: Shard, rows: list[list[Any]]) -> None:
+    for market_id, node_id, sku, on_hand, reserved, *set_aside in rows:
+        node = shard.nodes[node_id]
+        stock = shard.bin(node, sku)
+        before = stock.available
+        stock.on_hand = on_hand
+        stock.reserved = reserved
+        stock.quality_control, stock.damaged, stock.held = set_aside
+        stock.available = on_hand - reserved - stock.set_aside
+        if node.offers:
+            market = shard.markets[market_id]
+            market.available[sku] = market.available.get(sku, 0) + stock.available - before
+
+
+def _balanced(shard: Shard, _: InputRecord, event: Any) -> None:
+    for what, stands in BALANCES.items():
+        rows = event.get(what)
+        if rows:
+            stands(shard, rows)
+
+
+BALANCES: dict[str, Callable[[Shard, list[list[Any]]], None]] = {"stock": _stock}
+
+FOLLOW: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
+    "master_data_kept": _as_decided,
+    "item_suppressed": _as_decided,
+    "suppression_lifted": _as_decided,
+    "balanced": _balanced,
+}

@@ -1,0 +1,207 @@
+"""The follower: shards as planning sees them, folded from every journal beside the API.
+
+It answers questions about orders that nobody placed, from memory and a moment old. It belongs to no
+group and keeps no checkpoint: whoever serves the API follows every shard, from the beginning on.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+
+from orchestrator.runtime import metrics
+from schemas import journal
+from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
+from schemas.ports import (
+    Clock,
+    EventLog,
+    LogError,
+    NotCaughtUp,
+    NotKnown,
+    OutOfRange,
+    Partition,
+    Planned,
+    Read,
+    Reader,
+    Seen,
+)
+
+_READ_RECORDS: Final = 100
+_IDLE_WAIT_MS: Final = 200  # a stop is noticed after it
+_SLICE_S: Final = 0.002  # how long requests wait while journals are folded
+_ENTRIES: Final = 16  # folded between two looks at the clock: less than 0.3 ms
+_FAILED_PAUSE_S: Final = 1.0
+
+_log = structlog.get_logger(__name__)
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class Sight(Generic[S]):
+    """The pure core's functions for looking, not deciding.
+
+    `promise` and `availability` answer None, or raise NotKnown, about what isn't the shard's.
+    """
+
+    new: Callable[[int], S]
+    follow: Callable[[S, Iterable[Entry]], None]
+    markets: Callable[[S], Iterable[str]]
+    promise: Callable[[S, Mapping[str, Any], int], dict[str, Any]]
+    availability: Callable[[Sequence[S], str, str, int], dict[str, Any]]
+
+
+class _Followed(Generic[S]):
+    """A shard as far as it was read."""
+
+    def __init__(self, number: int, state: S) -> None:
+        self.number = number
+        self.partition = Partition("journal", number)
+        self.state = state
+        self.filter = FilterState()
+        self.goal: tuple[int, int] | None = None  # an end of the journal, and when it was the end
+        self.whole_ms: int | None = None  # when a goal that was reached was the end
+        self.halted = ""  # why
+
+    @property
+    def position(self) -> str:
+        return f"{self.number}:{self.filter.seq}"
+
+
+class Follower(Generic[S]):
+    """Every shard, read and folded in this process; answers while it is not too far behind."""
+
+    def __init__(
+        self, *, log: EventLog, clock: Clock, shards: int, sight: Sight[S], lag_s: float
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._sight = sight
+        self._lag_s = lag_s
+        self._shards = [_Followed(number, sight.new(number)) for number in range(shards)]
+        self._yielded = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow until told to stop; after a failure of the log go on where it was."""
+        while not stop.is_set():
+            try:
+                await self._follow(stop)
+            except LogError as error:
+                for one in self._shards if isinstance(error, OutOfRange) else ():
+                    self._halt(one, str(error))
+                _log.warning("the follower reads on in a moment", what=str(error))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_FAILED_PAUSE_S):
+                        await stop.wait()
+
+    async def _follow(self, stop: asyncio.Event) -> None:
+        """Read all journals in one loop, so that requests wait for one slice, not for each shard's.
+
+        1. Read what is there.
+        2. Every record through the filter; fold what is valid in slices, requests in between.
+        3. A shard is as old as the end that it has reached. The newest end known may lie ahead for
+           ever, since a fetch is under way while the last is folded: so one is aimed at until then.
+        """
+        live = [one for one in self._shards if not one.halted]
+        if not live:
+            await stop.wait()
+            return
+        reader = await self._log.reader({one.partition: one.filter.next for one in live})
+        try:
+            while not stop.is_set():
+                read = await reader.read(_READ_RECORDS, _IDLE_WAIT_MS)
+                self._yielded = self._clock.monotonic()
+                for one in live:
+                    for record in read.get(one.partition, ()):
+                        await self._take(one, record)
+                    if one.halted:
+                        return  # and read the others anew
+                    self._observe(one, reader)
+        finally:
+            await reader.close()
+
+    async def _take(self, one: _Followed[S], read: Read) -> None:
+        if one.halted:
+            return
+        try:
+            record = journal.decode(read.value, read.offset)
+            after, verdict = journal.step(one.filter, read.offset, record)
+            if verdict is Verdict.VALID and isinstance(record, Commit):
+                for first in range(0, len(record.entries), _ENTRIES):
+                    self._sight.follow(one.state, record.entries[first : first + _ENTRIES])
+                    await self._let_others_run()
+                if one.whole_ms is not None:
+                    lag_ms = max(0, self._clock.now_ms() - read.timestamp_ms)
+                    metrics.FOLLOWER_LAG.observe(lag_ms / 1000)
+            one.filter = after
+        except JournalError as error:
+            self._halt(one, str(error))
+        except Exception as error:
+            _log.exception("the follower halts at a defect", shard=one.number, offset=read.offset)
+            self._halt(one, f"a defect at offset {read.offset}: {error!r}")
+
+    async def _let_others_run(self) -> None:
+        if self._clock.monotonic() - self._yielded >= _SLICE_S:
+            await asyncio.sleep(0)
+            self._yielded = self._clock.monotonic()
+
+    def _halt(self, one: _Followed[S], why: str) -> None:
+        if not one.halted:
+            one.halted = why
+            _log.error("a shard is no longer followed: restart", shard=one.number, what=why)
+
+    @staticmethod
+    def _observe(one: _Followed[S], reader: Reader) -> None:
+        end, fetched_ms = reader.high_water(one.partition), reader.fetched_ms(one.partition)
+        if end is None or fetched_ms is None:
+            return
+        behind = max(0, end - one.filter.next)
+        metrics.READER_LAG.labels("follower", "journal", str(one.number)).set(behind)
+        if one.goal is None or not behind:
+            one.goal = end, fetched_ms
+        if one.filter.next >= one.goal[0]:
+            one.whole_ms = one.goal[1]
+            one.goal = end, fetched_ms
+
+    # --- what it answers
+
+    async def seen(self) -> Sequence[Seen]:
+        """How far it has taken in each shard."""
+        return [Seen(one.number, one.filter.seq, one.filter.inbox_next) for one in self._shards]
+
+    def promise(self, question: Mapping[str, Any]) -> Planned:
+        """What `POST /promise` answers; NotKnown, NotCaughtUp."""
+        market_id = question["market_id"]
+        for one in self._shards:
+            if market_id in self._sight.markets(one.state):
+                self._check(one)
+                body = self._sight.promise(one.state, question, self._clock.now_ms())
+                return Planned(body, one.position)
+        for one in self._shards:
+            self._check(one)
+        raise NotKnown(f"there is no market {market_id}")
+
+    def availability(self, sku: str, channel: str) -> Planned:
+        """What a channel may promise of an item, step by step; NotKnown, NotCaughtUp."""
+        for one in self._shards:
+            self._check(one)
+        states = [one.state for one in self._shards]
+        body = self._sight.availability(states, sku, channel, self._clock.now_ms())
+        return Planned(body, ",".join(one.position for one in self._shards if one.filter.seq))
+
+    def _check(self, one: _Followed[S]) -> None:
+        if one.halted:
+            raise NotCaughtUp(f"shard {one.number} is no longer followed: {one.halted}")
+        if one.whole_ms is None:
+            raise NotCaughtUp(
+                f"shard {one.number} is still being read, up to commit {one.filter.seq} so far"
+            )
+        lag_s = (self._clock.now_ms() - one.whole_ms) / 1000
+        if lag_s > self._lag_s:
+            raise NotCaughtUp(
+                f"what is known of shard {one.number} is {lag_s:.1f} s old, more than"
+                f" {self._lag_s:g} s"
+            )
