@@ -285,6 +285,10 @@ class NotKnown(Exception):
     """A question names what nobody defined; the message names all of it."""
 
 
+class NotAnswerable(Exception):
+    """A question contradicts what is defined; the message says where."""
+
+
 class NotCaughtUp(Exception):
     """What planning knows is too old to answer from, or nothing yet; the message says why."""
 
@@ -297,7 +301,7 @@ class Planning(Protocol):
         ...
 
     def promise(self, question: Mapping[str, Any]) -> Planned:
-        """What `POST /promise` answers; NotKnown, NotCaughtUp."""
+        """What `POST /promise` answers; NotKnown, NotAnswerable, NotCaughtUp."""
         ...
 
     def availability(self, sku: str, channel: str) -> Planned:

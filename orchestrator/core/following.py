@@ -6,7 +6,7 @@ stand. What the journal says is taken as it is; an event that planning doesn't a
 over.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from events.decided import InputRecord
@@ -29,7 +29,7 @@ def follow(shard: Shard, entries: Iterable[Entry]) -> None:
                 cause = event["input"]
 
 
-def _as_decided(shard: Shard, cause: InputRecord, event: Any) -> None:
+def _as_decided(shard: Shard, cause: InputRecord, event: Mapping[str, Any]) -> None:
     """What the engine's own fold does with it, without what only deciding would act on."""
     EVOLVE[event["type"]](shard, cause, event)
     shard.work.clear()
@@ -51,7 +51,7 @@ def _stock(shard: Shard, rows: list[list[Any]]) -> None:
             market.available[sku] = market.available.get(sku, 0) + stock.available - before
 
 
-def _balanced(shard: Shard, _: InputRecord, event: Any) -> None:
+def _balanced(shard: Shard, _: InputRecord, event: Mapping[str, Any]) -> None:
     for what, stands in BALANCES.items():
         rows = event.get(what)
         if rows:

@@ -139,7 +139,7 @@ class Follower(Generic[S]):
             one.filter = after
         except JournalError as error:
             self._halt(one, str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one shard's defect must not take the others down
             _log.exception("the follower halts at a defect", shard=one.number, offset=read.offset)
             self._halt(one, f"a defect at offset {read.offset}: {error!r}")
 
@@ -173,7 +173,7 @@ class Follower(Generic[S]):
         return [Seen(one.number, one.filter.seq, one.filter.inbox_next) for one in self._shards]
 
     def promise(self, question: Mapping[str, Any]) -> Planned:
-        """What `POST /promise` answers; NotKnown, NotCaughtUp."""
+        """What `POST /promise` answers; NotKnown, NotAnswerable, NotCaughtUp."""
         market_id = question["market_id"]
         for one in self._shards:
             if market_id in self._sight.markets(one.state):

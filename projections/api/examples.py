@@ -143,3 +143,62 @@ SHARDS: Example = {
         }
     ]
 }
+QUESTION: Example = {
+    "market_id": "us",
+    "channel": "web",
+    "lines": [{"sku": "MUG-BLUE", "quantity": 2}],
+    "ship_to": {"city": "Cambridge", "region": "MA", "postal_code": "02139", "country": "US"},
+    "service_levels": ["standard", "expedited"],
+}
+_PROMISED: Example = {
+    "service_level": "standard",
+    "possible": True,
+    "source": "now",
+    "delivery_date": "2026-11-26",
+    "deliver_by": "2026-11-27T04:59:59.000Z",
+    "ship_by": "2026-11-23T21:00:00.000Z",
+    "order_by": "2026-11-23T21:00:00.000Z",
+    "days_late": 0,
+    "cost_minor": 640,
+    "cost": {
+        "transport": 520,
+        "handling": 120,
+        "per_unit": 0,
+        "late": 0,
+        "load": 0,
+        "price": 0,
+        "split": 0,
+    },
+    "currency": "USD",
+    "strategy": "default",
+    "legs": [
+        {
+            "node_id": "BOS",
+            "source": "now",
+            "ship_date": "2026-11-23",
+            "ship_by": "2026-11-23T21:00:00.000Z",
+            "delivery_date": "2026-11-26",
+            "deliver_by": "2026-11-27T04:59:59.000Z",
+            "carrier": "ups",
+            "service": "ground",
+            "cost_minor": 640,
+            "lines": [_LINE],
+        }
+    ],
+    "missing": [],
+    "earlier": [
+        {
+            "how": "service_level",
+            "detail": "by service level expedited, for 910 more",
+            "delivery_date": "2026-11-24",
+            "cost_minor": 1550,
+        }
+    ],
+}
+PROMISE: Example = {
+    "market_id": "us",
+    "channel": "web",
+    "placed_at": "2026-11-22T10:00:00.250Z",
+    "rule_set": "7",
+    "promises": [_PROMISED],
+}

@@ -24,7 +24,6 @@ Ends: TypeAlias = Callable[[], Awaitable[Mapping[int, int]]]
 """Shard to the offset that the next record of its inbox, or of its journal, will have."""
 
 
-
 class Reached(Protocol):
     """How far a shard's journal is taken in."""
 

@@ -28,7 +28,7 @@ from projections.api import examples
 from projections.api.models import Shape
 from projections.api.positions import HEADER
 from projections.api.problems import MEDIA_TYPE, ProblemDetails, ProblemError
-from schemas.ports import NotCaughtUp, NotKnown, Planned, Planning
+from schemas.ports import NotAnswerable, NotCaughtUp, NotKnown, Planned, Planning
 
 _PATH = "/promise"
 
@@ -41,7 +41,7 @@ class QuestionLine(Model):
     quantity: Quantity
     unit_price_minor: Money | None = None
     total_minor: Money | None = None
-    attributes: Attributes = {}
+    attributes: Attributes = Field(default={})
 
 
 class Question(Model):
@@ -53,10 +53,11 @@ class Question(Model):
     channel: Channel
     lines: Annotated[list[QuestionLine], Field(min_length=1, max_length=MAX_LINES)]
     ship_to: Address
-    service_levels: Annotated[
-        list[Word],
-        Field(max_length=20, description="without any: all that the market's services list"),
-    ] = []
+    service_levels: list[Word] = Field(
+        default=[],
+        max_length=20,
+        description="without any: all that the market's services list",
+    )
     currency: Annotated[Currency | None, Field(description="the market's, where it is given")] = (
         None
     )
@@ -67,7 +68,7 @@ class Question(Model):
     allow_split: bool = True
     allow_partial: bool = True
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
-    attributes: Attributes = {}
+    attributes: Attributes = Field(default={})
 
     @model_validator(mode="after")
     def _lines_are_distinct(self) -> Self:
@@ -178,7 +179,7 @@ def add_promise(app: FastAPI, planning: Planning | None) -> None:
 
 
 def answer_planned(planning: Planning | None, ask: Callable[[Planning], Planned]) -> Response:
-    """An answer of planning as a response; ProblemError 404 not known, 503 too old or off."""
+    """An answer of planning as a response; ProblemError: 404, 422, 503 too old or switched off."""
     if planning is None:
         raise ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE,
@@ -188,10 +189,10 @@ def answer_planned(planning: Planning | None, ask: Callable[[Planning], Planned]
         body, position = ask(planning)
     except NotKnown as error:
         raise ProblemError(HTTPStatus.NOT_FOUND, str(error)) from None
+    except NotAnswerable as error:
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
     except NotCaughtUp as error:
         raise ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"}
         ) from None
-    return Response(
-        orjson.dumps(body), media_type="application/json", headers={HEADER: position}
-    )
+    return Response(orjson.dumps(body), media_type="application/json", headers={HEADER: position})
