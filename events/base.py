@@ -4,9 +4,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from functools import lru_cache
 from typing import Annotated, ClassVar, Final
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from events.zones import time_zone
+
 MAX_QUANTITY = 1_000_000
 MAX_MONEY_MINOR = 1_000_000_000_000
 MAX_LINES = 1_000
@@ -30,12 +30,22 @@ TIME: Final = re.compile(
 )
 """RFC 3339, which asks for seconds and an offset."""
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_ZIP_DIGITS = 5  # what follows tells the side of a street
 _NO_CONTROL = r"\x00-\x1f\x7f-\x9f"
 _ID = rf"^[^{_NO_CONTROL}/ ](?:[^{_NO_CONTROL}/]*[^{_NO_CONTROL}/ ])?$"
 
 
-def _absent_when_empty(value: object) -> object:
+def absent_when_empty(value: object) -> object:
+    """An empty text means that there is none."""
     return None if value == "" else value
+
+
+def postal_key(code: str, country: str | None) -> str:
+    """A postal code as it is compared: capitals, no spaces or hyphens, no ZIP+4."""
+    bare = code.upper().replace(" ", "").replace("-", "")
+    if country == "US" and bare.isdecimal():
+        return bare[:_ZIP_DIGITS]
+    return bare
 
 
 def _drop_empty(value: object) -> object:
@@ -81,13 +91,8 @@ def _to_utc(value: datetime) -> datetime:
         raise ValueError(message) from None
 
 
-@lru_cache(maxsize=1024)
 def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        message = f'"{name}" is not a time zone of the IANA database, such as "Europe/Berlin"'
-        raise ValueError(message) from None
+    time_zone(name)
     return name
 
 
@@ -104,10 +109,10 @@ FulfillmentId = Annotated[str, StringConstraints(min_length=1, max_length=110, p
 """`<channel>.<order_id>.<n>`."""
 Channel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
-OptionalText = Annotated[Text | None, BeforeValidator(_absent_when_empty)]
+OptionalText = Annotated[Text | None, BeforeValidator(absent_when_empty)]
 """Free text; an empty string means absent."""
-OptionalId = Annotated[Id | None, BeforeValidator(_absent_when_empty)]
-OptionalFulfillmentId = Annotated[FulfillmentId | None, BeforeValidator(_absent_when_empty)]
+OptionalId = Annotated[Id | None, BeforeValidator(absent_when_empty)]
+OptionalFulfillmentId = Annotated[FulfillmentId | None, BeforeValidator(absent_when_empty)]
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
 """Base units of the item."""
 CountedQuantity = Annotated[int, Field(ge=0, le=MAX_QUANTITY)]
@@ -115,12 +120,18 @@ Money = Annotated[int, Field(ge=0, le=MAX_MONEY_MINOR)]
 """Minor units of a currency (ISO 4217 exponent)."""
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+PostalPrefix = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9 -]*)$"),
+]
+"""The beginning of a postal code; case, spaces and hyphens don't count."""
+OptionalPostalPrefix = Annotated[PostalPrefix | None, BeforeValidator(absent_when_empty)]
 Instant = Annotated[AwareDatetime, BeforeValidator(_instant), AfterValidator(_to_utc)]
 """RFC 3339 with an offset, kept in UTC."""
 Day = Annotated[date, BeforeValidator(_day)]
 OptionalInstantOrDay = Annotated[
     Annotated[Instant | Day, WrapValidator(_one_error)] | None,
-    BeforeValidator(_absent_when_empty),
+    BeforeValidator(absent_when_empty),
 ]
 """A day is kept as it is: it stands for its end, in the market's time zone."""
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known_zone)]
@@ -168,8 +179,12 @@ class Output(Model):
     KEY: ClassVar[tuple[str, ...]]
 
 
+Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
+Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+
+
 class Location(Model):
     """A point on the earth, in degrees."""
 
-    lat: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
-    lon: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    lat: Latitude
+    lon: Longitude

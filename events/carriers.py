@@ -6,10 +6,13 @@ from events.base import (
     Fact,
     Id,
     Instant,
+    MarketId,
     OptionalFulfillmentId,
     OptionalId,
     OptionalInstantOrDay,
+    OptionalPostalPrefix,
     OptionalText,
+    Text,
 )
 
 TrackingStatus = Literal[
@@ -48,3 +51,39 @@ class TrackingUpdated(Fact):
     def record_key(self) -> str:
         """The tracking number: one package's updates keep their order."""
         return self.tracking_number
+
+
+class _OfLane(Fact):
+    """Lanes: those of a carrier, a service, from a node, to postal codes that begin so."""
+
+    TOPIC: ClassVar[str] = "carriers"
+
+    market_id: MarketId
+    carrier: Id
+    service: OptionalId = None
+    origin_node_id: OptionalId = None
+    destination_prefix: OptionalPostalPrefix = None
+
+    def record_key(self) -> str:
+        """`<market_id>/<carrier>`: a restoration never overtakes its suspension."""
+        return f"{self.market_id}/{self.carrier}"
+
+
+class LaneSuspended(_OfLane):
+    """The carrier takes nothing on these lanes, what is left out standing for any.
+
+    Plans made from now on leave them out; work that a node was asked for already goes on.
+    """
+
+    TYPE: ClassVar[str] = "lane_suspended"
+
+    reason: Text
+    until: OptionalInstantOrDay = None
+
+
+class LaneRestored(_OfLane):
+    """The carrier takes parcels again: every suspension of these lanes, or of some, ends."""
+
+    TYPE: ClassVar[str] = "lane_restored"
+
+    reason: OptionalText = None

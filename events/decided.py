@@ -445,6 +445,30 @@ class SuppressionLifted(TypedDict):
     sku: NotRequired[str]
 
 
+class LaneSuspended(TypedDict):
+    """The carrier takes nothing on these lanes: plans made from now on leave them out."""
+
+    type: Literal["lane_suspended"]
+    market_id: str
+    carrier: str
+    service: NotRequired[str]  # else any
+    origin_node_id: NotRequired[str]  # else any
+    destination_prefix: NotRequired[str]  # of postal codes; else any
+    reason: str
+    until_ms: NotRequired[int]  # else until it is restored
+
+
+class LaneRestored(TypedDict):
+    """One suspension is over, named as it was suspended."""
+
+    type: Literal["lane_restored"]
+    market_id: str
+    carrier: str
+    service: NotRequired[str]
+    origin_node_id: NotRequired[str]
+    destination_prefix: NotRequired[str]
+
+
 class WorkQueued(TypedDict):
     """Work that is too much for one entry waits for a tick: a plan, or a sku's backorders."""
 
@@ -558,6 +582,8 @@ DecidedEvent: TypeAlias = (
     | StockMoved
     | ItemSuppressed
     | SuppressionLifted
+    | LaneSuspended
+    | LaneRestored
     | WorkQueued
     | WorkDone
     | TimerFired

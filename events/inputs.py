@@ -1,7 +1,7 @@
 """The inputs of this release, and the names of the contract that are not built yet."""
 
 from events.base import Fact
-from events.carriers import TrackingUpdated
+from events.carriers import LaneRestored, LaneSuspended, TrackingUpdated
 from events.fulfillment import (
     FulfillmentAccepted,
     FulfillmentCancellationAccepted,
@@ -9,7 +9,13 @@ from events.fulfillment import (
     FulfillmentRejected,
     FulfillmentShipped,
 )
-from events.network import CarrierServiceDefined, ItemDefined, MarketDefined, NodeDefined
+from events.network import (
+    CarrierServiceDefined,
+    ItemDefined,
+    MarketDefined,
+    NodeDefined,
+    PlacesDefined,
+)
 from events.orders import OrderCancelRequested, OrderPlaced
 from events.stock import StockAdjusted, StockCounted, StockReceived
 
@@ -20,6 +26,7 @@ INPUTS: dict[str, type[Fact]] = {
         NodeDefined,
         ItemDefined,
         CarrierServiceDefined,
+        PlacesDefined,
         OrderPlaced,
         OrderCancelRequested,
         StockReceived,
@@ -31,6 +38,8 @@ INPUTS: dict[str, type[Fact]] = {
         FulfillmentCancellationAccepted,
         FulfillmentCancellationRejected,
         TrackingUpdated,
+        LaneSuspended,
+        LaneRestored,
     )
 }
 
@@ -55,8 +64,6 @@ NOT_BUILT = frozenset(
         "fulfillment_ready_for_pickup",
         "fulfillment_collected",
         "shipment_booked",
-        "lane_suspended",
-        "lane_restored",
     }
 )
 """Inputs of the contract that later releases take; refused as `not_supported`."""

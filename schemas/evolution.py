@@ -57,13 +57,15 @@ def _breaks(  # noqa: C901, PLR0912 - one rule after the other
             yield f"{name or where}: was {_brief(was)}, is {_brief(now)}"
 
     known, there = old.get("properties", {}), new.get("properties", {})
+    must_old, must_new = set(old.get("required", ())), set(new.get("required", ()))
     for name, was in known.items():
         path = f"{at}.{name}" if at else name
-        if name in there:
-            yield from below(was, there[name], path)
-        else:
+        if name not in there:
             yield f"{path}: was removed"
-    must_old, must_new = set(old.get("required", ())), set(new.get("required", ()))
+        elif name in must_old - must_new:  # its default can surprise nobody who always sent it
+            yield from below(was, _bare(there[name]), path)
+        else:
+            yield from below(was, there[name], path)
     for name in sorted(must_new - must_old):
         if name in known or not output:
             yield f"{at}.{name}: was made required".lstrip(".")

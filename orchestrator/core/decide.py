@@ -11,6 +11,7 @@ from orchestrator.core import (
     backorders,
     cancelling,
     handshake,
+    lanes,
     placing,
     stock,
     tracking,
@@ -94,6 +95,8 @@ def _work(turn: Turn, work: list[Any]) -> None:
         case ["fill", market_id, sku, after]:
             market = turn.shard.markets[market_id]
             backorders.fill(turn, market, sku, after)
+        case ["refill", _]:
+            pass  # queues a fill of each item that waits
         case ["settle", node_id, sku, units, what]:
             stock.settle_rest(turn, turn.shard.nodes[node_id], sku, units, what)
         case ["resume", on]:
@@ -189,6 +192,9 @@ DECIDE: dict[str, Callable[[Turn], None]] = {
     "node_defined": _keep,
     "item_defined": _keep,
     "carrier_service_defined": _keep,
+    "places_defined": _keep,
+    "lane_suspended": lanes.suspend,
+    "lane_restored": lanes.restore,
     "order_placed": placing.place,
     "order_cancel_requested": cancelling.request,
     "stock_received": stock.received,
@@ -207,4 +213,5 @@ TIMERS: dict[str, Callable[..., None]] = {
     "suppression": _suppression_over,
     "tracking": _tracking_waited,
     "retire": _retire,
+    "lane": lanes.over,
 }

@@ -19,6 +19,7 @@ from orchestrator.core.orders import (
     content_digest,
 )
 from orchestrator.core.shard import Contradiction, Market, Node, Shard
+from orchestrator.core.sourcing.rates import Service, lane_key
 
 
 def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
@@ -127,8 +128,7 @@ def _master_data_kept(shard: Shard, cause: InputRecord, _: decided.MasterDataKep
                 shard.markets[data["market_id"]] = Market(data)
                 _unpark(shard, f"market:{data['market_id']}")
             else:
-                known.currency = data["currency"]
-                known.time_zone = data["time_zone"]
+                _market_kept(shard, known, data)
         case "node_defined":
             _node_kept(shard, data)
         case "item_defined":
@@ -139,25 +139,78 @@ def _master_data_kept(shard: Shard, cause: InputRecord, _: decided.MasterDataKep
                     shard.work.append(["plan", order.market_id, order.key])
         case "carrier_service_defined":
             market = shard.markets[data["market_id"]]
-            market.services[f"{data['carrier']}/{data['service']}"] = data
-            market.network_version += 1
+            service = Service(data)
+            market.services[service.key] = service
+            _network_changed(shard, market)
+        case "places_defined":
+            if shard.places.take(data):
+                _places_known(shard, data["country"])
         case other:
             message = f"{other} is not master data"
             raise Contradiction(message)
+
+
+def _market_kept(shard: Shard, market: Market, data: decided.Plain) -> None:
+    moved = market.time_zone != data["time_zone"]
+    market.define(data)
+    if moved:
+        for node in market.node_list:
+            node.define(node.defined, market.time_zone, shard.places)
+        _network_changed(shard, market)
+
+
+def _places_known(shard: Shard, country: str) -> None:
+    """Orders to that country, and its nodes without a location of their own, lie elsewhere now."""
+    for market in shard.markets.values():
+        for node in market.node_list:
+            if node.country == country:
+                node.define(node.defined, market.time_zone, shard.places)
+        _network_changed(shard, market)
+
+
+def _network_changed(shard: Shard, market: Market) -> None:
+    """What planning tabled no longer holds; what waits may find a source now."""
+    market.network_version += 1
+    if market.waiting and not market.refill_queued:
+        market.refill_queued = True
+        shard.work.append(["refill", market.market_id])
+
+
+def _lane_suspended(shard: Shard, _: InputRecord, event: decided.LaneSuspended) -> None:
+    market = shard.markets[event["market_id"]]
+    until_ms = event.get("until_ms")
+    key = lane_key(event)
+    market.suspensions[key] = until_ms
+    market.network_version += 1
+    if until_ms is not None:
+        shard.set_timer(until_ms, "lane", market.market_id, *key)
+
+
+def _lane_restored(shard: Shard, _: InputRecord, event: decided.LaneRestored) -> None:
+    market = shard.markets[event["market_id"]]
+    key = lane_key(event)
+    if key not in market.suspensions:
+        message = f"lane {key} isn't suspended"
+        raise Contradiction(message)
+    del market.suspensions[key]
+    _network_changed(shard, market)
 
 
 def _node_kept(shard: Shard, data: decided.Plain) -> None:
     market = shard.markets[data["market_id"]]
     node = shard.nodes.get(data["node_id"])
     if node is None:
-        node = shard.nodes[data["node_id"]] = market.nodes[data["node_id"]] = Node(data)
+        node = Node(data, market.time_zone, shard.places)
+        shard.nodes[node.node_id] = market.nodes[node.node_id] = node
         market.sort_nodes()
         _unpark(shard, f"node:{data['node_id']}")
         return
     offered = node.offers
-    node.define(data)
+    node.define(data, market.time_zone, shard.places)
     market.sort_nodes()
-    if node.offers != offered:
+    if node.offers == offered:
+        _network_changed(shard, market)
+    else:
         sign = 1 if node.offers else -1
         for sku, by_node in market.bins.items():
             if node.node_id in by_node:
@@ -214,9 +267,15 @@ def _work_done(shard: Shard, _: InputRecord, event: decided.WorkDone) -> None:
     if not shard.work or shard.work.popleft() != event["work"]:
         message = f"the work done wasn't the oldest queued: {event['work']}"
         raise Contradiction(message)
-    if event["work"][0] == "fill":
-        _, market_id, sku, _ = event["work"]
-        shard.touched_skus[(market_id, sku)] = None
+    match event["work"]:
+        case ["fill", market_id, sku, _]:
+            shard.touched_skus[(market_id, sku)] = None
+        case ["refill", market_id]:
+            market = shard.markets[market_id]
+            market.refill_queued = False
+            shard.work.extend(["fill", market_id, sku, None] for sku in market.waiting)
+        case _:
+            pass  # what else was done, events of its own tell
 
 
 def _timer_fired(shard: Shard, _: InputRecord, event: decided.TimerFired) -> None:
@@ -706,6 +765,8 @@ EVOLVE: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
     "item_suppressed": _item_suppressed,
     "suppression_lifted": _suppression_lifted,
     "availability_changed": _availability_changed,
+    "lane_suspended": _lane_suspended,
+    "lane_restored": _lane_restored,
     "exception_opened": _exception_opened,
     "exception_resolved": _exception_resolved,
     "balanced": _balanced,

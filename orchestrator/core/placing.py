@@ -6,7 +6,8 @@ import orjson
 
 from events.decided import LineUnits, Plain, Reason
 from orchestrator.core.orders import Order, OrderLine, content_digest
-from orchestrator.core.shard import Market, unit_vector
+from orchestrator.core.shard import Market
+from orchestrator.core.sourcing.geo import vector_of
 from orchestrator.core.sourcing.planner import Leg, Want, source
 from orchestrator.core.turn import Turn, about
 from schemas.times import rfc3339
@@ -166,7 +167,7 @@ def _source(
     legs, decision = source(
         market,
         turn.now_ms,
-        unit_vector(data["ship_to"].get("location")),
+        vector_of(data["ship_to"].get("location")),
         wants,
         ship_complete=not order.allow_split,
         trigger=turn.cause["type"],

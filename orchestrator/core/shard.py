@@ -2,16 +2,17 @@
 
 from collections import deque
 from heapq import heappush
-from math import cos, radians, sin
 from typing import Any
 
 from events.decided import InputRecord, Plain
 from orchestrator.core.config import Config
 from orchestrator.core.ledger import Bin
 from orchestrator.core.orders import Fulfillment, Order
+from orchestrator.core.sourcing.calendars import calendar_of
+from orchestrator.core.sourcing.places import Place, Places
+from orchestrator.core.sourcing.rates import LaneKey, Origin, Service, suspended
 from orchestrator.core.sourcing.strategies import DEFAULT
 
-Vector = tuple[float, float, float]
 Timer = tuple[int, int, str, tuple[str | None, ...]]
 """When it is due (ms), its number, its kind, its key: sorts by when it fires."""
 
@@ -21,14 +22,6 @@ class Contradiction(Exception):
 
     The shard halts: nothing is skipped, nothing guessed.
     """
-
-
-def unit_vector(location: Plain | None) -> Vector | None:
-    """A point on the unit sphere, for great-circle distances; None without a location."""
-    if location is None:
-        return None
-    lat, lon = radians(location["lat"]), radians(location["lon"])
-    return (cos(lat) * cos(lon), cos(lat) * sin(lon), sin(lat))
 
 
 class Changes:
@@ -72,11 +65,13 @@ class Node:
 
     __slots__ = (
         "active",
+        "calendar",
         "capabilities",
         "capacity_orders",
         "capacity_units",
         "closed_until_ms",
         "country",
+        "defined",
         "groups",
         "handling_cost_minor",
         "index",
@@ -91,18 +86,23 @@ class Node:
         "unit_cost_minor",
         "vector",
     )
+    DERIVED = frozenset({"calendar"})
 
-    def __init__(self, data: Plain) -> None:
+    def __init__(self, data: Plain, market_zone: str, places: Places) -> None:
         self.node_id: str = data["node_id"]
         self.market_id: str = data["market_id"]
         self.suppressed: dict[str, int] = {}  # sku -> until_ms
         self.closed_until_ms = 0  # every item is suppressed until then, but those lifted since
         self.lifted: dict[str, None] = {}
         self.index = 0  # its place in the market's `node_list`
-        self.define(data)
+        self.define(data, market_zone, places)
 
-    def define(self, data: Plain) -> None:
-        """Take over a `node_defined`: fences, costs and place."""
+    def define(self, data: Plain, market_zone: str, places: Places) -> None:
+        """Take over a `node_defined`: fences, costs, hours and place.
+
+        Again when the market's zone changes or new places are known.
+        """
+        self.defined = data
         self.active: bool = data.get("active", True)
         self.ships: bool = data.get("ships", True)
         self.pickup: bool = data.get("pickup", False)
@@ -110,13 +110,15 @@ class Node:
         self.groups: frozenset[str] = frozenset(data.get("groups", ()))
         self.capabilities: frozenset[str] = frozenset(data.get("capabilities", ()))
         self.country: str = data["address"]["country"]
-        self.region: str | None = data["address"].get("region")
         # what a day takes; None: without limit
         self.capacity_orders: int | None = data.get("capacity_orders_per_day")
         self.capacity_units: int | None = data.get("capacity_units_per_day")
         self.handling_cost_minor: int = data.get("handling_cost_minor", 0)  # a leg
         self.unit_cost_minor: int = data.get("unit_cost_minor", 0)
-        self.vector = unit_vector(data.get("location"))
+        self.calendar = calendar_of(data, market_zone)
+        place = places.locate({**data["address"], "location": data.get("location")})
+        self.vector = place.vector
+        self.region: str | None = place.region
 
     @property
     def offers(self) -> bool:
@@ -147,10 +149,12 @@ class Market:
         "orders",
         "pool_taken",
         "published",
+        "refill_queued",
         "retired",
         "rules",
         "services",
         "suppression_version",
+        "suspensions",
         "tables",
         "time_zone",
         "waiting",
@@ -160,8 +164,7 @@ class Market:
 
     def __init__(self, data: Plain) -> None:
         self.market_id: str = data["market_id"]
-        self.currency: str = data["currency"]
-        self.time_zone: str = data["time_zone"]
+        self.define(data)
         self.rules = DEFAULT  # the active rule set
         self.pool_taken: dict[str, int] = {}  # pool id -> units that its channel took
         self.nodes: dict[str, Node] = {}
@@ -180,9 +183,21 @@ class Market:
         self.published: dict[str, int] = {}  # sku -> availability as last published
         self.orders: dict[str, Order] = {}  # "<channel>/<order id>"
         self.retired: dict[str, tuple[bytes, str]] = {}  # the same key -> content digest, status
-        self.services: dict[str, Plain] = {}  # "<carrier>/<service>"
+        self.services: dict[str, Service] = {}  # "<carrier>/<service>"
+        # lanes that take nothing -> until_ms; None: until they are restored
+        self.suspensions: dict[LaneKey, int | None] = {}
         # sku -> backordered lines (-priority, order number, line index, order), first served first
         self.waiting: dict[str, list[tuple[int, int, int, Order]]] = {}
+        self.refill_queued = False  # whether all that waits is to be planned again
+
+    def define(self, data: Plain) -> None:
+        """Take over a `market_defined`."""
+        self.currency: str = data["currency"]
+        self.time_zone: str = data["time_zone"]
+
+    def suspends(self, service: Service, node: Origin, place: Place) -> bool:
+        """Whether the carrier takes nothing from this node to that place now."""
+        return suspended(self.suspensions, service, node, place)
 
     def sort_nodes(self) -> None:
         """Number the nodes, tell those that offer from those fenced; call when one was defined."""
@@ -222,6 +237,7 @@ class Shard:
         "packages_sent",
         "parked",
         "parked_tracking",
+        "places",
         "timers",
         "timers_set",
         "touched_orders",
@@ -239,6 +255,7 @@ class Shard:
         self.markets: dict[str, Market] = {}
         self.nodes: dict[str, Node] = {}
         self.items: dict[str, Plain] = {}
+        self.places = Places()
 
         # inputs seen
         self.marks: dict[tuple[str, int], int] = {}  # origin topic, partition -> offset

@@ -243,9 +243,15 @@ TABLE: dict[str, dict[str, str]] = {
         "else": "master_data_kept work_done",
     },
     "market_defined": {
+        "backordered": "master_data_kept work_done work_done",
+        "taken_back": "master_data_kept work_done work_done",
+        "rejected": "master_data_kept work_done work_done",
         "else": "master_data_kept",
     },
     "carrier_service_defined": {
+        "backordered": "master_data_kept work_done work_done",
+        "taken_back": "master_data_kept work_done work_done",
+        "rejected": "master_data_kept work_done work_done",
         "else": "master_data_kept",
     },
     "clock_ticked, a minute on": {

@@ -23,9 +23,10 @@ def unset(model: BaseModel, at: str) -> list[str]:
     """The fields below `model` that the sample leaves at their default."""
     found = [f"{at}{name}" for name in type(model).model_fields.keys() - model.model_fields_set]
     for name, value in model:
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, BaseModel):
-                found += unset(one, f"{at}{name}.")
+        parts = value if isinstance(value, list) else [value]
+        inside = [unset(one, f"{at}{name}.") for one in parts if isinstance(one, BaseModel)]
+        if inside:  # some fields exclude each other: another element sets them
+            found += [field for field in inside[0] if all(field in other for other in inside)]
         if value == type(model).model_fields[name].default:
             found.append(f"{at}{name}")
     return found

@@ -6,12 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.ledger import Bin
-from orchestrator.core.shard import Market, Node, Shelf, Vector, unit_vector
+from orchestrator.core.shard import Market, Node, Shelf
+from orchestrator.core.sourcing.geo import Vector, vector_of
+from orchestrator.core.sourcing.places import Places
 from orchestrator.core.sourcing.planner import UNLOCATED, Want, source
 
 SKUS = ("A", "B", "C")
 NAMES = ("n1", "n2", "n3", "n4", "n5")
-HOME = unit_vector({"lat": 42.0, "lon": -71.0})
+HOME = vector_of({"lat": 42.0, "lon": -71.0})
 offers = st.lists(st.integers(0, 3), min_size=len(SKUS), max_size=len(SKUS))
 nodes = st.lists(st.tuples(offers, st.none() | st.integers(-3, 3)), min_size=1, max_size=len(NAMES))
 wanted = st.lists(st.tuples(st.sampled_from(SKUS), st.integers(1, 5)), min_size=1, max_size=3)
@@ -22,7 +24,7 @@ def market_of(stocked: list[tuple[list[int], int | None]]) -> Market:
     for name, (units, degrees) in zip(NAMES, stocked, strict=False):
         place = {} if degrees is None else {"location": {"lat": 42.0, "lon": -71.0 + degrees}}
         defined = {"node_id": name, "market_id": "M", "kind": "store", "address": {"country": "US"}}
-        market.nodes[name] = Node({**defined, **place})
+        market.nodes[name] = Node({**defined, **place}, "UTC", Places())
         for sku, quantity in zip(SKUS, units, strict=True):
             stock = market.bins.setdefault(sku, Shelf())[name] = Bin()
             stock.move(0, [quantity, 0, 0, 0], 0)

@@ -98,6 +98,7 @@ def test_what_breaks_those_who_hold_to_it_is_named(change: str) -> None:
         "s['properties']['kind']['description'] = 'Says what it is.'",
         "s['properties']['count'] = {'default': 0, 'anyOf': [{'type': 'integer'}, {}]}",
         "s['required'].remove('kind')",
+        "s['required'].remove('kind'); s['properties']['kind']['default'] = 'a'",
         "pass",
     ],
 )

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from events.decided import ChoiceV1 as Choice
 from events.decided import DecisionV1 as Decision
 from orchestrator.core.ledger import Bin
-from orchestrator.core.shard import Market, Vector
+from orchestrator.core.shard import Market
+from orchestrator.core.sourcing.geo import Vector
 
 RULE_SET = "nearest-complete-1"
 DIAMETER_M = 2 * 6_371_009  # mean radius, IUGG
