@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from orchestrator.core import decide as core
 from orchestrator.core.config import Config
 from orchestrator.core.shard import Shard
+from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.runtime import server
 from orchestrator.runtime.engine import Core, Engine, EngineConfig
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
@@ -369,6 +370,7 @@ async def _application(
         intake_progress=intake_progress,
         inbox_ends=lambda: ends("inbox"),
         journal_ends=lambda: shared_ends("journal"),
+        what_if=counterfactual,
     )
 
 

@@ -187,7 +187,7 @@ class Reads:
     async def decisions(
         self, channel: str, order_id: str, market_id: str | None, page: Page
     ) -> Answer:
-        """An order's decisions, oldest first."""
+        """An order's decisions as they were recorded, oldest first."""
         of = {"channel": channel, "order_id": order_id, "market_id": market_id}
         rows = await self._all(_DECISIONS, {**of, **_page(page)})
 
@@ -367,7 +367,7 @@ def _summary(row: Json) -> Json:
 
 
 def _decision(row: Json) -> Json:
-    return {"at": _utc(row["at"]), "position": row["position"], **row["data"]}
+    return {**row["data"], "at": _utc(row["at"]), "position": row["position"]}
 
 
 def _order(channel: str, order_id: str, row: Json) -> Json:

@@ -5,15 +5,16 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from orchestrator.commands.connection import INPUT_ERROR, load_settings
 from orchestrator.commands.database import run_on_reads
+from orchestrator.commands.telling import Telling, heading, show_v1
+from orchestrator.core.sourcing.counterfactual import counterfactual
+from projections.explained import explained
 from projections.queries import Page, Reads
 
 _CHECK_FAILED = 1
 _DECISIONS = 500
-_SHOWN = 20  # candidates of a decision
 
 
 def explain(
@@ -25,7 +26,7 @@ def explain(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Explain every decision on an order: who could have shipped it, and why it is as it is.
+    """Explain every decision on an order: what was weighed, what was chosen, what else would do.
 
     Examples:
       headrace explain web/4711
@@ -44,7 +45,7 @@ def explain(
             raise typer.Exit(_CHECK_FAILED)
         of = found.body["market_id"]
         decisions = await reads.decisions(channel, order_id, of, Page(_DECISIONS, None))
-        items = decisions.body["items"]
+        items = [explained(one, counterfactual) for one in decisions.body["items"]]
         if as_json:
             typer.echo(orjson.dumps({"order": found.body, "decisions": items}).decode())
         else:
@@ -58,52 +59,13 @@ def show(console: Console, order: dict[str, Any], decisions: list[dict[str, Any]
     title = f"{order['channel']}/{order['order_id']} in {order['market_id']}: {order['status']}"
     console.print(title, style="bold", highlight=False, markup=False)
     for reason in order.get("reasons", ()):
-        console.print(f"  {reason['code']}: {reason['detail']}", markup=False)
-    for decision in decisions:
+        console.print(f"  {reason['code']}: {reason['detail']}", highlight=False, markup=False)
+    for number, decision in enumerate(decisions, 1):
         console.print()
-        _show_decision(console, decision)
+        console.print(heading(number, decision), style="bold", highlight=False, markup=False)
+        if decision["v"] == 1:
+            show_v1(console, decision)
+        else:
+            Telling(decision).show(console)
     if not decisions:
         console.print("Nothing was planned for it.")
-
-
-def _show_decision(console: Console, decision: dict[str, Any]) -> None:
-    console.print(
-        f"{decision['at']} after {decision['trigger']} ({decision['position']},"
-        f" rules {decision['rule_set']}, prices {decision['price_version']},"
-        f" {decision['method']})",
-        highlight=False,
-        markup=False,
-    )
-    lines = decision["lines"]
-    table = Table("node", "distance")
-    for line_id, sku, units in lines:
-        table.add_column(f"line {line_id}: {units} of {sku}", justify="right")
-    chosen = set((decision["chosen"] or {}).get("nodes", ()))
-    for node_id, distance_m, offered in decision["candidates"][:_SHOWN]:
-        style = "bold green" if node_id in chosen else None
-        table.add_row(node_id, _distance(distance_m), *map(str, offered), style=style)
-    if decision["candidates"]:
-        console.print(table)
-    if len(decision["candidates"]) > _SHOWN:
-        console.print(f"  and {len(decision['candidates']) - _SHOWN} more candidates (--json)")
-    for fence, nodes in decision["removed"].items():
-        if nodes:
-            console.print(f"  {fence.replace('_', ' ')}: {', '.join(nodes)}", markup=False)
-    console.print(f"  chosen: {_choice(decision['chosen'])}", markup=False)
-    console.print(f"  decided by: {decision['decided_by'].replace('_', ' ')}", markup=False)
-    console.print(f"  runner-up: {_choice(decision['runner_up'])}", markup=False)
-    if decision["counterfactual"]:
-        console.print(f"  otherwise: {decision['counterfactual']}", markup=False)
-    for line in decision["backordered"]:
-        console.print(f"  backordered: {line['quantity']} of line {line['line_id']}", markup=False)
-
-
-def _distance(metres: int | None) -> str:
-    return "unknown" if metres is None else f"{metres / 1000:,.0f} km"
-
-
-def _choice(choice: dict[str, Any] | None) -> str:
-    if choice is None:
-        return "none"
-    nodes = ", ".join(choice["nodes"]) or "no node"
-    return f"{nodes} with {choice['units']} units, {_distance(choice['distance_m'])}"

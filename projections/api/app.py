@@ -14,6 +14,7 @@ from projections.api import models, problems
 from projections.api.positions import HEADER, Ends, IntakeProgress, Positions
 from projections.api.problems import ProblemError
 from projections.api.promise import add_promise, answer_planned, asks_planning
+from projections.explained import WhatIf, explained
 from projections.queries import Answer, Page, Reads
 from schemas.ports import Clock, Planning
 
@@ -48,12 +49,14 @@ def create_app(
     inbox_ends: Ends | None = None,
     journal_ends: Ends | None = None,
     planning: Planning | None = None,
+    what_if: WhatIf | None = None,
     wait_s: float = 15.0,
 ) -> FastAPI:
     """The API over open reads. It has no state of its own and nothing to start or stop.
 
     `journal_ends` is empty where they are not known. Without `planning` nothing is promised.
-    `wait_s` bounds the wait for a position: above the time that intake gives an unknown market.
+    `what_if` says what would have changed a decision; without it nobody says so. `wait_s` bounds
+    the wait for a position: above the time that intake gives an unknown market.
     """
     waits = (clock, intake_progress, inbox_ends, wait_s)
     positions = Positions("the read model has", reads.shards, *waits)
@@ -130,9 +133,11 @@ def create_app(
         limit: Limit = 50,
         after: After = None,
     ) -> Response:
-        """Why the order is planned as it is: every decision with its candidates."""
+        """Why the order is planned as it is: every decision with what it was chosen from."""
         page = _page("decisions", limit, after)
         answer = await reads.decisions(channel, order_id, market_id, page)
+        if answer.body is not None:
+            answer.body["items"] = [explained(one, what_if) for one in answer.body["items"]]
         return _paged(answer, f"there is no order {channel}/{order_id}")
 
     @app.get("/stock/{sku}", tags=["stock"], **_answers(models.Stock, 404))

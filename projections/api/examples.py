@@ -64,22 +64,112 @@ ORDER: Example = {
     ],
 }
 ORDERS: Example = {"items": [_SUMMARY], "next": None}
+_TWO: Example = {"line_id": "1", "sku": "MUG-BLUE", "units": 2}
+_BOS: Example = {
+    "node_id": "BOS",
+    "value": 870,
+    "cost_minor": 870,
+    "costs": {"transport": 720, "handling": 150, "per_unit": 0, "late": 0, "load": 0, "price": 0},
+    "distance_m": 4200,
+    "ship_day": "2026-11-23",
+    "deliver_day": "2026-11-25",
+    "days_late": 0,
+    "service": "ups/ground",
+    "parcels": 1,
+    "fences": [],
+    "short": [],
+}
+_CHI: Example = {
+    **_BOS,
+    "node_id": "CHI",
+    "value": 1110,
+    "cost_minor": 1110,
+    "costs": {**_BOS["costs"], "transport": 960},
+    "distance_m": 1365000,
+    "deliver_day": "2026-11-27",
+}
+_NYC: Example = {
+    **_BOS,
+    "node_id": "NYC",
+    "value": 750,
+    "cost_minor": 750,
+    "costs": {**_BOS["costs"], "transport": 720, "handling": 30},
+    "distance_m": 306000,
+    "fences": ["nodes"],
+}
 DECISIONS: Example = {
     "items": [
         {
+            "v": 2,
             "at": "2026-11-22T10:00:00.250Z",
             "position": "2.1042.0.2",
             "trigger": "order_placed",
-            "rule_set": "default",
+            "rule_set": "7",
+            "strategy": "everything",
+            "why": ["always"],
+            "passed_over": [{"strategy": "vip", "because": "channel is not phone"}],
             "price_version": 0,
+            "currency": "USD",
+            "objective": ["cost"],
+            "destination": {"located_by": "postal_code", "by": ["US", "02108"]},
+            "promise": None,
+            "service_level": "standard",
+            "split": {
+                "quantity": "when_short",
+                "max_legs": None,
+                "leg_min_value": None,
+                "leg_min_units": None,
+                "extra_leg": 0,
+                "one_leg": False,
+                "all_or_nothing": False,
+            },
             "method": "exact",
-            "lines": [["1", "MUG-BLUE", 2]],
-            "candidates": [["BOS", 4200, [2]], ["CHI", 1365000, [2]]],
-            "removed": {"no_stock": ["LAX"]},
-            "chosen": {"nodes": ["BOS"], "units": 2, "distance_m": 4200},
-            "runner_up": {"nodes": ["CHI"], "units": 2, "distance_m": 1365000},
-            "decided_by": "distance",
-            "counterfactual": "CHI, if it were nearer than 4 km",
+            "lines": [
+                {"line_id": "1", "sku": "MUG-BLUE", "wanted": 2, "target": 2, "promisable": 14}
+            ],
+            "sets": [{"lines": [_TWO], "nodes": [_BOS, _CHI, _NYC]}],
+            "chosen": {
+                "legs": [{"lines": [_TWO], **_BOS}],
+                "units": 2,
+                "value": 870,
+                "cost_minor": 870,
+                "costs": {**_BOS["costs"], "split": 0},
+            },
+            "runner_up": {
+                "legs": [{"lines": [_TWO], **_CHI}],
+                "units": 2,
+                "value": 1110,
+                "cost_minor": 1110,
+                "costs": {**_CHI["costs"], "split": 0},
+            },
+            "rest": {"fences": {"does_not_ship": ["DEN"]}, "short": ["LAX"], "dearer": 0},
+            "decided_by": "value",
+            "counterfactual": {
+                "lift_fence": {
+                    "node_id": "NYC",
+                    "fence": "nodes",
+                    "criterion": "cost",
+                    "by": 120,
+                    "more_units": 0,
+                    "plan": {
+                        "legs": [{"node_id": "NYC", "lines": [_TWO]}],
+                        "units": 2,
+                        "value": 750,
+                    },
+                },
+                "add_stock": None,
+                "dearer": {
+                    "node_id": "BOS",
+                    "criterion": "cost",
+                    "by": 241,
+                    "more_units": 0,
+                    "plan": {
+                        "legs": [{"node_id": "CHI", "lines": [_TWO]}],
+                        "units": 2,
+                        "value": 1110,
+                    },
+                },
+            },
             "fulfillments": [{"fulfillment_id": "web.4711.1", "node_id": "BOS", "lines": [_LINE]}],
             "backordered": [],
         }

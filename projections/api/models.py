@@ -113,12 +113,140 @@ class OrderList(Shape):
     next: str | None = Field(description="`after` of the next page; null at the end")
 
 
+class SomeUnits(Shape):
+    """Units of an order line."""
+
+    line_id: str
+    sku: str
+    units: int
+
+
+class DecidedLine(Shape):
+    """A line as it was planned."""
+
+    line_id: str
+    sku: str
+    wanted: int
+    target: int = Field(description="units planned for: what is wanted, or all that is promisable")
+    promisable: int | None = Field(description="of the item to the channel; null: not limited")
+
+
+class RowShape(Shape):
+    """A node as a source of one set of units. It may ship them without `fences` and `short`."""
+
+    node_id: str
+    value: int | list[int] = Field(
+        description="what plans compare by: minor units, or the ranked criteria; less is better"
+    )
+    cost_minor: int
+    costs: dict[str, int] = Field(
+        description="minor units: transport, handling, per_unit, late, load, price"
+    )
+    distance_m: int | None
+    ship_day: str | None = Field(description="in the node's time zone")
+    full_day: str | None = Field(None, description="the first day without room for it, if any")
+    deliver_day: str | None
+    days_late: int
+    service: str | None = Field(description="`carrier/service`; null: by several, or unrated")
+    parcels: int
+    fences: list[str] = Field(description="all that it fails")
+    short: list[SomeUnits] = Field(description="units that it lacks")
+
+
+class SetShape(Shape):
+    """Units that could go together, and the nodes that were weighed for them."""
+
+    lines: list[SomeUnits]
+    nodes: list[RowShape] = Field(
+        description="those that may ship it by value, then barred ones that would be cheaper"
+    )
+
+
+class PlannedLeg(RowShape):
+    """A node's part of a plan."""
+
+    lines: list[SomeUnits]
+
+
+class PlanShape(Shape):
+    """A plan that was weighed."""
+
+    legs: list[PlannedLeg]
+    units: int
+    value: int | list[int]
+    cost_minor: int
+    costs: dict[str, int] = Field(description="the legs' summed, and `split`")
+
+
+class RestShape(Shape):
+    """The nodes without a row: which, or of more than 64 in the market how many."""
+
+    fences: dict[str, list[str] | int]
+    short: list[str] | int = Field(description="lack units of every line")
+    dearer: int = Field(description="could ship something, dearer than the runner-up by bound")
+
+
+class ChangeShape(Shape):
+    """A change that would have changed the plan: what it takes, and what comes of it."""
+
+    node_id: str
+    fence: str | None = Field(None, description="the only one it fails, lifted")
+    sku: str | None = Field(None, description="the item it lacks")
+    lacking: int | None = Field(None, description="units of it")
+    criterion: str = Field(description="what `by` counts in: `cost` in minor units")
+    by: int = Field(description="what it saves; of `dearer` the least that changes the plan")
+    more_units: int = Field(description="units that could be shipped beside")
+    plan: dict[str, Any] = Field(description="the plan that would result: legs, units, value")
+
+
+class CounterfactualShape(Shape):
+    """What would have changed the plan, by the recorded table; null: nothing of the kind."""
+
+    lift_fence: ChangeShape | None
+    add_stock: ChangeShape | None
+    dearer: ChangeShape | None = Field(description="a node of the plan, had it cost more")
+
+
 class DecisionShape(Shape):
     """Why a plan is what it is."""
 
+    v: Literal[2]
     at: str
     position: str
     trigger: str = Field(description="the type of the input that made Headrace decide")
+    rule_set: str
+    strategy: str
+    why: list[str] = Field(description="the strategy's conditions that hold")
+    passed_over: list[dict[str, str]] = Field(description="`strategy`, and `because`")
+    price_version: int
+    currency: str
+    objective: list[str] = Field(description="`cost`, or the ranked criteria in order")
+    destination: dict[str, Any] = Field(description="`located_by` what kind of place, and which")
+    promise: str | None
+    service_level: str
+    split: dict[str, Any]
+    method: Literal["exact", "best_found"]
+    bound: dict[str, Any] | None = Field(
+        None, description="units and value that no plan is better than; of `best_found`"
+    )
+    lines: list[DecidedLine]
+    sets: list[SetShape]
+    chosen: PlanShape | None
+    runner_up: PlanShape | None
+    rest: RestShape
+    decided_by: str
+    counterfactual: CounterfactualShape | None
+    fulfillments: list[dict[str, Any]]
+    backordered: list[dict[str, Any]]
+
+
+class DecisionShapeV1(Shape):
+    """Why a plan of the first release is what it is, as it was recorded then."""
+
+    v: Literal[1]
+    at: str
+    position: str
+    trigger: str
     rule_set: str
     price_version: int
     method: Literal["exact", "greedy"]
@@ -130,7 +258,7 @@ class DecisionShape(Shape):
     chosen: dict[str, Any] | None
     runner_up: dict[str, Any] | None
     decided_by: str
-    counterfactual: str | None = Field(description="what would have changed the outcome")
+    counterfactual: str | None
     fulfillments: list[dict[str, Any]]
     backordered: list[dict[str, Any]]
 
@@ -140,7 +268,7 @@ class DecisionList(Shape):
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [examples.DECISIONS]})
 
-    items: list[DecisionShape]
+    items: list[DecisionShape | DecisionShapeV1]
     next: str | None
 
 

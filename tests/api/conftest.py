@@ -6,6 +6,7 @@ import httpx
 import psycopg
 import pytest
 
+from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.runtime.world import SystemClock
 from projections import schema
 from projections.api import create_app
@@ -117,6 +118,7 @@ async def api(reads: Reads, intake: Intake) -> AsyncIterator[httpx.AsyncClient]:
         intake_progress=intake.progress,
         inbox_ends=intake.ends,
         journal_ends=_ends,
+        what_if=counterfactual,
         wait_s=WAIT_S,
     )
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)

@@ -153,9 +153,52 @@ async def test_an_after_of_ones_own_making_is_a_problem(get: Get, path: str, aft
 async def test_decisions_explain_themselves(get: Get) -> None:
     answer = await get("/orders/web/1/decisions")
     (decision,) = answer["items"]
-    assert decision["candidates"] == [["BOS", 4200, [2]], ["CHI", None, [0]]]
+    (leg,) = decision["chosen"]["legs"]
+    assert (leg["node_id"], leg["costs"]["transport"], leg["deliver_day"]) == (
+        "BOS",
+        720,
+        "2026-11-25",
+    )
+    assert leg["lines"] == [{"line_id": "1", "sku": "MUG", "units": 2}]
+    assert decision["at"] == "2026-11-22T10:00:00.003Z"
     assert decision["backordered"] == [{"line_id": "1", "quantity": 1}]
     assert decision["position"] == "0.3.1.2"
+    models.DecisionList.model_validate(answer)
+
+
+async def test_fences_and_shortages_are_told_by_node(get: Get) -> None:
+    (decision,) = (await get("/orders/web/1/decisions"))["items"]
+    (weighed,) = decision["sets"]
+    barred = weighed["nodes"][1]
+    assert (barred["node_id"], barred["fences"]) == ("LAX", ["nodes"])
+    assert barred["short"] == [{"line_id": "1", "sku": "MUG", "units": 1}]
+    assert decision["rest"] == {"fences": {"nodes": ["LAX"]}, "short": ["CHI"], "dearer": 0}
+
+
+async def test_what_would_have_changed_a_decision_is_told_when_it_is_read(get: Get) -> None:
+    (decision,) = (await get("/orders/web/1/decisions"))["items"]
+    assert decision["counterfactual"]["lift_fence"] is None
+    assert decision["counterfactual"]["add_stock"] == {
+        "node_id": "LAX",
+        "fence": "nodes",
+        "sku": "MUG",
+        "lacking": 1,
+        "criterion": "cost",
+        "by": 60,
+        "more_units": 0,
+        "plan": {
+            "legs": [{"node_id": "LAX", "lines": [{"line_id": "1", "sku": "MUG", "units": 2}]}],
+            "units": 2,
+            "value": 810,
+        },
+    }
+
+
+async def test_a_decision_of_the_first_release_is_told_as_it_was_recorded(get: Get) -> None:
+    answer = await get("/orders/web/4/decisions")
+    (decision,) = answer["items"]
+    assert decision["v"] == 1
+    assert decision["candidates"] == [["BOS", 4200, [2]], ["LAX", None, [1]]]
     models.DecisionList.model_validate(answer)
 
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import orjson
 
-from events.decided import DecidedEvent, InputRecord
+from events.decided import DecidedEvent, Decision, DecisionV1, InputRecord
 from orchestrator.runtime.memory_log import MemoryLog
 from schemas.journal import (
     Commit,
@@ -22,18 +22,57 @@ OF = {"market_id": "us", "channel": "web", "order_id": "1"}
 Told = tuple[InputRecord, Sequence[Any]]
 
 SHIP_TO = {"name": "Ann", "city": "Cambridge", "country": "US"}
-DECISION = {
+COSTS = [720, 150, 0, 0, 0, 0]
+DECISION: Decision = {
+    "v": 2,
     "trigger": "order_placed",
-    "rule_set": "default",
+    "at": NOW_MS,
+    "rule_set": "7",
+    "strategy": "everything",
+    "why": ["always"],
+    "passed_over": [["vip", "channel is not phone"]],
+    "price_version": 0,
+    "currency": "USD",
+    "objective": ["cost"],
+    "place": ["postal_code", "US", "02139"],
+    "promise": None,
+    "service_level": "standard",
+    "split": {
+        "quantity": "when_short",
+        "max_legs": None,
+        "leg_min_value": None,
+        "leg_min_units": None,
+        "extra_leg": 0,
+        "one_leg": False,
+        "all_or_nothing": False,
+    },
+    "method": "exact",
+    "lines": [["1", "MUG", 3, 2, 2]],
+    "sets": [
+        [
+            [2],
+            ["BOS", 870, COSTS, 4200, "2026-11-23", "2026-11-25", 0, "ups/ground", 1, [], []],
+            ["LAX", 810, COSTS, None, "2026-11-23", None, 0, None, 1, ["nodes"], [[0, 1]]],
+        ]
+    ],
+    "chosen": {"legs": [(0, "BOS")], "units": 2, "value": 870, "components": [*COSTS, 0]},
+    "runner_up": None,
+    "rest": {"nodes": ["BOS", "CHI", "LAX"], "fences": {"nodes": "4"}, "short": "2", "dearer": 0},
+    "decided_by": "most_units",
+}
+DECISION_V1: DecisionV1 = {
+    "trigger": "fulfillment_rejected",
+    "rule_set": "nearest-complete-1",
     "price_version": 0,
     "method": "exact",
     "lines": [["1", "MUG", 3]],
-    "candidates": [["BOS", 4200, [2]], ["CHI", None, [0]]],
+    "candidates": [["BOS", 4200, [2]], ["LAX", None, [1]]],
+    "candidates_left_out": 0,
     "removed": {"no_stock": ["CHI"]},
     "chosen": {"nodes": ["BOS"], "units": 2, "distance_m": 4200},
     "runner_up": None,
     "decided_by": "most_units",
-    "counterfactual": None,
+    "counterfactual": "nothing would wait with 1 more of MUG",
 }
 
 
@@ -111,7 +150,12 @@ def placing(order_id: str = "1", market_id: str = "us", quantity: int = 3) -> di
     }
 
 
-def planned(order_id: str = "1", node_id: str = "BOS", units: int = 2) -> list[Any]:
+def planned(
+    order_id: str = "1",
+    node_id: str = "BOS",
+    units: int = 2,
+    decision: Decision | DecisionV1 = DECISION,
+) -> list[Any]:
     """What a plan adds to an entry: the node asked, the plan told."""
     of = {**OF, "order_id": order_id}
     part = {
@@ -135,7 +179,7 @@ def planned(order_id: str = "1", node_id: str = "BOS", units: int = 2) -> list[A
             "status": "partly_allocated",
             "fulfillments": [part],
             "backordered": [{"line_id": "1", "quantity": 1}],
-            "decision": orjson.dumps(DECISION).decode(),
+            "decision": orjson.dumps(decision).decode(),
         },
     ]
 
@@ -261,7 +305,7 @@ def day() -> list[list[Told]]:
             tick(
                 NOW_MS + 60_000,
                 {"type": "order_accepted", **OF, "order_id": "4", "status": "accepted"},
-                *planned("4", "CHI"),
+                *planned("4", "CHI", decision=DECISION_V1),
                 balanced(counts("partly_allocated", 0, 2, 1, 0, 0, 0, order_id="4")),
             ),
         ],

@@ -160,7 +160,7 @@ def test_an_exception_reopened_in_the_batch_that_resolved_it_is_open() -> None:
 def test_every_decision_is_kept_with_its_plan() -> None:
     (decision,) = changes_of(given.accepted()).adds[DECISIONS.name]
     assert decision[3:7] == [1, 0, 2, 0]  # seq, entry, n, shard
-    assert '"candidates":[["BOS",4200,[2]]' in decision[-1]
+    assert '"sets":[[[2],["BOS",870,' in decision[-1]
     assert '"fulfillments":[{"fulfillment_id":"web.1.1"' in decision[-1]
 
 

@@ -1,0 +1,494 @@
+"""A decision as a person would tell it: what was asked, what was chosen, why not the others."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from events.decided import COMPONENTS
+from schemas.money import amount, money
+
+Json = dict[str, Any]
+
+_SETS: Final = 8  # shown; the rest with --json
+_NAMED: Final = 6  # nodes named in a sentence
+_FENCES: Final = {
+    "inactive": "is not active",
+    "does_not_ship": "does not ship",
+    "nodes": "is not among the nodes that the strategy allows",
+    "capability": "lacks a capability that the strategy asks for",
+    "requires": "lacks a capability that an item requires",
+    "max_km": "is farther than the strategy allows",
+    "cross_border": "would ship across a border",
+    "reach_promise": "can't keep the promise",
+    "lane_suspended": "has its lane suspended",
+    "no_rate": "has no carrier service with a rate to there",
+    "min_shelf_days": "has only units that expire too soon",
+    "suppressed": "lately rejected the item",
+}
+_TRIGGERS: Final = {
+    "order_placed": "when the order was placed",
+    "fulfillment_rejected": "when a node rejected units",
+    "fulfillment_picked": "when a node picked short",
+    "stock_received": "when stock came in",
+    "stock_adjusted": "when stock was adjusted",
+    "stock_counted": "when stock was counted",
+    "clock_ticked": "when its time had come",
+}
+_LOCATED: Final = {
+    "given": "at the coordinates given",
+    "postal_code": "located by the postal code",
+    "prefix": "located by the longest known part of the postal code",
+    "region": "located by the region",
+    "country": "located by the country",
+}
+_DECIDED: Final = {
+    "most_units": "it ships the most units",
+    "fewest_legs": "of equals it has the fewest legs",
+    "node_id": "of equals its node ids come first",
+    "only_candidate": "nothing else could ship it",
+    "no_candidate": "no node can ship any of it",
+    "ship_complete": "no node has everything, and the order may not be split",
+    "all_or_nothing": "not everything is there, and the order ships whole or not at all",
+}
+_CRITERIA: Final = {
+    "cost": "cost",
+    "distance": "distance",
+    "fewest_legs": "number of legs",
+    "on_hand": "units on hand",
+    "days_of_supply": "days of supply",
+    "sequence": "place in the sequence",
+    "last_used": "time since its last order",
+}
+
+
+class Telling:
+    """One decision, as `GET /orders/{channel}/{order_id}/decisions` gives it."""
+
+    def __init__(self, decision: Json) -> None:
+        self.decision = decision
+        self.currency: str = decision["currency"]
+        self.in_money = decision["objective"] == ["cost"]
+
+    def show(self, console: Console) -> None:
+        """Print it: sentences, the costs by component, what was weighed."""
+        for label, sentences in self.paragraphs():
+            table = Table.grid(padding=(0, 1))
+            table.add_column(min_width=10, no_wrap=True, style="bold")
+            table.add_column(overflow="fold")
+            for n, sentence in enumerate(sentences):
+                table.add_row("" if n else label, _plain(sentence))
+            console.print(Padding(table, (0, 0, 0, 2)))
+        if self.decision["chosen"]:
+            console.print(Padding(self._costs(), (0, 0, 0, 2)))
+        if self.decision["sets"]:
+            console.print(Padding(self._weighed(), (0, 0, 0, 2)))
+            left_out = len(self.decision["sets"]) - _SETS
+            if left_out > 0:
+                console.print(f"  and {left_out} more sets of units (--json)")
+
+    def paragraphs(self) -> Iterator[tuple[str, list[str]]]:
+        """Label and sentences, in the order in which one asks."""
+        yield "Asked", list(self._asked())
+        yield "Rules", list(self._rules())
+        yield "Plan", list(self._plan())
+        if why_not := list(self._why_not()):
+            yield "Why not", why_not
+        if self.decision["runner_up"]:
+            yield "Next best", [self._next_best()]
+        if self.decision["counterfactual"] is not None:
+            yield "Otherwise", list(self._otherwise())
+
+    def _asked(self) -> Iterator[str]:
+        decision = self.decision
+        units = _and(
+            f"{line['wanted']} of {line['sku']} (line {line['line_id']})"
+            for line in decision["lines"]
+        )
+        due = f", by {decision['promise']}" if decision["promise"] else ""
+        yield f"{units}, {decision['service_level']}{due}."
+        destination = decision["destination"]
+        where = " ".join(destination["by"])
+        how = _LOCATED.get(destination["located_by"])
+        yield f"To {where or 'the customer'}, {how}." if how else "To a place that nobody knows."
+        for line in decision["lines"]:
+            if line["target"] < line["wanted"]:
+                yield (
+                    f"Of {line['sku']} only {line['promisable'] or 0} can be promised to the"
+                    f" channel: {line['target']} were planned."
+                )
+
+    def _rules(self) -> Iterator[str]:
+        decision = self.decision
+        why = _and(decision["why"]) or "no condition"
+        yield f"Version {decision['rule_set']}, strategy {decision['strategy']}: {why}."
+        for passed in decision["passed_over"]:
+            yield f"Not {passed['strategy']}: {passed['because']}."
+        aim = ", then ".join(
+            f"the best {_criterion(one)}"
+            if one.endswith("desc")
+            else f"the least {_criterion(one)}"
+            for one in decision["objective"]
+        )
+        yield f"Most units first, then {aim}, fewest legs, node ids."
+        if decision["method"] != "exact":
+            bound = decision["bound"]
+            yield (
+                f"Too large to be solved exactly: the best plan found. No plan has more than"
+                f" {bound['units']} units, or with them less than {self._value(bound['value'])}."
+            )
+
+    def _plan(self) -> Iterator[str]:
+        decision = self.decision
+        chosen = decision["chosen"]
+        if chosen is None:
+            yield f"None: {_DECIDED.get(decision['decided_by'], decision['decided_by'])}."
+        else:
+            for leg in chosen["legs"]:
+                yield f"{leg['node_id']} ships {_units(leg['lines'])}{self._journey(leg)}."
+            split = chosen["costs"]["split"]
+            extra = f", {self._money(split)} of it for shipping in parts" if split else ""
+            decided = decision["decided_by"]
+            because = _DECIDED.get(decided) or f"it has the best {self._decisive()}"
+            yield f"{self._money(chosen['cost_minor'])} in all{extra}. Chosen since {because}."
+        for line in decision["backordered"]:
+            due = f", expected {line['expected_at']}" if line.get("expected_at") else ""
+            yield f"{line['quantity']} of line {line['line_id']} wait for stock{due}."
+
+    def _journey(self, leg: Json) -> str:
+        parts = []
+        if leg["distance_m"] is not None:
+            parts.append(f"over {_km(leg['distance_m'])}")
+        if leg["ship_day"]:
+            parts.append(f"on {leg['ship_day']}")
+        if leg["service"]:
+            parts.append(f"by {leg['service']}")
+        if leg["parcels"] > 1:
+            parts.append(f"in {leg['parcels']} parcels")
+        journey = " ".join(["", *parts])
+        if leg["deliver_day"]:
+            journey += f", to arrive on {leg['deliver_day']}"
+        if leg["days_late"]:
+            journey += f", {_days(leg['days_late'])} late"
+        if leg.get("full_day"):
+            journey += f" (it is full from {leg['full_day']} until then)"
+        return f"{journey}, for {self._money(leg['cost_minor'])}"
+
+    def _why_not(self) -> Iterator[str]:
+        """Nodes that a person would have expected: barred cheaper ones, nearer dearer ones."""
+        yield from self._barred()
+        yield from self._nearer()
+        rest = self.decision["rest"]
+        for fence, nodes in rest["fences"].items():
+            words = _FENCES.get(fence, f"fails {fence}")
+            yield f"{_nodes(nodes)}: {words}."
+        if rest["short"]:
+            yield f"{_nodes(rest['short'])}: without the units."
+        if rest["dearer"]:
+            yield f"{_nodes(rest['dearer'])}: dearer than the next best for certain."
+
+    def _barred(self) -> Iterator[str]:
+        for one in self.decision["sets"]:
+            for row in one["nodes"]:
+                if not row["fences"] and not row["short"]:
+                    continue
+                reasons = [_FENCES.get(fence, f"fails {fence}") for fence in row["fences"]]
+                if row["short"]:
+                    reasons.append(f"lacks {_units(row['short'])}")
+                offer = f"for {self._money(row['cost_minor'])}" if self.in_money else ""
+                if row["distance_m"] is not None:
+                    offer = f"over {_km(row['distance_m'])} {offer}".rstrip()
+                yield f"{row['node_id']} with {_units(one['lines'])} {offer}: it {_and(reasons)}."
+
+    def _nearer(self) -> Iterator[str]:
+        """Nodes nearer than those of the plan, that may ship what these do and cost more."""
+        chosen = self.decision["chosen"]
+        if chosen is None:
+            return
+        for leg in chosen["legs"]:
+            if leg["distance_m"] is None:
+                continue
+            rows: Iterable[Json] = next(
+                one["nodes"] for one in self.decision["sets"] if one["lines"] == leg["lines"]
+            )
+            for row in rows:
+                nearer = row["distance_m"] is not None and row["distance_m"] < leg["distance_m"]
+                if nearer and not row["fences"] and not row["short"]:
+                    yield (
+                        f"{row['node_id']} is nearer, but would ship {_units(leg['lines'])}"
+                        f"{self._journey(row)}{self._dearest(row, leg)}."
+                    )
+
+    def _dearest(self, row: Json, than: Json) -> str:
+        """What makes a row dearer than another, most of all."""
+        differences = {name: row["costs"][name] - than["costs"][name] for name in (*COMPONENTS,)}
+        name = max(differences, key=lambda one: differences[one])
+        if differences[name] <= 0:
+            return ""
+        return f": {self._money(differences[name])} more for {_component(name)}"
+
+    def _next_best(self) -> str:
+        chosen, runner_up = self.decision["chosen"], self.decision["runner_up"]
+        parts = _and(f"{leg['node_id']} with {_units(leg['lines'])}" for leg in runner_up["legs"])
+        if chosen is None or runner_up["units"] < chosen["units"]:
+            fewer = (chosen["units"] if chosen else 0) - runner_up["units"]
+            return f"{parts}: {fewer} units fewer."
+        ours, theirs = _list(chosen["value"]), _list(runner_up["value"])
+        at = next(
+            (n for n, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1), None
+        )
+        if at is None:
+            return f"{parts}: equally good, it comes later."
+        return f"{parts}: {self._worse(at, theirs[at] - ours[at])}."
+
+    def _worse(self, at: int, by: int) -> str:
+        criterion = self.decision["objective"][at].partition(" ")[0]
+        match criterion:
+            case "cost":
+                return f"{self._money(by)} dearer"
+            case "distance":
+                return f"{_km(by)} farther"
+            case _:
+                return f"worse by {by} in {_CRITERIA.get(criterion, criterion)}"
+
+    def _otherwise(self) -> Iterator[str]:
+        told = self.decision["counterfactual"]
+        lifted, stocked, dearer = told["lift_fence"], told["add_stock"], told["dearer"]
+        if lifted:
+            yield (
+                f"If it were not that {lifted['node_id']} {_FENCES.get(lifted['fence'])}:"
+                f" {self._result(lifted)}."
+            )
+        if stocked:
+            fence = stocked.get("fence")
+            and_fence = f", and were it not that it {_FENCES.get(fence)}" if fence else ""
+            yield (
+                f"With {stocked['lacking']} more of {stocked['sku']} at {stocked['node_id']}"
+                f"{and_fence}: {self._result(stocked)}."
+            )
+        if dearer:
+            yield f"{self._if_dearer(dearer)}: {self._would_ship(dearer)}."
+        if not (lifted or stocked or dearer):
+            yield "Nothing that was weighed would have changed it."
+
+    def _if_dearer(self, change: Json) -> str:
+        node_id, by = change["node_id"], change["by"]
+        match change["criterion"]:
+            case "cost":
+                return f"Were {node_id} {self._money(by)} dearer"
+            case "distance":
+                return f"Were {node_id} {by / 1000:,.1f} km farther"
+            case criterion:
+                return f"Were {node_id} worse by {by} in {_CRITERIA.get(criterion, criterion)}"
+
+    def _result(self, change: Json) -> str:
+        shipped = self._would_ship(change)
+        if change["more_units"]:
+            return f"{shipped}, {change['more_units']} units more"
+        if change["criterion"] == "cost":
+            return f"{shipped}, saving {self._money(change['by'])}"
+        if change["criterion"] == "distance":
+            return f"{shipped}, {_km(change['by'])} nearer"
+        name = _CRITERIA.get(change["criterion"], change["criterion"])
+        return f"{shipped}, better by {change['by']} in {name}"
+
+    def _would_ship(self, change: Json) -> str:
+        legs = change["plan"]["legs"]
+        return _and(f"{leg['node_id']} would ship {_units(leg['lines'])}" for leg in legs)
+
+    def _decisive(self) -> str:
+        """The criterion in which the plan beats the next best."""
+        chosen, runner_up = self.decision["chosen"], self.decision["runner_up"]
+        objective = self.decision["objective"]
+        if runner_up is None:
+            return _criterion(objective[0])
+        pairs = zip(_list(chosen["value"]), _list(runner_up["value"]), strict=True)
+        at = next((n for n, (ours, theirs) in enumerate(pairs) if ours != theirs), 0)
+        return _criterion(objective[at])
+
+    def _costs(self) -> Table:
+        """The chosen plan and the runner-up by component, without those that are all 0."""
+        plans = [("", self.decision["chosen"]), ("next best: ", self.decision["runner_up"])]
+        names = [
+            name
+            for name in (*COMPONENTS, "split")
+            if any(plan and plan["costs"][name] for _, plan in plans)
+        ]
+        table = Table(f"{self.currency}", title=_plain("What it costs"), title_justify="left")
+        for name in names:
+            table.add_column(_plain(name.replace("_", " ")), justify="right", overflow="fold")
+        table.add_column("total", justify="right")
+        for prefix, plan in plans:
+            if plan is None:
+                continue
+            for leg in plan["legs"]:
+                shown = [amount(leg["costs"].get(name, 0), self.currency) for name in names]
+                total = amount(leg["cost_minor"], self.currency)
+                table.add_row(_plain(f"{prefix}{leg['node_id']}"), *shown, total)
+            if len(plan["legs"]) > 1:
+                shown = [amount(plan["costs"][name], self.currency) for name in names]
+                total = amount(plan["cost_minor"], self.currency)
+                table.add_row(_plain(f"{prefix}in all"), *shown, total, style="bold")
+            table.add_section()
+        return table
+
+    def _weighed(self) -> Table:
+        """What was weighed: for each set of units its nodes, those that may ship it first."""
+        table = Table(title=_plain("What was weighed"), title_justify="left")
+        table.add_column("units", overflow="fold")
+        table.add_column("node", overflow="fold")
+        table.add_column("km", justify="right")
+        table.add_column("ships")
+        table.add_column("arrives")
+        table.add_column(
+            _plain(self.currency if self.in_money else ", ".join(self.decision["objective"])),
+            justify="right",
+        )
+        table.add_column("", overflow="fold")
+        used = {
+            (leg["node_id"], _units(leg["lines"])): name
+            for name in ("runner_up", "chosen")
+            if self.decision[name]
+            for leg in self.decision[name]["legs"]
+        }
+        for one in self.decision["sets"][:_SETS]:
+            units = _units(one["lines"])
+            for n, row in enumerate(one["nodes"]):
+                part = used.get((row["node_id"], units), "").replace("_", "-")
+                table.add_row(
+                    _plain("" if n else units),
+                    _plain(row["node_id"]),
+                    "" if row["distance_m"] is None else f"{row['distance_m'] / 1000:,.0f}",
+                    _short(row["ship_day"]),
+                    _short(row["deliver_day"]),
+                    self._value(row["value"], bare=True),
+                    _plain("; ".join([*([part] if part else []), *self._remarks(row)])),
+                    style="bold green" if part == "chosen" else None,
+                )
+            table.add_section()
+        return table
+
+    def _remarks(self, row: Json) -> Iterator[str]:
+        if row["days_late"]:
+            yield f"{_days(row['days_late'])} late"
+        if row.get("full_day"):
+            yield f"full on {_short(row['full_day'])}"
+        for fence in row["fences"]:
+            yield fence.replace("_", " ")
+        for lack in row["short"]:
+            yield f"lacks {lack['units']} of {lack['sku']}"
+
+    def _value(self, value: int | list[int], *, bare: bool = False) -> str:
+        if isinstance(value, int):
+            return amount(value, self.currency) if bare else self._money(value)
+        shown = []
+        for criterion, one in zip(self.decision["objective"], value, strict=True):
+            if criterion.startswith("cost"):
+                shown.append(amount(abs(one), self.currency))
+            elif criterion.startswith("distance"):
+                shown.append(_km(abs(one)))
+            else:
+                shown.append(str(abs(one)))
+        return ", ".join(shown)
+
+    def _money(self, minor: int) -> str:
+        return money(minor, self.currency)
+
+
+def show_v1(console: Console, decision: Json) -> None:
+    """A decision of the first release."""
+    table = Table("node", "distance")
+    for line_id, sku, units in decision["lines"]:
+        table.add_column(_plain(f"line {line_id}: {units} of {sku}"), justify="right")
+    for node_id, metres, offered in decision["candidates"][:20]:
+        table.add_row(_plain(node_id), _km(metres), *map(str, offered))
+    if decision["candidates"]:
+        console.print(table)
+    sentences = [
+        f"{fence.replace('_', ' ')}: {', '.join(of)}"
+        for fence, of in decision["removed"].items()
+        if of
+    ]
+    sentences += [
+        f"{name.replace('_', '-')}: {_choice_v1(decision[name])}"
+        for name in ("chosen", "runner_up")
+    ]
+    sentences.append(f"decided by: {decision['decided_by'].replace('_', ' ')}")
+    if decision["counterfactual"]:
+        sentences.append(f"otherwise: {decision['counterfactual']}")
+    sentences += [
+        f"backordered: {line['quantity']} of line {line['line_id']}"
+        for line in decision["backordered"]
+    ]
+    for sentence in sentences:
+        console.print(f"  {sentence}", highlight=False, markup=False)
+
+
+def _choice_v1(choice: Json | None) -> str:
+    if choice is None:
+        return "none"
+    nodes = ", ".join(choice["nodes"]) or "no node"
+    return f"{nodes} with {choice['units']} units, {_km(choice['distance_m'])}"
+
+
+def heading(number: int, decision: Json) -> str:
+    """Which decision it is, when and why it was made."""
+    trigger = decision["trigger"]
+    when = _TRIGGERS.get(trigger, f"after {trigger}")
+    return f"{number}. {decision['at']}, {when} ({decision['position']})"
+
+
+def _plain(text: str) -> str:
+    """Ids may hold what rich takes for markup."""
+    return escape(text)
+
+
+def _and(parts: Iterable[str]) -> str:
+    *first, last = [*parts] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _units(lines: Sequence[Json]) -> str:
+    """Units by item: lines of one item together."""
+    of: dict[str, int] = {}
+    for line in lines:
+        of[line["sku"]] = of.get(line["sku"], 0) + line["units"]
+    return _and(f"{units} of {sku}" for sku, units in of.items())
+
+
+def _nodes(nodes: list[str] | int) -> str:
+    if isinstance(nodes, int):
+        return f"{nodes} node" if nodes == 1 else f"{nodes} nodes"
+    if len(nodes) > _NAMED:
+        return f"{', '.join(nodes[:_NAMED])} and {len(nodes) - _NAMED} more"
+    return _and(nodes)
+
+
+def _km(metres: int | None) -> str:
+    return "unknown" if metres is None else f"{metres / 1000:,.0f} km"
+
+
+def _days(days: int) -> str:
+    return "1 day" if days == 1 else f"{days} days"
+
+
+def _short(day: str | None) -> str:
+    """A day without its year, for tables."""
+    return day[5:] if day else ""
+
+
+def _list(value: int | list[int]) -> list[int]:
+    return value if isinstance(value, list) else [value]
+
+
+def _criterion(criterion: str) -> str:
+    return _CRITERIA.get(criterion.partition(" ")[0], criterion)
+
+
+def _component(name: str) -> str:
+    return {"late": "being late", "load": "a day that fills up", "per_unit": "each unit"}.get(
+        name, name
+    )

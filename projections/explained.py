@@ -1,0 +1,159 @@
+"""A recorded decision as data for people and programs: fields by name, nodes by id.
+
+What is recorded is packed for its size (`events.decided.Decision`); nothing is lost or added here.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from events.decided import COMPONENTS, Choice, Decision, DecisionRow
+
+Json: TypeAlias = dict[str, Any]
+WhatIf: TypeAlias = Callable[[Decision], Any]
+"""What would have changed a decision: `orchestrator`'s answer, since it plans."""
+
+
+def explained(item: Json, what_if: WhatIf | None) -> Json:
+    """A decision in full; one of the first release (without `v`) as it was recorded.
+
+    `item` is the record with what is known beside it: when, where, which plan came of it.
+    """
+    if item.get("v") != 2:  # noqa: PLR2004 - the format of today
+        return {"v": 1, **item}
+    recorded: Any = item
+    beside = {name: value for name, value in item.items() if name not in Decision.__annotations__}
+    told = _Decision(recorded).told()
+    told["counterfactual"] = None if what_if is None else _named(recorded, what_if(recorded))
+    return {"at": item["at"], **beside, **told}
+
+
+def _named(decision: Decision, counterfactual: Json) -> Json:
+    """What would have changed it, its plans with their units by line."""
+    units_of = _Decision(decision).units
+    return {
+        name: change
+        and {
+            **change,
+            "plan": {
+                **change["plan"],
+                "legs": [
+                    {"node_id": node_id, "lines": units_of(decision["sets"][place][0])}
+                    for place, node_id in change["plan"]["legs"]
+                ],
+            },
+        }
+        for name, change in counterfactual.items()
+    }
+
+
+class _Decision:
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+
+    def told(self) -> Json:
+        decision = self.decision
+        how, *where = decision["place"]
+        told: Json = {
+            "v": decision["v"],
+            "trigger": decision["trigger"],
+            "rule_set": decision["rule_set"],
+            "strategy": decision["strategy"],
+            "why": decision["why"],
+            "passed_over": [
+                {"strategy": name, "because": because} for name, because in decision["passed_over"]
+            ],
+            "price_version": decision["price_version"],
+            "currency": decision["currency"],
+            "objective": decision["objective"],
+            "destination": {"located_by": how, "by": where},
+            "promise": decision["promise"],
+            "service_level": decision["service_level"],
+            "split": decision["split"],
+            "method": decision["method"],
+            "lines": [
+                {
+                    "line_id": line_id,
+                    "sku": sku,
+                    "wanted": wanted,
+                    "target": target,
+                    "promisable": promisable,
+                }
+                for line_id, sku, wanted, target, promisable in decision["lines"]
+            ],
+            "sets": [
+                {"lines": self.units(units), "nodes": [self._row(row) for row in rows]}
+                for units, *rows in decision["sets"]
+            ],
+            "chosen": self._plan(decision["chosen"]),
+            "runner_up": self._plan(decision["runner_up"]),
+            "rest": self._rest(),
+            "decided_by": decision["decided_by"],
+        }
+        if "bound" in decision:
+            units, value = decision["bound"]
+            told["bound"] = {"units": units, "value": value}
+        return told
+
+    def units(self, units: Sequence[int]) -> list[Json]:
+        return [
+            {"line_id": line[0], "sku": line[1], "units": taken}
+            for line, taken in zip(self.decision["lines"], units, strict=True)
+            if taken
+        ]
+
+    def _row(self, row: DecisionRow) -> Json:
+        node_id, value, costs, metres, ship_day, deliver_day, late, service, parcels, *more = row
+        fences, short, *full = more
+        told: Json = {
+            "node_id": node_id,
+            "value": value,
+            "cost_minor": sum(costs),
+            "costs": dict(zip(COMPONENTS, costs, strict=True)),
+            "distance_m": metres,
+            "ship_day": ship_day,
+            "deliver_day": deliver_day,
+            "days_late": late,
+            "service": service,
+            "parcels": parcels,
+            "fences": fences,
+            "short": [
+                {"line_id": lines[line][0], "sku": lines[line][1], "units": units}
+                for lines in [self.decision["lines"]]
+                for line, units in short
+            ],
+        }
+        if full:
+            told["full_day"] = full[0]
+        return told
+
+    def _leg(self, place: int, node_id: str) -> Json:
+        units, *rows = self.decision["sets"][place]
+        return {"lines": self.units(units)} | next(
+            self._row(row) for row in rows if row[0] == node_id
+        )
+
+    def _plan(self, plan: Choice | None) -> Json | None:
+        if plan is None:
+            return None
+        return {
+            "legs": [self._leg(place, node_id) for place, node_id in plan["legs"]],
+            "units": plan["units"],
+            "value": plan["value"],
+            "cost_minor": sum(plan["components"]),
+            "costs": dict(zip((*COMPONENTS, "split"), plan["components"], strict=True)),
+        }
+
+    def _rest(self) -> Json:
+        rest = self.decision["rest"]
+
+        def named(packed: str | int) -> list[str] | int:
+            if isinstance(packed, int):
+                return packed
+            bits = int(packed or "0", 16)
+            return [node_id for n, node_id in enumerate(rest["nodes"]) if bits >> n & 1]
+
+        return {
+            "fences": {fence: named(packed) for fence, packed in rest["fences"].items()},
+            "short": named(rest["short"]),
+            "dearer": rest["dearer"],
+        }

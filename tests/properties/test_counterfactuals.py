@@ -1,0 +1,189 @@
+"""What would have changed a decision really would have."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from events.decided import Decision
+from orchestrator.core.sourcing.counterfactual import Change, counterfactual
+from tests.core import decisions as given
+
+SEEDS = range(3_000)
+
+
+def outcome(decision: Decision) -> tuple[int, list[int]]:
+    """What the chosen plan is compared by, at first: units left out, value."""
+    chosen = decision["chosen"]
+    wanted = sum(line[2] for line in decision["lines"])
+    if chosen is None:
+        return wanted, []
+    return wanted - chosen["units"], measured(chosen["value"])
+
+
+def measured(value: int | list[int]) -> list[int]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def said(decision: Decision, change: Change) -> tuple[int, list[int]]:
+    wanted = sum(line[2] for line in decision["lines"])
+    return wanted - change["plan"]["units"], measured(change["plan"]["value"])
+
+
+def test_a_lifted_fence_gains_at_least_what_is_said() -> None:
+    asked = 0
+    for seed in SEEDS:
+        market = given.instance(Random(seed))
+        decision = given.decided(market)
+        change = counterfactual(decision)["lift_fence"]
+        if change is None:
+            continue
+        asked += 1
+        after = given.decided(given.without_fence(market, change["node_id"], change["fence"]))
+        before = outcome(decision)
+        assert outcome(after) <= said(decision, change), seed
+        assert decision["chosen"] is None or said(decision, change) < before, seed
+        assert change["by"] > 0 or change["more_units"] > 0, seed
+    assert asked > 300
+
+
+def test_more_stock_gains_at_least_what_is_said() -> None:
+    asked = 0
+    for seed in SEEDS:
+        market = given.instance(Random(seed))
+        decision = given.decided(market)
+        change = counterfactual(decision)["add_stock"]
+        if change is None or market.ranked:  # more on hand is another value there
+            continue
+        asked += 1
+        stocked = given.with_stock(market, change["node_id"], change["sku"], change["lacking"])
+        if "fence" in change:
+            stocked = given.without_fence(stocked, change["node_id"], change["fence"])
+        assert outcome(given.decided(stocked)) <= said(decision, change), seed
+        assert decision["chosen"] is None or said(decision, change) < outcome(decision), seed
+    assert asked > 100
+
+
+def test_a_dearer_leg_changes_the_plan_and_a_cent_less_does_not() -> None:
+    asked = exact = 0
+    for seed in SEEDS:
+        market = given.instance(Random(seed))
+        decision = given.decided(market)
+        change = counterfactual(decision)["dearer"]
+        if change is None or change["criterion"] == "on_hand":
+            continue
+        asked += 1
+        alter = given.farther if market.ranked else given.dearer
+        node_id, by = change["node_id"], change["by"]
+        assert plan_of(given.decided(alter(market, node_id, by))) != plan_of(decision), seed
+        runner_up = decision["runner_up"]
+        if by and runner_up and node_id not in [leg[1] for leg in runner_up["legs"]]:
+            exact += 1
+            assert plan_of(given.decided(alter(market, node_id, by - 1))) == plan_of(decision), seed
+    assert asked > 500
+    assert exact > 400
+
+
+def test_the_greatest_gain_that_the_table_holds_is_told() -> None:
+    """Every way to put rows together, one a node, finds nothing better than what is said."""
+    gained = 0
+    for seed in range(800):
+        market = given.instance(Random(seed))
+        decision = given.decided(market)
+        change = counterfactual(decision)["lift_fence"]
+        best = min(lifted_outcomes(decision), default=None)
+        before = outcome(decision)
+        if best is None or (decision["chosen"] is not None and best >= before):
+            assert change is None, seed
+        else:
+            assert change is not None, seed
+            assert said(decision, change) == best, seed
+            gained += 1
+    assert gained > 100
+
+
+def lifted_outcomes(decision: Decision) -> Iterator[tuple[int, list[int]]]:
+    """What each plan compares by that the table holds, one node let off its only fence."""
+    rows = [(units, row) for units, *of in decision["sets"] for row in of]
+    failing = [(row[0], row[9]) for _, row in rows if len(row[9]) == 1 and not row[10]]
+    for node_id, fences in failing:
+        usable = [
+            (units, row)
+            for units, row in rows
+            if not row[10] and (not row[9] or (row[0] == node_id and row[9] == fences))
+        ]
+        yield from outcomes(decision, usable)
+
+
+def outcomes(
+    decision: Decision, usable: list[tuple[list[int], list[Any]]]
+) -> Iterator[tuple[int, list[int]]]:
+    split = decision["split"]
+    targets = [line[3] for line in decision["lines"]]
+    wanted = [line[2] for line in decision["lines"]]
+    alone = [units for units, _ in usable if sum(map(bool, units)) == 1]
+    of_node: dict[str, list[Any]] = {}
+    for one in usable:
+        of_node.setdefault(one[1][0], []).append(one)
+    for picked in itertools.product(*([None, *of] for of in of_node.values())):
+        legs = [one for one in picked if one is not None]
+        by_line = list(zip(*(units for units, _ in legs), strict=True))
+        divided = [[units for units in of if units] for of in by_line]
+        limit = 1 if split["one_leg"] else split["max_legs"] or len(legs)
+        units = sum(map(sum, by_line))
+        least = split["leg_min_units"] or 0
+        whole = split["one_leg"] or split["all_or_nothing"]
+        if (
+            not legs
+            or len(legs) > limit
+            or any(sum(of) > target for of, target in zip(by_line, targets, strict=True))
+            or (whole and units < sum(wanted))
+            or (len(legs) > 1 and any(sum(of) < least for of, _ in legs))
+            or (split["quantity"] == "never" and any(len(of) > 1 for of in divided))
+        ):
+            continue
+        if split["quantity"] == "when_short" and any(
+            0 < of[n] < target and any(one[n] == target for one in alone)
+            for of, _ in legs
+            for n, target in enumerate(targets)
+        ):
+            continue
+        total = [sum(of) for of in zip(*(measured(row[1]) for _, row in legs), strict=True)]
+        if decision["objective"] == ["cost"]:
+            total[0] += split["extra_leg"] * (len(legs) - 1)
+        yield sum(wanted) - units, total
+
+
+def plan_of(decision: Decision) -> list[tuple[str, list[int]]]:
+    chosen = decision["chosen"]
+    assert chosen is not None
+    return [(node_id, decision["sets"][place][0]) for place, node_id in chosen["legs"]]
+
+
+def test_without_any_barred_node_no_fence_is_blamed() -> None:
+    for seed in range(300):
+        market = given.instance(Random(seed))
+        open_to_all = replace(market, fences=[[] for _ in market.fences])
+        assert counterfactual(given.decided(open_to_all))["lift_fence"] is None
+
+
+def test_a_node_that_must_ship_may_cost_anything() -> None:
+    market = replace(
+        given.instance(Random(1)),
+        wants=[1],
+        free=[[1], [0], [0]],
+        fences=[[], [], []],
+        one_leg=False,
+        leg_min_units=None,
+        max_legs=None,
+    )
+    assert counterfactual(given.decided(market))["dearer"] is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_decision_is_answered_the_same(seed: int) -> None:
+    decision = given.decided(given.instance(Random(seed)))
+    assert counterfactual(decision) == counterfactual(decision)
