@@ -1,11 +1,11 @@
 """A decision as a person would tell it: what was asked, what was chosen, why not the others."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 from rich.table import Table
 
 from events.decided import COMPONENTS
@@ -13,21 +13,23 @@ from schemas.money import amount, money
 
 Json = dict[str, Any]
 
+_LEAST_WIDTH: Final = 40
+_WIDE: Final = 72  # characters, for the tables with all their columns
 _SETS: Final = 8  # shown; the rest with --json
 _NAMED: Final = 6  # nodes named in a sentence
-_FENCES: Final = {
-    "inactive": "is not active",
-    "does_not_ship": "does not ship",
-    "nodes": "is not among the nodes that the strategy allows",
-    "capability": "lacks a capability that the strategy asks for",
-    "requires": "lacks a capability that an item requires",
-    "max_km": "is farther than the strategy allows",
-    "cross_border": "would ship across a border",
-    "reach_promise": "can't keep the promise",
-    "lane_suspended": "has its lane suspended",
-    "no_rate": "has no carrier service with a rate to there",
-    "min_shelf_days": "has only units that expire too soon",
-    "suppressed": "lately rejected the item",
+_FENCES: Final = {  # what a node is that fails them
+    "inactive": "inactive",
+    "does_not_ship": "closed to shipping",
+    "nodes": "outside the nodes that the strategy allows",
+    "capability": "without a capability that the strategy asks for",
+    "requires": "without a capability that an item requires",
+    "max_km": "farther than the strategy allows",
+    "cross_border": "across a border",
+    "reach_promise": "too late for the promise",
+    "lane_suspended": "on a suspended lane",
+    "no_rate": "without a rate to there",
+    "min_shelf_days": "left with units that expire too soon",
+    "suppressed": "suppressed for the item, which it rejected lately",
 }
 _TRIGGERS: Final = {
     "order_placed": "when the order was placed",
@@ -76,19 +78,22 @@ class Telling:
     def show(self, console: Console) -> None:
         """Print it: sentences, the costs by component, what was weighed."""
         for label, sentences in self.paragraphs():
-            table = Table.grid(padding=(0, 1))
-            table.add_column(min_width=10, no_wrap=True, style="bold")
-            table.add_column(overflow="fold")
             for n, sentence in enumerate(sentences):
-                table.add_row("" if n else label, _plain(sentence))
-            console.print(Padding(table, (0, 0, 0, 2)))
+                wrapped = textwrap.wrap(
+                    sentence,
+                    max(_LEAST_WIDTH, console.width - 1),
+                    initial_indent=f"  {'' if n else label:10} ",
+                    subsequent_indent=" " * 13,
+                    break_on_hyphens=False,
+                )
+                console.print("\n".join(wrapped), highlight=False, markup=False, soft_wrap=True)
         if self.decision["chosen"]:
-            console.print(Padding(self._costs(), (0, 0, 0, 2)))
+            console.print(self._costs())
         if self.decision["sets"]:
-            console.print(Padding(self._weighed(), (0, 0, 0, 2)))
+            console.print(self._weighed(console.width))
             left_out = len(self.decision["sets"]) - _SETS
             if left_out > 0:
-                console.print(f"  and {left_out} more sets of units (--json)")
+                console.print(f"and {left_out} more sets of units (--json)", highlight=False)
 
     def paragraphs(self) -> Iterator[tuple[str, list[str]]]:
         """Label and sentences, in the order in which one asks."""
@@ -128,9 +133,7 @@ class Telling:
         for passed in decision["passed_over"]:
             yield f"Not {passed['strategy']}: {passed['because']}."
         aim = ", then ".join(
-            f"the best {_criterion(one)}"
-            if one.endswith("desc")
-            else f"the least {_criterion(one)}"
+            f"the {'most' if one.endswith(' desc') else 'least'} {_criterion(one)}"
             for one in decision["objective"]
         )
         yield f"Most units first, then {aim}, fewest legs, node ids."
@@ -138,7 +141,8 @@ class Telling:
             bound = decision["bound"]
             yield (
                 f"Too large to be solved exactly: the best plan found. No plan has more than"
-                f" {bound['units']} units, or with them less than {self._value(bound['value'])}."
+                f" {bound['units']} units, or with them less than {self._value(bound['value'])}"
+                f"{' ' + self.currency if self.in_money else ''}."
             )
 
     def _plan(self) -> Iterator[str]:
@@ -152,7 +156,7 @@ class Telling:
             split = chosen["costs"]["split"]
             extra = f", {self._money(split)} of it for shipping in parts" if split else ""
             decided = decision["decided_by"]
-            because = _DECIDED.get(decided) or f"it has the best {self._decisive()}"
+            because = _DECIDED.get(decided) or self._decisive()
             yield f"{self._money(chosen['cost_minor'])} in all{extra}. Chosen since {because}."
         for line in decision["backordered"]:
             due = f", expected {line['expected_at']}" if line.get("expected_at") else ""
@@ -172,36 +176,47 @@ class Telling:
         if leg["deliver_day"]:
             journey += f", to arrive on {leg['deliver_day']}"
         if leg["days_late"]:
-            journey += f", {_days(leg['days_late'])} late"
+            journey += f", {_count(leg['days_late'], 'day')} late"
         if leg.get("full_day"):
             journey += f" (it is full from {leg['full_day']} until then)"
         return f"{journey}, for {self._money(leg['cost_minor'])}"
 
     def _why_not(self) -> Iterator[str]:
-        """Nodes that a person would have expected: barred cheaper ones, nearer dearer ones."""
-        yield from self._barred()
+        """Nodes that a person would have expected, and what kept out the others."""
+        told = dict(self._barred())
+        yield from told.values()
         yield from self._nearer()
         rest = self.decision["rest"]
         for fence, nodes in rest["fences"].items():
-            words = _FENCES.get(fence, f"fails {fence}")
-            yield f"{_nodes(nodes)}: {words}."
-        if rest["short"]:
-            yield f"{_nodes(rest['short'])}: without the units."
+            if others := _without(nodes, told):
+                yield f"{_nodes(others)}: {_FENCES.get(fence, fence)}."
+        if others := _without(rest["short"], told):
+            yield f"{_nodes(others)}: without the units."
         if rest["dearer"]:
             yield f"{_nodes(rest['dearer'])}: dearer than the next best for certain."
 
-    def _barred(self) -> Iterator[str]:
+    def _barred(self) -> Iterator[tuple[str, str]]:
+        """Node and sentence: those that would have been better, for all the units or a leg's."""
+        chosen = self.decision["chosen"]
+        everything = [
+            {"line_id": line["line_id"], "sku": line["sku"], "units": line["target"]}
+            for line in self.decision["lines"]
+            if line["target"]
+        ]
+        than = {_units(leg["lines"]): leg["value"] for leg in chosen["legs"]} if chosen else {}
+        than[_units(everything)] = chosen["value"] if chosen else None
         for one in self.decision["sets"]:
+            units = _units(one["lines"])
+            if chosen and units not in than:
+                continue
+            best = than.get(units)
             for row in one["nodes"]:
-                if not row["fences"] and not row["short"]:
-                    continue
-                reasons = [_FENCES.get(fence, f"fails {fence}") for fence in row["fences"]]
+                reasons = [_FENCES.get(fence, fence) for fence in row["fences"]]
                 if row["short"]:
-                    reasons.append(f"lacks {_units(row['short'])}")
-                offer = f"for {self._money(row['cost_minor'])}" if self.in_money else ""
-                if row["distance_m"] is not None:
-                    offer = f"over {_km(row['distance_m'])} {offer}".rstrip()
-                yield f"{row['node_id']} with {_units(one['lines'])} {offer}: it {_and(reasons)}."
+                    reasons.append(f"short of {_units(row['short'])}")
+                if reasons and (best is None or row["value"] < best):
+                    offer = f"{row['node_id']} would ship {units}{self._journey(row)}"
+                    yield row["node_id"], f"{offer}, but it is {_and(reasons)}."
 
     def _nearer(self) -> Iterator[str]:
         """Nodes nearer than those of the plan, that may ship what these do and cost more."""
@@ -235,11 +250,9 @@ class Telling:
         parts = _and(f"{leg['node_id']} with {_units(leg['lines'])}" for leg in runner_up["legs"])
         if chosen is None or runner_up["units"] < chosen["units"]:
             fewer = (chosen["units"] if chosen else 0) - runner_up["units"]
-            return f"{parts}: {fewer} units fewer."
+            return f"{parts}: {_count(fewer, 'unit')} fewer."
         ours, theirs = _list(chosen["value"]), _list(runner_up["value"])
-        at = next(
-            (n for n, pair in enumerate(zip(ours, theirs, strict=True)) if len(set(pair)) > 1), None
-        )
+        at = _first_difference(ours, theirs)
         if at is None:
             return f"{parts}: equally good, it comes later."
         return f"{parts}: {self._worse(at, theirs[at] - ours[at])}."
@@ -258,13 +271,11 @@ class Telling:
         told = self.decision["counterfactual"]
         lifted, stocked, dearer = told["lift_fence"], told["add_stock"], told["dearer"]
         if lifted:
-            yield (
-                f"If it were not that {lifted['node_id']} {_FENCES.get(lifted['fence'])}:"
-                f" {self._result(lifted)}."
-            )
+            fence = _FENCES.get(lifted["fence"], lifted["fence"])
+            yield f"Were {lifted['node_id']} not {fence}: {self._result(lifted)}."
         if stocked:
             fence = stocked.get("fence")
-            and_fence = f", and were it not that it {_FENCES.get(fence)}" if fence else ""
+            and_fence = f", were it not {_FENCES.get(fence, fence)}" if fence else ""
             yield (
                 f"With {stocked['lacking']} more of {stocked['sku']} at {stocked['node_id']}"
                 f"{and_fence}: {self._result(stocked)}."
@@ -287,7 +298,7 @@ class Telling:
     def _result(self, change: Json) -> str:
         shipped = self._would_ship(change)
         if change["more_units"]:
-            return f"{shipped}, {change['more_units']} units more"
+            return f"{shipped}, {_count(change['more_units'], 'unit')} more"
         if change["criterion"] == "cost":
             return f"{shipped}, saving {self._money(change['by'])}"
         if change["criterion"] == "distance":
@@ -300,14 +311,19 @@ class Telling:
         return _and(f"{leg['node_id']} would ship {_units(leg['lines'])}" for leg in legs)
 
     def _decisive(self) -> str:
-        """The criterion in which the plan beats the next best."""
+        """In which criterion the plan beats the next best."""
         chosen, runner_up = self.decision["chosen"], self.decision["runner_up"]
-        objective = self.decision["objective"]
-        if runner_up is None:
-            return _criterion(objective[0])
-        pairs = zip(_list(chosen["value"]), _list(runner_up["value"]), strict=True)
-        at = next((n for n, (ours, theirs) in enumerate(pairs) if ours != theirs), 0)
-        return _criterion(objective[at])
+        at = 0
+        if runner_up is not None:
+            at = _first_difference(_list(chosen["value"]), _list(runner_up["value"])) or 0
+        criterion = self.decision["objective"][at].partition(" ")[0]
+        match criterion:
+            case "cost":
+                return "it costs least"
+            case "distance":
+                return "it is nearest"
+            case _:
+                return f"it is best in {_CRITERIA.get(criterion, criterion)}"
 
     def _costs(self) -> Table:
         """The chosen plan and the runner-up by component, without those that are all 0."""
@@ -317,7 +333,7 @@ class Telling:
             for name in (*COMPONENTS, "split")
             if any(plan and plan["costs"][name] for _, plan in plans)
         ]
-        table = Table(f"{self.currency}", title=_plain("What it costs"), title_justify="left")
+        table = Table(self.currency)
         for name in names:
             table.add_column(_plain(name.replace("_", " ")), justify="right", overflow="fold")
         table.add_column("total", justify="right")
@@ -325,7 +341,10 @@ class Telling:
             if plan is None:
                 continue
             for leg in plan["legs"]:
-                shown = [amount(leg["costs"].get(name, 0), self.currency) for name in names]
+                shown = [
+                    amount(leg["costs"][name], self.currency) if name in leg["costs"] else ""
+                    for name in names
+                ]
                 total = amount(leg["cost_minor"], self.currency)
                 table.add_row(_plain(f"{prefix}{leg['node_id']}"), *shown, total)
             if len(plan["legs"]) > 1:
@@ -335,18 +354,24 @@ class Telling:
             table.add_section()
         return table
 
-    def _weighed(self) -> Table:
+    def _weighed(self, width: int) -> Table:
         """What was weighed: for each set of units its nodes, those that may ship it first."""
-        table = Table(title=_plain("What was weighed"), title_justify="left")
-        table.add_column("units", overflow="fold")
-        table.add_column("node", overflow="fold")
-        table.add_column("km", justify="right")
-        table.add_column("ships")
-        table.add_column("arrives")
-        table.add_column(
-            _plain(self.currency if self.in_money else ", ".join(self.decision["objective"])),
-            justify="right",
-        )
+        cells: dict[str, Callable[[Json], str]] = {
+            "weighed": lambda _: "",
+            "node": lambda row: row["node_id"],
+            "km": lambda row: "" if row["distance_m"] is None else _km(row["distance_m"])[:-3],
+            "ships": lambda row: _short(row["ship_day"]),
+            "arrives": lambda row: _short(row["deliver_day"]),
+            "": lambda row: self._value(row["value"]),
+        }
+        if width < _WIDE:
+            for name in ("km", "ships", "arrives"):
+                del cells[name]
+        table = Table()
+        for name in cells:
+            right = name in ("km", "")
+            heading = name or (self.currency if self.in_money else "value")
+            table.add_column(heading, justify="right" if right else "left", overflow="fold")
         table.add_column("", overflow="fold")
         used = {
             (leg["node_id"], _units(leg["lines"])): name
@@ -358,22 +383,17 @@ class Telling:
             units = _units(one["lines"])
             for n, row in enumerate(one["nodes"]):
                 part = used.get((row["node_id"], units), "").replace("_", "-")
-                table.add_row(
-                    _plain("" if n else units),
-                    _plain(row["node_id"]),
-                    "" if row["distance_m"] is None else f"{row['distance_m'] / 1000:,.0f}",
-                    _short(row["ship_day"]),
-                    _short(row["deliver_day"]),
-                    self._value(row["value"], bare=True),
-                    _plain("; ".join([*([part] if part else []), *self._remarks(row)])),
-                    style="bold green" if part == "chosen" else None,
-                )
+                shown = [_plain(cell(row)) for cell in cells.values()]
+                shown[0] = _plain("" if n else units)
+                remarks = "; ".join([*([part] if part else []), *self._remarks(row)])
+                style = "bold green" if part == "chosen" else None
+                table.add_row(*shown, _plain(remarks), style=style)
             table.add_section()
         return table
 
     def _remarks(self, row: Json) -> Iterator[str]:
         if row["days_late"]:
-            yield f"{_days(row['days_late'])} late"
+            yield f"{_count(row['days_late'], 'day')} late"
         if row.get("full_day"):
             yield f"full on {_short(row['full_day'])}"
         for fence in row["fences"]:
@@ -381,17 +401,18 @@ class Telling:
         for lack in row["short"]:
             yield f"lacks {lack['units']} of {lack['sku']}"
 
-    def _value(self, value: int | list[int], *, bare: bool = False) -> str:
+    def _value(self, value: int | list[int]) -> str:
         if isinstance(value, int):
-            return amount(value, self.currency) if bare else self._money(value)
+            return amount(value, self.currency)
         shown = []
         for criterion, one in zip(self.decision["objective"], value, strict=True):
-            if criterion.startswith("cost"):
-                shown.append(amount(abs(one), self.currency))
-            elif criterion.startswith("distance"):
-                shown.append(_km(abs(one)))
-            else:
-                shown.append(str(abs(one)))
+            match criterion.partition(" ")[0]:
+                case "cost":
+                    shown.append(amount(abs(one), self.currency))
+                case "distance":
+                    shown.append(_km(abs(one)))
+                case _:
+                    shown.append(str(abs(one)))
         return ", ".join(shown)
 
     def _money(self, minor: int) -> str:
@@ -461,7 +482,7 @@ def _units(lines: Sequence[Json]) -> str:
 
 def _nodes(nodes: list[str] | int) -> str:
     if isinstance(nodes, int):
-        return f"{nodes} node" if nodes == 1 else f"{nodes} nodes"
+        return _count(nodes, "node")
     if len(nodes) > _NAMED:
         return f"{', '.join(nodes[:_NAMED])} and {len(nodes) - _NAMED} more"
     return _and(nodes)
@@ -471,8 +492,17 @@ def _km(metres: int | None) -> str:
     return "unknown" if metres is None else f"{metres / 1000:,.0f} km"
 
 
-def _days(days: int) -> str:
-    return "1 day" if days == 1 else f"{days} days"
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _without(nodes: list[str] | int, told: Json) -> list[str] | int:
+    return nodes if isinstance(nodes, int) else [one for one in nodes if one not in told]
+
+
+def _first_difference(ours: list[int], theirs: list[int]) -> int | None:
+    pairs = zip(ours, theirs, strict=True)
+    return next((n for n, (one, other) in enumerate(pairs) if one != other), None)
 
 
 def _short(day: str | None) -> str:

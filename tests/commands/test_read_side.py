@@ -92,14 +92,12 @@ def test_explains_an_order_to_a_person(the_day: str) -> None:
     assert done.returncode == 0, done.stderr
     for words in (
         "web/1 in us: partly_delivered",
-        "after order_placed",
-        "BOS",
-        "4 km",
-        "no stock: CHI",
-        "chosen: BOS with 2 units, 4 km",
-        "decided by: most units",
-        "runner-up: none",
-        "backordered: 1 of line 1",
+        "when the order was placed (0.3.1.2)",
+        "BOS ships 2 of MUG over 4 km on 2026-11-23 by ups/ground",
+        "LAX would ship 2 of MUG",
+        "CHI: without the units.",
+        "8.70 USD in all. Chosen since it ships the most units.",
+        "1 of line 1 wait for stock.",
     ):
         assert words in done.stdout
 
@@ -108,7 +106,23 @@ def test_explains_an_order_to_a_script(the_day: str) -> None:
     done = headrace("explain", "web/1", "--json", postgres=the_day)
     told = json.loads(done.stdout)
     assert told["order"]["status"] == "partly_delivered"
-    assert told["decisions"][0]["chosen"]["nodes"] == ["BOS"]
+    (decision,) = told["decisions"]
+    assert [leg["node_id"] for leg in decision["chosen"]["legs"]] == ["BOS"]
+    assert decision["counterfactual"]["add_stock"]["by"] == 60
+
+
+def test_a_decision_of_the_first_release_is_explained_as_it_was_recorded(the_day: str) -> None:
+    done = headrace("explain", "web/4", postgres=the_day)
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "when a node rejected units",
+        "no stock: CHI",
+        "chosen: BOS with 2 units, 4 km",
+        "decided by: most units",
+        "runner-up: none",
+        "otherwise: nothing would wait with 1 more of MUG",
+    ):
+        assert words in done.stdout
 
 
 def test_a_refused_order_is_explained_by_its_reasons(the_day: str) -> None:
