@@ -31,6 +31,9 @@ _FENCES: Final = {  # what a node is that fails them
     "min_shelf_days": "left with units that expire too soon",
     "suppressed": "suppressed for the item, which it rejected lately",
 }
+_UNRATED: Final = ("fewest_legs", "distance")
+"""What decides after the money where no carrier service rates anything."""
+_NOWHERE_M: Final = 10**9
 _TRIGGERS: Final = {
     "order_placed": "when the order was placed",
     "fulfillment_rejected": "when a node rejected units",
@@ -59,7 +62,7 @@ _DECIDED: Final = {
 _CRITERIA: Final = {
     "cost": "cost",
     "distance": "distance",
-    "fewest_legs": "number of legs",
+    "fewest_legs": "legs",
     "on_hand": "units on hand",
     "days_of_supply": "days of supply",
     "sequence": "place in the sequence",
@@ -74,6 +77,12 @@ class Telling:
         self.decision = decision
         self.currency: str = decision["currency"]
         self.in_money = decision["objective"] == ["cost"]
+        self.unrated = self.in_money and not any(
+            row["deliver_day"] for one in decision["sets"] for row in one["nodes"]
+        )
+        self.criteria = ["cost", *(_UNRATED if self.unrated else ())]
+        if not self.in_money:
+            self.criteria = decision["objective"]
 
     def show(self, console: Console) -> None:
         """Print it: sentences, the costs by component, what was weighed."""
@@ -134,9 +143,10 @@ class Telling:
             yield f"Not {passed['strategy']}: {passed['because']}."
         aim = ", then ".join(
             f"the {'most' if one.endswith(' desc') else 'least'} {_criterion(one)}"
-            for one in decision["objective"]
+            for one in self.criteria
         )
-        yield f"Most units first, then {aim}, fewest legs, node ids."
+        legs = "" if self.unrated else "fewest legs, "
+        yield f"Most units first, then {aim}, {legs}node ids."
         if decision["method"] != "exact":
             bound = decision["bound"]
             yield (
@@ -251,14 +261,26 @@ class Telling:
         if chosen is None or runner_up["units"] < chosen["units"]:
             fewer = (chosen["units"] if chosen else 0) - runner_up["units"]
             return f"{parts}: {_count(fewer, 'unit')} fewer."
-        ours, theirs = _list(chosen["value"]), _list(runner_up["value"])
+        ours, theirs = self._measure(chosen), self._measure(runner_up)
         at = _first_difference(ours, theirs)
         if at is None:
             return f"{parts}: equally good, it comes later."
         return f"{parts}: {self._worse(at, theirs[at] - ours[at])}."
 
+    def _measure(self, plan: Json) -> list[int]:
+        """What a plan is compared by, in the order of the criteria."""
+        if not self.in_money:
+            value: list[int] = plan["value"]
+            return value
+        if not self.unrated:
+            return [plan["value"]]
+        away = [
+            _NOWHERE_M if leg["distance_m"] is None else leg["distance_m"] for leg in plan["legs"]
+        ]
+        return [plan["value"], len(away), sum(away)]
+
     def _worse(self, at: int, by: int) -> str:
-        criterion = self.decision["objective"][at].partition(" ")[0]
+        criterion = self.criteria[at].partition(" ")[0]
         match criterion:
             case "cost":
                 return f"{self._money(by)} dearer"
@@ -315,8 +337,8 @@ class Telling:
         chosen, runner_up = self.decision["chosen"], self.decision["runner_up"]
         at = 0
         if runner_up is not None:
-            at = _first_difference(_list(chosen["value"]), _list(runner_up["value"])) or 0
-        criterion = self.decision["objective"][at].partition(" ")[0]
+            at = _first_difference(self._measure(chosen), self._measure(runner_up)) or 0
+        criterion = self.criteria[at].partition(" ")[0]
         match criterion:
             case "cost":
                 return "it costs least"
@@ -508,10 +530,6 @@ def _first_difference(ours: list[int], theirs: list[int]) -> int | None:
 def _short(day: str | None) -> str:
     """A day without its year, for tables."""
     return day[5:] if day else ""
-
-
-def _list(value: int | list[int]) -> list[int]:
-    return value if isinstance(value, list) else [value]
 
 
 def _criterion(criterion: str) -> str:

@@ -57,7 +57,7 @@ def test_says_what_was_asked_where_to_and_by_which_rules() -> None:
 
 def test_says_what_was_chosen_what_is_next_and_by_how_much() -> None:
     text = told(given.decided(market()))
-    assert "N0 ships 2 of A over 4 km on 2026-11-23, for 5.20 USD." in text
+    assert "N0 ships 2 of A over 4 km on 2026-11-23, to arrive on 2026-11-25, for 5.20 USD." in text
     assert "5.20 USD in all. Chosen since it costs least." in text
     assert "Next best  N1 with 2 of A: 2.00 USD dearer." in text
     assert "Were N0 2.01 USD dearer: N1 would ship 2 of A." in text
@@ -66,8 +66,8 @@ def test_says_what_was_chosen_what_is_next_and_by_how_much() -> None:
 def test_a_fenced_cheaper_node_is_told_with_all_that_bars_it() -> None:
     text = told(given.decided(market(fences=[["max_km", "nodes"], [], []])))
     assert (
-        "N0 would ship 2 of A over 4 km on 2026-11-23, for 5.20 USD, but it is farther than the"
-        " strategy allows and outside the nodes that the strategy allows."
+        "N0 would ship 2 of A over 4 km on 2026-11-23, to arrive on 2026-11-25, for 5.20 USD, but"
+        " it is farther than the strategy allows and outside the nodes that the strategy allows."
     ) in text
     assert "Were N0 not" not in text  # of two fences none alone would do
 
@@ -124,6 +124,14 @@ def test_an_order_that_only_one_node_could_ship_has_no_otherwise() -> None:
 def test_a_ranked_strategy_is_told_by_its_criteria() -> None:
     text = told(given.decided(market(ranked=True)))
     assert "Most units first, then the least distance, then the most units on hand" in text
+    assert "Next best  N1 with 2 of A: 296 km farther." in text
+    assert "Were N0 296.0 km farther: N1 would ship 2 of A." in text
+
+
+def test_of_unrated_plans_the_nearest_is_chosen_and_said_to_be() -> None:
+    free = market(rated=False, fixed=[0, 0, 0], unit=[[0], [0], [0]])
+    text = told(given.decided(free))
+    assert "0.00 USD in all. Chosen since it is nearest." in text
     assert "Next best  N1 with 2 of A: 296 km farther." in text
     assert "Were N0 296.0 km farther: N1 would ship 2 of A." in text
 

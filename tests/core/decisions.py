@@ -34,6 +34,7 @@ class Instance:
     one_leg: bool = False
     all_or_nothing: bool = False
     ranked: bool = False
+    rated: bool = True
     wiggle: list[list[int]] = field(default_factory=list)  # makes values non-additive
 
     def node(self, number: int) -> str:
@@ -49,7 +50,8 @@ class Instance:
     def value(self, node: int, contents: Contents) -> tuple[int, ...]:
         if self.ranked:
             return self.metres[node], -sum(contents) * self.free[node][0]
-        return (self.money(node, contents),)
+        money = self.money(node, contents)
+        return (money,) if self.rated else (money, 1, self.metres[node])
 
 
 def instance(luck: Random) -> Instance:
@@ -73,6 +75,7 @@ def instance(luck: Random) -> Instance:
         one_leg=luck.random() < 0.1,
         all_or_nothing=luck.random() < 0.1,
         ranked=luck.random() < 0.25,
+        rated=luck.random() < 0.75,
         wiggle=[[luck.randint(0, 5) for _ in range(3)] for _ in range(nodes)],
     )
 
@@ -207,9 +210,10 @@ def _rows(
         units = given.money(node, contents) - given.fixed[node]
         costs = [given.fixed[node], 0, units, 0, 0, 0]
         day = "2026-11-23"
+        arrives = "2026-11-25" if given.rated else None
         rows.append(
             [
-                *(given.node(node), value, costs, given.metres[node], day, None, 0, None, 1),
+                *(given.node(node), value, costs, given.metres[node], day, arrives, 0, None, 1),
                 *(given.fences[node], short),
             ]
         )

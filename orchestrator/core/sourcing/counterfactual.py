@@ -7,7 +7,7 @@ were not recorded might do better still: what is said here is enough, and sure t
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from typing_extensions import (  # noqa: UP035 - as in events.decided
     NotRequired,
@@ -53,6 +53,9 @@ class Counterfactual(TypedDict):
     dearer: Change | None
 
 
+_FAR_M: Final = 10**9
+"""Of a node without a location: beyond any sum of distances."""
+
 Measure: TypeAlias = tuple[int, ...]
 """A value as what it compares by."""
 
@@ -81,6 +84,18 @@ def counterfactual(decision: Decision) -> Counterfactual:
     return _Table(decision).answers()
 
 
+def criteria_of(decision: Decision) -> list[str]:
+    """What its plans compare by, in order.
+
+    Without any carrier service, which every rated row shows the delivery of, legs cost the same
+    money nearly everywhere: then fewest legs decide, then the distance.
+    """
+    rated = any(row[5] for _, *rows in decision["sets"] for row in rows)
+    if rated or decision["objective"] != ["cost"]:
+        return decision["objective"]
+    return ["cost", "fewest_legs", "distance"]
+
+
 class _Table:
     """A recorded decision as rows to plan with."""
 
@@ -88,28 +103,30 @@ class _Table:
         self.decision = decision
         self.targets: list[int] = [line[3] for line in decision["lines"]]
         self.split = decision["split"]
-        in_money = decision["objective"] == ["cost"]
-        self.extra_leg = self.split["extra_leg"] if in_money else 0
+        self.criteria = criteria_of(decision)
+        self.unrated = self.criteria != decision["objective"]
+        names = [criterion.partition(" ")[0] for criterion in self.criteria]
+        self.money = names.index("cost") if "cost" in names else None
         self.live: list[_Offer] = []
         self.barred: list[tuple[_Offer, list[str], list[list[int]]]] = []
         for place, (units, *rows) in enumerate(decision["sets"]):
             for row in rows:
-                offer = _offer(place, units, row)
+                offer = _Offer(place, row[0], units, self._measure(row))
                 if row[9] or row[10]:
                     self.barred.append((offer, row[9], row[10]))
                 else:
                     self.live.append(offer)
         chosen = decision["chosen"]
-        self.chosen = None
+        self.chosen: _Plan | None = None
         if chosen is not None:
-            legs = chosen["legs"]
-            self.chosen = _Plan(
-                sum(self.targets) - chosen["units"],
-                _measure(chosen["value"]),
-                len(legs),
-                sorted(node_id for _, node_id in legs),
-                [(place, node_id) for place, node_id in legs],  # lists, where they were JSON
-            )
+            legs = [tuple(leg) for leg in chosen["legs"]]  # lists, where they were JSON
+            self.chosen = self.plan([of for of in self.live if (of.place, of.node_id) in legs])
+
+    def _measure(self, row: DecisionRow) -> Measure:
+        value: Value = row[1]
+        if isinstance(value, list):
+            return tuple(value)
+        return (value, 1, _FAR_M if row[3] is None else row[3]) if self.unrated else (value,)
 
     def answers(self) -> Counterfactual:
         return {
@@ -203,16 +220,15 @@ class _Table:
     def _change(
         self, what: dict[str, Any], plan: _Plan, at: int, by: int, more_units: int
     ) -> Change:
-        of = self.decision["objective"]
         measure = plan.measure
         resulting: Resulting = {
             "legs": sorted(plan.offers, key=lambda leg: leg[1]),
             "units": sum(self.targets) - plan.missing,
-            "value": measure[0] if of == ["cost"] else list(measure),
+            "value": measure[0] if self.decision["objective"] == ["cost"] else list(measure),
         }
         change: Any = {
             **what,
-            "criterion": of[at].partition(" ")[0],
+            "criterion": self.criteria[at].partition(" ")[0],
             "by": by,
             "more_units": more_units,
             "plan": resulting,
@@ -280,8 +296,18 @@ class _Table:
 
     def measured(self, legs: Sequence[_Offer]) -> Measure:
         total = [sum(parts) for parts in zip(*(leg.measure for leg in legs), strict=True)]
-        total[0] += self.extra_leg * (len(legs) - 1)
+        if self.money is not None:
+            total[self.money] += self.split["extra_leg"] * (len(legs) - 1)
         return tuple(total)
+
+    def plan(self, legs: Sequence[_Offer]) -> _Plan:
+        return _Plan(
+            sum(self.targets) - sum(sum(leg.units) for leg in legs),
+            self.measured(legs),
+            len(legs),
+            sorted(leg.node_id for leg in legs),
+            [(leg.place, leg.node_id) for leg in legs],
+        )
 
 
 class _Search:
@@ -336,28 +362,13 @@ class _Search:
         return self.table.measured(legs)[0] + sum(shares) > best.measure[0]
 
     def _found(self, legs: list[_Offer]) -> None:
-        missing = sum(self.table.targets) - sum(sum(leg.units) for leg in legs)
-        if not legs or missing > self.slack or not self.table.allowed(legs):
+        if not legs or not self.table.allowed(legs):
             return
-        plan = _Plan(
-            missing,
-            self.table.measured(legs),
-            len(legs),
-            sorted(leg.node_id for leg in legs),
-            [(leg.place, leg.node_id) for leg in legs],
-        )
+        plan = self.table.plan(legs)
         best = self.best or self.bound
-        if best is None or plan < best:
+        if plan.missing <= self.slack and (best is None or plan < best):
             self.best = plan
-            self.slack = missing
-
-
-def _offer(place: int, units: Sequence[int], row: DecisionRow) -> _Offer:
-    return _Offer(place, row[0], units, _measure(row[1]))
-
-
-def _measure(value: Value) -> Measure:
-    return tuple(value) if isinstance(value, list) else (value,)
+            self.slack = plan.missing
 
 
 def _first_difference(one: Measure, other: Measure) -> int | None:
