@@ -33,7 +33,12 @@ TOPICS: dict[str, Topic] = {
         Topic(
             "stock", "input", "node id", "What nodes say: stock movements and fulfillment progress."
         ),
-        Topic("carriers", "input", "tracking number", "What carriers say: tracking updates."),
+        Topic(
+            "carriers",
+            "input",
+            "tracking number, or market/carrier",
+            "What carriers say: tracking updates, lanes suspended and restored.",
+        ),
         Topic(
             "network",
             "input",

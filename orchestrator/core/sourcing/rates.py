@@ -23,9 +23,17 @@ _M_PER_KM: Final = 1_000
 class Origin(Protocol):
     """What a rate asks of the node that a parcel leaves from."""
 
-    node_id: str
-    region: str | None
-    vector: Vector | None
+    @property
+    def node_id(self) -> str:
+        """Its id."""
+
+    @property
+    def region(self) -> str | None:
+        """Its address's region."""
+
+    @property
+    def vector(self) -> Vector | None:
+        """Where it stands, if that is known."""
 
 
 class Lane:
