@@ -492,6 +492,33 @@ class TimerFired(TypedDict):
     timer: list[Any]  # [due_ms, number, kind, *key]
 
 
+class RuleProblem(TypedDict):
+    """What is wrong with a rule set; `path` such as `strategies[2].fences.max_km`, "" for all."""
+
+    path: str
+    detail: str
+
+
+class RuleSetChanged(TypedDict):
+    """A version of a market's rules stands so from now on; proposed, approved: by the cause."""
+
+    type: Literal["rule_set_changed"]
+    market_id: str
+    version: str
+    status: Literal["proposed", "approved", "scheduled", "active", "superseded"]
+    from_ms: NotRequired[int]  # scheduled: when it becomes active
+
+
+class RuleSetRefused(TypedDict):
+    """What was asked of a rule set is not done; the active version is untouched."""
+
+    type: Literal["rule_set_refused"]
+    market_id: str
+    version: str
+    asked: Literal["proposed", "approved", "activated"]
+    problems: list[RuleProblem]
+
+
 class OrderClosed(_OfOrder):
     """Nothing can happen to the order any more; it stays in memory until `retire_ms`."""
 
@@ -528,6 +555,7 @@ class ExceptionOpened(TypedDict):
     order_id: NotRequired[str]
     sku: NotRequired[str]
     node_id: NotRequired[str]
+    rule_set: NotRequired[str]  # version
 
 
 class ExceptionResolved(TypedDict):
@@ -542,6 +570,7 @@ class ExceptionResolved(TypedDict):
     order_id: NotRequired[str]
     sku: NotRequired[str]
     node_id: NotRequired[str]
+    rule_set: NotRequired[str]  # version
 
 
 class Balanced(TypedDict):
@@ -589,6 +618,8 @@ DecidedEvent: TypeAlias = (
     | TimerFired
     | OrderClosed
     | OrderRetired
+    | RuleSetChanged
+    | RuleSetRefused
     | AvailabilityChanged
     | ExceptionOpened
     | ExceptionResolved

@@ -17,6 +17,7 @@ from events.network import (
     PlacesDefined,
 )
 from events.orders import OrderCancelRequested, OrderPlaced
+from events.rules import RuleSetActivated, RuleSetApproved, RuleSetProposed
 from events.stock import StockAdjusted, StockCounted, StockReceived
 
 INPUTS: dict[str, type[Fact]] = {
@@ -27,6 +28,9 @@ INPUTS: dict[str, type[Fact]] = {
         ItemDefined,
         CarrierServiceDefined,
         PlacesDefined,
+        RuleSetProposed,
+        RuleSetApproved,
+        RuleSetActivated,
         OrderPlaced,
         OrderCancelRequested,
         StockReceived,
@@ -45,9 +49,6 @@ INPUTS: dict[str, type[Fact]] = {
 
 NOT_BUILT = frozenset(
     {
-        "rule_set_proposed",
-        "rule_set_approved",
-        "rule_set_activated",
         "order_amended",
         "order_hold_placed",
         "order_hold_released",

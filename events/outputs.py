@@ -13,6 +13,7 @@ from events.base import (
     Channel,
     Currency,
     FulfillmentId,
+    Id,
     Instant,
     LineId,
     MarketId,
@@ -238,7 +239,7 @@ class AvailabilityChanged(Output):
     position: Text
 
 
-ExceptionKind = Literal["data_mismatch", "stock_discrepancy"]
+ExceptionKind = Literal["data_mismatch", "stock_discrepancy", "rule_set"]
 
 
 class ExceptionOutput(Output):
@@ -254,6 +255,7 @@ class ExceptionOutput(Output):
     kind: ExceptionKind
     sku: Sku | None = None
     node_id: NodeId | None = None
+    rule_set: Id | None = None
 
 
 class ExceptionOpened(ExceptionOutput):

@@ -176,10 +176,10 @@ def _criterion(value: object) -> object:
     if not isinstance(name, str) or name not in CRITERIA:
         raise PydanticCustomError("criterion", "must be " + named + ", or {name: asc|desc}")
     if name == "sequence":
-        if order is None or order in {"asc", "desc"}:
+        if not isinstance(order, list):
             raise PydanticCustomError("criterion", "must say the nodes: {sequence: [A, B]}")
         return {"by": name, "order": "asc", "nodes": order}
-    if order not in {None, "asc", "desc"}:
+    if order is not None and order not in ("asc", "desc"):
         raise PydanticCustomError("criterion", 'must be "asc" or "desc"')
     return {"by": name, "order": order or CRITERIA[name]}
 

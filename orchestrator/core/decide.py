@@ -13,6 +13,7 @@ from orchestrator.core import (
     handshake,
     lanes,
     placing,
+    rules,
     stock,
     tracking,
 )
@@ -195,6 +196,9 @@ DECIDE: dict[str, Callable[[Turn], None]] = {
     "places_defined": _keep,
     "lane_suspended": lanes.suspend,
     "lane_restored": lanes.restore,
+    "rule_set_proposed": rules.propose,
+    "rule_set_approved": rules.approve,
+    "rule_set_activated": rules.activate,
     "order_placed": placing.place,
     "order_cancel_requested": cancelling.request,
     "stock_received": stock.received,
@@ -214,4 +218,5 @@ TIMERS: dict[str, Callable[..., None]] = {
     "tracking": _tracking_waited,
     "retire": _retire,
     "lane": lanes.over,
+    "rules": rules.due,
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from events import decided
 from events.decided import InputRecord
+from events.rules import Body
 from orchestrator.core.config import DEDUPE_IDS, DEDUPE_WINDOW_MS
 from orchestrator.core.orders import (
     Cancellation,
@@ -20,6 +21,7 @@ from orchestrator.core.orders import (
 )
 from orchestrator.core.shard import Contradiction, Market, Node, Shard
 from orchestrator.core.sourcing.rates import Service, lane_key
+from orchestrator.core.sourcing.strategies import DEFAULT, RuleSet, RuleVersion
 
 
 def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
@@ -156,6 +158,8 @@ def _market_kept(shard: Shard, market: Market, data: decided.Plain) -> None:
     if moved:
         for node in market.node_list:
             node.define(node.defined, market.time_zone, shard.places)
+        if market.rules is not DEFAULT:  # its days are the market's
+            market.rules = RuleSet(market.rules.version, market.rules.body, market.time_zone)
         _network_changed(shard, market)
 
 
@@ -642,6 +646,37 @@ def _suppression_lifted(shard: Shard, _: InputRecord, event: decided.Suppression
         shard.freed_skus[(node.market_id, sku)] = None
 
 
+# rule sets
+
+
+def _rule_set_changed(shard: Shard, cause: InputRecord, event: decided.RuleSetChanged) -> None:
+    market = shard.markets[event["market_id"]]
+    version = event["version"]
+    if event["status"] == "proposed":
+        market.rule_versions[version] = RuleVersion(cause["data"])
+    known = market.rule_versions.get(version)
+    if known is None:
+        message = f"rule set {version} of market {market.market_id} isn't there"
+        raise Contradiction(message)
+    known.status = event["status"]
+    if market.rules_scheduled is not None and market.rules_scheduled[0] == version:
+        market.rules_scheduled = None
+    if event["status"] == "scheduled":
+        market.rules_scheduled = (version, event["from_ms"])
+        shard.set_timer(event["from_ms"], "rules", market.market_id, version)
+    elif event["status"] == "active":
+        body = Body.model_validate(known.body)
+        market.rules = RuleSet(version, body, market.time_zone)
+        market.pool_taken = {
+            pool.pool_id: market.pool_taken.get(pool.pool_id, 0) for pool in market.rules.pools
+        }
+        _network_changed(shard, market)
+
+
+def _rule_set_refused(_: Shard, __: InputRecord, ___: decided.RuleSetRefused) -> None:
+    """A refusal changes nothing."""
+
+
 # what is told
 
 
@@ -657,7 +692,7 @@ def _availability_changed(shard: Shard, _: InputRecord, event: decided.Availabil
 
 def exception_key(event: Mapping[str, Any]) -> tuple[str, ...]:
     """What an exception is about: one stays open for each (a data mismatch: for each sentence)."""
-    about = ["kind", "market_id", "channel", "order_id", "node_id", "sku"]
+    about = ["kind", "market_id", "channel", "order_id", "node_id", "sku", "rule_set"]
     if event["kind"] == "data_mismatch":
         about.append("detail")
     return tuple(event.get(field, "") for field in about)
@@ -764,6 +799,8 @@ EVOLVE: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
     "stock_moved": _stock_moved,
     "item_suppressed": _item_suppressed,
     "suppression_lifted": _suppression_lifted,
+    "rule_set_changed": _rule_set_changed,
+    "rule_set_refused": _rule_set_refused,
     "availability_changed": _availability_changed,
     "lane_suspended": _lane_suspended,
     "lane_restored": _lane_restored,

@@ -11,7 +11,7 @@ from orchestrator.core.orders import Fulfillment, Order
 from orchestrator.core.sourcing.calendars import calendar_of
 from orchestrator.core.sourcing.places import Place, Places
 from orchestrator.core.sourcing.rates import LaneKey, Origin, Service, suspended
-from orchestrator.core.sourcing.strategies import DEFAULT
+from orchestrator.core.sourcing.strategies import DEFAULT, RuleVersion
 
 Timer = tuple[int, int, str, tuple[str | None, ...]]
 """When it is due (ms), its number, its kind, its key: sorts by when it fires."""
@@ -151,7 +151,9 @@ class Market:
         "published",
         "refill_queued",
         "retired",
+        "rule_versions",
         "rules",
+        "rules_scheduled",
         "services",
         "suppression_version",
         "suspensions",
@@ -166,6 +168,8 @@ class Market:
         self.market_id: str = data["market_id"]
         self.define(data)
         self.rules = DEFAULT  # the active rule set
+        self.rule_versions: dict[str, RuleVersion] = {}
+        self.rules_scheduled: tuple[str, int] | None = None  # version, from_ms
         self.pool_taken: dict[str, int] = {}  # pool id -> units that its channel took
         self.nodes: dict[str, Node] = {}
         self.node_list: list[Node] = []  # by node id; a node's `index` is its place here

@@ -6,9 +6,12 @@ not be changed.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
+from hashlib import blake2b
 from typing import Final, Protocol, TypeAlias
-from zoneinfo import ZoneInfo
+
+import orjson
+from pydantic import ValidationError
 
 from events.decided import Plain
 from events.rules import (
@@ -24,6 +27,7 @@ from events.rules import (
     Threshold,
 )
 from events.rules import Strategy as Written
+from orchestrator.core.sourcing.calendars import zone
 from schemas.times import instant_ms
 
 LATE_PER_DAY_MINOR: Final = 500
@@ -37,6 +41,7 @@ DEFAULT_BODY: Final[Plain] = {
 LAST_RESORT: Final = "default"
 """The strategy that decides where the conditions of none hold; only one without any is named so."""
 
+_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _MINUTE_MS = 60_000
 _KM_M = 1_000
 _NONE: Final[Plain] = {}
@@ -316,16 +321,14 @@ def _placed(span: DaySpan, time_zone: str) -> _Test:
 
 def day_start_ms(day: date, time_zone: str) -> int:
     """The first moment of a day there, in ms since 1970 UTC."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(time_zone))
-    return round(midnight.astimezone(UTC).timestamp() * 1000)
+    return zone(time_zone).start_ms(day.toordinal() - _EPOCH_DAY)
 
 
 def _span_ms(first: date | None, last: date | None, time_zone: str) -> tuple[int, int]:
     """From the first day's beginning to the last day's end."""
-    ends = last is not None and last < date.max
     return (
         -_FAR if first is None else day_start_ms(first, time_zone),
-        day_start_ms(last + timedelta(days=1), time_zone) if last and ends else _FAR,
+        _FAR if last is None else zone(time_zone).start_ms(last.toordinal() + 1 - _EPOCH_DAY),
     )
 
 
@@ -585,6 +588,29 @@ def _compiled(written: Written, time_zone: str) -> tuple[list[tuple[Holds, list[
         [(holds, [written.name, otherwise]) for holds, _, otherwise in tests],
         [said for _, said, _ in tests],
     )
+
+
+class RuleVersion:
+    """A version of a market's rules, and how far it is: proposed, approved, and so on."""
+
+    __slots__ = ("author", "body", "content", "status")
+
+    def __init__(self, data: Plain) -> None:
+        """From the proposal that was taken."""
+        self.author: str = data["author"]
+        self.body: Plain = data["body"]
+        self.content = content_of(data)
+        self.status = "proposed"
+
+
+def content_of(data: Plain) -> bytes:
+    """A digest of a proposal: one value or a list of one, a default said or not are the same."""
+    try:
+        written = Body.model_validate(data["body"]).model_dump(mode="json", exclude_defaults=True)
+    except ValidationError:
+        written = data["body"]
+    said = {"author": data["author"], "note": data.get("note"), "body": written}
+    return blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
 
 DEFAULT: Final = RuleSet(DEFAULT_VERSION, Body.model_validate(DEFAULT_BODY), "UTC")
