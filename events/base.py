@@ -129,11 +129,9 @@ OptionalPostalPrefix = Annotated[PostalPrefix | None, BeforeValidator(absent_whe
 Instant = Annotated[AwareDatetime, BeforeValidator(_instant), AfterValidator(_to_utc)]
 """RFC 3339 with an offset, kept in UTC."""
 Day = Annotated[date, BeforeValidator(_day)]
-OptionalInstantOrDay = Annotated[
-    Annotated[Instant | Day, WrapValidator(_one_error)] | None,
-    BeforeValidator(absent_when_empty),
-]
+InstantOrDay = Annotated[Instant | Day, WrapValidator(_one_error)]
 """A day is kept as it is: it stands for its end, in the market's time zone."""
+OptionalInstantOrDay = Annotated[InstantOrDay | None, BeforeValidator(absent_when_empty)]
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known_zone)]
 Attributes = Annotated[
     dict[

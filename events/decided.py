@@ -154,6 +154,30 @@ class FulfillmentRequested(_OfOrder):
     gift_message: NotRequired[str]
     packing_note: NotRequired[str]
     attributes: NotRequired[dict[str, str]]
+    # the local day whose capacity it takes ("2026-11-23"), its cut-off, and when all has arrived
+    ship_day: NotRequired[str]
+    ship_by: NotRequired[str]
+    deliver_by: NotRequired[str]
+    ship_not_before: NotRequired[str]
+
+
+class FulfillmentPlanned(_OfOrder):
+    """Reserves the units of `lines` at the node, which is asked for them at `release_ms`.
+
+    Until then Headrace may plan them anew, or cancel them by itself. What asks the node is a
+    `fulfillment_requested` of the same id.
+    """
+
+    type: Literal["fulfillment_planned"]
+    fulfillment_id: str
+    node_id: str
+    ship_day: str
+    ship_by: str
+    deliver_by: NotRequired[str]
+    carrier: NotRequired[str]
+    service: NotRequired[str]
+    release_ms: int
+    lines: list[Line]
 
 
 class PlannedFulfillment(TypedDict):
@@ -161,7 +185,18 @@ class PlannedFulfillment(TypedDict):
 
     fulfillment_id: str
     node_id: str
+    ship_by: NotRequired[str]
+    deliver_by: NotRequired[str]
     lines: list[Line]
+
+
+class WaitingUnits(LineUnits):
+    """Units that wait; `expected_at`: when what is announced covers them, first come first served.
+
+    Without it, what is announced doesn't.
+    """
+
+    expected_at: NotRequired[str]
 
 
 class ChoiceV1(TypedDict):
@@ -290,8 +325,56 @@ class OrderAllocated(_OfOrder):
     type: Literal["order_allocated"]
     status: str
     fulfillments: list[PlannedFulfillment]
-    backordered: list[LineUnits]
+    backordered: list[WaitingUnits]
     decision: str  # a Decision as JSON: who doesn't ask why needn't parse it
+    promised_by: NotRequired[str]  # with the first part that is allocated: when all will be there
+    cancel_ms: NotRequired[int]  # what waits then is cancelled
+    # [strategy, Value], where all that is held was planned by this decision: see order_improved
+    held: NotRequired[list[Any]]
+
+
+class OrderPromiseChanged(_OfOrder):
+    """All will be there at `deliver_by`, later than what was told before."""
+
+    type: Literal["order_promise_changed"]
+    status: str
+    promised_by: str  # as first told
+    deliver_by: str
+
+
+class OrderImproved(_OfOrder):
+    """Held units have a better plan by now: it follows, and replaces these fulfillments."""
+
+    type: Literal["order_improved"]
+    replaced: list[str]  # fulfillment ids
+    before: list[Any]  # [Value, Decision as JSON]
+    after: list[Any]  # the same
+
+
+class ImprovementDue(TypedDict):
+    """Held orders may have better plans: those with `skus` are looked at when it is due."""
+
+    type: Literal["improvement_due"]
+    market_id: str
+    skus: list[list[Any]]  # [sku, order number after which to look]
+    done: list[str]  # skus whose orders were looked at
+    due_ms: NotRequired[int]  # sets the timer, where none is set
+
+
+class PromiseKept(_OfOrder):
+    """All of the order that wasn't cancelled arrived by what was first promised."""
+
+    type: Literal["promise_kept"]
+    promised_by: str
+    delivered_at: str
+
+
+class PromiseBroken(_OfOrder):
+    """Not all of the order arrived by what was first promised."""
+
+    type: Literal["promise_broken"]
+    promised_by: str
+    delivered_at: NotRequired[str]  # where all is there by now
 
 
 class OrderCancelled(_OfOrder):
@@ -347,7 +430,7 @@ class UnitsReleased(_OfOrder):
     type: Literal["units_released"]
     fulfillment_id: str
     node_id: str
-    why: Literal["rejected", "cancelled", "taken_back"]
+    why: Literal["rejected", "cancelled", "taken_back", "improved"]
     lines: list[Line]
     closed: list[Line]
 
@@ -426,6 +509,19 @@ class StockMoved(TypedDict):
     document: NotRequired[str]
     shortfall: NotRequired[int]
     counted: NotRequired[str]  # a count made it: of this state, or of all
+    lots: NotRequired[list[list[int]]]  # [day they expire, units more or fewer], by day
+
+
+class InboundChanged(TypedDict):
+    """Units of a document line that are on their way from now on; 0: none any more."""
+
+    type: Literal["inbound_changed"]
+    node_id: str
+    sku: str
+    document: str
+    document_line: str | None
+    units: int
+    expected_ms: int
 
 
 class ItemSuppressed(TypedDict):
@@ -580,11 +676,19 @@ class Balanced(TypedDict):
     `orders` rows: [market_id, channel, order_id, status, lines], a line being
     [line_id, open, allocated, backordered, shipped, delivered, cancelled].
     `stock` rows: [market_id, node_id, sku, on_hand, reserved, quality_control, damaged, held].
+    Only where the entry touched some: `capacity` rows [node_id, day, orders booked, units booked],
+    `inbound` rows [node_id, sku, document, document line or None, units, expected_at in ms],
+    `pools` rows [market_id, pool_id, units taken],
+    `lots` rows [node_id, sku, [[day they expire, units], …]]. Days count from 1970-01-01.
     """
 
     type: Literal["balanced"]
     orders: list[list[Any]]
     stock: list[list[Any]]
+    capacity: NotRequired[list[list[Any]]]
+    inbound: NotRequired[list[list[Any]]]
+    pools: NotRequired[list[list[Any]]]
+    lots: NotRequired[list[list[Any]]]
 
 
 DecidedEvent: TypeAlias = (
@@ -597,7 +701,13 @@ DecidedEvent: TypeAlias = (
     | OrderAccepted
     | OrderRefused
     | FulfillmentRequested
+    | FulfillmentPlanned
     | OrderAllocated
+    | OrderPromiseChanged
+    | OrderImproved
+    | ImprovementDue
+    | PromiseKept
+    | PromiseBroken
     | OrderCancelled
     | OrderCancellationRejected
     | FulfillmentCancellationRequested
@@ -609,6 +719,7 @@ DecidedEvent: TypeAlias = (
     | PackagesKnown
     | PackageTracked
     | StockMoved
+    | InboundChanged
     | ItemSuppressed
     | SuppressionLifted
     | LaneSuspended
@@ -627,8 +738,9 @@ DecidedEvent: TypeAlias = (
 )
 
 INTERNAL: dict[str, frozenset[str]] = {
+    "fulfillment_requested": frozenset({"ship_day"}),
     "order_refused": frozenset({"conflict"}),
-    "order_allocated": frozenset({"decision"}),
+    "order_allocated": frozenset({"decision", "cancel_ms", "held"}),
     "fulfillment_cancellation_requested": frozenset({"taken_back", "reason"}),
     "shipment_sent": frozenset({"moved"}),
 }

@@ -18,7 +18,7 @@ from events.network import (
 )
 from events.orders import OrderCancelRequested, OrderPlaced
 from events.rules import RuleSetActivated, RuleSetApproved, RuleSetProposed
-from events.stock import StockAdjusted, StockCounted, StockReceived
+from events.stock import InboundAnnounced, StockAdjusted, StockCounted, StockReceived
 
 INPUTS: dict[str, type[Fact]] = {
     model.TYPE: model
@@ -36,6 +36,7 @@ INPUTS: dict[str, type[Fact]] = {
         StockReceived,
         StockAdjusted,
         StockCounted,
+        InboundAnnounced,
         FulfillmentAccepted,
         FulfillmentRejected,
         FulfillmentShipped,
@@ -56,7 +57,6 @@ NOT_BUILT = frozenset(
         "payment_declined",
         "return_requested",
         "stock_state_moved",
-        "inbound_announced",
         "transfer_sent",
         "transfer_received",
         "stock_snapshot",

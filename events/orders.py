@@ -19,6 +19,7 @@ from events.base import (
     Model,
     Money,
     OptionalId,
+    OptionalInstantOrDay,
     OptionalText,
     OrderId,
     Quantity,
@@ -106,11 +107,7 @@ class OrderPlaced(ChannelFact):
     NOT_BUILT: ClassVar[dict[str, object]] = {
         "exchange_rate": None,
         "revision": 0,
-        "ship_not_before": None,
-        "ship_by": None,
         "deliver_not_before": None,
-        "deliver_by": None,
-        "allow_partial": True,
         "holds": [],
         "lines[].method": "ship",
         "lines[].pickup_node_id": None,
@@ -129,8 +126,12 @@ class OrderPlaced(ChannelFact):
     shipping_method: OptionalText = None
     carrier: OptionalId = None
     service: OptionalId = None
+    ship_not_before: OptionalInstantOrDay = None
+    ship_by: OptionalInstantOrDay = None
+    deliver_by: OptionalInstantOrDay = None
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
     allow_split: bool = True
+    allow_partial: bool = True
     delivery_requirements: Annotated[list[Word], Field(max_length=20)] = []
     gift_message: OptionalText = None
     packing_note: OptionalText = None

@@ -44,6 +44,7 @@ OrderStatus = Literal[
 ]
 FulfillmentStatus = Literal["open", "in_progress", "shipped", "incomplete", "cancelled"]
 RequestStatus = Literal[
+    "unsubmitted",
     "submitted",
     "accepted",
     "rejected",
@@ -108,6 +109,9 @@ class FulfillmentRequested(OrderOutput):
     service_level: Word
     carrier: Word | None = None
     service: Word | None = None
+    ship_by: Instant | None = None
+    deliver_by: Instant | None = None
+    ship_not_before: Instant | None = None
     ship_to: Address | None = None
     contact: Contact | None = None
     order_number: Text | None = None
@@ -161,7 +165,15 @@ class PlannedFulfillment(Model):
 
     fulfillment_id: FulfillmentId
     node_id: NodeId
+    ship_by: Instant | None = None
+    deliver_by: Instant | None = None
     lines: list[PlannedLine]
+
+
+class WaitingQuantity(LineQuantity):
+    """Units of an order line that wait for stock, and when announced stock covers them."""
+
+    expected_at: Instant | None = None
 
 
 class OrderAllocated(OrderUpdate):
@@ -170,7 +182,17 @@ class OrderAllocated(OrderUpdate):
     TYPE: ClassVar[str] = "order_allocated"
 
     fulfillments: list[PlannedFulfillment]
-    backordered: list[LineQuantity]
+    backordered: list[WaitingQuantity]
+    promised_by: Instant | None = None
+
+
+class OrderPromiseChanged(OrderUpdate):
+    """A later plan delivers later than what was told: all will be there at `deliver_by`."""
+
+    TYPE: ClassVar[str] = "order_promise_changed"
+
+    promised_by: Instant
+    deliver_by: Instant
 
 
 class OrderCancelled(OrderUpdate):
@@ -283,6 +305,7 @@ OUTPUTS: dict[str, type[Output]] = {
         OrderAccepted,
         OrderRefused,
         OrderAllocated,
+        OrderPromiseChanged,
         OrderCancelled,
         OrderCancellationRejected,
         ShipmentSent,

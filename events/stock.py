@@ -7,8 +7,11 @@ from pydantic import AfterValidator, Field
 from events.base import (
     MAX_QUANTITY,
     CountedQuantity,
+    Day,
     Fact,
+    Id,
     Instant,
+    InstantOrDay,
     NodeId,
     OptionalId,
     Quantity,
@@ -43,13 +46,14 @@ class StockReceived(NodeFact):
     """Units arrived. A document line received again is a repeat, for ever."""
 
     TYPE: ClassVar[str] = "stock_received"
-    NOT_BUILT: ClassVar[dict[str, object]] = {"lot": None, "expires_on": None}
 
     sku: Sku
     quantity: Quantity
     state: StockState = "available"
     document: OptionalId = None
     document_line: OptionalId = None
+    lot: OptionalId = None
+    expires_on: Day | None = None
 
 
 class StockAdjusted(NodeFact):
@@ -83,3 +87,20 @@ class StockCounted(NodeFact):
     counted: CountedQuantity
     state: Literal["all", "available", "quality_control", "damaged", "held"] = "all"
     counted_at: Instant | None = None
+
+
+class InboundAnnounced(NodeFact):
+    """Units are on their way to the node.
+
+    Absolute: a document line announced again replaces what it said before; 0 units close it.
+    Receipts that name the document draw it down.
+    """
+
+    TYPE: ClassVar[str] = "inbound_announced"
+
+    sku: Sku
+    quantity: CountedQuantity
+    document: Id
+    document_line: OptionalId = None
+    expected_at: InstantOrDay
+    kind: Literal["purchase", "transfer", "return", "production"] = "purchase"

@@ -7,7 +7,14 @@ from collections import Counter
 from typing import Any, Literal
 
 from events.decided import AskedUnits, Line, LineUnits, Plain
-from orchestrator.core.orders import Cancellation, Fulfillment, FulfillmentLine, Order, OrderLine
+from orchestrator.core.orders import (
+    UNSUBMITTED,
+    Cancellation,
+    Fulfillment,
+    FulfillmentLine,
+    Order,
+    OrderLine,
+)
 from orchestrator.core.placing import fill_from_stock
 from orchestrator.core.turn import Turn, about
 
@@ -54,8 +61,9 @@ def request(turn: Turn) -> None:
         if order.unknown and waits_on and all(sku in turn.shard.items for sku in waits_on):
             turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
         waiting = [line for line in order.lines if line.backordered]
-        if waiting and not order.allow_split:  # what is left may fit one node now
+        if waiting and order.whole:  # what is left may fit now
             fill_from_stock(turn, order, waiting[0])
+    _cancel_held(turn, order, ask, data["reason"])
     _ask_nodes(turn, order, ask, data["reason"])
     if gone:
         _refuse(turn, order, gone, "these units have left, or were never ordered")
@@ -105,6 +113,43 @@ def _refuse_unknown(turn: Turn, data: Plain, retired: tuple[bytes, str] | None) 
         channel=data["channel"],
         order_id=data["order_id"],
     )
+
+
+def _cancel_held(turn: Turn, order: Order, ask: list[tuple[OrderLine, int]], reason: str) -> None:
+    """What no node was asked for yet is cancelled at once, of the newest fulfillments first."""
+    for fulfillment in reversed(list(order.held())):
+        lines: list[Line] = []
+        for i, (line, units) in enumerate(ask):
+            held = fulfillment.line(line.line_id)
+            if held is not None and units and held.reserved:
+                taken = min(units, held.reserved)
+                lines.append(held.units(taken))
+                ask[i] = (line, units - taken)
+        if lines:
+            withdraw(turn, order, fulfillment, lines, "cancelled")
+            turn.cancelled(order, _cancel_units(lines), reason, "channel")
+
+
+def withdraw(
+    turn: Turn,
+    order: Order,
+    fulfillment: Fulfillment,
+    lines: list[Line],
+    why: Literal["cancelled", "taken_back", "improved"],
+) -> None:
+    """Take units off a fulfillment that its node doesn't know of: no one has to answer."""
+    turn.emit(
+        {
+            "type": "units_released",
+            **about(order),
+            "fulfillment_id": fulfillment.fulfillment_id,
+            "node_id": fulfillment.node_id,
+            "why": why,
+            "lines": lines,
+            "closed": lines,
+        }
+    )
+    turn.fulfillment_is(order, fulfillment, UNSUBMITTED)
 
 
 def _ask_nodes(turn: Turn, order: Order, ask: list[tuple[OrderLine, int]], reason: str) -> None:

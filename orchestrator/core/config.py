@@ -13,6 +13,11 @@ DEDUPE_WINDOW_MS = DAY_MS
 DEDUPE_IDS = 2_000_000
 """Ids of one shard kept for deduplication at the most; part of the fold, hence not a setting."""
 
+PROMISE_GRACE_MS = 6 * HOUR_MS
+"""How long after a promise news of a delivery in time may still come; part of the fold."""
+DAYS_KEPT = 2
+"""How many days a node's booked days are remembered beyond their end; part of the fold as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -25,3 +30,5 @@ class Config:
     retire_after_ms: int = DAY_MS  # how long a closed order stays in memory
     availability_thresholds: tuple[int, ...] = (0, 5, 20)  # crossing one publishes availability
     slice_orders: int = 50  # orders planned again in one entry, at the most
+    improve_every_ms: int = 1_000  # how long what may improve held plans is gathered
+    improve_orders: int = 200  # held orders planned anew in one entry, at the most

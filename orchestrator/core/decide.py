@@ -11,6 +11,7 @@ from orchestrator.core import (
     backorders,
     cancelling,
     handshake,
+    improving,
     lanes,
     placing,
     rules,
@@ -18,6 +19,7 @@ from orchestrator.core import (
     tracking,
 )
 from orchestrator.core.evolve import balances, begin, evolve
+from orchestrator.core.orders import Order
 from orchestrator.core.shard import Contradiction, Market, Shard
 from orchestrator.core.turn import Turn, about
 from schemas.journal import Entry
@@ -100,6 +102,8 @@ def _work(turn: Turn, work: list[Any]) -> None:
             pass  # queues a fill of each item that waits
         case ["settle", node_id, sku, units, what]:
             stock.settle_rest(turn, turn.shard.nodes[node_id], sku, units, what)
+        case ["promises", market_id, promised_ms]:
+            _promises_due(turn, market_id, promised_ms)
         case ["resume", on]:
             waiting = turn.shard.parked.get(on)
             if not waiting:  # it gave way to others, or a second shipment called for it as well
@@ -140,6 +144,50 @@ def _retire(turn: Turn, market_id: str, key: str) -> None:
     turn.emit({"type": "order_retired", **about(order)})
 
 
+def _release(turn: Turn, market_id: str, key: str, fulfillment_id: str) -> None:
+    """A fulfillment's request is held back no longer."""
+    order = turn.shard.markets[market_id].orders.get(key)
+    for fulfillment in order.held() if order else ():
+        if order and fulfillment.fulfillment_id == fulfillment_id:
+            placing.release(turn, order, fulfillment)
+            return
+
+
+def _patience_over(turn: Turn, market_id: str, key: str) -> None:
+    order = turn.shard.markets[market_id].orders.get(key)
+    if order is not None:
+        placing.out_of_patience(turn, order)
+
+
+def _promises_due(turn: Turn, market_id: str, promised_ms: str) -> None:
+    """What was promised by then and isn't all there by now is late, whatever comes."""
+    market = turn.shard.markets[market_id]
+    awaiting = list(market.promises.get(int(promised_ms), ()))
+    for order in awaiting[: turn.shard.config.improve_orders]:
+        promise: Any = {
+            "type": "promise_broken",
+            **about(order),
+            "promised_by": rfc3339(int(promised_ms)),
+        }
+        turn.emit(promise)
+    if len(awaiting) > turn.shard.config.improve_orders:
+        turn.emit({"type": "work_queued", "work": ["promises", market_id, promised_ms]})
+
+
+def _promise_settled(turn: Turn, order: Order) -> None:
+    """All of the order that will ever arrive is there: in time, or not."""
+    if order.promised_ms is None or order.promise_counted or not order.delivered_ms:
+        return
+    kept = order.delivered_ms <= order.promised_ms
+    promise: Any = {
+        "type": "promise_kept" if kept else "promise_broken",
+        **about(order),
+        "promised_by": rfc3339(order.promised_ms),
+        "delivered_at": rfc3339(order.delivered_ms),
+    }
+    turn.emit(promise)
+
+
 def _keep(turn: Turn) -> None:
     """Master data holds from now on; of a market not known yet it waits."""
     market_id = turn.data.get("market_id")
@@ -160,13 +208,16 @@ def _finish(turn: Turn) -> None:
         market = shard.markets[market_id]
         if sku in market.waiting:
             backorders.fill(turn, market, sku)
+    if shard.freed_skus or shard.freed_nodes:
+        improving.schedule(turn)
     for market_id, sku in shard.touched_skus:
         _availability(turn, shard.markets[market_id], sku)
     for order in list(shard.touched_orders):
         if order.closed and not order.closing:
+            _promise_settled(turn, order)
             retire_ms = turn.now_ms + shard.config.retire_after_ms
             turn.emit({"type": "order_closed", **about(order), "retire_ms": retire_ms})
-    if shard.touched_orders or shard.touched_stock:
+    if shard.touched_orders or shard.touched_stock or shard.touched_inbound:
         turn.emit(balances(shard))
 
 
@@ -204,6 +255,7 @@ DECIDE: dict[str, Callable[[Turn], None]] = {
     "stock_received": stock.received,
     "stock_adjusted": stock.adjusted,
     "stock_counted": stock.counted,
+    "inbound_announced": stock.announced,
     "fulfillment_accepted": handshake.answered(handshake.accept),
     "fulfillment_rejected": handshake.answered(handshake.reject),
     "fulfillment_shipped": handshake.answered(handshake.ship),
@@ -214,6 +266,10 @@ DECIDE: dict[str, Callable[[Turn], None]] = {
 
 TIMERS: dict[str, Callable[..., None]] = {
     "order": _order_waited,
+    "release": _release,
+    "unsourced": _patience_over,
+    "promises": _promises_due,
+    "improve": improving.improve,
     "suppression": _suppression_over,
     "tracking": _tracking_waited,
     "retire": _retire,

@@ -9,8 +9,16 @@ from typing import Any
 from events import decided
 from events.decided import InputRecord
 from events.rules import Body
-from orchestrator.core.config import DEDUPE_IDS, DEDUPE_WINDOW_MS
+from orchestrator.core.config import (
+    DAY_MS,
+    DAYS_KEPT,
+    DEDUPE_IDS,
+    DEDUPE_WINDOW_MS,
+    PROMISE_GRACE_MS,
+)
+from orchestrator.core.ledger import SHIPPED
 from orchestrator.core.orders import (
+    UNSUBMITTED,
     Cancellation,
     Fulfillment,
     FulfillmentLine,
@@ -20,8 +28,10 @@ from orchestrator.core.orders import (
     content_digest,
 )
 from orchestrator.core.shard import Contradiction, Market, Node, Shard
+from orchestrator.core.sourcing.calendars import day_number
 from orchestrator.core.sourcing.rates import Service, lane_key
 from orchestrator.core.sourcing.strategies import DEFAULT, RuleSet, RuleVersion
+from schemas.times import instant_ms
 
 
 def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
@@ -29,7 +39,12 @@ def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
     shard.touched_orders.clear()
     shard.touched_stock.clear()
     shard.touched_skus.clear()
+    shard.touched_days.clear()
+    shard.touched_pools.clear()
+    shard.touched_lots.clear()
+    shard.touched_inbound.clear()
     shard.freed_skus.clear()
+    shard.freed_nodes.clear()
     origin = record.get("origin")
     if origin is None:  # a tick, made by the shard's own writer
         shard.now_ms = record["time_ms"]
@@ -202,6 +217,7 @@ def _lane_restored(shard: Shard, _: InputRecord, event: decided.LaneRestored) ->
 
 def _node_kept(shard: Shard, data: decided.Plain) -> None:
     market = shard.markets[data["market_id"]]
+    shard.freed_nodes[data["node_id"]] = None
     node = shard.nodes.get(data["node_id"])
     if node is None:
         node = Node(data, market.time_zone, shard.places)
@@ -355,6 +371,47 @@ def _fulfillment_requested(
     shard: Shard, _: InputRecord, event: decided.FulfillmentRequested
 ) -> None:
     order = order_of(shard, event)
+    known = [one for one in order.fulfillments if one.fulfillment_id == event["fulfillment_id"]]
+    if not known:
+        _give(shard, order, event)
+        return
+    if known[0].request_status != UNSUBMITTED:
+        message = f"fulfillment {event['fulfillment_id']} was requested before"
+        raise Contradiction(message)
+    known[0].request_status = "submitted"
+    shard.markets[order.market_id].use(shard.nodes[event["node_id"]])
+    _hold_changed(shard, order)
+    shard.touched_orders[order] = None
+
+
+def _fulfillment_planned(shard: Shard, _: InputRecord, event: decided.FulfillmentPlanned) -> None:
+    order = order_of(shard, event)
+    fulfillment = _give(shard, order, event)
+    fulfillment.request_status = UNSUBMITTED
+    _hold_changed(shard, order)
+    due_ms, fulfillment_id = event["release_ms"], fulfillment.fulfillment_id
+    shard.set_timer(due_ms, "release", order.market_id, order.key, fulfillment_id)
+
+
+def _hold_changed(shard: Shard, order: Order) -> None:
+    """Keep the index of held units; a plan that is no longer held as it was can't be compared."""
+    order.held_plan = None
+    index = shard.markets[order.market_id].held
+    held = {line.sku for one in order.held() for line in one.lines if line.reserved}
+    for line in order.lines:
+        orders = index.get(line.sku)
+        if line.sku in held:
+            index.setdefault(line.sku, {})[order.number] = order
+        elif orders is not None:
+            orders.pop(order.number, None)
+            if not orders:
+                del index[line.sku]
+
+
+def _give(
+    shard: Shard, order: Order, event: decided.FulfillmentRequested | decided.FulfillmentPlanned
+) -> Fulfillment:
+    """Reserve a leg's units at its node, and book its ship day."""
     market = shard.markets[order.market_id]
     node = shard.nodes[event["node_id"]]
     lines = []
@@ -375,12 +432,33 @@ def _fulfillment_requested(
             market.available[line.sku] = market.available.get(line.sku, 0) - units
         shard.touched_stock[(node.node_id, line.sku)] = None
         shard.touched_skus[(market.market_id, line.sku)] = None
+        _draw_on_pools(shard, market, order, line.sku, units)
     fulfillment = Fulfillment(event["fulfillment_id"], node.node_id, lines)
     order.fulfillments.append(fulfillment)
+    market.use(node)
+    if "ship_day" in event:  # not in journals of the first release
+        fulfillment.ship_day = day_number(event["ship_day"])
+        fulfillment.ship_by_ms = instant_ms(event["ship_by"])
+        fulfillment.booked = sum(line.asked for line in lines)
+        _book(shard, node, fulfillment.ship_day, 1, fulfillment.booked)
+    if "deliver_by" in event:
+        fulfillment.deliver_by_ms = instant_ms(event["deliver_by"])
+    fulfillment.carrier = event.get("carrier")
+    fulfillment.service = event.get("service")
     if fulfillment_of(order, event["fulfillment_id"]) is not fulfillment:
         message = f"fulfillment {event['fulfillment_id']} is not the order's next"
         raise Contradiction(message)
     shard.touched_orders[order] = None
+    return fulfillment
+
+
+def _draw_on_pools(shard: Shard, market: Market, order: Order, sku: str, units: int) -> None:
+    """Count what a channel takes of its pools since they began; a negative number gives back."""
+    for pool in market.rules.pools:
+        if pool.channel == order.channel and sku in pool.skus and pool.from_ms <= shard.now_ms:
+            taken = market.pool_taken.get(pool.pool_id, 0)
+            market.pool_taken[pool.pool_id] = max(0, taken + units)
+            shard.touched_pools[(market.market_id, pool.pool_id)] = None
 
 
 def _order_allocated(shard: Shard, _: InputRecord, event: decided.OrderAllocated) -> None:
@@ -392,7 +470,60 @@ def _order_allocated(shard: Shard, _: InputRecord, event: decided.OrderAllocated
         if units != line.backordered:
             _set_backordered(market, order, index, units)
             _check(order, line)
+    held = event.get("held")
+    order.held_plan = (held[0], held[1], event["decision"]) if held else None
+    if "cancel_ms" in event:
+        order.patience_timed = True
+        shard.set_timer(event["cancel_ms"], "unsourced", order.market_id, order.key)
+    if "promised_by" in event:
+        order.promised_ms = instant_ms(event["promised_by"])
+        order.told_ms = max(
+            order.promised_ms, *(part.deliver_by_ms or 0 for part in order.fulfillments), 0
+        )
+        awaiting = market.promises.get(order.promised_ms)
+        if awaiting is None:
+            awaiting = market.promises[order.promised_ms] = {}
+            due_ms = order.promised_ms + PROMISE_GRACE_MS
+            shard.set_timer(due_ms, "promises", order.market_id, str(order.promised_ms))
+        awaiting[order] = None
     shard.touched_orders[order] = None
+
+
+def _order_promise_changed(
+    shard: Shard, _: InputRecord, event: decided.OrderPromiseChanged
+) -> None:
+    order_of(shard, event).told_ms = instant_ms(event["deliver_by"])
+
+
+def _order_improved(_: Shard, __: InputRecord, ___: decided.OrderImproved) -> None:
+    """What it means for the order stands in the events around it."""
+
+
+def _improvement_due(shard: Shard, _: InputRecord, event: decided.ImprovementDue) -> None:
+    improvable = shard.markets[event["market_id"]].improvable
+    for sku in event["done"]:
+        del improvable[sku]
+    for sku, after in event["skus"]:
+        improvable[sku] = after
+    if "due_ms" in event:
+        shard.set_timer(event["due_ms"], "improve", event["market_id"])
+
+
+def _promise_counted(
+    shard: Shard, _: InputRecord, event: decided.PromiseKept | decided.PromiseBroken
+) -> None:
+    order = order_of(shard, event)
+    order.promise_counted = True
+    _await_no_more(shard, order)
+
+
+def _await_no_more(shard: Shard, order: Order) -> None:
+    """Nothing more can come of the order's promise."""
+    if order.promised_ms is not None:
+        promises = shard.markets[order.market_id].promises
+        awaiting = promises.get(order.promised_ms, {})
+        if awaiting.pop(order, 0) is None and not awaiting:
+            del promises[order.promised_ms]
 
 
 def _order_cancelled(shard: Shard, _: InputRecord, event: decided.OrderCancelled) -> None:
@@ -413,6 +544,7 @@ def _order_closed(shard: Shard, _: InputRecord, event: decided.OrderClosed) -> N
     order = order_of(shard, event)
     order.closing = True
     _wait_no_more(shard, order)
+    _await_no_more(shard, order)
     shard.orders_open -= 1
     shard.set_timer(event["retire_ms"], "retire", order.market_id, order.key)
 
@@ -438,6 +570,44 @@ def _order_retired(shard: Shard, _: InputRecord, event: decided.OrderRetired) ->
 
 
 # fulfillments
+
+
+def forget_days(node: Node, now_ms: int) -> None:
+    """Forget what was booked of days that are over, wherever the node is."""
+    over = now_ms // DAY_MS - DAYS_KEPT
+    for day in [known for known in node.booked if known < over]:
+        del node.booked[day]
+
+
+def _book(shard: Shard, node: Node, day: int, orders: int, units: int) -> None:
+    """Take capacity of a node's day, or give it back; days that are over are forgotten."""
+    booked = node.booked.get(day)
+    if booked is None:
+        if units < 0:
+            return  # a day that is over
+        forget_days(node, shard.now_ms)
+        booked = node.booked[day] = [0, 0]
+    booked[0] += orders
+    booked[1] += units
+    if min(booked) < 0:
+        message = f"{node.node_id} gives back more of day {day} than was booked"
+        raise Contradiction(message)
+    if booked == [0, 0]:
+        del node.booked[day]
+    shard.touched_days[(node.node_id, day)] = None
+    if units < 0:
+        shard.freed_nodes[node.node_id] = None
+    shard.markets[node.market_id].booked_changes.add(node.node_id)
+
+
+def _free_capacity(shard: Shard, fulfillment: Fulfillment, units: int) -> None:
+    """Units won't be worked on: the day has room for them, and with the last for an order."""
+    if fulfillment.ship_day is None or not units:
+        return
+    fulfillment.booked -= units
+    orders = 0 if fulfillment.booked else -1
+    node = shard.nodes[fulfillment.node_id]
+    _book(shard, node, fulfillment.ship_day, orders, -units)
 
 
 def _unreserve(shard: Shard, fulfillment: Fulfillment, line: FulfillmentLine, units: int) -> None:
@@ -471,19 +641,29 @@ def _units_released(shard: Shard, _: InputRecord, event: decided.UnitsReleased) 
         line = _line_at(order, released["line_id"])[1]
         line.allocated -= released["quantity"]
         _check(order, line)
+    _free_capacity(shard, fulfillment, sum(line["quantity"] for line in event["lines"]))
+    for released in event["lines"]:
+        market = shard.markets[order.market_id]
+        _draw_on_pools(shard, market, order, released["sku"], -released["quantity"])
     for closed in event["closed"]:
         fulfillment_line = _fulfillment_line_of(fulfillment, closed["line_id"])
         if event["why"] == "rejected":
             fulfillment_line.rejected += closed["quantity"]
         else:
             fulfillment_line.cancelled += closed["quantity"]
+    if fulfillment.request_status == UNSUBMITTED:
+        _hold_changed(shard, order)
     shard.touched_orders[order] = None
 
 
 def _fulfillment_changed(shard: Shard, _: InputRecord, event: decided.FulfillmentChanged) -> None:
-    fulfillment = fulfillment_of(order_of(shard, event), event["fulfillment_id"])
+    order = order_of(shard, event)
+    fulfillment = fulfillment_of(order, event["fulfillment_id"])
+    was = fulfillment.request_status
     fulfillment.status = event["status"]
     fulfillment.request_status = event["request_status"]
+    if was == UNSUBMITTED:
+        _hold_changed(shard, order)
 
 
 def _fulfillment_cancellation_requested(
@@ -580,6 +760,7 @@ def _shipment_delivered(shard: Shard, _: InputRecord, event: decided.ShipmentDel
         line.shipped -= delivered["quantity"]
         line.delivered += delivered["quantity"]
         _check(order, line)
+    order.delivered_ms = max(order.delivered_ms, instant_ms(event["delivered_at"]))
     shard.touched_orders[order] = None
 
 
@@ -595,7 +776,7 @@ def _package_tracked(_: Shard, __: InputRecord, ___: decided.PackageTracked) -> 
 # stock
 
 
-def _stock_moved(shard: Shard, _: InputRecord, event: decided.StockMoved) -> None:
+def _stock_moved(shard: Shard, cause: InputRecord, event: decided.StockMoved) -> None:
     node = shard.nodes[event["node_id"]]
     market = shard.markets[node.market_id]
     sku = event["sku"]
@@ -611,10 +792,30 @@ def _stock_moved(shard: Shard, _: InputRecord, event: decided.StockMoved) -> Non
         market.available[sku] = market.available.get(sku, 0) + stock.available - before
     if "document" in event:
         shard.documents[event["document"]] = None
+    if "lots" in event:
+        stock.change_lots(event["lots"])
+        shard.touched_lots[(node.node_id, sku)] = None
+    if event["reason"] == SHIPPED and cause["type"] == "fulfillment_shipped":
+        stock.sell(-event["delta"][0], shard.now_ms)
     shard.touched_stock[(node.node_id, sku)] = None
     shard.touched_skus[(market.market_id, sku)] = None
     if stock.available > before:
         shard.freed_skus[(market.market_id, sku)] = None
+
+
+def _inbound_changed(shard: Shard, _: InputRecord, event: decided.InboundChanged) -> None:
+    node = shard.nodes[event["node_id"]]
+    inbound = shard.markets[node.market_id].inbound
+    sku = event["sku"]
+    line = (node.node_id, event["document"], event["document_line"])
+    announced = inbound.setdefault(sku, {})
+    if event["units"]:
+        announced[line] = (event["units"], event["expected_ms"])
+    else:
+        announced.pop(line, None)
+        if not announced:
+            del inbound[sku]
+    shard.touched_inbound[(node.node_id, sku, event["document"], event["document_line"])] = None
 
 
 def _item_suppressed(shard: Shard, _: InputRecord, event: decided.ItemSuppressed) -> None:
@@ -714,7 +915,7 @@ def _exception_resolved(shard: Shard, _: InputRecord, event: decided.ExceptionRe
 
 def balances(shard: Shard) -> decided.Balanced:
     """What the entry touched, as it stands now."""
-    return {
+    balanced: decided.Balanced = {
         "type": "balanced",
         "orders": [
             [
@@ -739,6 +940,37 @@ def balances(shard: Shard) -> decided.Balanced:
         ],
         "stock": [_stock_row(shard, node_id, sku) for node_id, sku in shard.touched_stock],
     }
+    if shard.touched_days:
+        balanced["capacity"] = [
+            [node_id, day, *shard.nodes[node_id].booked.get(day, (0, 0))]
+            for node_id, day in shard.touched_days
+        ]
+    if shard.touched_pools:
+        balanced["pools"] = [
+            [market_id, pool_id, shard.markets[market_id].pool_taken[pool_id]]
+            for market_id, pool_id in shard.touched_pools
+        ]
+    if shard.touched_inbound:
+        balanced["inbound"] = [_inbound_row(shard, *line) for line in shard.touched_inbound]
+    if shard.touched_lots:
+        balanced["lots"] = [_lots_row(shard, *of) for of in shard.touched_lots]
+    return balanced
+
+
+def _inbound_row(
+    shard: Shard, node_id: str, sku: str, document: str, line: str | None
+) -> list[Any]:
+    announced = shard.markets[shard.nodes[node_id].market_id].inbound.get(sku, {})
+    units, expected_ms = announced.get((node_id, document, line), (0, 0))
+    return [node_id, sku, document, line, units, expected_ms]
+
+
+def _lots_row(shard: Shard, node_id: str, sku: str) -> list[Any]:
+    stock = shard.stock(shard.nodes[node_id], sku)
+    if not 0 <= stock.dated <= stock.on_hand or any(units < 0 for _, units in stock.lots or ()):
+        message = f"the lots of {sku} at {node_id} aren't on hand: {stock.lots}"
+        raise Contradiction(message)
+    return [node_id, sku, [list(lot) for lot in stock.lots or ()]]
 
 
 def _stock_row(shard: Shard, node_id: str, sku: str) -> list[Any]:
@@ -783,7 +1015,13 @@ EVOLVE: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
     "order_accepted": _order_accepted,
     "order_refused": _order_refused,
     "fulfillment_requested": _fulfillment_requested,
+    "fulfillment_planned": _fulfillment_planned,
     "order_allocated": _order_allocated,
+    "order_promise_changed": _order_promise_changed,
+    "order_improved": _order_improved,
+    "improvement_due": _improvement_due,
+    "promise_kept": _promise_counted,
+    "promise_broken": _promise_counted,
     "order_cancelled": _order_cancelled,
     "order_cancellation_rejected": _order_cancellation_rejected,
     "order_closed": _order_closed,
@@ -797,6 +1035,7 @@ EVOLVE: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
     "packages_known": _packages_known,
     "package_tracked": _package_tracked,
     "stock_moved": _stock_moved,
+    "inbound_changed": _inbound_changed,
     "item_suppressed": _item_suppressed,
     "suppression_lifted": _suppression_lifted,
     "rule_set_changed": _rule_set_changed,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from events.decided import InputRecord
-from orchestrator.core.evolve import EVOLVE
+from orchestrator.core.evolve import EVOLVE, forget_days
+from orchestrator.core.ledger import SHIPPED
 from orchestrator.core.shard import Shard
 from schemas.journal import Entry
 
@@ -35,6 +36,7 @@ def _as_decided(shard: Shard, cause: InputRecord, event: Mapping[str, Any]) -> N
     shard.work.clear()
     shard.timers.clear()
     shard.freed_skus.clear()
+    shard.freed_nodes.clear()
 
 
 def _stock(shard: Shard, rows: list[list[Any]]) -> None:
@@ -51,6 +53,52 @@ def _stock(shard: Shard, rows: list[list[Any]]) -> None:
             market.available[sku] = market.available.get(sku, 0) + stock.available - before
 
 
+def _capacity(shard: Shard, rows: list[list[Any]]) -> None:
+    for node_id, day, *booked in rows:
+        node = shard.nodes[node_id]
+        if any(booked):
+            if day not in node.booked:
+                forget_days(node, shard.now_ms)
+            node.booked[day] = booked
+        else:
+            node.booked.pop(day, None)
+        shard.markets[node.market_id].booked_changes.add(node_id)
+
+
+def _inbound(shard: Shard, rows: list[list[Any]]) -> None:
+    for node_id, sku, document, line, units, expected_ms in rows:
+        inbound = shard.markets[shard.nodes[node_id].market_id].inbound
+        announced = inbound.setdefault(sku, {})
+        if units:
+            announced[(node_id, document, line)] = (units, expected_ms)
+        else:
+            announced.pop((node_id, document, line), None)
+        if not announced:
+            del inbound[sku]
+
+
+def _pools(shard: Shard, rows: list[list[Any]]) -> None:
+    for market_id, pool_id, taken in rows:
+        shard.markets[market_id].pool_taken[pool_id] = taken
+
+
+def _lots(shard: Shard, rows: list[list[Any]]) -> None:
+    for node_id, sku, lots in rows:
+        stock = shard.bin(shard.nodes[node_id], sku)
+        stock.lots = [(day, units) for day, units in lots] or None
+
+
+def _used(shard: Shard, _: InputRecord, event: Mapping[str, Any]) -> None:
+    node = shard.nodes[event["node_id"]]
+    shard.markets[node.market_id].use(node)
+
+
+def _sold(shard: Shard, cause: InputRecord, event: Mapping[str, Any]) -> None:
+    if event["reason"] == SHIPPED and cause["type"] == "fulfillment_shipped":
+        stock = shard.bin(shard.nodes[event["node_id"]], event["sku"])
+        stock.sell(-event["delta"][0], shard.now_ms)
+
+
 def _balanced(shard: Shard, _: InputRecord, event: Mapping[str, Any]) -> None:
     for what, stands in BALANCES.items():
         rows = event.get(what)
@@ -58,11 +106,20 @@ def _balanced(shard: Shard, _: InputRecord, event: Mapping[str, Any]) -> None:
             stands(shard, rows)
 
 
-BALANCES: dict[str, Callable[[Shard, list[list[Any]]], None]] = {"stock": _stock}
+BALANCES: dict[str, Callable[[Shard, list[list[Any]]], None]] = {
+    "stock": _stock,
+    "capacity": _capacity,
+    "inbound": _inbound,
+    "pools": _pools,
+    "lots": _lots,
+}
 
 FOLLOW: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
     "master_data_kept": _as_decided,
     "item_suppressed": _as_decided,
     "suppression_lifted": _as_decided,
+    "fulfillment_planned": _used,
+    "fulfillment_requested": _used,
+    "stock_moved": _sold,
     "balanced": _balanced,
 }

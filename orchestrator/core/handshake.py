@@ -10,9 +10,11 @@ from typing import Any
 from events.decided import Plain
 from orchestrator.core import cancelling
 from orchestrator.core.evolve import package_key
-from orchestrator.core.orders import Fulfillment, FulfillmentLine, Order
-from orchestrator.core.placing import replan
+from orchestrator.core.ledger import SHIPPED
+from orchestrator.core.orders import UNSUBMITTED, Fulfillment, FulfillmentLine, Order
+from orchestrator.core.placing import release, replan
 from orchestrator.core.shard import Market, Node
+from orchestrator.core.sourcing.calendars import day_number
 from orchestrator.core.stock import move, node_of, settle, shrink
 from orchestrator.core.turn import Turn, about
 
@@ -28,12 +30,18 @@ def answered(decide: Callable[[Turn, Order, Fulfillment], None]) -> Callable[[Tu
         if node is None:
             return
         found = parse(turn.shard.markets[node.market_id], turn.data["fulfillment_id"])
-        if found is None or found[1].node_id != node.node_id:
+        if found is None or found[1].node_id != node.node_id or _not_asked(turn, found[1]):
             _unknown(turn, node, found)
         else:
             decide(turn, *found)
 
     return decide_report
+
+
+def _not_asked(turn: Turn, fulfillment: Fulfillment) -> bool:
+    """Whether its node doesn't know of it. What left did, whoever asked for it."""
+    unsubmitted = fulfillment.request_status == UNSUBMITTED
+    return unsubmitted and turn.cause["type"] != "fulfillment_shipped"
 
 
 def parse(market: Market, fulfillment_id: str) -> tuple[Order, Fulfillment] | None:
@@ -72,7 +80,7 @@ def _unknown(turn: Turn, node: Node, found: tuple[Order, Fulfillment] | None) ->
             held = fulfillment.line(line["line_id"]) if fulfillment else None
             sku = line.get("sku") or (held.sku if held else None)
             if sku is not None:
-                _leave(turn, node, sku, line["quantity"])
+                _leave(turn, node, {**line, "sku": sku})
         known = [keys[package["package_id"]] for package in new]
         turn.emit({"type": "packages_known", "documents": known})
     detail = (
@@ -218,6 +226,8 @@ def ship(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
     if not packages:
         turn.repeat("package")
         return
+    if fulfillment in order.held():  # it left before the node was asked: it is, for the rest
+        release(turn, order, fulfillment)
     node = turn.shard.nodes[fulfillment.node_id]
     partly_known = len(packages) < len(data["packages"])
     reported = _reported({**data, "packages": packages}, by_package=partly_known)
@@ -244,7 +254,7 @@ def ship(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
     shortfalls: dict[str, int] = {}
     for line in reported:
         if line["sku"]:
-            short = _leave(turn, node, line["sku"], line["quantity"], settle_now=False)
+            short = _leave(turn, node, line, settle_now=False)
             shortfalls[line["sku"]] = shortfalls.get(line["sku"], 0) + short
     if beyond:
         detail = (
@@ -279,10 +289,10 @@ def _reported(data: Plain, *, by_package: bool = False) -> list[Plain] | None:
     """The lines a shipment names: its own, else its packages' sum; None where it names none."""
     if "lines" in data and not by_package:
         return [dict(line) for line in data["lines"]]
-    lines: dict[tuple[str, str | None], Plain] = {}
+    lines: dict[tuple[str | None, ...], Plain] = {}
     for package in data["packages"]:
         for line in package.get("lines", ()):
-            key = (line["line_id"], line.get("sku"))
+            key = (line["line_id"], line.get("sku"), line.get("expires_on"))
             if key in lines:
                 lines[key]["quantity"] += line["quantity"]
             else:
@@ -324,16 +334,18 @@ def _moved(
 def _leave(
     turn: Turn,
     node: Node,
-    sku: str,
-    units: int,
+    line: Plain,
     *,
     settle_now: bool = True,
 ) -> int:
-    """Units are off the shelf; returns how many more left than were there."""
+    """Units of a reported line are off the shelf; returns how many more left than were there."""
+    sku: str = line["sku"]
+    units: int = line["quantity"]
     stock = turn.shard.stock(node, sku)
     left = min(units, stock.on_hand)
     delta = [-left, *shrink(stock, stock.on_hand - left)]
-    move(turn, node, sku, delta, "shipped", shortfall=units - left)
+    lots = [[day_number(line["expires_on"]), left]] if "expires_on" in line else None
+    move(turn, node, sku, delta, SHIPPED, shortfall=units - left, lots=lots)
     if settle_now:
         settle(turn, node, sku, f"shipped for {turn.data['fulfillment_id']}", units - left)
     return units - left

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import Final
 
 import orjson
 
 from events.decided import Line as LineDict
-from events.decided import Plain
+from events.decided import Plain, Value
+
+UNSUBMITTED: Final = "unsubmitted"
+"""The request status of a fulfillment that its node has not been asked for yet."""
 
 
 class OrderLine:
@@ -111,11 +115,17 @@ class Fulfillment:
 
     __slots__ = (
         "asked_to_cancel",
+        "booked",
         "cancellations",
+        "carrier",
+        "deliver_by_ms",
         "fulfillment_id",
         "lines",
         "node_id",
         "request_status",
+        "service",
+        "ship_by_ms",
+        "ship_day",
         "shipments",
         "status",
     )
@@ -129,6 +139,12 @@ class Fulfillment:
         self.cancellations: list[Cancellation] = []
         self.asked_to_cancel = 0  # cancellations requested so far: the next one's number
         self.shipments: list[Shipment] = []
+        self.ship_day: int | None = None  # at the node; None in journals of the first release
+        self.ship_by_ms: int | None = None
+        self.deliver_by_ms: int | None = None
+        self.carrier: str | None = None
+        self.service: str | None = None
+        self.booked = 0  # units that it takes of its ship day
 
     def line(self, line_id: str) -> FulfillmentLine | None:
         """The line with this id, if the node was asked for it."""
@@ -171,18 +187,25 @@ class Order:
     """An order with its plan."""
 
     __slots__ = (
+        "allow_partial",
         "allow_split",
         "channel",
         "closing",
+        "delivered_ms",
         "digest",
         "fulfillments",
+        "held_plan",
         "lines",
         "market_id",
         "number",
         "order_id",
+        "patience_timed",
         "priority",
+        "promise_counted",
+        "promised_ms",
         "raw",
         "refused",
+        "told_ms",
         "unknown",
     )
 
@@ -193,6 +216,7 @@ class Order:
         self.number = number  # place among the shard's orders: first come, first served
         self.priority: int = data.get("priority", 0)
         self.allow_split: bool = data.get("allow_split", True)
+        self.allow_partial: bool = data.get("allow_partial", True)
         self.digest = digest
         # What later commands to nodes repeat; copied, since orjson leaves its buffer's size to it.
         self.raw = bytes(memoryview(orjson.dumps(data)))
@@ -209,6 +233,14 @@ class Order:
         self.refused = False
         self.closing = False  # closed, and to be retired
         self.unknown: list[str] | None = None  # skus it waits for
+        self.promised_ms: int | None = None  # when all of it is to have arrived, as first told
+        self.told_ms = 0  # the latest such moment it was told
+        self.delivered_ms = 0  # when the newest of its packages arrived
+        self.promise_counted = False  # as kept or broken
+        self.patience_timed = False  # a timer cancels what waits then
+        # what all its held fulfillments came from: strategy, value, explanation; None where they
+        # came from several decisions, or aren't what was decided any more
+        self.held_plan: tuple[str, Value | None, str] | None = None
 
     @property
     def key(self) -> str:
@@ -221,6 +253,17 @@ class Order:
             if line.line_id == line_id:
                 return line
         return None
+
+    def held(self) -> Iterator[Fulfillment]:
+        """Fulfillments whose request is held back."""
+        for fulfillment in self.fulfillments:
+            if fulfillment.request_status == UNSUBMITTED and fulfillment.outstanding:
+                yield fulfillment
+
+    @property
+    def whole(self) -> bool:
+        """Whether it takes all that it asks for at once, or nothing."""
+        return not (self.allow_split and self.allow_partial)
 
     @property
     def closed(self) -> bool:

@@ -1,14 +1,19 @@
 """Placing and planning: an order comes in, is refused or accepted, and gets its plan."""
 
-from typing import Any
+from bisect import bisect_left
+from typing import Any, NamedTuple
 
 import orjson
 
-from events.decided import LineUnits, Plain, Reason
-from orchestrator.core.orders import Order, OrderLine, content_digest
+from events.decided import LineUnits, Plain, Reason, WaitingUnits
+from orchestrator.core.config import DAY_MS
+from orchestrator.core.moments import moment_ms, start_ms
+from orchestrator.core.orders import Fulfillment, Order, OrderLine, content_digest
 from orchestrator.core.shard import Market
-from orchestrator.core.sourcing.geo import vector_of
-from orchestrator.core.sourcing.planner import Leg, Want, source
+from orchestrator.core.sourcing.adapter import source
+from orchestrator.core.sourcing.calendars import iso_day
+from orchestrator.core.sourcing.plan import Leg, Outcome, Request, Want
+from orchestrator.core.sourcing.strategies import Strategy
 from orchestrator.core.turn import Turn, about
 from schemas.times import rfc3339
 
@@ -30,6 +35,8 @@ PASSED_ON = (
 LEGS_BYTES = 250_000
 """Of what the nodes of one order are told in one entry, at the most (one node at the least)."""
 LEG_BYTES = 1_000
+AHEAD = 1_000
+"""Lines that wait before another, at the most, for it to be told when it is expected."""
 LINE_PASSED_ON = ("name", "unit_price_minor", "gift_message", "attributes")
 
 
@@ -117,6 +124,14 @@ def _refuse_conflict(turn: Turn, identity: Plain, status: str) -> None:
     )
 
 
+class Sourced(NamedTuple):
+    """What came of asking for sources: the legs, what each line lacks, and who decided."""
+
+    legs: list[Leg]
+    lacking: list[tuple[OrderLine, int]]
+    strategy: Strategy | None  # None where nothing was asked
+
+
 def plan(turn: Turn, order: Order, lines: list[OrderLine]) -> None:
     """Source what is open or backordered of these lines.
 
@@ -125,14 +140,19 @@ def plan(turn: Turn, order: Order, lines: list[OrderLine]) -> None:
     data = orjson.loads(order.raw)
     wanted = lines
     while True:
-        legs, shortage = _source(turn, order, wanted, data, explain_failure=True)
-        no_stock = [(line, units) for line, units in shortage if not line.allow_backorder and units]
+        legs, lacking, strategy = _source(turn, order, wanted, data, explain_failure=True)
+        never = strategy is not None and strategy.unsourced == "cancel"
+        no_stock = [
+            (line, units)
+            for line, units in lacking
+            if units and (never or not line.allow_backorder)
+        ]
         if no_stock:
             units_cancelled: list[LineUnits] = [
                 {"line_id": line.line_id, "quantity": units} for line, units in no_stock
             ]
             turn.cancelled(order, units_cancelled, "no_stock", "system")
-        retry = no_stock and not legs and not order.allow_split
+        retry = no_stock and not legs and order.whole
         wanted = [line for line in wanted if line.open or line.backordered]
         if not (retry and wanted):
             break
@@ -147,103 +167,254 @@ def replan(turn: Turn, order: Order) -> None:
 
 
 def fill_from_stock(turn: Turn, order: Order, line: OrderLine) -> None:
-    """Give units that came free to a line that waits (to all its order where it ships complete)."""
-    lines = [line] if order.allow_split else [one for one in order.lines if one.backordered]
+    """Give units that came free to a line that waits (to all its order where it takes all)."""
+    lines = [one for one in order.lines if one.backordered] if order.whole else [line]
     _source(turn, order, lines, orjson.loads(order.raw), explain_failure=False)
+
+
+def ask(turn: Turn, order: Order, lines: list[OrderLine], data: Plain) -> Outcome | None:
+    """The best plan for what is open or backordered of these lines; None where nothing is."""
+    wants = [Want(line.line_id, line.sku, line.open + line.backordered) for line in lines]
+    if not wants:
+        return None
+    market = turn.market_of(order)
+    return source(turn.shard, market, Request(data, wants, turn.now_ms, turn.cause["type"]))
 
 
 def _source(
     turn: Turn, order: Order, lines: list[OrderLine], data: Plain, *, explain_failure: bool
-) -> tuple[list[Leg], list[tuple[OrderLine, int]]]:
-    """Plan these lines, carry the plan out and tell it.
-
-    Returns the legs and what each line lacks.
-    """
+) -> Sourced:
+    """Plan these lines and carry the plan out."""
     lines = [line for line in lines if line.open or line.backordered]
-    wants = [Want(line.line_id, line.sku, line.open + line.backordered) for line in lines]
-    if not wants:
-        return [], []
-    market = turn.market_of(order)
-    legs, decision = source(
-        market,
-        turn.now_ms,
-        vector_of(data["ship_to"].get("location")),
-        wants,
-        ship_complete=not order.allow_split,
-        trigger=turn.cause["type"],
-    )
-    if not legs and not explain_failure:
-        return [], []
-    passed_on = {field: data[field] for field in PASSED_ON if field in data}
+    outcome = ask(turn, order, lines, data)
+    if outcome is None or not (outcome.legs or explain_failure):
+        return Sourced([], [], None)
+    lacking = [
+        (line, line.open + line.backordered - sum(leg.units[i] for leg in outcome.legs))
+        for i, line in enumerate(lines)
+    ]
+    carry_out(turn, order, lines, data, outcome)
+    return Sourced(outcome.legs, lacking, outcome.strategy)
+
+
+def carry_out(
+    turn: Turn, order: Order, lines: list[OrderLine], data: Plain, outcome: Outcome
+) -> None:
+    """Reserve, book, ask the nodes or hold, and tell the plan and what waits."""
+    legs = outcome.legs
+    passed_on = _passed_on(turn, order, data)
     at_once = legs
     if len(legs) > 1:  # each node gets all of it: as many as an entry can hold
         at_once = legs[: max(1, LEGS_BYTES // len(orjson.dumps(passed_on)))]
+    hold_ms = outcome.strategy.hold_ms
+    lacking = {
+        line.line_id: line.open + line.backordered - sum(leg.units[i] for leg in legs)
+        for i, line in enumerate(lines)
+    }
+    whole_plan = bool(legs) and len(at_once) == len(legs) and not any(order.held())
     for leg in at_once:
-        _request(turn, order, leg, lines, data, passed_on)
-    shortage = [
-        (line, want.units - sum(leg.units[i] for leg in legs))
-        for i, (line, want) in enumerate(zip(lines, wants, strict=True))
-    ]
-    planned = {line.line_id for line in lines}
-    backordered: list[LineUnits] = [
-        {"line_id": line.line_id, "quantity": line.backordered}
-        for line in order.lines
-        if line.backordered and line.line_id not in planned
-    ]
-    backordered += [
-        {"line_id": line.line_id, "quantity": units}
-        for line, units in shortage
-        if units and line.allow_backorder
-    ]
-    explanation = orjson.dumps(decision).decode()
-    turn.tell(
-        {
-            "type": "order_allocated",
-            **about(order),
-            "fulfillments": [
-                {
-                    "fulfillment_id": fulfillment.fulfillment_id,
-                    "node_id": fulfillment.node_id,
-                    "lines": held,
-                }
-                for fulfillment, held in order.planned()
-            ],
-            "backordered": backordered,
-            "decision": explanation,
-        }
-    )
-    turn.weight += 3 * len(order.raw) + len(explanation) + LEG_BYTES * len(at_once)
+        held = _give(turn, order, leg, lines, data, passed_on, hold_ms)
+        whole_plan = whole_plan and held
+    _tell_plan(turn, order, data, outcome, lacking, whole_plan=whole_plan)
+    turn.weight += 3 * len(order.raw) + LEG_BYTES * len(at_once)
     if len(at_once) < len(legs):
         turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
-    return legs, shortage
 
 
-def _request(
-    turn: Turn, order: Order, leg: Leg, lines: list[OrderLine], data: Plain, passed_on: Plain
+def _tell_plan(
+    turn: Turn,
+    order: Order,
+    data: Plain,
+    outcome: Outcome,
+    lacking: dict[str, int],
+    *,
+    whole_plan: bool,
 ) -> None:
-    asked = []
-    placed = {line["line_id"]: line for line in data["lines"]}
-    for line, units in zip(lines, leg.units, strict=True):
-        if units:
-            passed = placed[line.line_id]
-            asked.append(
-                {
-                    "line_id": line.line_id,
-                    "sku": line.sku,
-                    "quantity": units,
-                    **{field: passed[field] for field in LINE_PASSED_ON if field in passed},
-                }
-            )
+    """`order_allocated`, with the order's promise where it is the first, and what waits."""
+    never = outcome.strategy.unsourced == "cancel"
+    explanation = orjson.dumps(outcome.decision).decode()
+    latest_ms = max(
+        (f.deliver_by_ms for f, _ in order.planned() if f.deliver_by_ms is not None), default=None
+    )
     event: Any = {
-        "type": "fulfillment_requested",
+        "type": "order_allocated",
+        **about(order),
+        "fulfillments": [
+            {
+                "fulfillment_id": fulfillment.fulfillment_id,
+                "node_id": fulfillment.node_id,
+                **_days(fulfillment),
+                "lines": held,
+            }
+            for fulfillment, held in order.planned()
+        ],
+        "backordered": [],
+        "decision": explanation,
+    }
+    for index, line in enumerate(order.lines):
+        units = lacking.get(line.line_id, line.backordered)
+        if units and (line.line_id not in lacking or (line.allow_backorder and not never)):
+            event["backordered"].append(_waiting(turn, order, index, units))
+    if outcome.legs and order.promised_ms is None:
+        promised_ms = latest_ms
+        if "deliver_by" in data:
+            promised_ms = moment_ms(data["deliver_by"], turn.market_of(order).time_zone)
+        if promised_ms is not None:
+            event["promised_by"] = rfc3339(promised_ms)
+    if event["backordered"] and not order.patience_timed:
+        days = outcome.strategy.unsourced_days
+        if days is not None:
+            event["cancel_ms"] = turn.now_ms + days * DAY_MS
+    if whole_plan:
+        event["held"] = [outcome.strategy.name, outcome.value]
+    turn.tell(event)
+    turn.weight += len(explanation)
+    if latest_ms is not None and order.promised_ms is not None and latest_ms > order.told_ms:
+        turn.tell(
+            {
+                "type": "order_promise_changed",
+                **about(order),
+                "promised_by": rfc3339(order.promised_ms),
+                "deliver_by": rfc3339(latest_ms),
+            }
+        )
+
+
+def _days(fulfillment: Fulfillment) -> Plain:
+    days = {"ship_by": fulfillment.ship_by_ms, "deliver_by": fulfillment.deliver_by_ms}
+    return {name: rfc3339(at_ms) for name, at_ms in days.items() if at_ms is not None}
+
+
+def _waiting(turn: Turn, order: Order, index: int, units: int) -> WaitingUnits:
+    """Units that wait, and when what is announced covers them and all that wait before them."""
+    line = order.lines[index]
+    event: WaitingUnits = {"line_id": line.line_id, "quantity": units}
+    market = turn.market_of(order)
+    if line.sku not in market.inbound:
+        return event
+    queue = market.waiting.get(line.sku, [])
+    ahead = bisect_left(queue, (-order.priority, order.number, index))
+    if ahead > AHEAD:
+        return event
+    needed = units + sum(other.lines[i].backordered for _, _, i, other in queue[:ahead])
+    coming = sorted((at_ms, there) for there, at_ms in market.inbound[line.sku].values())
+    for expected_ms, there in coming:
+        needed -= there
+        if needed <= 0:
+            event["expected_at"] = rfc3339(expected_ms)
+            break
+    return event
+
+
+def _passed_on(turn: Turn, order: Order, data: Plain) -> Plain:
+    passed_on = {field: data[field] for field in PASSED_ON if field in data}
+    if "ship_not_before" in data:
+        zone = turn.market_of(order).time_zone
+        passed_on["ship_not_before"] = rfc3339(start_ms(data["ship_not_before"], zone))
+    return passed_on
+
+
+def _give(
+    turn: Turn,
+    order: Order,
+    leg: Leg,
+    lines: list[OrderLine],
+    data: Plain,
+    passed_on: Plain,
+    hold_ms: int,
+) -> bool:
+    """Give a node its leg: ask it now, or hold the request back. Returns whether it is held."""
+    units = {line.line_id: count for line, count in zip(lines, leg.units, strict=True) if count}
+    asked = [
+        {"line_id": line.line_id, "sku": line.sku, "quantity": units[line.line_id]}
+        for line in lines
+        if line.line_id in units
+    ]
+    given: Plain = {"ship_day": iso_day(leg.ship_day), "ship_by": rfc3339(leg.ship_by_ms)}
+    if leg.deliver_by_ms is not None:
+        given["deliver_by"] = rfc3339(leg.deliver_by_ms)
+    elif "deliver_by" in data:
+        given["deliver_by"] = rfc3339(
+            moment_ms(data["deliver_by"], turn.market_of(order).time_zone)
+        )
+    for name, chosen in (("carrier", leg.carrier), ("service", leg.service)):
+        if name in passed_on:
+            given[name] = passed_on[name]
+        elif chosen is not None:
+            given[name] = chosen
+    identity = {
         **about(order),
         "fulfillment_id": f"{order.channel}.{order.order_id}.{len(order.fulfillments) + 1}",
         "node_id": leg.node_id,
+    }
+    if hold_ms:
+        processing_ms = turn.shard.nodes[leg.node_id].calendar.processing_ms
+        release_ms = min(turn.now_ms + hold_ms, leg.ship_by_ms - processing_ms)
+        if release_ms > turn.now_ms:
+            planned: Any = {
+                "type": "fulfillment_planned",
+                **identity,
+                **given,
+                "release_ms": release_ms,
+                "lines": asked,
+            }
+            turn.emit(planned)
+            return True
+    _request(turn, identity, given, data, passed_on, asked)
+    return False
+
+
+def release(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
+    """Ask the node for what was held back, as much of it as is still wanted."""
+    data = orjson.loads(order.raw)
+    given = _days(fulfillment)
+    if fulfillment.ship_day is not None:
+        given["ship_day"] = iso_day(fulfillment.ship_day)
+    by = {"carrier": fulfillment.carrier, "service": fulfillment.service}
+    given |= {name: chosen for name, chosen in by.items() if chosen is not None}
+    identity = {
+        **about(order),
+        "fulfillment_id": fulfillment.fulfillment_id,
+        "node_id": fulfillment.node_id,
+    }
+    asked = [line.units(line.reserved) for line in fulfillment.lines if line.reserved]
+    _request(turn, identity, given, data, _passed_on(turn, order, data), asked)
+
+
+def _request(
+    turn: Turn, identity: Plain, given: Plain, data: Plain, passed_on: Plain, asked: list[Any]
+) -> None:
+    placed = {line["line_id"]: line for line in data["lines"]}
+    event: Any = {
+        "type": "fulfillment_requested",
+        **identity,
         "requested_at": rfc3339(turn.now_ms),
         "method": "ship",
         "service_level": "standard",
         "currency": data["currency"],
         **passed_on,
-        "lines": asked,
+        **given,
+        "lines": [
+            {
+                **units,
+                **{
+                    field: placed[units["line_id"]][field]
+                    for field in LINE_PASSED_ON
+                    if field in placed[units["line_id"]]
+                },
+            }
+            for units in asked
+        ],
     }
     turn.emit(event)
+
+
+def out_of_patience(turn: Turn, order: Order) -> None:
+    """What still waits after as long as the strategy lets it is cancelled."""
+    waiting: list[LineUnits] = [
+        {"line_id": line.line_id, "quantity": line.backordered}
+        for line in order.lines
+        if line.backordered
+    ]
+    if waiting:
+        turn.cancelled(order, waiting, "unsourced", "system")

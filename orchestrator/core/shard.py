@@ -50,6 +50,10 @@ class Changes:
         return self.recent[len(self.recent) - missed :]
 
 
+Inbound = dict[tuple[str, str, str | None], tuple[int, int]]
+"""Node id, document, document line -> units, when they are expected (ms)."""
+
+
 class Shelf(dict[str, Bin]):
     """The bins of one item, by node id."""
 
@@ -65,6 +69,7 @@ class Node:
 
     __slots__ = (
         "active",
+        "booked",
         "calendar",
         "capabilities",
         "capacity_orders",
@@ -76,6 +81,7 @@ class Node:
         "handling_cost_minor",
         "index",
         "kind",
+        "last_used",
         "lifted",
         "market_id",
         "node_id",
@@ -95,6 +101,8 @@ class Node:
         self.closed_until_ms = 0  # every item is suppressed until then, but those lifted since
         self.lifted: dict[str, None] = {}
         self.index = 0  # its place in the market's `node_list`
+        self.booked: dict[int, list[int]] = {}  # ship day -> [fulfillments, units]
+        self.last_used = 0  # the greater, the later it was given work: see Market.use
         self.define(data, market_zone, places)
 
     def define(self, data: Plain, market_zone: str, places: Places) -> None:
@@ -141,6 +149,10 @@ class Market:
         "booked_changes",
         "currency",
         "fenced",
+        "fulfillments_planned",
+        "held",
+        "improvable",
+        "inbound",
         "market_id",
         "network_version",
         "node_list",
@@ -148,6 +160,7 @@ class Market:
         "offering",
         "orders",
         "pool_taken",
+        "promises",
         "published",
         "refill_queued",
         "retired",
@@ -161,7 +174,7 @@ class Market:
         "time_zone",
         "waiting",
     )
-    DERIVED = frozenset({"tables"})
+    DERIVED = frozenset({"tables", "booked_changes"})
     """What is made from the rest: no part of the state."""
 
     def __init__(self, data: Plain) -> None:
@@ -183,6 +196,13 @@ class Market:
         # fence -> ids of the nodes it removes from every plan
         self.fenced: dict[str, list[str]] = {}
         self.bins: dict[str, Shelf] = {}  # sku -> node id -> bin
+        self.inbound: dict[str, Inbound] = {}  # sku -> what is announced
+        self.fulfillments_planned = 0
+        self.held: dict[str, dict[int, Order]] = {}  # sku -> order number -> order that holds some
+        # skus whose held orders may have a better plan now -> the order after which to look
+        self.improvable: dict[str, int] = {}
+        # promised by (ms) -> orders whose promise is neither kept nor broken yet
+        self.promises: dict[int, dict[Order, None]] = {}
         self.available: dict[str, int] = {}  # sku -> units at nodes that are active and ship
         self.published: dict[str, int] = {}  # sku -> availability as last published
         self.orders: dict[str, Order] = {}  # "<channel>/<order id>"
@@ -202,6 +222,11 @@ class Market:
     def suspends(self, service: Service, node: Origin, place: Place) -> bool:
         """Whether the carrier takes nothing from this node to that place now."""
         return suspended(self.suspensions, service, node, place)
+
+    def use(self, node: Node) -> None:
+        """Note that a node was given a fulfillment, or asked for one that was held."""
+        self.fulfillments_planned += 1
+        node.last_used = self.fulfillments_planned
 
     def sort_nodes(self) -> None:
         """Number the nodes, tell those that offer from those fenced; call when one was defined."""
@@ -226,6 +251,7 @@ class Shard:
         "documents",
         "exceptions",
         "exceptions_opened",
+        "freed_nodes",
         "freed_skus",
         "id_order",
         "ids",
@@ -244,7 +270,11 @@ class Shard:
         "places",
         "timers",
         "timers_set",
+        "touched_days",
+        "touched_inbound",
+        "touched_lots",
         "touched_orders",
+        "touched_pools",
         "touched_skus",
         "touched_stock",
         "tracking",
@@ -289,6 +319,12 @@ class Shard:
         self.touched_orders: dict[Order, None] = {}
         self.touched_stock: dict[tuple[str, str], None] = {}  # (node id, sku)
         self.touched_skus: dict[tuple[str, str], None] = {}  # (market id, sku)
+        self.touched_days: dict[tuple[str, int], None] = {}  # (node id, ship day)
+        self.touched_pools: dict[tuple[str, str], None] = {}  # (market id, pool id)
+        self.touched_lots: dict[tuple[str, str], None] = {}  # (node id, sku)
+        # (node id, sku, document, document line)
+        self.touched_inbound: dict[tuple[str, str, str, str | None], None] = {}
+        self.freed_nodes: dict[str, None] = {}  # ids of those that may take more than before
         self.freed_skus: dict[tuple[str, str], None] = {}  # those that units may have come free of
 
     def stock(self, node: Node, sku: str) -> Bin:
@@ -307,6 +343,15 @@ class Shard:
             found = shelf[node.node_id] = Bin()
         shelf.changes.add(node.node_id)
         return found
+
+    def inbound(self, node: Node, sku: str) -> list[tuple[int, int]]:
+        """What is announced of an item at a node, soonest first: when (ms), units."""
+        announced = self.markets[node.market_id].inbound.get(sku, {})
+        return sorted(
+            (expected_ms, units)
+            for (node_id, _, _), (units, expected_ms) in announced.items()
+            if node_id == node.node_id
+        )
 
     def set_timer(self, due_ms: int, kind: str, *key: str | None) -> None:
         """Let a tick at `due_ms` or later fire this; of those due together, in the order set."""

@@ -5,12 +5,14 @@ Promises that no longer fit are taken back.
 
 from typing import Any
 
-from orchestrator.core.cancelling import ask_node, cancel_taken_back
+from orchestrator.core.cancelling import ask_node, cancel_taken_back, withdraw
 from orchestrator.core.evolve import exception_key
 from orchestrator.core.ledger import HELD_STATES, Bin
-from orchestrator.core.orders import FulfillmentLine, Order
+from orchestrator.core.moments import moment_ms
+from orchestrator.core.orders import UNSUBMITTED, FulfillmentLine, Order
 from orchestrator.core.placing import replan
 from orchestrator.core.shard import Node
+from orchestrator.core.sourcing.calendars import day_number
 from orchestrator.core.turn import Turn, about
 from schemas.times import instant_ms
 
@@ -38,10 +40,12 @@ def move(
     *,
     shortfall: int = 0,
     document: str | None = None,
+    lots: list[list[int]] | None = None,
 ) -> None:
     """Journal a physical movement [on_hand, quality_control, damaged, held].
 
-    One that moves nothing is left out. It happened when its cause did.
+    One that moves nothing is left out. It happened when its cause did. Units leave by the lots that
+    are given, the rest of them first expired first out.
     """
     if not any(delta) and not shortfall and document is None:
         return
@@ -57,7 +61,32 @@ def move(
         event["document"] = document
     if shortfall:
         event["shortfall"] = shortfall
+    of_lots = _of_lots(turn.shard.stock(node, sku), delta[0], reason, lots or [])
+    if of_lots:
+        event["lots"] = of_lots
     turn.emit(event)
+
+
+def _of_lots(stock: Bin, units: int, reason: str, named: list[list[int]]) -> list[list[int]]:
+    """What a movement of on hand does to the lots: [day they expire, units more or fewer]."""
+    if units > 0:
+        return named
+    if not stock.lots:
+        return []
+    there = dict(stock.lots)
+    changes: dict[int, int] = {}
+    for day, left in named:  # the report says which units left
+        off = min(left, there.get(day, 0), -units + sum(changes.values()))
+        changes[day] = changes.get(day, 0) - off
+        there[day] = there.get(day, 0) - off
+    rest = -units + sum(changes.values())
+    if reason == SETTLING:  # the units left the lots when the loss was told
+        rest = stock.dated + sum(changes.values()) - (stock.on_hand + units)
+    for day, units_there in sorted(there.items()):
+        off = min(max(rest, 0), units_there)
+        changes[day] = changes.get(day, 0) - off
+        rest -= off
+    return [[day, off] for day, off in sorted(changes.items()) if off]
 
 
 def _delta(state: str, units: int) -> list[int]:
@@ -93,8 +122,63 @@ def received(turn: Turn) -> None:
     node, document = new
     data = turn.data
     delta = _delta(data.get("state", "available"), data["quantity"])
-    move(turn, node, data["sku"], delta, "received", document=document)
+    lots = [[day_number(data["expires_on"]), data["quantity"]]] if "expires_on" in data else None
+    move(turn, node, data["sku"], delta, "received", document=document, lots=lots)
+    _draw_down(turn, node)
     lift(turn, node, data["sku"])
+
+
+def announced(turn: Turn) -> None:
+    """`inbound_announced`: units are on their way; the newest word on a document line holds."""
+    node = node_of(turn)
+    if node is None:
+        return
+    data = turn.data
+    market = turn.shard.markets[node.market_id]
+    line = (node.node_id, data["document"], data.get("document_line"))
+    expected_ms = moment_ms(data["expected_at"], market.time_zone)
+    units = data["quantity"]
+    known = market.inbound.get(data["sku"], {}).get(line)
+    if known == (units, expected_ms) or not (known or units):
+        turn.repeat("state")
+    else:
+        _inbound(turn, data["sku"], line, units, expected_ms)
+
+
+def _draw_down(turn: Turn, node: Node) -> None:
+    """A receipt that names a document is what was announced under it.
+
+    One that names no line takes from the document's lines as they were announced.
+    """
+    data = turn.data
+    sku, units, received_line = data["sku"], data["quantity"], data.get("document_line")
+    inbound = turn.shard.markets[node.market_id].inbound.get(sku)
+    if "document" not in data or not inbound:
+        return
+    for line, (there, expected_ms) in list(inbound.items()):
+        node_id, document, announced_line = line
+        fits = received_line is None or announced_line in (None, received_line)
+        if (node_id, document) == (node.node_id, data["document"]) and fits and units:
+            off = min(units, there)
+            units -= off
+            _inbound(turn, sku, line, there - off, expected_ms)
+
+
+def _inbound(
+    turn: Turn, sku: str, line: tuple[str, str, str | None], units: int, expected_ms: int
+) -> None:
+    node_id, document, document_line = line
+    turn.emit(
+        {
+            "type": "inbound_changed",
+            "node_id": node_id,
+            "sku": sku,
+            "document": document,
+            "document_line": document_line,
+            "units": units,
+            "expected_ms": expected_ms,
+        }
+    )
 
 
 def adjusted(turn: Turn) -> None:
@@ -155,17 +239,19 @@ def counted(turn: Turn) -> None:
     else:
         units = max(0, data["counted"] + later[STATES.index(state)])
         delta = _delta(state, units - getattr(stock, state))
-    turn.emit(
-        {
-            "type": "stock_moved",
-            "node_id": node.node_id,
-            "sku": sku,
-            "delta": delta,
-            "reason": "counted",
-            "time_ms": counted_ms,
-            "counted": state,
-        }
-    )
+    event: Any = {
+        "type": "stock_moved",
+        "node_id": node.node_id,
+        "sku": sku,
+        "delta": delta,
+        "reason": "counted",
+        "time_ms": counted_ms,
+        "counted": state,
+    }
+    of_lots = _of_lots(stock, delta[0], "counted", [])
+    if of_lots:
+        event["lots"] = of_lots
+    turn.emit(event)
     lift(turn, node, sku)
     if not settle(turn, node, sku, f"counted {data['counted']}", 0):
         _resolve(turn, node, sku)
@@ -241,6 +327,10 @@ def settle_rest(turn: Turn, node: Node, sku: str, units: int, what: str) -> None
 def _take_back(turn: Turn, order: Order, held: FulfillmentLine, units: int) -> None:
     fulfillment = next(one for one in order.fulfillments if held in one.lines)
     lines = [held.units(units)]
+    turn.weight += TAKEN_BACK_BYTES + LINE_BYTES * len(order.lines)
+    if fulfillment.request_status == UNSUBMITTED:
+        withdraw(turn, order, fulfillment, lines, "taken_back")
+        return
     turn.emit(
         {
             "type": "units_released",
@@ -252,7 +342,6 @@ def _take_back(turn: Turn, order: Order, held: FulfillmentLine, units: int) -> N
             "closed": [],
         }
     )
-    turn.weight += TAKEN_BACK_BYTES + LINE_BYTES * len(order.lines)
     cancel_taken_back(turn, order, fulfillment)
     ask_node(turn, order, fulfillment, lines, "stock_discrepancy", taken_back=True)
 

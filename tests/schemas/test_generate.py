@@ -14,6 +14,7 @@ from events.outputs import OUTPUTS
 from schemas import generate
 from schemas.evolution import breaks
 from schemas.topics import TOPICS
+from schemas.words import schema_at
 
 
 def test_the_generated_files_are_what_the_code_would_write() -> None:
@@ -140,6 +141,8 @@ def test_the_asyncapi_document_names_every_public_topic_and_event_once() -> None
 
 def test_what_is_not_built_stands_in_no_published_schema() -> None:
     for name, model in INPUTS.items():
-        text = (generate.JSON_SCHEMAS / f"{name}.v1.json").read_text()
+        schema = orjson.loads((generate.JSON_SCHEMAS / f"{name}.v1.json").read_bytes())
         for path in model.NOT_BUILT:
-            assert f'"{path.rpartition(".")[2]}": ' not in text, (name, path)
+            steps = path.replace("[]", ".0").split(".")
+            at = tuple(0 if step == "0" else step for step in steps)
+            assert schema_at(schema, at) is None, (name, path)

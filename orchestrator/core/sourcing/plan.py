@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from events.decided import Decision, Plain
+from events.decided import Decision, Plain, Value
+from orchestrator.core.sourcing.strategies import Strategy
 
 
 class Want(NamedTuple):
@@ -51,4 +52,5 @@ class Outcome:
 
     legs: list[Leg]
     decision: Decision
-    strategy: str  # by name, of the rule set that `decision` names
+    strategy: Strategy
+    value: Value | None = None  # the plan's; less is better, within the strategy

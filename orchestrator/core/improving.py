@@ -1,0 +1,189 @@
+"""Improving held plans: until a node is asked, what changed may make another plan the better one.
+
+A held order is planned anew as if its held units were free, and the rest of the state as it is.
+Nothing is decided where that isn't better by more than the strategy's `replan_saving`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+
+from events.decided import Value
+from orchestrator.core.cancelling import withdraw
+from orchestrator.core.orders import Fulfillment, Order
+from orchestrator.core.placing import carry_out
+from orchestrator.core.shard import Market, Shard
+from orchestrator.core.sourcing.adapter import source
+from orchestrator.core.sourcing.calendars import iso_day
+from orchestrator.core.sourcing.plan import Outcome, Request, Want
+from orchestrator.core.turn import Turn, about
+
+IMPROVED_BYTES = 3_000
+
+
+def schedule(turn: Turn) -> None:
+    """Have the held orders looked at that units, or a node's day, which came free may serve."""
+    shard = turn.shard
+    for market in shard.markets.values():
+        if not market.held:
+            continue
+        skus = {sku: None for market_id, sku in shard.freed_skus if market_id == market.market_id}
+        for node_id in shard.freed_nodes:
+            if node_id in market.nodes:
+                for sku in market.held:
+                    if node_id in market.bins.get(sku, {}):
+                        skus[sku] = None
+        rows = [[sku, 0] for sku in skus if sku in market.held and market.improvable.get(sku) != 0]
+        if rows:
+            event: Any = {
+                "type": "improvement_due",
+                "market_id": market.market_id,
+                "skus": rows,
+                "done": [],
+            }
+            if not market.improvable:
+                event["due_ms"] = turn.now_ms + shard.config.improve_every_ms
+            turn.emit(event)
+
+
+def improve(turn: Turn, market_id: str) -> None:
+    """Look at the orders that are due: at most `improve_orders` of them, first come first."""
+    market = turn.shard.markets[market_id]
+    left = turn.shard.config.improve_orders
+    due = list(market.improvable.items())
+    tried: dict[Order, None] = {}
+    done: list[str] = []
+    rows: list[list[Any]] = []
+    for sku, after in due:
+        reached = after
+        for number in sorted(one for one in market.held.get(sku, ()) if one > after):
+            if left <= 0 or turn.full:
+                rows.append([sku, reached])
+                break
+            reached = number
+            order = market.held.get(sku, {}).get(number)
+            if order is not None and order not in tried:
+                tried[order] = None
+                left -= 1
+                _improve(turn, market, order)
+        else:
+            done.append(sku)
+    event: Any = {"type": "improvement_due", "market_id": market_id, "skus": rows, "done": done}
+    if len(done) < len(due):
+        event["due_ms"] = turn.now_ms
+    turn.emit(event)
+
+
+def _improve(turn: Turn, market: Market, order: Order) -> None:
+    if order.held_plan is None:
+        return
+    strategy, value, before = order.held_plan
+    held = list(order.held())
+    units: dict[str, int] = {}
+    for fulfillment in held:
+        for part in fulfillment.lines:
+            units[part.line_id] = units.get(part.line_id, 0) + part.reserved
+    lines = [line for line in order.lines if units.get(line.line_id)]
+    wants = [Want(line.line_id, line.sku, units[line.line_id]) for line in lines]
+    data = orjson.loads(order.raw)
+    with _as_if_free(turn.shard, market, order, held):
+        request = Request(data, wants, turn.now_ms, turn.cause["type"])
+        outcome = source(turn.shard, market, request)
+    if outcome.strategy.name != strategy or not _better(order, held, wants, value, outcome):
+        return
+    if _parts(held) == _legs(wants, outcome):
+        return
+    for fulfillment in held:
+        lines_held = [one.units(one.reserved) for one in fulfillment.lines if one.reserved]
+        withdraw(turn, order, fulfillment, lines_held, "improved")
+    turn.emit(
+        {
+            "type": "order_improved",
+            **about(order),
+            "replaced": [fulfillment.fulfillment_id for fulfillment in held],
+            "before": [value, before],
+            "after": [outcome.value, orjson.dumps(outcome.decision).decode()],
+        }
+    )
+    turn.weight += IMPROVED_BYTES + 2 * len(before)
+    carry_out(turn, order, lines, data, outcome)
+
+
+def _better(
+    order: Order,
+    held: Sequence[Fulfillment],
+    wants: Sequence[Want],
+    value: Value | None,
+    outcome: Outcome,
+) -> bool:
+    """Whether a plan gives as much, saves enough, and keeps the promise (or is as late at most)."""
+    if sum(sum(leg.units) for leg in outcome.legs) < sum(want.units for want in wants):
+        return False
+    if isinstance(value, int) and isinstance(outcome.value, int):
+        saves = value - outcome.value > outcome.strategy.replan_saving_minor
+    elif isinstance(value, list) and isinstance(outcome.value, list):
+        saves = outcome.value < value
+    else:
+        return False
+    latest_ms = max((one.deliver_by_ms or 0 for one in held), default=0)
+    promised_ms = max(latest_ms, order.promised_ms or 0)
+    return saves and all((leg.deliver_by_ms or 0) <= promised_ms for leg in outcome.legs)
+
+
+def _parts(held: Sequence[Fulfillment]) -> list[Any]:
+    """A held plan as it compares: nodes with their units, days and services."""
+    return sorted(
+        [
+            one.node_id,
+            {line.line_id: line.reserved for line in one.lines if line.reserved},
+            None if one.ship_day is None else iso_day(one.ship_day),
+        ]
+        for one in held
+    )
+
+
+def _legs(wants: Sequence[Want], outcome: Outcome) -> list[Any]:
+    return sorted(
+        [
+            leg.node_id,
+            {want.line_id: units for want, units in zip(wants, leg.units, strict=True) if units},
+            iso_day(leg.ship_day),
+        ]
+        for leg in outcome.legs
+    )
+
+
+@contextmanager
+def _as_if_free(
+    shard: Shard, market: Market, order: Order, held: Sequence[Fulfillment]
+) -> Iterator[None]:
+    """The state without these reservations, bookings and draws on pools, while it is looked at."""
+    pools = dict(market.pool_taken)
+    _shift(shard, market, order, held, -1)
+    try:
+        yield
+    finally:
+        _shift(shard, market, order, held, 1)
+        market.pool_taken = pools
+
+
+def _shift(
+    shard: Shard, market: Market, order: Order, held: Sequence[Fulfillment], sign: int
+) -> None:
+    for fulfillment in held:
+        node = shard.nodes[fulfillment.node_id]
+        for line in fulfillment.lines:
+            shard.bin(node, line.sku).reserve(sign * line.reserved)
+            if node.offers:
+                market.available[line.sku] -= sign * line.reserved
+            for pool in market.rules.pools:
+                if pool.channel == order.channel and line.sku in pool.skus:
+                    taken = market.pool_taken.get(pool.pool_id, 0)
+                    market.pool_taken[pool.pool_id] = max(0, taken + sign * line.reserved)
+        if fulfillment.ship_day in node.booked:  # emptied days stand: they are restored
+            booked = node.booked[fulfillment.ship_day]
+            booked[0] += sign
+            booked[1] += sign * fulfillment.booked
+            market.booked_changes.add(node.node_id)
