@@ -23,6 +23,7 @@ def opened(changes: Changes, at: At, _: InputRecord, event: Plain) -> None:
             event.get("sku"),
             event.get("node_id"),
             event["detail"],
+            event.get("rule_set"),
         ],
     )
 

@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from events.decided import InputRecord
-from projections import decisions, exceptions, fulfillments, network, orders, stock, timeline
+from projections import (
+    decisions,
+    exceptions,
+    fulfillments,
+    network,
+    orders,
+    rule_sets,
+    stock,
+    timeline,
+)
 from projections.at import At
 from projections.tables import Changes
 from schemas.journal import Commit, happened
@@ -20,6 +29,7 @@ for _on in (
     network.ON,
     decisions.ON,
     exceptions.ON,
+    rule_sets.ON,
     timeline.ON,
 ):
     for _type, _handler in _on.items():

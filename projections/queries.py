@@ -87,6 +87,34 @@ SELECT {_POSITION}, EXISTS (SELECT FROM nodes WHERE node_id = %(node_id)s) AS de
   ORDER BY sku LIMIT %(limit)s) AS page) AS items
 """  # noqa: S608 - constants
 
+_RULE_SETS = f"""
+SELECT {_POSITION}, (SELECT json_agg(page) FROM (
+  SELECT * FROM (
+    SELECT market_id, version, status, proposed_at AS at, approved_at, approval, active_from,
+     activation, superseded_at, proposed_at,
+     json_build_object('author', data->'author', 'note', data->'note') AS data
+    FROM rule_sets
+   UNION ALL
+    SELECT market_id, version, 'refused', max(at), NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM rule_set_refusals AS r
+    WHERE NOT EXISTS (SELECT FROM rule_sets WHERE market_id = r.market_id AND version = r.version)
+    GROUP BY market_id, version) AS every
+  WHERE (%(market_id)s::text IS NULL OR market_id = %(market_id)s)
+   AND (%(after)s::json IS NULL OR (at, market_id, version) <
+        ((%(after)s::json->>0)::timestamptz, %(after)s::json->>1, %(after)s::json->>2))
+  ORDER BY at DESC, market_id DESC, version DESC LIMIT %(limit)s) AS page) AS items
+"""  # noqa: S608 - constants
+
+_RULE_SET = f"""
+SELECT {_POSITION},
+ (SELECT row_to_json(r) FROM rule_sets AS r
+  WHERE market_id = %(market_id)s AND version = %(version)s) AS known,
+ (SELECT json_agg(json_build_object('at', at, 'data', data) ORDER BY seq DESC, entry DESC, n DESC)
+  FROM (SELECT * FROM rule_set_refusals
+   WHERE market_id = %(market_id)s AND version = %(version)s
+   ORDER BY seq DESC, entry DESC, n DESC LIMIT 20) AS newest) AS refusals
+"""  # noqa: S608 - constants
+
 _SHARDS = "SELECT shard, owner, epoch, seq, next, inbox_next FROM shards ORDER BY shard"
 
 _STATUS = f"""
@@ -252,6 +280,23 @@ class Reads:
                 item["resolved_at"] = _utc(item["resolved_at"])
         return Answer({"items": items, "next": following}, _at(rows))
 
+    async def rule_sets(self, market_id: str | None, page: Page) -> Answer:
+        """Versions of rules, without their bodies, the latest proposed first."""
+        rows = await self._all(_RULE_SETS, {"market_id": market_id, **_page(page)})
+        found = rows[0]["items"] or []
+        following = page.next([(row["at"], row["market_id"], row["version"]) for row in found])
+        return Answer({"items": [_rule_set(row) for row in found], "next": following}, _at(rows))
+
+    async def rule_set(self, market_id: str, version: str) -> Answer:
+        """A version with its body, and what was refused about it, newest first."""
+        rows = await self._all(_RULE_SET, {"market_id": market_id, "version": version})
+        known, refusals = rows[0]["known"], rows[0]["refusals"] or []
+        if known is None and not refusals:
+            return Answer(None, _at(rows))
+        body = _rule_set(known or {"market_id": market_id, "version": version, "status": "refused"})
+        body["refusals"] = [{"at": _utc(one["at"]), **one["data"]} for one in refusals]
+        return Answer(body, _at(rows))
+
     async def shards(self) -> list[ShardPosition]:
         """How far each shard's read models are."""
         return [ShardPosition(*row.values()) for row in await self._all(_SHARDS, {})]
@@ -364,6 +409,25 @@ def _summary(row: Json) -> Json:
         "currency": data["currency"],
         **{name: data[name] for name in ("order_number", "customer_id") if name in data},
     }
+
+
+def _rule_set(row: Json) -> Json:
+    shown = {
+        **{name: row[name] for name in ("market_id", "version", "status")},
+        **(row.get("data") or {}),
+        "proposed_at": _utc(row.get("proposed_at")),
+        "approved_at": _utc(row.get("approved_at")),
+        "active_from": _utc(row.get("active_from")),
+        "superseded_at": _utc(row.get("superseded_at")),
+    }
+    approval, activation = row.get("approval") or {}, row.get("activation") or {}
+    shown |= {
+        "approver": approval.get("approver"),
+        "approval_note": approval.get("note"),
+        "activated_by": activation.get("activated_by"),
+        "activation_note": activation.get("note"),
+    }
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def _decision(row: Json) -> Json:

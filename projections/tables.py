@@ -139,9 +139,38 @@ EXCEPTIONS = Table(
         "sku": "text",
         "node_id": "text",
         "detail": "text",
+        "rule_set": "text",
     },
 )
 EXCEPTION_RESOLVED = Patch("exceptions", 1, 4)
+
+RULE_SETS = Table(
+    "rule_sets",
+    2,
+    {
+        "market_id": "text",
+        "version": "text",
+        "status": "text",
+        "approved_at": "timestamptz",
+        "approval": "json",
+        "active_from": "timestamptz",
+        "activation": "json",
+        "superseded_at": "timestamptz",
+        "proposed_at": "timestamptz",
+        "data": "json",
+    },
+)
+RULE_SET_STATUS = Patch("rule_sets", 2, 3)
+RULE_SET_APPROVAL = Patch("rule_sets", 3, 5)
+RULE_SET_ACTIVE = Patch("rule_sets", 5, 6)
+RULE_SET_ACTIVATION = Patch("rule_sets", 6, 7)
+RULE_SET_SUPERSEDED = Patch("rule_sets", 7, 8)
+RULE_SET_REFUSALS = Table(
+    "rule_set_refusals",
+    5,
+    {"market_id": "text", "version": "text", **_POSITION, "at": "timestamptz", "data": "json"},
+    append=True,
+)
 
 DECISIONS = Table(
     "decisions",
@@ -175,6 +204,8 @@ TABLES = {
         NODES,
         ITEMS,
         EXCEPTIONS,
+        RULE_SETS,
+        RULE_SET_REFUSALS,
         DECISIONS,
         TIMELINE,
     )
@@ -187,6 +218,11 @@ PATCHES = (
     PACKAGE_STATUS,
     PACKAGE_ESTIMATE,
     EXCEPTION_RESOLVED,
+    RULE_SET_STATUS,
+    RULE_SET_APPROVAL,
+    RULE_SET_ACTIVE,
+    RULE_SET_ACTIVATION,
+    RULE_SET_SUPERSEDED,
 )
 _PATCHES_OF = {name: [patch for patch in PATCHES if patch.table == name] for name in TABLES}
 

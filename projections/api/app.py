@@ -29,7 +29,14 @@ the read model has got there; when it has not within the bound, with 504.
 **Lists** page by `limit` and `after`, which is the `next` of the page before.
 **Errors** are problem details (RFC 9457).
 """
-_PAGE_PARTS = {"orders": 4, "decisions": 3, "nodes": 1, "node_stock": 1, "exceptions": 2}
+_PAGE_PARTS = {
+    "orders": 4,
+    "decisions": 3,
+    "nodes": 1,
+    "node_stock": 1,
+    "exceptions": 2,
+    "rule_sets": 3,
+}
 
 ChannelPath = Annotated[str, Path(description="the sales channel", examples=["web"])]
 OrderPath = Annotated[str, Path(description="the channel's id of the order", examples=["4711"])]
@@ -179,6 +186,28 @@ def create_app(
         """What doesn't add up, newest first."""
         page = _page("exceptions", limit, after)
         return _paged(await reads.exceptions({"status": status, "kind": kind}, page))
+
+    @app.get("/rule-sets", tags=["operations"], **_answers(models.RuleSetList))
+    async def rule_sets(
+        *, market_id: str | None = None, limit: Limit = 50, after: After = None
+    ) -> Response:
+        """Versions of the markets' rules, the latest proposed first, without their bodies."""
+        return _paged(await reads.rule_sets(market_id, _page("rule_sets", limit, after)))
+
+    @app.get(
+        "/rule-sets/{market_id}/{version}",
+        tags=["operations"],
+        **_answers(models.RuleSetDetail, 404),
+    )
+    async def rule_set(
+        market_id: Annotated[str, Path(examples=["us"])],
+        version: Annotated[str, Path(examples=["7"])],
+    ) -> Response:
+        """A version of a market's rules with its body, and what was refused about it."""
+        return _found(
+            await reads.rule_set(market_id, version),
+            f"there is no rule set {version} of the market {market_id}",
+        )
 
     @app.get("/shards", tags=["operations"], **_answers(models.ShardList))
     async def shards() -> Response:

@@ -220,6 +220,19 @@ EXCEPTIONS: Example = {
     ],
     "next": None,
 }
+RULE_SET: Example = {
+    "market_id": "us",
+    "version": "7",
+    "status": "active",
+    "author": "Ann",
+    "note": "the express service gets its own strategy",
+    "proposed_at": "2026-11-22T10:00:00.000Z",
+    "approver": "Bo",
+    "approved_at": "2026-11-22T10:05:00.000Z",
+    "active_from": "2026-11-22T10:06:00.000Z",
+    "body": {"strategies": [{"name": "everything", "objective": "cost"}]},
+    "refusals": [],
+}
 SHARDS: Example = {
     "items": [
         {

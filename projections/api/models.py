@@ -346,6 +346,7 @@ class ExceptionShape(Shape):
     order_id: str | None = None
     sku: str | None = None
     node_id: str | None = None
+    rule_set: str | None = Field(default=None, description="the version that it is about")
     detail: str
     opened_at: str
     resolved_at: str | None = None
@@ -358,6 +359,56 @@ class ExceptionList(Shape):
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [examples.EXCEPTIONS]})
 
     items: list[ExceptionShape]
+    next: str | None
+
+
+class RuleProblemShape(Shape):
+    """What is wrong with a rule set, and where."""
+
+    path: str
+    detail: str
+
+
+class RuleSetRefusal(Shape):
+    """What was asked about a rule set and not done."""
+
+    at: str
+    asked: Literal["proposed", "approved", "activated"]
+    by: str | None
+    problems: list[RuleProblemShape]
+
+
+class RuleSetShape(Shape):
+    """A version of a market's rules, and how far it is."""
+
+    market_id: str
+    version: str
+    status: Literal["refused", "proposed", "approved", "scheduled", "active", "superseded"]
+    author: str | None = None
+    note: str | None = None
+    proposed_at: str | None = None
+    approver: str | None = None
+    approval_note: str | None = None
+    approved_at: str | None = None
+    activated_by: str | None = None
+    activation_note: str | None = None
+    active_from: str | None = Field(default=None, description="also of one that is scheduled")
+    superseded_at: str | None = None
+
+
+class RuleSetDetail(RuleSetShape):
+    """A version with its body; of a refused one only why."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [examples.RULE_SET]})
+
+    body: dict[str, Any] | None = None
+    refusals: list[RuleSetRefusal] = Field(description="the newest 20, newest first")
+
+
+class RuleSetList(Shape):
+    """A page of rule sets, the latest proposed first."""
+
+    items: list[RuleSetShape]
     next: str | None
 
 

@@ -231,6 +231,20 @@ async def test_a_nodes_stock(get: Get) -> None:
     assert await get("/nodes/CHI/stock") == {"items": [], "next": None}
 
 
+async def test_rule_sets_and_what_was_refused_about_them(get: Get) -> None:
+    listed = (await get("/rule-sets", market_id="us"))["items"]
+    assert {one["version"]: one["status"] for one in listed} == {"7": "active", "8": "refused"}
+    assert (await get("/rule-sets", market_id="eu"))["items"] == []
+    page = await get("/rule-sets", limit=1)
+    rest = await get("/rule-sets", limit=1, after=page["next"])
+    assert [*page["items"], *rest["items"]] == listed
+    detail = await get("/rule-sets/us/7")
+    assert (detail["body"], detail["approver"]) == ({"strategies": []}, "Ann\t\\")
+    (refusal,) = (await get("/rule-sets/us/8"))["refusals"]
+    assert refusal["problems"] == [{"path": "version", "detail": "8 is not known"}]
+    assert "no rule set 9" in (await get("/rule-sets/us/9", 404))["detail"]
+
+
 @pytest.mark.parametrize(
     ("query", "found"),
     [
@@ -319,6 +333,8 @@ async def test_the_openapi_document_is_whole(api: httpx.AsyncClient) -> None:
         "/nodes",
         "/nodes/{node_id}/stock",
         "/exceptions",
+        "/rule-sets",
+        "/rule-sets/{market_id}/{version}",
         "/shards",
     }
     for path, item in document["paths"].items():
@@ -337,6 +353,7 @@ async def test_the_openapi_document_is_whole(api: httpx.AsyncClient) -> None:
         (models.Stock, examples.STOCK),
         (models.NodeList, examples.NODES),
         (models.ExceptionList, examples.EXCEPTIONS),
+        (models.RuleSetDetail, examples.RULE_SET),
         (models.ShardList, examples.SHARDS),
     ],
 )

@@ -264,6 +264,39 @@ def exception(number: int, event: str = "exception_opened", **more: object) -> T
     return told("order_placed", placing(), opened)
 
 
+def rule_sets() -> list[Told]:
+    """A version that is approved and active, one that is refused."""
+    of = {"market_id": "us", "version": "7"}
+    by_name = {"rule_set_proposed": "author", "rule_set_approved": "approver"}
+    steps = (("rule_set_proposed", "proposed"), ("rule_set_approved", "approved"))
+    return [
+        *(
+            told(
+                type_,
+                {**of, by_name[type_]: "Ann\t\\", "body": {"strategies": []}},
+                {"type": "rule_set_changed", **of, "status": status},
+            )
+            for type_, status in steps
+        ),
+        told(
+            "rule_set_activated",
+            {**of, "activated_by": "Bo"},
+            {"type": "rule_set_changed", **of, "status": "active"},
+        ),
+        told(
+            "rule_set_approved",
+            {**of, "version": "8", "approver": "Bo"},
+            {
+                "type": "rule_set_refused",
+                **of,
+                "version": "8",
+                "asked": "approved",
+                "problems": [{"path": "version", "detail": "8 is not known"}],
+            },
+        ),
+    ]
+
+
 def day() -> list[list[Told]]:
     """Commits of a day on which everything happens once."""
     conflict = {
@@ -309,6 +342,7 @@ def day() -> list[list[Told]]:
                 balanced(counts("partly_allocated", 0, 2, 1, 0, 0, 0, order_id="4")),
             ),
         ],
+        rule_sets(),
         [shipped(), exception(2), exception(2, "exception_resolved")],
         [delivered()],
         [exception(1, "exception_resolved", channel="web", order_id="1"), exception(3)],

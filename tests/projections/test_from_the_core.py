@@ -1,5 +1,7 @@
 """The read models of what the real core decides are the core's own state."""
 
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -54,7 +56,25 @@ def told() -> Story:
     story.receive("CHI", MUG=20, CUP=20)
     story.at(3600)
     story.node("CHI", active=False)
+    rule_sets(story)
     return story
+
+
+def rule_sets(story: Story) -> None:
+    """Two versions after one another, one that is scheduled and replaced, one that is wrong."""
+    of: dict[str, Any] = {"market_id": "US"}
+    for version in ("7", "8", "9"):
+        body = {"strategies": [{"name": f"v{version}"}]}
+        story.send("rule_set_proposed", **of, version=version, author="Ann\t\n", body=body)
+        story.send("rule_set_approved", **of, version=version, approver="ann")
+        story.send("rule_set_approved", **of, version=version, approver="Bo", note="fine")
+    story.send("rule_set_activated", **of, version="7", activated_by="Cy")
+    later: dict[str, Any] = {"version": "9", "from": "2099-01-01T00:00:00Z"}
+    story.send("rule_set_activated", **of, **later)
+    story.send("rule_set_activated", **of, version="8", activated_by="Di")
+    later["from"] = "2027-02-01"
+    story.send("rule_set_activated", **of, **later)
+    story.send("rule_set_proposed", **of, version="10", author="Ann", body={"strategy": [], "x": 1})
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +158,40 @@ async def test_the_rows_are_the_cores_state(
         assert sorted(one["exception_id"] for one in open_exceptions["items"]) == sorted(
             story.shard.exceptions.values()
         )
+
+
+async def test_rule_sets_are_shown_with_who_did_what_and_what_was_refused(
+    story: Story, postgres: str, database: Postgres
+) -> None:
+    await write(database, journal(story.entries, 3), 2)
+    async with open_reads(postgres, SCHEMA) as reads:
+        listed = (await reads.rule_sets("US", Page(500, None))).body["items"]
+        known = {name: one.status for name, one in story.shard.markets["US"].rule_versions.items()}
+        assert known == {"7": "superseded", "8": "active", "9": "scheduled"}
+        assert {one["version"]: one["status"] for one in listed} == {**known, "10": "refused"}
+        first = (await reads.rule_sets(None, Page(1, None))).body
+        rest = (await reads.rule_sets(None, Page(9, first["next"]))).body
+        assert [*first["items"], *rest["items"]] == listed
+        assert (await reads.rule_sets("EU", Page(9, None))).body["items"] == []
+
+        (seven, eight, nine, ten) = [
+            (await reads.rule_set("US", version)).body for version in ("7", "8", "9", "10")
+        ]
+        who = (seven["author"], seven["approver"], seven["activated_by"])
+        assert who == ("Ann\t\n", "Bo", "Cy")
+        assert seven["body"] == {"strategies": [{"name": "v7"}]}
+        assert seven["superseded_at"] == eight["active_from"]
+        (own,) = seven["refusals"]
+        assert (own["asked"], own["by"]) == ("approved", "ann")
+        assert own["problems"][0]["path"] == "approver"
+        assert nine["active_from"] == "2027-02-01T05:00:00Z"
+        wrong = ten["refusals"][0]["problems"]
+        assert [one["path"] for one in wrong] == ["body.strategy", "body.x"]
+        assert "body" not in ten
+        assert (await reads.rule_set("US", "11")).body is None
+        of_rules = {"kind": "rule_set", "status": "open"}
+        (opened,) = (await reads.exceptions(of_rules, Page(9, None))).body["items"]
+        assert opened["rule_set"] == "10"
 
 
 async def test_a_rebuild_equals_any_batching(
