@@ -15,6 +15,7 @@ COMMANDS = (
     "topics",
     "db",
     "send",
+    "places",
     "status",
     "tail",
     "explain",
