@@ -135,8 +135,8 @@ def test_nothing_is_sent_while_a_row_is_wrong(tmp_path: Path) -> None:
     [
         (b"", "its first line must name the columns"),
         (b"zip,lat,lon\n1,2,3\n", "its first line must name the columns"),
-        (bHEADER + "US,\xff,1,2\n", "is not UTF-8"),
-        (bHEADER + "", "Nothing was sent: no row."),
+        (HEADER.encode() + b"US,\xff,1,2\n", "is not UTF-8"),
+        (HEADER.encode(), "Nothing was sent: no row."),
     ],
 )
 def test_a_file_that_holds_no_places_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
