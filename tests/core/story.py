@@ -42,6 +42,7 @@ class Story:
         self.offsets: dict[str, itertools.count[int]] = {}
         self.now_ms = 1_800_000_000_000
         self.market_id = market
+        self.rule_sets = 0
         self.at(0)
         self.send("market_defined", market_id=market, currency="USD", time_zone="America/New_York")
 
@@ -111,6 +112,25 @@ class Story:
     def item(self, *skus: str) -> None:
         for sku in skus:
             self.send("item_defined", sku=sku, name=sku)
+
+    def service(self, carrier: str = "ups", service: str = "ground", **data: Any) -> None:
+        """A carrier's service; for any distance in two days, where nothing else is said."""
+        band = {"to_km": 100_000, "base_minor": 500, "per_kg_minor": 0, "transit_days": 2}
+        data.setdefault("service_levels", ["standard"])
+        data.setdefault("rates", [band])
+        data.setdefault("market_id", self.market_id)
+        self.send("carrier_service_defined", carrier=carrier, service=service, **data)
+
+    def rules(self, *strategies: dict[str, Any], **defaults: Any) -> None:
+        """A rule set that decides from now on; strategies without a name are numbered."""
+        self.rule_sets += 1
+        of: dict[str, Any] = {"market_id": self.market_id, "version": self.rule_sets}
+        named = [{"name": f"s{n}", **one} for n, one in enumerate(strategies, 1)]
+        body = {"defaults": defaults, "strategies": named}
+        self.send("rule_set_proposed", author="Ada", body=body, **of)
+        self.send("rule_set_approved", approver="Grace", **of)
+        self.send("rule_set_activated", **of)
+        assert self.shard.markets[self.market_id].rules.version == str(self.rule_sets)
 
     def receive(self, node_id: str, **units: int) -> None:
         """Units by sku."""

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from events.decided import InputRecord
-from orchestrator.core.config import Config
+from orchestrator.core.config import DAY_MS, DAYS_KEPT, Config
 from orchestrator.core.orders import FulfillmentLine, Order
 from schemas.times import rfc3339
 from tests.core.story import Story, plain
@@ -36,7 +36,9 @@ WEIGHTS = {
     "node": 1,
     "item": 1,
     "again": 2,
+    "inbound": 3,
 }
+DAYS = ("2027-01-18", "2027-01-20", "2027-02-20")
 
 
 class Chance:
@@ -77,10 +79,21 @@ class Chance:
                 lines = [(self.of(skus), self.units()) for _ in range(self.random.randint(1, 3))]
                 split, backorder = self.often(0.7), self.often(0.7)
                 number = self.random.randint(1, 12)
-                return (kind, number, lines, split, backorder, self.random.randint(0, 1))
+                more = {
+                    "priority": self.random.randint(0, 1),
+                    "allow_partial": self.often(0.8),
+                    "deliver_by": self.of((None, *DAYS)),
+                }
+                return (kind, number, lines, split, backorder, more)
             case "stock_received":
                 state = self.of(("available", "available", "damaged"))
-                return (kind, self.of(NODES), self.of(SKUS), self.units(), state, document)
+                expires_on = self.of((None, *DAYS))
+                what = (self.of(NODES), self.of(SKUS), self.units(), state, document, expires_on)
+                return (kind, *what)
+            case "inbound":
+                units, line = self.random.randint(0, 5), self.of((None, "1"))
+                what = (self.of(NODES), self.of(SKUS), units, document or "D1", line)
+                return (kind, *what, self.of(DAYS))
             case "stock_adjusted":
                 delta, state = self.of((-6, -3, -1, 1, 4)), self.of(("available", "held"))
                 return (kind, self.of(NODES), self.of(SKUS), delta, state, document)
@@ -132,7 +145,7 @@ def as_lines(lines: Lines | None, **more: str) -> list[dict[str, Any]] | None:
 
 def perform(story: Story, action: tuple[Any, ...]) -> None:
     match action:
-        case ("order", number, lines, allow_split, allow_backorder, priority):
+        case ("order", number, lines, allow_split, allow_backorder, more):
             numbered = [
                 {
                     "line_id": str(n),
@@ -142,8 +155,18 @@ def perform(story: Story, action: tuple[Any, ...]) -> None:
                 }
                 for n, (item, quantity) in enumerate(lines, 1)
             ]
-            story.order(str(number), allow_split=allow_split, priority=priority, lines=numbered)
-        case ("stock_received", at, item, quantity, state, document):
+            story.order(str(number), allow_split=allow_split, lines=numbered, **more)
+        case ("inbound", at, item, quantity, document, line, day):
+            story.send(
+                "inbound_announced",
+                node_id=at,
+                sku=item,
+                quantity=quantity,
+                document=document,
+                document_line=line,
+                expected_at=day,
+            )
+        case ("stock_received", at, item, quantity, state, document, expires_on):
             story.send(
                 "stock_received",
                 node_id=at,
@@ -151,6 +174,7 @@ def perform(story: Story, action: tuple[Any, ...]) -> None:
                 quantity=quantity,
                 state=state,
                 document=document,
+                expires_on=expires_on,
             )
         case ("stock_adjusted", at, item, delta, state, document):
             story.send(
@@ -274,20 +298,85 @@ def check(story: Story) -> None:
                 total += stock.available
                 if stock.available and not market.nodes[at].suppresses(item, story.now_ms):
                     first: list[Order] = [
-                        o for *_, o in market.waiting.get(item, ()) if o.allow_split
+                        o for *_, o in market.waiting.get(item, ()) if not o.whole
                     ]
                     assert not first, "units lie idle while a line waits"
         assert market.available.get(item, 0) == total
         assert (market.published.get(item, 0) > 0) == (total > 0)
+    check_days(story)
+    check_plans(story)
+
+
+def check_days(story: Story) -> None:
+    """Each day's capacity is taken by what fulfillments still hold of it, or shipped."""
+    market = story.shard.markets["US"]
+    over = story.now_ms // DAY_MS - DAYS_KEPT
+    taken: dict[tuple[str, int], list[int]] = {}
+    for order in market.orders.values():
+        for one in order.fulfillments:
+            assert one.ship_day is not None
+            reserved = sum(line.reserved for line in one.lines)
+            assert reserved <= one.booked <= reserved + sum(line.shipped for line in one.lines)
+            if one.booked:
+                at = taken.setdefault((one.node_id, one.ship_day), [0, 0])
+                at[0] += 1
+                at[1] += one.booked
+    booked = {
+        (node_id, day): units
+        for node_id, node in market.nodes.items()
+        for day, units in node.booked.items()
+    }
+    for key, units in taken.items():
+        assert key[1] < over or booked[key] == units
+    retired = bool(market.retired)
+    assert retired or not {key for key in booked if key[1] >= over} - taken.keys()
+
+
+def check_plans(story: Story) -> None:
+    """What is held, announced, promised and drawn on is what orders and inputs say."""
+    market = story.shard.markets["US"]
+    held: dict[str, set[int]] = {}
+    promised: dict[int, set[str]] = {}
+    for order in market.orders.values():
+        for one in order.held():
+            for line in one.lines:
+                if line.reserved:
+                    held.setdefault(line.sku, set()).add(order.number)
+        if order.promised_ms is not None and not order.promise_counted and not order.closing:
+            promised.setdefault(order.promised_ms, set()).add(order.key)
+            assert order.told_ms >= order.promised_ms
+    assert {sku: set(orders) for sku, orders in market.held.items()} == held
+    found = {at: {order.key for order in orders} for at, orders in market.promises.items()}
+    assert found == promised
+    assert all(units > 0 for lines in market.inbound.values() for units, _ in lines.values())
+    for by_node in market.bins.values():
+        for stock in by_node.values():
+            assert 0 <= stock.dated <= stock.on_hand
+            assert all(units > 0 for _, units in stock.lots or ())
+            assert 0 <= stock.fresh(story.now_ms // DAY_MS) <= stock.available
+    timers = {timer[2:] for timer in story.shard.timers}
+    assert not market.improvable or ("improve", ("US",)) in timers, "nobody would look"
+    if not market.retired and "all" in market.pool_taken:
+        allocated = sum(
+            line.reserved + line.shipped
+            for order in market.orders.values()
+            for one in order.fulfillments
+            for line in one.lines
+            if line.sku == "A"
+        )
+        assert market.pool_taken["all"] <= allocated
 
 
 @pytest.mark.parametrize("seed", range(200))
 def test_the_books_balance_whatever_comes(seed: int) -> None:
     chance = Chance(seed)
-    story = Story(Config(slice_orders=2, tracking_waits=3))
+    story = Story(Config(slice_orders=2, tracking_waits=3, improve_orders=2))
     for at in NODES:
         story.node(at)
     story.item(*SKUS)
+    if seed % 2:
+        pool = {"id": "all", "sku": ["A"], "channel": "web", "units": 9}
+        story.rules({"hold": 30, "unsourced": [{"cancel_after_days": 3}]}, pools=[pool])
     for at in NODES[:2]:
         story.receive(at, A=4, B=3)
     for step in range(80):

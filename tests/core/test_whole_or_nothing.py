@@ -1,0 +1,94 @@
+"""What has to come at once, and for how long an order waits."""
+
+from tests.core.story import Story
+
+
+def shop(**strategy: object) -> Story:
+    story = Story()
+    story.node("BOS")
+    story.node("CHI")
+    story.item("A", "B")
+    if strategy:
+        story.rules(strategy)
+    return story
+
+
+def test_without_partial_shipping_everything_waits_until_all_is_there() -> None:
+    story = shop()
+    story.receive("BOS", A=1)
+    story.order("1", A=2, B=1, allow_partial=False)
+    assert story.counts("1") == {"backordered": 2}
+    assert story.counts("1", "2") == {"backordered": 1}
+    story.receive("CHI", A=1)
+    assert story.status("1") == "backordered"
+    story.receive("CHI", B=1)
+    assert story.plan("1") == {"BOS": {"A": 1}, "CHI": {"A": 1, "B": 1}}
+
+
+def test_what_may_not_wait_is_cancelled_and_the_rest_goes() -> None:
+    story = shop()
+    story.receive("BOS", A=2)
+    lines = [
+        {"line_id": "1", "sku": "A", "quantity": 2},
+        {"line_id": "2", "sku": "B", "quantity": 1, "allow_backorder": False},
+    ]
+    story.order("1", allow_partial=False, lines=lines)
+    assert story.counts("1", "2") == {"cancelled": 1}
+    assert story.counts("1") == {"allocated": 2}
+
+
+def test_cancelling_a_part_lets_the_rest_go() -> None:
+    story = shop()
+    story.receive("BOS", A=2)
+    story.order("1", A=2, B=1, allow_partial=False)
+    story.cancel("1", lines=[{"line_id": "2"}])
+    assert story.counts("1") == {"allocated": 2}
+
+
+def test_a_strategy_may_cancel_what_it_finds_no_source_for() -> None:
+    story = shop(unsourced="cancel")
+    story.receive("BOS", A=2)
+    story.order("1", A=3)
+    assert story.counts("1") == {"allocated": 2, "cancelled": 1}
+    (told,) = story.told("order_cancelled")
+    assert (told["reason"], told["by"]) == ("no_stock", "system")
+    assert story.told("order_allocated")[0]["backordered"] == []
+
+
+def test_a_strategy_may_cancel_what_has_waited_too_long() -> None:
+    story = shop(unsourced=["backorder", {"cancel_after_days": 2}])
+    story.receive("BOS", A=1)
+    story.order("1", A=3)
+    story.receive("BOS", A=1)
+    story.at(2 * 86_400 - 1)
+    assert story.counts("1") == {"allocated": 2, "backordered": 1}
+    story.at(1)
+    assert story.counts("1") == {"allocated": 2, "cancelled": 1}
+    assert story.told("order_cancelled")[0]["reason"] == "unsourced"
+
+
+def test_what_has_found_a_source_by_then_stays() -> None:
+    story = shop(unsourced=["backorder", {"cancel_after_days": 2}])
+    story.order("1", A=1)
+    story.receive("BOS", A=1)
+    story.at(2 * 86_400)
+    assert story.counts("1") == {"allocated": 1}
+
+
+def test_a_pool_counts_what_its_channel_takes_and_gives_back() -> None:
+    story = shop()
+    story.rules(
+        {},
+        pools=[
+            {"id": "x", "sku": ["A"], "channel": "web", "units": 9, "from": "2027-01-01"},
+            {"id": "y", "sku": ["A"], "channel": "web", "units": 9, "from": "2028-01-01"},
+            {"id": "z", "sku": ["A"], "channel": "shop", "units": 9},
+        ],
+    )
+    story.receive("BOS", A=9)
+    story.order("1", A=3)
+    assert story.shard.markets["US"].pool_taken == {"x": 3, "y": 0, "z": 0}
+    assert story.told("balanced")[0]["pools"] == [["US", "x", 3]]
+    story.cancel("1")
+    story.report("cancellation_accepted", "1.1")
+    assert story.shard.markets["US"].pool_taken == {"x": 0, "y": 0, "z": 0}
