@@ -13,9 +13,20 @@ from projections.tables import (
     Changes,
 )
 
+_SAID = ("requested_at", "ship_by", "deliver_by", "carrier", "service")
+
+
+def planned(changes: Changes, at: At, _: InputRecord, event: Plain) -> None:
+    """`fulfillment_planned`: units stand at a node that is asked for them later."""
+    _stands(changes, at, event, "unsubmitted")
+
 
 def requested(changes: Changes, at: At, _: InputRecord, event: Plain) -> None:
-    """`fulfillment_requested`: a node is asked for units."""
+    """`fulfillment_requested`: a node is asked for units, or for those that were planned."""
+    _stands(changes, at, event, "submitted")
+
+
+def _stands(changes: Changes, at: At, event: Plain, request_status: str) -> None:
     lines = [
         {"line_id": line["line_id"], "sku": line["sku"], "quantity": line["quantity"]}
         for line in event["lines"]
@@ -28,9 +39,9 @@ def requested(changes: Changes, at: At, _: InputRecord, event: Plain) -> None:
             event["market_id"],
             event["fulfillment_id"],
             "open",
-            "submitted",
+            request_status,
             event["node_id"],
-            event["requested_at"],
+            *(event.get(name) for name in _SAID),
             at.seq,
             at.entry,
             at.n,
@@ -90,6 +101,7 @@ def delivered(changes: Changes, _: At, __: InputRecord, event: Plain) -> None:
 
 
 ON = {
+    "fulfillment_planned": planned,
     "fulfillment_requested": requested,
     "fulfillment_changed": changed,
     "shipment_sent": sent,

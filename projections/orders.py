@@ -7,6 +7,8 @@ from projections.at import At
 from projections.tables import (
     LINE_COUNTS,
     LINES,
+    ORDER_PROMISE,
+    ORDER_PROMISED_BY,
     ORDER_REASONS,
     ORDER_STATUS,
     ORDERS,
@@ -31,7 +33,7 @@ def taken(changes: Changes, at: At, cause: InputRecord, event: Plain) -> None:
         [
             *key,
             event.get("status", "accepted"),
-            None,
+            *(None, None, None),
             at.shard,
             at.time,
             orjson.dumps(shown).decode(),
@@ -65,6 +67,19 @@ def refused(changes: Changes, at: At, cause: InputRecord, event: Plain) -> None:
     changes.patch(ORDER_REASONS, key, (orjson.dumps(event["reasons"]).decode(),))
 
 
+def allocated(changes: Changes, _: At, __: InputRecord, event: Plain) -> None:
+    """`order_allocated`: what is promised stands from the first on."""
+    if "promised_by" in event:
+        key = (event["channel"], event["order_id"], event["market_id"])
+        changes.patch(ORDER_PROMISED_BY, key, (event["promised_by"],))
+
+
+def promise_counted(changes: Changes, _: At, __: InputRecord, event: Plain) -> None:
+    """`promise_kept`, `promise_broken`: what came of it."""
+    key = (event["channel"], event["order_id"], event["market_id"])
+    changes.patch(ORDER_PROMISE, key, (event["type"].removeprefix("promise_"),))
+
+
 def balanced(changes: Changes, _: At, __: InputRecord, event: Plain) -> None:
     """`balanced`: status and counts as they stand now."""
     for market_id, channel, order_id, status, lines in event["orders"]:
@@ -77,5 +92,8 @@ ON = {
     "order_waits": taken,
     "order_accepted": taken,
     "order_refused": refused,
+    "order_allocated": allocated,
+    "promise_kept": promise_counted,
+    "promise_broken": promise_counted,
     "balanced": balanced,
 }

@@ -30,11 +30,13 @@ _OF = "channel = o.channel AND order_id = o.order_id AND market_id = o.market_id
 _ID = "shard || '.' || seq || '.' || entry || '.' || n"
 
 _ORDER = f"""
-SELECT {_POSITION}, o.market_id, o.status, o.reasons, o.data, o.recorded_at,
+SELECT {_POSITION}, o.market_id, o.status, o.reasons, o.promised_by, o.promise, o.data,
+ o.recorded_at,
  (SELECT json_agg(json_build_array(line_id, sku, quantity, open, allocated, backordered, shipped,
    delivered, cancelled, data) ORDER BY n) FROM lines WHERE {_OF}) AS lines,
  (SELECT json_agg(json_build_array(fulfillment_id, node_id, status, request_status, requested_at,
-   lines) ORDER BY seq, entry, n) FROM fulfillments WHERE {_OF}) AS fulfillments,
+   ship_by, deliver_by, carrier, service, lines) ORDER BY length(fulfillment_id), fulfillment_id)
+   FROM fulfillments WHERE {_OF}) AS fulfillments,
  (SELECT json_agg(json_build_array(fulfillment_id, status, status_at, estimated_delivery_at,
    shipped_at, data) ORDER BY seq, entry, n, package_id) FROM packages WHERE {_OF}) AS packages,
  (SELECT json_agg(json_build_object('at', at, 'event', event, 'detail', detail, 'position', {_ID})
@@ -60,7 +62,9 @@ ORDER BY recorded_at, market_id LIMIT 1
 
 _STOCK_COLUMNS = (
     "'on_hand', on_hand, 'reserved', reserved, 'held', quality_control + damaged + held,"
-    " 'available', on_hand - reserved - quality_control - damaged - held, 'incoming', 0,"
+    " 'available', on_hand - reserved - quality_control - damaged - held, 'incoming',"
+    " (SELECT coalesce(sum(units), 0)::bigint FROM inbound AS i"
+    "  WHERE i.sku = stock.sku AND i.node_id = stock.node_id),"
     " 'states', json_build_object('quality_control', quality_control, 'damaged', damaged,"
     " 'held', held)"
 )
@@ -469,18 +473,31 @@ def _order(channel: str, order_id: str, row: Json) -> Json:
                 "status": status,
                 "request_status": request_status,
                 "requested_at": _utc(requested_at),
-                "ship_by": None,
-                "deliver_by": None,
+                "ship_by": _utc(ship_by),
+                "deliver_by": _utc(deliver_by),
+                **({"carrier": carrier} if carrier else {}),
+                **({"service": service} if service else {}),
                 "lines": lines,
                 "packages": packages.get(fulfillment_id, []),
             }
-            for fulfillment_id, node_id, status, request_status, requested_at, lines in row[
-                "fulfillments"
-            ]
-            or ()
+            for (
+                fulfillment_id,
+                node_id,
+                status,
+                request_status,
+                requested_at,
+                ship_by,
+                deliver_by,
+                carrier,
+                service,
+                lines,
+            ) in row["fulfillments"] or ()
         ],
         "timeline": [{**entry, "at": _utc(entry["at"])} for entry in row["timeline"] or ()],
     }
+    if row["promised_by"] is not None:
+        body["promised_by"] = row["promised_by"].isoformat().replace("+00:00", "Z")
+        body["promise"] = row["promise"] or "open"
     if row["reasons"] is not None:
         body["reasons"] = row["reasons"]
     return body

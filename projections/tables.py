@@ -41,6 +41,8 @@ ORDERS = Table(
         **_ORDER,
         "status": "text",
         "reasons": "json",
+        "promised_by": "timestamptz",
+        "promise": "text",
         "shard": "integer",
         "recorded_at": "timestamptz",
         "data": "json",
@@ -48,6 +50,8 @@ ORDERS = Table(
 )
 ORDER_STATUS = Patch("orders", 3, 4)
 ORDER_REASONS = Patch("orders", 4, 5)
+ORDER_PROMISED_BY = Patch("orders", 5, 6)
+ORDER_PROMISE = Patch("orders", 6, 7)
 
 LINES = Table(
     "lines",
@@ -79,6 +83,10 @@ FULFILLMENTS = Table(
         "request_status": "text",
         "node_id": "text",
         "requested_at": "timestamptz",
+        "ship_by": "timestamptz",
+        "deliver_by": "timestamptz",
+        "carrier": "text",
+        "service": "text",
         **_POSITION,
         "lines": "json",
     },
@@ -115,6 +123,18 @@ STOCK = Table(
         "quality_control": "bigint",
         "damaged": "bigint",
         "held": "bigint",
+    },
+)
+INBOUND = Table(
+    "inbound",
+    4,
+    {
+        "sku": "text",
+        "node_id": "text",
+        "document": "text",
+        "document_line": "text",
+        "units": "bigint",
+        "expected_at": "timestamptz",
     },
 )
 MARKETS = Table("markets", 1, {"market_id": "text", "data": "json"})
@@ -200,6 +220,7 @@ TABLES = {
         FULFILLMENTS,
         PACKAGES,
         STOCK,
+        INBOUND,
         MARKETS,
         NODES,
         ITEMS,
@@ -213,6 +234,8 @@ TABLES = {
 PATCHES = (
     ORDER_STATUS,
     ORDER_REASONS,
+    ORDER_PROMISED_BY,
+    ORDER_PROMISE,
     LINE_COUNTS,
     FULFILLMENT_STATUS,
     PACKAGE_STATUS,

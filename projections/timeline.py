@@ -6,6 +6,7 @@ from typing import Any
 from events.decided import InputRecord, Plain
 from projections.at import At
 from projections.tables import TIMELINE, Changes
+from schemas.times import rfc3339
 
 _NAMED = 5  # beyond so many a sentence sums up
 
@@ -49,11 +50,38 @@ def _requested(event: Plain) -> str:
     )
 
 
+def _planned(event: Plain) -> str:
+    until = rfc3339(event["release_ms"])
+    units, node_id = _units(event["lines"]), event["node_id"]
+    return f"{units} held at {node_id} ({event['fulfillment_id']}), to be asked by {until}."
+
+
+def _improved(event: Plain) -> str:
+    replaced = ", ".join(event["replaced"][:_NAMED])
+    return f"A better plan was found: it replaces {replaced}."
+
+
+def _promise_changed(event: Plain) -> str:
+    return f"All will be there by {event['deliver_by']}, later than was told."
+
+
+def _promise_kept(event: Plain) -> str:
+    return f"The promise of {event['promised_by']} was kept: all arrived {event['delivered_at']}."
+
+
+def _promise_broken(event: Plain) -> str:
+    arrived = event.get("delivered_at")
+    when = f"all arrived {arrived}" if arrived else "not all has arrived"
+    return f"The promise of {event['promised_by']} was broken: {when}."
+
+
 def _allocated(event: Plain) -> str:
     nodes = ", ".join(dict.fromkeys(part["node_id"] for part in event["fulfillments"]))
     parts = [f"Planned from {nodes}"] if nodes else []
     if event["backordered"]:
         parts.append(f"{'backordered' if parts else 'Backordered'}: {_units(event['backordered'])}")
+    if "promised_by" in event:
+        parts.append(f"promised by {event['promised_by']}")
     return f"{'; '.join(parts) or 'Nothing is left to plan'}."
 
 
@@ -82,6 +110,7 @@ def _released(event: Plain) -> str:
         "rejected": "rejected",
         "cancelled": "cancelled",
         "taken_back": "had to give back",
+        "improved": "gives way for",
     }[event["why"]]
     units = _units(event["lines"] or event["closed"])
     return f"{event['node_id']} {why} {units} ({event['fulfillment_id']})."
@@ -125,7 +154,12 @@ SENTENCES: dict[str, Callable[[Plain], str]] = {
     "order_accepted": _accepted,
     "order_refused": _refused,
     "fulfillment_requested": _requested,
+    "fulfillment_planned": _planned,
     "order_allocated": _allocated,
+    "order_improved": _improved,
+    "order_promise_changed": _promise_changed,
+    "promise_kept": _promise_kept,
+    "promise_broken": _promise_broken,
     "order_cancelled": _cancelled,
     "order_cancellation_rejected": _cancellation_rejected,
     "fulfillment_cancellation_requested": _cancellation_requested,

@@ -217,7 +217,7 @@ def _finish(turn: Turn) -> None:
             _promise_settled(turn, order)
             retire_ms = turn.now_ms + shard.config.retire_after_ms
             turn.emit({"type": "order_closed", **about(order), "retire_ms": retire_ms})
-    if shard.touched_orders or shard.touched_stock or shard.touched_inbound:
+    if shard.touched_orders or shard.touched_stock:
         turn.emit(balances(shard))
 
 

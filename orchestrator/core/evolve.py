@@ -815,6 +815,7 @@ def _inbound_changed(shard: Shard, _: InputRecord, event: decided.InboundChanged
         announced.pop(line, None)
         if not announced:
             del inbound[sku]
+    shard.touched_stock[(node.node_id, sku)] = None  # so that read models know the item there
     shard.touched_inbound[(node.node_id, sku, event["document"], event["document_line"])] = None
 
 

@@ -19,6 +19,8 @@ _LINE: Example = {"line_id": "1", "sku": "MUG-BLUE", "quantity": 2}
 ORDER: Example = {
     **_SUMMARY,
     "ship_to": {"city": "Cambridge", "region": "MA", "postal_code": "02139", "country": "US"},
+    "promised_by": "2026-11-26T04:59:59Z",
+    "promise": "open",
     "lines": [
         {
             **_LINE,
@@ -38,8 +40,10 @@ ORDER: Example = {
             "status": "shipped",
             "request_status": "accepted",
             "requested_at": "2026-11-22T10:00:00.250Z",
-            "ship_by": None,
-            "deliver_by": None,
+            "ship_by": "2026-11-23T21:00:00Z",
+            "deliver_by": "2026-11-26T04:59:59Z",
+            "carrier": "ups",
+            "service": "ground",
             "lines": [_LINE],
             "packages": [
                 {

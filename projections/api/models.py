@@ -54,9 +54,11 @@ class FulfillmentShape(Shape):
     node_id: str
     status: FulfillmentStatus
     request_status: RequestStatus
-    requested_at: str
-    ship_by: str | None
+    requested_at: str | None = Field(description="null while the request is held back")
+    ship_by: str | None = Field(description="the cut-off of the day on which it is to leave")
     deliver_by: str | None
+    carrier: str | None = None
+    service: str | None = None
     lines: list[FulfillmentLineShape]
     packages: list[PackageShape]
 
@@ -98,6 +100,8 @@ class OrderDetail(OrderSummary):
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [examples.ORDER]})
 
+    promised_by: str | None = Field(None, description="as told with the first allocation")
+    promise: Literal["open", "kept", "broken"] | None = None
     reasons: list[ReasonShape] | None = Field(None, description="of a refused order")
     lines: list[OrderLineShape]
     fulfillments: list[FulfillmentShape]

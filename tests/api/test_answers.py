@@ -46,6 +46,7 @@ async def test_an_order_with_all_that_came_of_it(get: Get) -> None:
             "unit_price_minor": 1999,
         }
     ]
+    assert (order["promised_by"], order["promise"]) == ("2026-11-26T04:59:59Z", "open")
     (fulfillment,) = order["fulfillments"]
     (package,) = fulfillment.pop("packages")
     assert fulfillment == {
@@ -54,8 +55,10 @@ async def test_an_order_with_all_that_came_of_it(get: Get) -> None:
         "status": "shipped",
         "request_status": "accepted",
         "requested_at": "2026-11-22T10:00:00Z",
-        "ship_by": None,
-        "deliver_by": None,
+        "ship_by": "2026-11-23T21:00:00Z",
+        "deliver_by": "2026-11-26T04:59:59Z",
+        "carrier": "ups",
+        "service": "ground",
         "lines": [{"line_id": "1", "sku": "MUG", "quantity": 2}],
     }
     assert package["status"] == "delivered"

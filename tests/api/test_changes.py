@@ -33,7 +33,8 @@ async def test_stock_adds_up(get: Get, writing: Writing) -> None:
     other = given.told(
         "stock_received", {}, given.balanced(stock=[["eu", "PAR", "MUG", 10, 1, 1, 2, 3]])
     )
-    await writing.up_to(1, given.journal([[other]]), 1)
+    on_its_way = [given.announced(4), given.announced(7, "2"), given.announced(0)]
+    await writing.up_to(1, given.journal([[other], on_its_way]), 2)
     stock = await get("/stock/MUG")
     assert stock["nodes"] == [
         {
@@ -43,7 +44,7 @@ async def test_stock_adds_up(get: Get, writing: Writing) -> None:
             "reserved": 0,
             "held": 0,
             "available": 3,
-            "incoming": 0,
+            "incoming": 7,
             "states": {"quality_control": 0, "damaged": 0, "held": 0},
         },
         {
@@ -62,7 +63,7 @@ async def test_stock_adds_up(get: Get, writing: Writing) -> None:
         "reserved": 1,
         "held": 6,
         "available": 6,
-        "incoming": 0,
+        "incoming": 7,
     }
     models.Stock.model_validate(stock)
 

@@ -107,6 +107,12 @@ def balanced(*orders: list[Any], stock: Sequence[list[Any]] = ()) -> dict[str, A
     return {"type": "balanced", "orders": list(orders), "stock": list(stock)}
 
 
+def announced(units: int = 4, line: str | None = None) -> Told:
+    """Mugs on their way to BOS."""
+    inbound = [["BOS", "MUG", "PO-1", line, units, 1_800_000_000_000 if units else 0]]
+    return told("inbound_announced", {}, {**balanced(), "inbound": inbound})
+
+
 def counts(status: str, *units: int, order_id: str = "1") -> list[Any]:
     return ["us", "web", order_id, status, [["1", *units]]]
 
@@ -161,6 +167,8 @@ def planned(
     part = {
         "fulfillment_id": f"web.{order_id}.1",
         "node_id": node_id,
+        "ship_by": "2026-11-23T21:00:00Z",
+        "deliver_by": "2026-11-26T04:59:59Z",
         "lines": [{"line_id": "1", "sku": "MUG", "quantity": units}],
     }
     return [
@@ -172,6 +180,9 @@ def planned(
             "method": "ship",
             "service_level": "standard",
             "currency": "USD",
+            "ship_day": "2026-11-23",
+            "carrier": "ups",
+            "service": "ground",
         },
         {
             "type": "order_allocated",
@@ -179,6 +190,7 @@ def planned(
             "status": "partly_allocated",
             "fulfillments": [part],
             "backordered": [{"line_id": "1", "quantity": 1}],
+            "promised_by": "2026-11-26T04:59:59Z",
             "decision": orjson.dumps(decision).decode(),
         },
     ]
@@ -317,7 +329,7 @@ def day() -> list[list[Told]]:
     return [
         [market(), node("BOS"), node("CHI", active=False), item("MUG"), item("CUP")],
         [received("BOS", "MUG", 5, 0, 0, 0, 0), received("BOS", "MUG", 9, 0, 1, 2, 3)],
-        [received("BOS", "MUG", 5, 0, 0, 0, 0), accepted(), accepted("2", 1)],
+        [received("BOS", "MUG", 5, 0, 0, 0, 0), accepted(), accepted("2", 1), announced(0)],
         [
             told("order_placed", placing(quantity=9), conflict, balanced()),
             exception(1, channel="web", order_id="1"),

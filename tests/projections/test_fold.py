@@ -14,10 +14,12 @@ from projections.tables import (
     EXCEPTIONS,
     FULFILLMENT_STATUS,
     FULFILLMENTS,
+    INBOUND,
     ITEMS,
     LINE_COUNTS,
     LINES,
     NODES,
+    ORDER_PROMISE,
     ORDER_REASONS,
     ORDER_STATUS,
     ORDERS,
@@ -169,12 +171,63 @@ def test_every_event_of_an_order_has_a_readable_sentence() -> None:
     assert sentences[:3] == [
         "Accepted.",
         "BOS is asked to ship 2 of line 1 (web.1.1).",
-        "Planned from BOS; backordered: 1 of line 1.",
+        "Planned from BOS; backordered: 1 of line 1; promised by 2026-11-26T04:59:59Z.",
     ]
     assert "Refused: EUR isn't the market's currency USD" in sentences
     assert "BOS shipped 2 of line 1 in P1 at 2026-11-23T15:00:00Z." in sentences
     assert "Package P1 is in transit since 2026-11-24T08:00:00Z." in sentences
     assert all("\n" not in sentence and "\t" not in sentence for sentence in sentences)
+
+
+HELD = {
+    **given.OF,
+    "type": "fulfillment_planned",
+    "fulfillment_id": "web.1.1",
+    "node_id": "BOS",
+    "ship_day": "2026-11-23",
+    "ship_by": "2026-11-23T21:00:00Z",
+    "release_ms": 1_795_341_600_000,
+    "lines": [{"line_id": "1", "sku": "MUG", "quantity": 2}],
+}
+
+
+def test_a_held_fulfillment_stands_before_its_node_is_asked() -> None:
+    held = given.told("order_placed", given.placing(), HELD)
+    changes = changes_of(held)
+    fulfillment = row(changes, FULFILLMENTS, *ORDER, "web.1.1")
+    assert fulfillment["request_status"] == "unsubmitted"
+    assert fulfillment["requested_at"] is None
+    assert fulfillment["ship_by"] == "2026-11-23T21:00:00Z"
+    (noted,) = changes.adds[TIMELINE.name]
+    assert noted[-1] == (
+        "2 of line 1 held at BOS (web.1.1), to be asked by 2026-11-22T10:00:00.000Z."
+    )
+    asked = row(changes_of(held, given.accepted()), FULFILLMENTS, *ORDER, "web.1.1")
+    assert asked["request_status"] == "submitted"
+    assert asked["requested_at"] == "2026-11-22T10:00:00Z"
+
+
+def test_what_came_of_a_promise_stands_with_it() -> None:
+    kept = {
+        **given.OF,
+        "type": "promise_kept",
+        "promised_by": "2026-11-26T04:59:59Z",
+        "delivered_at": "2026-11-25T15:00:00Z",
+    }
+    order = row(changes_of(given.accepted(), given.told("tick", {}, kept)), ORDERS, *ORDER)
+    assert (order["promised_by"], order["promise"]) == ("2026-11-26T04:59:59Z", "kept")
+    broken = {**given.OF, "type": "promise_broken", "promised_by": "2026-11-26T04:59:59Z"}
+    changes = changes_of(given.told("tick", {}, broken))
+    assert changes.patches[ORDER_PROMISE] == {ORDER: ("broken",)}
+    (noted,) = changes.adds[TIMELINE.name]
+    assert noted[-1] == "The promise of 2026-11-26T04:59:59Z was broken: not all has arrived."
+
+
+def test_an_announcement_that_is_closed_has_no_units_left() -> None:
+    changes = changes_of(given.announced(4), given.announced(7, "2"), given.announced(0))
+    assert row(changes, INBOUND, "MUG", "BOS", "PO-1", "")["units"] == 0
+    other = row(changes, INBOUND, "MUG", "BOS", "PO-1", "2")
+    assert (other["units"], other["expected_at"]) == (7, "2027-01-15T08:00:00.000Z")
 
 
 def test_a_sentence_of_many_lines_sums_up() -> None:

@@ -88,12 +88,12 @@ class Chance:
             case "stock_received":
                 state = self.of(("available", "available", "damaged"))
                 expires_on = self.of((None, *DAYS))
-                what = (self.of(NODES), self.of(SKUS), self.units(), state, document, expires_on)
-                return (kind, *what)
+                at, item, units = self.of(NODES), self.of(SKUS), self.units()
+                return (kind, at, item, units, state, document, expires_on)
             case "inbound":
                 units, line = self.random.randint(0, 5), self.of((None, "1"))
-                what = (self.of(NODES), self.of(SKUS), units, document or "D1", line)
-                return (kind, *what, self.of(DAYS))
+                at, item = self.of(NODES), self.of(SKUS)
+                return (kind, at, item, units, document or "D1", line, self.of(DAYS))
             case "stock_adjusted":
                 delta, state = self.of((-6, -3, -1, 1, 4)), self.of(("available", "held"))
                 return (kind, self.of(NODES), self.of(SKUS), delta, state, document)
