@@ -12,6 +12,7 @@ from orchestrator.core.sourcing.search import (
     WHOLE,
     Answer,
     Contents,
+    Offer,
     Plan,
     Problem,
     best_two,
@@ -104,12 +105,36 @@ def instance(seed: int) -> Problem:
         for node in range(nodes)
         if any(contents) and (worth := value(node, contents)) is not None
     ]
+
+    def offers(contents: Contents) -> list[Offer]:
+        """Nodes that may ship this, cheapest first, as a planner's tables would have them."""
+        found = [
+            (worth, node)
+            for node, row in enumerate(free)
+            if all(
+                units == 0
+                or row[i] >= targets[i] == units
+                or (row[i] == units if modes[i] == ONE else row[i] >= units)
+                for i, units in enumerate(contents)
+            )
+            and (worth := value(node, contents)) is not None
+        ]
+        return sorted(found)
+
+    generous = chance.choice((0, 0, 2))
+
+    def cheapest(mask: int, count: int) -> list[Offer]:
+        whole = tuple(units if mask >> i & 1 else 0 for i, units in enumerate(targets))
+        return offers(whole)[: count + generous]
+
     return Problem(
         targets,
         modes,
         nodes,
         lambda: free,
         value,
+        cheapest=chance.choice((None, cheapest, cheapest)),
+        cheapest_of=chance.choice((None, lambda contents, count: offers(contents)[:count])),
         floor=chance.choice((0, min(every, default=0))),
         max_legs=chance.choice((None, None, 1, 2, 3)),
         leg_min=(lambda contents: sum(contents) >= minimum) if minimum else None,

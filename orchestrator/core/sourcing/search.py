@@ -56,6 +56,7 @@ DRAFT_VALUES = 4_000
 """Values asked for by the search for good plans where not all can be looked at, about."""
 _BOUNDLESS = 1 << 4096
 _TWO = 2
+_THREE = 3
 _Key = tuple[int, tuple[int, ...], tuple[Contents, ...]]
 """Cost (value and legs), nodes, contents: what plans of as many units compare by."""
 _DraftKey = tuple[int, int, int, tuple[int, ...], tuple[Contents, ...]]
@@ -140,32 +141,155 @@ class _TooLongError(Exception):
 
 def best_two(problem: Problem) -> Answer:
     """The best plan and the second best, which differs from it in some leg."""
-    singles = _single_legs(problem)
-    if problem.one_leg or (problem.max_legs == 1 and problem.all_or_nothing):
-        return _answer(singles)
-    if len(singles) == _TWO and 2 * problem.floor + problem.extra_leg >= singles[1].value:
-        return _answer(singles)  # no two legs cost less, and fewer legs are better
-    if len(problem.targets) > EXACT_LINES:
+    targets, cheapest, max_legs = problem.targets, problem.cheapest, problem.max_legs
+    contents = tuple(targets)
+    if cheapest is None:
+        offers = _offers(problem, contents, _TWO)
+    else:
+        offers = cheapest((1 << len(targets)) - 1, _TWO)
+    if len(offers) > 1:
+        value = offers[1][0]  # no two legs cost less than this, and fewer legs are better:
+        settled = 2 * problem.floor + problem.extra_leg >= value or max_legs == 1
+    else:
+        settled = max_legs == 1 and problem.all_or_nothing
+    if settled or problem.one_leg:
+        units = sum(contents)
+        return _answer([Plan(units, value, ((node, contents),)) for value, node in offers[:_TWO]])
+    if len(targets) > EXACT_LINES:
         return _best_found(problem, None)
-    by_unit = [
-        units > 1 and mode != WHOLE
-        for units, mode in zip(problem.targets, problem.modes, strict=True)
-    ]
-    transitions = _transitions(problem)
+    by_unit = [units > 1 for units in targets]
+    for i, mode in enumerate(problem.modes):
+        if mode == WHOLE:
+            by_unit[i] = False
     search: _Search | None = None
     with suppress(_TooLongError):
-        if not any(map(_is_divided, problem.targets, problem.modes)):
+        if not any(by_unit) or not any(map(_is_divided, targets, problem.modes)):
+            # A plan of all units gives every line whole.
+            if len(targets) <= _THREE and cheapest is not None and problem.leg_min is None:
+                plans = _few(problem, cheapest, offers)
+                if len(plans) == _TWO or problem.all_or_nothing:
+                    return _answer(plans)
             search = _Search(problem, [False] * len(by_unit))
-            search.run(only_all=any(by_unit))  # a plan of all units gives every line whole
+            search.run(only_all=any(by_unit))
             if len(search.best) == _TWO or problem.all_or_nothing or not any(by_unit):
                 return _answer(search.plans())
-        if transitions <= EXACT_TRANSITIONS:
+        if _transitions(problem) <= EXACT_TRANSITIONS:
             search = _Search(problem, by_unit)
             search.run(only_all=False)
             return _answer(search.plans())
-    if problem.nodes * transitions <= EXACT_TRANSITIONS:
+    if problem.nodes * _transitions(problem) <= EXACT_TRANSITIONS:
         return _node_by_node(problem)
     return _best_found(problem, search)
+
+
+_GROUPINGS: Final[tuple[tuple[tuple[int, ...], ...], ...]] = (
+    (),
+    (),
+    ((1, 2),),
+    ((1, 6), (2, 5), (4, 3), (1, 2, 4)),
+)
+"""The ways to part up to three lines, by how many they are: sets of lines as bits."""
+_FewKey = tuple[int, tuple[int, ...], tuple[int, ...]]
+"""Cost (the value, shifted by two bits, and the legs), nodes, mirrored sets of lines."""
+_MIRRORED = (0, 4, 2, 6, 1, 5, 3, 7)
+"""Sets of lines with the first line as the highest bit: they sort as their contents do."""
+
+
+def _few(
+    problem: Problem, cheapest: Callable[[int, int], Sequence[Offer]], offers: Sequence[Offer]
+) -> list[Plan]:
+    """The best two plans with all units of at most three lines, from those of one leg on."""
+    targets, extra, floor = problem.targets, problem.extra_leg, problem.floor
+    all_lines = (_MIRRORED[(1 << len(targets)) - 1],)
+    found: list[_FewKey] = [((value << 2) + 1, (node,), all_lines) for value, node in offers[:_TWO]]
+    limit = found[1][0] if len(found) == _TWO else _BOUNDLESS
+    most_legs = problem.max_legs or _THREE
+    rows: dict[int, Sequence[Offer]] = {}
+    hopeful: list[tuple[int, tuple[int, ...]]] = []
+    for parts in _GROUPINGS[len(targets)]:
+        legs = len(parts)
+        if legs > most_legs:
+            break
+        least = (extra * (legs - 1) + floor * legs << 2) + legs
+        for part in parts:
+            row = rows.get(part)
+            if row is None:
+                row = rows[part] = cheapest(part, _TWO)
+            if not row:
+                break
+            least += row[0][0] - floor << 2
+            if least > limit:
+                break
+        else:
+            hopeful.append((least, parts))
+    hopeful.sort()
+    for least, parts in hopeful:
+        if least > limit:
+            break
+        found += _placed_apart(problem, cheapest, parts, rows, least, limit)
+        found.sort()
+        del found[_TWO:]
+        if len(found) == _TWO:
+            limit = found[1][0]
+    units = sum(targets)
+    return [
+        Plan(
+            units,
+            cost >> 2,
+            tuple(
+                [
+                    (node, tuple([t if lines >> 2 - i & 1 else 0 for i, t in enumerate(targets)]))
+                    for node, lines in zip(nodes, sets, strict=True)
+                ]
+            ),
+        )
+        for cost, nodes, sets in found
+    ]
+
+
+def _placed_apart(
+    problem: Problem,
+    cheapest: Callable[[int, int], Sequence[Offer]],
+    parts: tuple[int, ...],
+    rows: dict[int, Sequence[Offer]],
+    least: int,
+    limit: int,
+) -> list[_FewKey]:
+    """The ways to put these parts at nodes apart, as far as they may be among the best two."""
+    legs = len(parts)
+    nodes = [node for part in parts for _, node in rows[part][:_TWO]]
+    if len(set(nodes)) < len(nodes):
+        # What has to make way moves on to the next node, and for the second best on to one more.
+        for part in parts:
+            row = rows[part]
+            if 1 < len(row) <= legs and least + (row[1][0] - row[0][0] << 2) <= limit:
+                rows[part] = cheapest(part, legs + 1)
+    found: list[_FewKey] = []
+    first, second = rows[parts[0]][: legs + 1], rows[parts[1]][: legs + 1]
+    third = rows[parts[2]][: legs + 1] if legs == _THREE else ()
+    base = problem.extra_leg * (legs - 1)
+    sets = [_MIRRORED[part] for part in parts]
+    for a_value, a in first:
+        for b_value, b in second:
+            cost = (base + a_value + b_value << 2) + legs
+            if cost > limit:
+                break
+            if a == b:
+                continue
+            if legs == _TWO:
+                if a < b:
+                    found.append((cost, (a, b), (sets[0], sets[1])))
+                else:
+                    found.append((cost, (b, a), (sets[1], sets[0])))
+                continue
+            for c_value, c in third:
+                if cost + (c_value << 2) > limit:
+                    break
+                if c not in (a, b):
+                    placed = sorted([(a, sets[0]), (b, sets[1]), (c, sets[2])])
+                    apart, given = zip(*placed, strict=True)
+                    found.append((cost + (c_value << 2), apart, given))
+    return found
 
 
 def _is_divided(units: int, mode: int) -> bool:
@@ -173,16 +297,8 @@ def _is_divided(units: int, mode: int) -> bool:
 
 
 def _answer(plans: Sequence[Plan]) -> Answer:
-    best, second = (*plans, None, None)[:2]
-    return Answer(best, second, exact=True, bound=None)
-
-
-def _single_legs(problem: Problem) -> list[Plan]:
-    """The best two plans of one leg with everything."""
-    contents = tuple(problem.targets)
-    units = sum(contents)
-    offers = _offers(problem, contents, _TWO)[:_TWO]
-    return [Plan(units, value, ((node, contents),)) for value, node in offers]
+    best, second = (*plans, None, None)[:_TWO]
+    return Answer(best, second, True, None)  # noqa: FBT003 - by place: faster
 
 
 def _offers(problem: Problem, contents: Contents, count: int) -> Sequence[Offer]:
@@ -254,7 +370,7 @@ class _Search:
         self.max_legs = min(legs, problem.nodes, problem.max_legs or legs)
         self.bits = legs.bit_length()  # a leg's cost is its value, shifted, and 1: ties by fewest
         self.extra = problem.extra_leg
-        self.rows: dict[int, list[Offer]] = {}
+        self.rows: dict[int, Sequence[Offer]] = {}
         self.asked: dict[int, int] = {}
         self.least: dict[int, int] = {0: 0}  # of each part's costs, in a plan of two legs or more
         self.never = 0
@@ -285,19 +401,21 @@ class _Search:
         """What `best` holds, as plans."""
         return [_plan(key, self.bits, self.extra) for key in self.best]
 
-    def bound(self) -> tuple[int, int]:
+    def bound(self) -> tuple[int, int] | None:
         """Units and value that no plan beats, where the search was given up."""
         if self.best:
             best = self.plans()[0]
             return best.units, best.value
         lowest = _BOUNDLESS
         for cover in self.covers:
-            for cost, _ in self._row(cover)[:1]:
-                lowest = min(lowest, cost)
+            for value, _ in self._row(cover)[:1]:
+                lowest = min(lowest, self._cost(value))
             parts, rests = self._parts(cover)
             for part, rest in zip(parts, rests, strict=True):
                 if rest:
-                    lowest = min(lowest, self.least[part] + self.tables[-1].get(rest, self.never))
+                    lowest = min(lowest, self.least[part] + self.tables[-1][rest])
+        if self.steps <= SEARCH_STEPS:
+            return None  # it ended, and found no plan of as many units
         return sum(self._contents(self.covers[0])), max(0, (lowest >> self.bits) - self.extra)
 
     def _cover(self, covers: list[int]) -> None:
@@ -307,16 +425,17 @@ class _Search:
         self.found = []
         self.limit = _BOUNDLESS
         for cover in covers:
-            for cost, node in self._row(cover)[: self.room]:
-                self._submit(cost, [(node, cover)])
-        legs = self.max_legs
-        if len(self.found) == self.room:
-            cheapest_leg = ((self.problem.floor + self.extra) << self.bits) + 1
-            legs = min(legs, self.limit // cheapest_leg)
-        if legs > 1:
-            self._tabulate(legs)
-            for cover in covers:
-                self._extend(cover, legs, 0, [], None)
+            for value, node in self._row(cover)[: self.room]:
+                self._submit(self._cost(value), [(node, cover)])
+        singles = self.found
+        # Two legs are quickly looked through, and may show that more can't be better.
+        for most in (_TWO, self.max_legs):
+            legs = min(most, self.max_legs, self.limit // self._cost(self.problem.floor))
+            if legs > 1 and (legs > _TWO or most == _TWO):
+                self.found = singles[:]
+                self._tabulate(legs)
+                for cover in covers:
+                    self._extend(cover, legs, 0, [], None)
         self.best += self.found
 
     def _state(self, contents: Sequence[int]) -> int:
@@ -357,55 +476,65 @@ class _Search:
                 parts = [p | t for t in (0, *taken) for p in parts] if parts else taken
         return parts, [state - part for part in parts]
 
-    def _row(self, part: int) -> list[Offer]:
-        """Cost and node, cheapest first: the first few."""
+    def _row(self, part: int) -> Sequence[Offer]:
+        """The first few offers for a part."""
         row = self.rows.get(part)
         return self._ask(part, _TWO) if row is None else row
 
-    def _ask(self, part: int, count: int) -> list[Offer]:
+    def _ask(self, part: int, count: int) -> Sequence[Offer]:
         if self.plain and self.problem.cheapest is not None:
-            offers = self.problem.cheapest(part, count)
+            row = self.problem.cheapest(part, count)
         else:
-            offers = _offers(self.problem, self._contents(part), count)
+            row = _offers(self.problem, self._contents(part), count)
         self.asked[part] = count
-        extra, bits = self.extra, self.bits
-        row = self.rows[part] = [((value + extra << bits) + 1, node) for value, node in offers]
+        self.rows[part] = row
         return row
+
+    def _cost(self, value: int) -> int:
+        """What a leg adds to the cost of a plan; the first leg's extra is taken off at the end."""
+        return (value + self.extra << self.bits) + 1
 
     def _tabulate(self, legs: int) -> None:
         """Least costs of states by the legs that are left, as if a node could stand twice."""
         if not self.states:
             self._price_parts()
-        if legs < self.most_legs:
-            tables = [{0: 0}, self.least]
-            while len(tables) < legs:
-                tables.append(self._table(self.states, tables[-1]))
-            self.tables = tables
+        self.tables = [{0: 0}, self.least]
+        if legs <= _THREE or legs == self.problem.max_legs:
+            for left in range(_TWO, legs):
+                self.tables.append(self._table(legs - left, self.tables[-1]))
         else:
-            shift, mask, _, divided = self.fields[0]
-            lowest = 0 if divided else mask << shift  # is gone with the first leg
-            states = [state for state in self.states if not state & lowest]
-            self.tables = [self._table(states, None)] * legs
+            self.tables = [self._table(1, None)] * legs
 
     def _price_parts(self) -> None:
         leg_min = self.problem.leg_min
         self.states = self._states()
         for state in self.states[1:]:
-            row = self._row(state)
+            row = self.rows.get(state)
+            if row is None:
+                row = self._ask(state, _TWO)
             if row and (leg_min is None or leg_min(self._contents(state))):
-                self.least[state] = row[0][0]
+                self.least[state] = (row[0][0] + self.extra << self.bits) + 1
         self.never = (max(self.least.values()) + 1) << self.bits  # more than any sum of them
         for state in self.states:
             self.least.setdefault(state, self.never)
 
-    def _table(self, states: Sequence[int], fewer: dict[int, int] | None) -> dict[int, int]:
-        """The least cost of each state with one leg more than `fewer` has, or any number."""
+    def _table(self, placed: int, fewer: dict[int, int] | None) -> dict[int, int]:
+        """The least cost of each state with one leg more than `fewer` has, or any number.
+
+        Of the states after some legs are `placed`: each took what was left of the lowest line.
+        """
+        gone = 0
+        for shift, mask, _, divided in self.fields[:placed]:
+            if divided:
+                break
+            gone |= mask << shift
         table = {0: 0}
         rest_cost = (table if fewer is None else fewer).__getitem__
         least = self.least.__getitem__
-        for state in states[1:]:
-            parts, rests = self._parts(state)
-            table[state] = min(map(add, map(least, parts), map(rest_cost, rests)))
+        for state in self.states:
+            if state and not state & gone:
+                parts, rests = self._parts(state)
+                table[state] = min(map(add, map(least, parts), map(rest_cost, rests)))
         return table
 
     def _extend(
@@ -423,9 +552,10 @@ class _Search:
         least, never, table = self.least, self.never, self.tables[legs - 1]
         room = self.limit - spent
         options = []
-        for part, rest in zip(*self._parts(state), strict=True):
+        ways = self._parts(state) if legs > 1 else ((state,), (0,))
+        for part, rest in zip(*ways, strict=True):
             if rest or placed:  # plans of one leg are in already
-                bound = least[part] + table.get(rest, never)
+                bound = least[part] + table[rest]
                 if bound <= room and bound < never:
                     options.append((bound, part, rest))
         options.sort()
@@ -435,7 +565,8 @@ class _Search:
                 return
             others = spent + bound - least[part]
             again = rest and self._same_line(state, rest)
-            for cost, node in self._nodes_for(part):
+            for value, node in self._nodes_for(part):
+                cost = self._cost(value)
                 if others + cost > self.limit:
                     break
                 if node in used or (last is not None and (part, node) < last):
@@ -459,9 +590,9 @@ class _Search:
         return rest & lowest != 0
 
     def _nodes_for(self, part: int) -> Iterator[Offer]:
-        """Cost and node, cheapest first: as many as can stand in the two best plans."""
-        row = self._row(part)
+        """Value and node, cheapest first: as many as can stand in the two best plans."""
         for place in range(self.max_legs + 1):
+            row = self._row(part)  # another place in the search may have asked for more of it
             if place == len(row):
                 count = self.asked[part]
                 if place < count:
@@ -479,7 +610,7 @@ class _Search:
         self.found.sort()
         del self.found[self.room :]
         if len(self.found) == self.room:
-            self.limit = self.found[-1][0]
+            self.limit = min(self.limit, self.found[-1][0])
 
 
 def _node_by_node(problem: Problem) -> Answer:
@@ -686,6 +817,6 @@ def _best_found(problem: Problem, given_up: _Search | None) -> Answer:
     best, second = (*plans, None, None)[:_TWO]
     value = max(0, legs * problem.floor + (legs - 1) * problem.extra_leg)
     bound = (units, value)
-    if given_up is not None:
-        bound = min(bound, given_up.bound(), key=lambda found: (found[0], -found[1]))
+    if given_up is not None and (closer := given_up.bound()) is not None:
+        bound = min(bound, closer, key=lambda found: (found[0], -found[1]))
     return Answer(best, second, exact=False, bound=bound)
