@@ -33,6 +33,7 @@ it could move to a free one otherwise; so the lists stay short.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from heapq import nsmallest
 from itertools import product
 from math import prod
 from operator import add, itemgetter
@@ -51,8 +52,10 @@ EXACT_TRANSITIONS = 50_000
 """Nodes x product of the lines' transitions: up to here divided lines are solved exactly."""
 SEARCH_STEPS = 30_000
 """Parts that the depth-first search places, at the most (about 50 ms)."""
-DRAFT_STARTS = 6
-DRAFT_VALUES = 4_000
+DRAFT_STARTS = 3
+DRAFT_POOL = 40
+DRAFT_NODES = 10
+DRAFT_VALUES = 1_000
 """Values asked for by the search for good plans where not all can be looked at, about."""
 _BOUNDLESS = 1 << 4096
 _TWO = 2
@@ -679,6 +682,13 @@ class _Draft:
         self.free = problem.free()
         self.values: dict[tuple[int, Contents], int | None] = {}
         self.best: list[_DraftKey] = []
+        # The nodes with most in all, and those with most of each line.
+        targets = problem.targets
+        gifts = {node: self.most(node, targets) for node in range(problem.nodes)}
+        pool = dict.fromkeys(nsmallest(DRAFT_POOL, gifts, lambda n: (-sum(gifts[n]), n)))
+        for line in range(len(targets)):
+            pool |= dict.fromkeys(nsmallest(2, gifts, lambda n: (-gifts[n][line], n)))  # noqa: B023
+        self.pool = sorted(pool)
 
     def value(self, node: int, contents: Contents) -> int | None:
         """As the problem says, asked once."""
@@ -694,6 +704,14 @@ class _Draft:
             _choices(units, mode, free)[-1] if units and (mode == ANY or units == target) else 0
             for units, target, mode, free in zip(left, targets, modes, self.free[node], strict=True)
         )
+
+    def left(self, legs: dict[int, Contents]) -> list[int]:
+        """What the legs leave of each line."""
+        left = list(self.problem.targets)
+        for contents in legs.values():
+            for i, units in enumerate(contents):
+                left[i] -= units if self.problem.modes[i] == ANY or not units else left[i]
+        return left
 
     def gift(self, node: int, left: Sequence[int]) -> Contents:
         """All that a node can give of what is left, less lines until that can be a leg."""
@@ -729,17 +747,16 @@ class _Draft:
     def greedy(self, first: int) -> dict[int, Contents]:
         """From a first node on, the node that gives most of what is left, the cheapest of those."""
         legs: dict[int, Contents] = {}
-        left = list(self.problem.targets)
+        left = self.left(legs)
         most_legs = self.problem.max_legs or self.problem.nodes
         node = first
         while len(legs) < most_legs:
             legs[node] = self.gift(node, left)
-            for i, units in enumerate(legs[node]):
-                left[i] = left[i] - units if self.problem.modes[i] == ANY or not units else 0
+            left = self.left(legs)
             self.key(legs)
             gains = [
                 (-sum(contents), worth, other)
-                for other in range(self.problem.nodes)
+                for other in self.fullest(left)
                 if other not in legs
                 and any(contents := self.gift(other, left))
                 and (worth := self.value(other, contents)) is not None
@@ -749,11 +766,36 @@ class _Draft:
             node = min(gains)[2]
         return legs
 
+    def fullest(self, left: Sequence[int]) -> list[int]:
+        """The nodes that could give most of what is left."""
+        gifts = [(-sum(self.most(node, left)), node) for node in self.pool]
+        return [node for units, node in nsmallest(DRAFT_NODES, gifts) if units]
+
+    def filled(self, legs: dict[int, Contents]) -> dict[int, Contents]:
+        """The legs, each with what it can take of what is left."""
+        left = self.left(legs)
+        for node, contents in legs.items() if any(left) else ():
+            wanted = [
+                units + more if mode == ANY or not units else 0
+                for units, more, mode in zip(contents, left, self.problem.modes, strict=True)
+            ]
+            more = self.most(node, wanted)
+            grown = tuple(map(max, contents, more))
+            if grown != contents and self.value(node, grown) is not None:
+                legs[node] = grown
+                left = self.left(legs)
+        return legs
+
     def improve(self, legs: dict[int, Contents]) -> None:
-        """Moves a line of a leg, or all of it, to another node for as long as that helps."""
+        """Moves a line of a leg, or all of it, or puts another node in a leg's place.
+
+        Each step is the best there is, for as long as one helps. The node that comes takes all it
+        can of what is left.
+        """
         at = self.key(legs)
         while at is not None and len(self.values) < DRAFT_VALUES:
-            steps = [(key, moved) for moved in self._moves(legs) if (key := self.key(moved))]
+            moves = [self.filled(moved) for moved in self._moves(legs)]
+            steps = [(key, moved) for moved in moves if (key := self.key(moved))]
             best = min(steps, key=itemgetter(0), default=None)
             if best is None or best[0] >= at:
                 return
@@ -761,17 +803,22 @@ class _Draft:
 
     def _moves(self, legs: dict[int, Contents]) -> Iterator[dict[int, Contents]]:
         for node, contents in legs.items():
+            others = {n: c for n, c in legs.items() if n != node}
+            left = self.left(others)
+            for other in self.fullest(left):
+                if other not in legs and any(gift := self.gift(other, left)):
+                    yield {**others, other: gift}
             lines = [(i,) for i, units in enumerate(contents) if units]
             for moved in [*lines, tuple(i for (i,) in lines)] if len(lines) > 1 else lines:
                 kept = tuple(0 if i in moved else units for i, units in enumerate(contents))
-                for other in range(self.problem.nodes):
+                for other in self.fullest(
+                    [units if i in moved else 0 for i, units in enumerate(contents)]
+                ):
                     there = legs.get(other, (0,) * len(contents))
                     if other != node and all(
                         self._gives(other, i, there[i] + contents[i]) for i in moved
                     ):
-                        after = {n: c for n, c in legs.items() if n != node}
-                        if any(kept):
-                            after[node] = kept
+                        after = {**others, node: kept} if any(kept) else dict(others)
                         after[other] = tuple(
                             units + contents[i] if i in moved else units
                             for i, units in enumerate(there)
