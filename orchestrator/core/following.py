@@ -118,6 +118,8 @@ FOLLOW: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
     "master_data_kept": _as_decided,
     "item_suppressed": _as_decided,
     "suppression_lifted": _as_decided,
+    "lane_suspended": _as_decided,
+    "lane_restored": _as_decided,
     "fulfillment_planned": _used,
     "fulfillment_requested": _used,
     "stock_moved": _sold,

@@ -128,6 +128,18 @@ INPUTS: dict[str, Step] = {
         service_levels=["standard"],
         rates=[{"to_km": 9, "base_minor": 1, "per_kg_minor": 1, "transit_days": 1}],
     ),
+    "places_defined": lambda shop: shop.send(
+        "places_defined",
+        country="US",
+        version="1",
+        chunk=1,
+        chunks=1,
+        rows=[{"postal_code": "02108", "lat": 42.4, "lon": -71.1}],
+    ),
+    "lane_suspended": lambda shop: shop.send(
+        "lane_suspended", market_id="US", carrier="ups", reason="storm"
+    ),
+    "lane_restored": lambda shop: shop.send("lane_restored", market_id="US", carrier="ups"),
     "clock_ticked, a minute on": lambda shop: shop.at(60),
     "clock_ticked, four hours on": lambda shop: shop.at(4 * 3600),
 }
@@ -253,6 +265,18 @@ TABLE: dict[str, dict[str, str]] = {
         "taken_back": "master_data_kept work_done work_done",
         "rejected": "master_data_kept work_done work_done",
         "else": "master_data_kept",
+    },
+    "places_defined": {
+        "backordered": "master_data_kept work_done work_done",
+        "taken_back": "master_data_kept work_done work_done",
+        "rejected": "master_data_kept work_done work_done",
+        "else": "master_data_kept",
+    },
+    "lane_suspended": {
+        "else": "lane_suspended",
+    },
+    "lane_restored": {
+        "else": "input_repeated",
     },
     "clock_ticked, a minute on": {
         "waiting": "timer_fired order_refused order_closed",

@@ -19,10 +19,12 @@ def planned_with(shard: Shard) -> dict[str, Any]:
         "now_ms": shard.now_ms,
         "items": shard.items,
         "nodes": plain(shard.nodes),
+        "places": plain(shard.places),
         "markets": {
             market.market_id: {
                 "currency": market.currency,
                 "services": plain(market.services),
+                "suspensions": market.suspensions,
                 "offering": [node.node_id for node in market.offering],
                 "stock": {
                     (sku, node_id): [getattr(stock, state) for state in STATES]
@@ -110,3 +112,21 @@ def test_a_node_that_was_awaited_is_known_with_what_it_reported_meanwhile() -> N
     story.node("BOS")
     assert story.stock("BOS", "A") == (3, 0, 3)
     assert planned_with(followed(story)) == planned_with(story.shard)
+
+
+def test_what_carriers_suspend_and_where_places_are_is_followed() -> None:
+    story = Story()
+    story.node("BOS", located=False, address={"country": "US", "postal_code": "02108"})
+    row = {"postal_code": "02108", "lat": 42.4, "lon": -71.1}
+    story.send("places_defined", country="US", version="1", chunk=1, chunks=1, rows=[row])
+    lane: dict[str, Any] = {"market_id": story.market_id, "carrier": "ups"}
+    story.send(
+        "lane_suspended", **lane, service="air", reason="storm", until="2027-01-16T00:00:00Z"
+    )
+    story.send("lane_suspended", **lane, destination_prefix="02", reason="storm")
+    assert len(followed(story).markets[story.market_id].suspensions) == 2
+    story.send("lane_restored", **lane, destination_prefix="02")
+    assert planned_with(followed(story)) == planned_with(story.shard)
+    story.at(86_400)
+    assert followed(story).markets[story.market_id].suspensions == {}
+    assert followed(story).nodes["BOS"].vector is not None

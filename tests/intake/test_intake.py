@@ -207,7 +207,11 @@ async def test_each_input_goes_to_the_shards_it_concerns(world: World) -> None:
     tracked = {"carrier": "c", "tracking_number": "1", "status": "lost", "at": TIME}
     world.send("tracking_updated", tracked)
     world.send("tracking_updated", {**tracked, "market_id": "us"})
-    await world.run_until(lambda: len(world.taken()) == 15)
+    row = {"postal_code": "02108", "lat": 42.4, "lon": -71.1}
+    places = {"country": "US", "version": "1", "chunk": 1, "chunks": 1, "rows": [row]}
+    world.send("places_defined", places)
+    world.send("lane_suspended", {"market_id": "us", "carrier": "c", "reason": "storm"})
+    await world.run_until(lambda: len(world.taken()) == 20)
     assert sorted(world.taken()) == sorted(
         [
             (1, "market_defined"),
@@ -219,6 +223,8 @@ async def test_each_input_goes_to_the_shards_it_concerns(world: World) -> None:
             (3, "stock_received"),
             *((shard, "tracking_updated") for shard in range(SHARDS)),
             (1, "tracking_updated"),
+            *((shard, "places_defined") for shard in range(SHARDS)),
+            (1, "lane_suspended"),
         ]
     )
     assert world.reasons() == []

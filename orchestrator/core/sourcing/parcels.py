@@ -75,11 +75,20 @@ def cut(contents: Sequence[Content], limits: Limits) -> list[Parcel]:
     """The parcels of a leg's contents (at least one line), in the order they were begun."""
     max_g = _NO_LIMIT if limits.max_g is None else limits.max_g
     max_ml = _NO_LIMIT if limits.max_ml is None else limits.max_ml
-    weight_g = sum(one.weight_g * one.units for one in contents)
-    volume_ml = sum(one.volume_ml * one.units for one in contents)
-    if weight_g <= max_g and volume_ml <= max_ml and not _clash(contents, limits):
-        requires = NOTHING.union(*(one.requires for one in contents))
-        return [Parcel(weight_g, volume_ml, sum(one.units for one in contents), requires)]
+    weight_g = volume_ml = units = 0
+    requires = NOTHING
+    for one_g, one_ml, _, _, number, _, required in contents:
+        weight_g += one_g * number
+        volume_ml += one_ml * number
+        units += number
+        if required:
+            requires |= required
+    if (
+        weight_g <= max_g
+        and volume_ml <= max_ml
+        and not (limits.apart and _clash(contents, limits))
+    ):
+        return [Parcel(weight_g, volume_ml, units, requires)]
     ordered = sorted(contents, key=lambda one: (-one.weight_g, -one.volume_ml, *one[2:4]))
     lightest_g = ordered[-1].weight_g
     boxes: list[_Box] = []
@@ -128,8 +137,6 @@ def _room(one: Content, left_g: int, left_ml: int) -> int:
 
 def _clash(contents: Sequence[Content], limits: Limits) -> bool:
     """Whether contents of two lines may not share a parcel."""
-    if not limits.apart:
-        return False
     return any(
         not _foes(one.tags, limits).isdisjoint(other.tags)
         for i, one in enumerate(contents)
