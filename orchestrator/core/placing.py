@@ -10,7 +10,7 @@ from orchestrator.core.config import DAY_MS
 from orchestrator.core.moments import moment_ms, start_ms
 from orchestrator.core.orders import Fulfillment, Order, OrderLine, content_digest
 from orchestrator.core.shard import Market
-from orchestrator.core.sourcing.adapter import source
+from orchestrator.core.sourcing.planner import source
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.plan import Leg, Outcome, Request, Want
 from orchestrator.core.sourcing.strategies import Strategy

@@ -1,0 +1,156 @@
+"""Objectives: what legs, and so plans, compare by, as one integer.
+
+Money is itself; where no carrier is known, the nearest nodes decide between plans that cost the
+same: fewest legs, then the summed distance, then the units' distance. A ranked strategy's criteria stand in fields of that integer, the first on top,
+each field wider than any sum of the next, so that sums compare criterion by criterion. Distance and
+cost are summed over the legs; what stock says is weighted by units, so that plans of as many units
+compare by averages, whatever their legs.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from events.decided import Value
+from orchestrator.core.ledger import Bin
+from orchestrator.core.shard import Market, Node
+from orchestrator.core.sourcing.strategies import Ranking
+
+FIELD: Final = 96
+"""Bits of a criterion: money of 10^12, or 10^9 units of 2^40 each, summed over 1,000 legs."""
+TOP: Final = 1 << 40
+"""Beyond any stock, day, rank or order number."""
+FAR_M: Final = 10**9
+"""Beyond any sum of distances: of what has no location."""
+
+Amounts = Sequence[tuple[str, int]]
+"""Item and units of each line in a leg."""
+
+
+class Criterion(NamedTuple):
+    """One criterion of a ranking."""
+
+    name: str
+    descending: bool
+    ranks: dict[str, int]  # node id -> place in the sequence
+
+
+class Objective:
+    """What a leg is worth, in two parts: what prices and places say, and what stock says today."""
+
+    __slots__ = ("_criteria", "_market", "_rated", "money_shift", "names", "stock_says")
+
+    def __init__(self, market: Market, ranking: Ranking | None) -> None:
+        self._market = market
+        self._rated = bool(market.services)
+        self._criteria: list[Criterion] | None = None
+        if ranking is not None:
+            self._criteria = [
+                Criterion(name, descending, {node: i for i, node in enumerate(nodes)})
+                for name, descending, nodes in ranking
+            ]
+        money = [i for i, (name, *_) in enumerate(reversed(ranking or [])) if name == "cost"]
+        if ranking is None:
+            self.money_shift: int | None = 0 if self._rated else 3 * FIELD
+        else:
+            self.money_shift = money[0] * FIELD if money else None
+        self.stock_says = any(
+            one.name in {"on_hand", "days_of_supply", "last_used"} for one in self._criteria or ()
+        )
+        self.names = ["cost"]
+        if ranking is not None:
+            self.names = [f"{name} desc" if descending else name for name, descending, _ in ranking]
+
+    @property
+    def by_units(self) -> bool:
+        """Whether a leg's value depends on how many units it has, beside their price."""
+        return self._criteria is not None or not self._rated
+
+    def of_place(self, node: Node, away_m: int, minor: int, units: int) -> int:
+        """The part of a leg's value that stands until the network changes."""
+        criteria = self._criteria
+        if criteria is None:
+            if self._rated:
+                return minor
+            nearest = 1 << 2 * FIELD | away_m << FIELD | units * away_m
+            return minor << 3 * FIELD | nearest
+        total = 0
+        for one in criteria:
+            total <<= FIELD
+            match one.name:
+                case "distance":
+                    total += 2 * FAR_M - away_m if one.descending else away_m
+                case "fewest_legs":
+                    total += 1
+                case "cost":
+                    total += minor
+                case "sequence":
+                    total += units * one.ranks.get(node.node_id, len(one.ranks))
+                case _:
+                    """stock says: below"""
+        return total
+
+    def of_today(self, node: Node, load_minor: int, amounts: Amounts, now_ms: int) -> int:
+        """The part of a leg's value that the day's load and today's stock decide."""
+        total = load_minor << self.money_shift if load_minor and self.money_shift is not None else 0
+        if self.stock_says:
+            shift = 0
+            for one in reversed(self._criteria or []):
+                if one.name in {"on_hand", "days_of_supply", "last_used"}:
+                    for sku, units in amounts:
+                        rank = self._rank(one, node, sku, now_ms)
+                        total += units * (TOP - rank if one.descending else rank) << shift
+                shift += FIELD
+        return total
+
+    def _rank(self, one: Criterion, node: Node, sku: str, now_ms: int) -> int:
+        """A criterion of stock; where there is no data, what ranks last."""
+        if one.name == "last_used":
+            return node.last_used
+        there = self._market.bins[sku].get(node.node_id) or Bin()
+        found = there.on_hand if one.name == "on_hand" else there.days_of_supply(now_ms)
+        if found is None:
+            return -1 if one.descending else TOP
+        return min(found, TOP)
+
+    def shown(self, node: Node, away_m: int, minor: int, amounts: Amounts, now_ms: int) -> Value:
+        """What a leg is worth as an explanation has it: money, or each criterion in turn."""
+        if self._criteria is None:
+            return minor
+        units = sum(one for _, one in amounts)
+        values = []
+        for one in self._criteria:
+            match one.name:
+                case "distance":
+                    values.append(-away_m if one.descending else away_m)
+                case "fewest_legs":
+                    values.append(1)
+                case "cost":
+                    values.append(minor)
+                case "sequence":
+                    values.append(units * one.ranks.get(node.node_id, len(one.ranks)))
+                case _:
+                    sign = -1 if one.descending else 1
+                    values.append(
+                        sign
+                        * sum(count * self._rank(one, node, sku, now_ms) for sku, count in amounts)
+                    )
+        return values
+
+    def unpacked(self, value: int) -> Value:
+        """A bound as an explanation has it: money, or the fields as they are."""
+        if self._criteria is None:
+            return value >> (self.money_shift or 0)
+        fields = []
+        for _ in self._criteria:
+            fields.append(value & (1 << FIELD) - 1)
+            value >>= FIELD
+        return fields[::-1]
+
+    def with_extra(self, value: Value, extra_minor: int) -> Value:
+        """What a plan is worth with what its further legs cost on top."""
+        if isinstance(value, int):
+            return value + extra_minor
+        return [
+            one + (extra_minor if name.partition(" ")[0] == "cost" else 0)
+            for one, name in zip(value, self.names, strict=True)
+        ]

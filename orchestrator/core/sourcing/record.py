@@ -1,0 +1,266 @@
+"""The record of a decision: the table it was chosen from, small enough to keep with every plan."""
+
+from functools import lru_cache
+from typing import Final
+
+from events.decided import Choice, Decision, DecisionRow, DecisionSet, Rest, Value
+from orchestrator.core.sourcing.calendars import iso_day
+from orchestrator.core.sourcing.question import Amounts, Evaluated, Question
+from orchestrator.core.sourcing.search import Answer, Plan
+
+BARRED: Final = 10
+"""Nodes shown that a fence or a shortage keeps from being cheaper, at the most."""
+NAMED_NODES: Final = 64
+"""Up to so many nodes are named one by one; of more, only their number is told."""
+SINGLE_LINES: Final = 10
+"""Of orders with more lines than the search solves exactly, no line is shown alone."""
+CELLS: Final = 20_000
+"""Lines times sets that are shown, at the most."""
+
+_day = lru_cache(maxsize=512)(iso_day)
+
+
+def explain(
+    question: Question, answer: Answer, why: list[str], passed_over: list[list[str]]
+) -> Decision:
+    """Why the plan is what it is."""
+    record = _Record(question)
+    best, second = answer.best, answer.second
+    lines = question.lines
+    full = tuple(line.target for line in lines)
+    if any(full):
+        record.add(full)
+    for plan in (best, second):
+        if plan is not None:
+            for index, amounts in plan.legs:
+                record.add(amounts, index)
+    if 1 < len(lines) <= SINGLE_LINES:
+        for i, line in enumerate(lines):
+            if line.target:
+                record.add(tuple(line.target if i == j else 0 for j in range(len(lines))))
+    record.fill()
+    strategy = question.strategy
+    data = question.request.data
+    decision: Decision = {
+        "v": 2,
+        "trigger": question.request.trigger,
+        "at": question.now_ms,
+        "rule_set": question.market.rules.version,
+        "strategy": strategy.name,
+        "why": why,
+        "passed_over": passed_over,
+        "price_version": 0,
+        "currency": question.market.currency,
+        "objective": question.objective.names,
+        "place": _place(question),
+        "promise": data.get("deliver_by"),
+        "service_level": question.terms.service_level,
+        "split": {
+            "quantity": strategy.quantity,
+            "max_legs": strategy.max_legs,
+            "leg_min_value": strategy.leg_min_value_minor,
+            "leg_min_units": strategy.leg_min_units,
+            "extra_leg": strategy.extra_leg_minor,
+            "one_leg": question.one_leg,
+            "all_or_nothing": question.all_or_nothing,
+        },
+        "method": "exact" if answer.exact else "best_found",
+        "lines": [
+            [line.want.line_id, line.want.sku, line.want.units, line.target, line.atp]
+            for line in lines
+        ],
+        "sets": record.sets,
+        "chosen": record.choice(best),
+        "runner_up": record.choice(second),
+        "rest": record.rest(),
+        "decided_by": _decided_by(question, best, second),
+    }
+    if answer.bound is not None:
+        decision["bound"] = [answer.bound[0], question.objective.unpacked(answer.bound[1])]
+    if strategy.leg_min_value_minor is not None:
+        decision["worth"] = [line.worth_minor for line in lines]
+    return decision
+
+
+class _Record:
+    """Sets of units, and the nodes shown for each."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._used: dict[Amounts, list[int]] = {}  # with the nodes that plans use
+        self._rows: dict[tuple[Amounts, int], DecisionRow] = {}
+        self._shown = 0  # nodes that have a row
+        self._budget = BARRED
+        self.sets: list[DecisionSet] = []
+        self._places: dict[Amounts, int] = {}
+
+    def add(self, amounts: Amounts, index: int | None = None) -> None:
+        """Show these units, and this node for them; each once."""
+        used = self._used.get(amounts)
+        if used is None:
+            if index is None and (len(self._used) + 1) * len(amounts) > CELLS:
+                return
+            used = self._used[amounts] = []
+        if index is not None and index not in used:
+            used.append(index)
+
+    def fill(self) -> None:
+        """Make the rows."""
+        for amounts, used in self._used.items():
+            self._places[amounts] = len(self.sets)
+            self.sets.append([list(amounts), *self._rows_of(amounts, used)])
+
+    def _rows_of(self, amounts: Amounts, used: list[int]) -> list[DecisionRow]:
+        question = self._question
+        able = question.qualified(amounts)
+        best = question.cheapest(able, amounts, 2)
+        indexes = {index: None for _, index in best} | dict.fromkeys(used)
+        found = []
+        for index in indexes:
+            leg = question.evaluate(index, amounts)
+            if leg is not None:
+                found.append((leg.value, index, leg))
+        found.sort()
+        rows = [self._row(amounts, index, leg, [], []) for _, index, leg in found]
+        limit = best[1][0] if len(best) > 1 else None
+        if self._budget:
+            ranking = question.zone.ranking(question.contents(amounts))
+            values = ranking.values
+            for index in ranking.order:
+                if limit is not None and values[index] > limit:
+                    break
+                if index in indexes or (able & ranking.able) >> index & 1:
+                    continue
+                leg = question.evaluate(index, amounts)
+                if leg is None or (limit is not None and leg.value >= limit):
+                    continue
+                fences, short = question.kept_out(index, amounts, leg)
+                rows.append(self._row(amounts, index, leg, fences, short))
+                self._budget -= 1
+                if not self._budget:
+                    break
+        return rows
+
+    def _row(
+        self,
+        amounts: Amounts,
+        index: int,
+        leg: Evaluated,
+        fences: list[str],
+        short: list[list[int]],
+    ) -> DecisionRow:
+        question, priced = self._question, leg.priced
+        away_m = question.zone.away[index]
+        node = question.nodes[index]
+        self._shown |= 1 << index
+        value = (
+            leg.minor
+            if question.strategy.objective is None
+            else question.objective.shown(
+                node, away_m, leg.minor, question.of_lines(amounts), question.now_ms
+            )
+        )
+        row: DecisionRow = [
+            node.node_id,
+            value,
+            [priced.transport, priced.handling, priced.per_unit, priced.late, leg.load_minor, 0],
+            question.zone.metres[index],
+            _day(priced.ship_day),
+            None if priced.deliver_day is None else _day(priced.deliver_day),
+            priced.days_late,
+            None if priced.service is None else priced.service.key,
+            priced.parcels,
+            fences,
+            short,
+        ]
+        if leg.full_day is not None:
+            row.append(_day(leg.full_day))
+        self._rows[amounts, index] = row
+        return row
+
+    def choice(self, plan: Plan | None) -> Choice | None:
+        """A plan as rows of the table, and what it comes to."""
+        if plan is None:
+            return None
+        question = self._question
+        legs: list[tuple[int, str]] = []
+        total: Value | None = None
+        components = [0] * 6
+        for index, amounts in plan.legs:
+            row = self._rows[amounts, index]
+            legs.append((self._places[amounts], row[0]))
+            components = [a + b for a, b in zip(components, row[2], strict=True)]
+            if total is None:
+                total = row[1]
+            elif isinstance(total, int):
+                total += row[1]
+            else:
+                total = [a + b for a, b in zip(total, row[1], strict=True)]
+        extra = question.strategy.extra_leg_minor * (len(legs) - 1)
+        if extra and total is not None:
+            total = question.objective.with_extra(total, extra)
+        return {
+            "legs": legs,
+            "units": plan.units,
+            "value": 0 if total is None else total,
+            "components": [*components, extra],
+        }
+
+    def rest(self) -> Rest:
+        """The nodes without a row, by what kept them out."""
+        question = self._question
+        everyone = (1 << len(question.nodes)) - 1
+        left = everyone & ~self._shown
+        named = len(question.nodes) <= NAMED_NODES
+        has_some = 0
+        fences = {code: bits & left for code, bits in question.zone.bars.items()}
+        suppressed = incapable = left
+        for line in question.lines:
+            if line.holders is not None:
+                has_some |= line.holders.bits(1)
+            suppressed &= line.suppressed
+            incapable &= ~question.tables.capable(line.requires)
+        fences["suppressed"], fences["requires"] = suppressed, incapable
+        short = left & ~has_some
+        dearer = left & has_some & question.zone.open & ~suppressed & ~incapable
+        return {
+            "nodes": [node.node_id for node in question.nodes] if named else [],
+            "fences": {
+                code: f"{bits:x}" if named else bits.bit_count()
+                for code, bits in fences.items()
+                if bits
+            },
+            "short": f"{short:x}" if named else short.bit_count(),
+            "dearer": dearer.bit_count(),
+        }
+
+
+def _place(question: Question) -> list[str]:
+    place = question.place
+    how, _, prefix = place.how.partition(":")
+    match how:
+        case "postal_code":
+            code = place.postal_code
+        case "prefix":
+            code = prefix
+        case "region":
+            code = place.region
+        case _:
+            code = None
+    return [one for one in (how, place.country, code) if one]
+
+
+def _decided_by(question: Question, best: Plan | None, second: Plan | None) -> str:
+    """The first aim in which the chosen plan beats the next."""
+    if best is None:
+        some = any(line.holders is not None and line.able | line.open for line in question.lines)
+        if some and question.one_leg:
+            return "ship_complete"
+        return "all_or_nothing" if some and question.all_or_nothing else "no_candidate"
+    if second is None:
+        return "only_candidate"
+    if best.units != second.units:
+        return "most_units"
+    if best.value != second.value:
+        return "value"
+    return "fewest_legs" if len(best.legs) < len(second.legs) else "node_id"

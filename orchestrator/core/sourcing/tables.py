@@ -1,0 +1,584 @@
+"""Tables: what planning looks up instead of walking the state.
+
+They are made from the state when first asked for, mended as it changes, and dropped when the
+network changes; no decision depends on whether they were there. Sets of nodes are integers: bit i
+is the node with index i.
+"""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, cast
+
+from events.decided import Plain
+from orchestrator.core.ledger import Bin
+from orchestrator.core.shard import Market, Node, Shelf
+from orchestrator.core.sourcing.geo import metres
+from orchestrator.core.sourcing.objectives import FAR_M, Objective
+from orchestrator.core.sourcing.parcels import Parcel
+from orchestrator.core.sourcing.places import Place
+from orchestrator.core.sourcing.rates import Lane, Scale, Service
+from orchestrator.core.sourcing.strategies import Strategy
+
+TABLE_BYTES: Final = 64_000_000
+"""What a market's price tables may take; the ones used longest ago give way."""
+TIGHT_UNITS: Final = 64
+"""A day with room for fewer is looked at closely."""
+_BY_UNITS: Final = (1, 2, 3)
+_PRICES_KEPT: Final = 1_000  # of a zone: what explanations show
+_RANKINGS_KEPT: Final = 2_000  # of a zone
+_HOLDERS_KEPT: Final = 100_000
+_SCHEDULES_KEPT: Final = 16
+_LONG: Final = 1 << 62
+
+
+def nodes_in(bits: int) -> Iterator[int]:
+    """The indexes of a set of nodes, lowest first."""
+    while bits:
+        low = bits & -bits
+        yield low.bit_length() - 1
+        bits ^= low
+
+
+class Holders:
+    """Which nodes have units of an item free, above what stays there; mended as bins change."""
+
+    __slots__ = ("_at_least", "_floors", "_fresh_from", "_nodes", "_other", "_seen", "_shelf")
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        nodes: dict[str, Node],
+        floor: Callable[[Node], int],
+        fresh_from: int | None,
+    ) -> None:
+        """`floor`: units that stay at a node. `fresh_from`: the day units must live to, if any."""
+        self._shelf = shelf
+        self._nodes = nodes
+        self._floors = floor
+        self._fresh_from = fresh_from
+        self._other: dict[int, int] = {}  # by units above those kept
+        self._at_least = [0] * (len(_BY_UNITS) + 1)
+        self._fill()
+
+    def _fill(self) -> None:
+        self._seen = self._shelf.changes.count
+        self._other.clear()
+        found = [0] * len(self._at_least)
+        for node_id, there in self._shelf.items():
+            node = self._nodes[node_id]
+            free = self._free(node, there)
+            for units in _BY_UNITS:
+                if free >= units:
+                    found[units] |= 1 << node.index
+        self._at_least = found
+
+    def _free(self, node: Node, there: Bin) -> int:
+        free = there.available
+        if self._fresh_from is not None:
+            free = min(free, there.fresh(self._fresh_from))
+        return free - self._floors(node)
+
+    def free(self, node: Node) -> int:
+        """Units that an order may get at a node."""
+        there = self._shelf.get(node.node_id)
+        return 0 if there is None else max(0, self._free(node, there))
+
+    def free_of_any_age(self, node: Node) -> int:
+        """The same, however long the units will live."""
+        there = self._shelf.get(node.node_id)
+        return 0 if there is None else max(0, there.available - self._floors(node))
+
+    def bits(self, units: int) -> int:
+        """The nodes that have at least so many units free."""
+        missed = self._shelf.changes.since(self._seen)
+        if missed is None:
+            self._fill()
+        elif missed:
+            self._mend(missed)
+        if units < len(self._at_least):
+            return self._at_least[units]
+        found = self._other.get(units)
+        if found is None:
+            found = 0
+            for node_id, there in self._shelf.items():
+                if there.available >= units:
+                    node = self._nodes[node_id]
+                    if self._free(node, there) >= units:
+                        found |= 1 << node.index
+            self._other[units] = found
+        return found
+
+    def _mend(self, changed: Sequence[str]) -> None:
+        self._seen = self._shelf.changes.count
+        self._other.clear()
+        at_least = self._at_least
+        for node_id in changed:
+            node = self._nodes[node_id]
+            free = self._free(node, self._shelf[node_id])
+            bit = 1 << node.index
+            for units in _BY_UNITS:
+                if free >= units:
+                    at_least[units] |= bit
+                else:
+                    at_least[units] &= ~bit
+
+
+class Schedule:
+    """The first day each node can ship, for requests of a while, and how full that day is."""
+
+    __slots__ = (
+        "_from_ms",
+        "_market",
+        "_seen",
+        "_until_ms",
+        "first",
+        "limited",
+        "loads",
+        "number",
+        "tight",
+    )
+
+    def __init__(self, market: Market, number: int, now_ms: int, not_before: int | None) -> None:
+        self.number = number
+        self._market = market
+        self._from_ms = now_ms
+        self._until_ms: int | None = None  # from then on another node's day may be another
+        self.first: list[int | None] = []  # None for a node that never ships
+        self.limited = 0  # nodes whose days have limits
+        self.tight = 0  # those whose first day may be too full
+        for node in market.node_list:
+            calendar = node.calendar
+            day = calendar.first_ship_day(now_ms)
+            if not_before is not None and day is not None and day < not_before:
+                day = calendar.working_day(not_before)
+            self.first.append(day)
+            changes_ms = calendar.changes_ms(now_ms)
+            if changes_ms is not None and not (self._until_ms and self._until_ms <= changes_ms):
+                self._until_ms = changes_ms
+            if node.capacity_orders is not None or node.capacity_units is not None:
+                self.limited |= 1 << node.index
+        self.loads = [0] * len(market.node_list)  # load prices of the first days
+        self._seen = market.booked_changes.count
+        for index in nodes_in(self.limited):
+            self._look(market.node_list[index])
+
+    def holds(self, now_ms: int) -> bool:
+        """Whether the days are those of requests of this moment."""
+        return self._from_ms <= now_ms and (self._until_ms is None or now_ms < self._until_ms)
+
+    def refresh(self) -> None:
+        """Look again at the days that were booked since."""
+        booked = self._market.booked_changes
+        if self._seen != booked.count:
+            missed = booked.since(self._seen)
+            self._seen = booked.count
+            if missed is None:
+                missed = [self._market.node_list[index].node_id for index in nodes_in(self.limited)]
+            for node_id in missed:
+                self._look(self._market.nodes[node_id])
+
+    def _look(self, node: Node) -> None:
+        day = self.first[node.index]
+        bit = 1 << node.index
+        if day is None or not self.limited & bit:
+            return
+        if has_room(node, day, TIGHT_UNITS):
+            self.tight &= ~bit
+        else:
+            self.tight |= bit
+        self.loads[node.index] = self._market.rules.load_price(load_percent(node, day))
+
+
+def has_room(node: Node, day: int, units: int) -> bool:
+    """Whether a leg of so many units fits on a node's day; one above a whole day needs it empty."""
+    orders, booked = node.booked.get(day, (0, 0))
+    if node.capacity_orders is not None and orders >= node.capacity_orders:
+        return False
+    limit = node.capacity_units
+    return limit is None or booked + units <= limit or (units > limit and not orders)
+
+
+def load_percent(node: Node, day: int) -> int:
+    """How much of a node's day is booked: the fuller of orders and units, in whole percent."""
+    booked = node.booked.get(day)
+    if booked is None:
+        return 0
+    percent = 0
+    if node.capacity_orders:
+        percent = booked[0] * 100 // node.capacity_orders
+    if node.capacity_units:
+        percent = max(percent, booked[1] * 100 // node.capacity_units)
+    return percent
+
+
+class Priced(NamedTuple):
+    """What a leg costs on a day, without the day's load; money in minor units."""
+
+    transport: int
+    handling: int
+    per_unit: int
+    late: int
+    ship_day: int
+    deliver_day: int | None
+    days_late: int
+    service: Service | None  # the one for all its parcels
+    parcels: int
+
+    @property
+    def minor(self) -> int:
+        """All of it."""
+        return self.transport + self.handling + self.per_unit + self.late
+
+
+class Contents(NamedTuple):
+    """What prices ask of a leg's units: parcels by their price classes."""
+
+    units: int  # 0 where no price asks
+    parcels: tuple[Parcel, ...]
+
+
+class Ranking(NamedTuple):
+    """Nodes by what a leg of certain contents is worth there, before the day's load."""
+
+    order: Sequence[int]  # indexes of the nodes that have a price, least value first
+    values: Sequence[int]  # by index; -1 where there is no price
+    able: int  # nodes that have a price, in time where they must be
+
+
+class Terms(NamedTuple):
+    """What decides a price beside node, place and contents."""
+
+    strategy: Strategy
+    service_level: str
+    carrier: str | None  # asked for by the order
+    service: str | None
+    promise_day: int | None
+    ship_by_day: int | None
+    late_per_day: int
+
+
+class Zone:
+    """One place on certain terms: fences, distances, lanes; and rankings, made when asked for."""
+
+    __slots__ = (
+        "_lanes",
+        "_nodes",
+        "_prices",
+        "_rankings",
+        "_schedule",
+        "_tables",
+        "_terms",
+        "away",
+        "bars",
+        "bytes",
+        "metres",
+        "objective",
+        "open",
+        "rated",
+    )
+
+    def __init__(self, tables: "Tables", place: Place, terms: Terms, schedule: Schedule) -> None:
+        market = tables.market
+        self._tables = tables
+        self._nodes = market.node_list
+        self._terms = terms
+        self._schedule = schedule
+        self.rated = bool(market.services)
+        self.metres: list[int | None] = [
+            None
+            if place.vector is None or node.vector is None
+            else metres(place.vector, node.vector)
+            for node in self._nodes
+        ]
+        # what ranks last; where nothing has a distance, none has one to lose by
+        far = 0 if all(one is None for one in self.metres) else FAR_M
+        self.away = [far if one is None else one for one in self.metres]
+        self._lanes: list[list[tuple[Service, Lane]]] = [[] for _ in self._nodes]
+        self.bars: dict[str, int] = {}  # fence -> nodes that it bars, whatever they ship
+        if self.rated:
+            self._find_lanes(market, place)
+        self._fence(place)
+        self.open = (1 << len(self._nodes)) - 1
+        for bits in self.bars.values():
+            self.open &= ~bits
+        self.objective = tables.objective(terms.strategy)
+        self._rankings: dict[Contents, Ranking] = {}
+        self._prices: dict[tuple[int, Contents, int], Priced | None] = {}
+        self.bytes = 400 + 300 * len(self._nodes)
+
+    def _bar(self, code: str, index: int) -> None:
+        self.bars[code] = self.bars.get(code, 0) | 1 << index
+
+    def _find_lanes(self, market: Market, place: Place) -> None:
+        terms = self._terms
+        services = [one for one in market.services.values() if one.active]
+        named = [
+            one
+            for one in services
+            if one.carrier == terms.carrier and terms.service in (None, one.service)
+        ]
+        if not named:
+            named = [one for one in services if terms.service_level in one.levels]
+        for node in self._nodes:
+            lanes = self._lanes[node.index]
+            stopped = False
+            for service in named:
+                lane = service.lane(node, place)
+                if lane is None:
+                    continue
+                if market.suspends(service, node, place):
+                    stopped = True
+                else:
+                    lanes.append((service, lane))
+            if not lanes:
+                self._bar("lane_suspended" if stopped else "no_rate", node.index)
+
+    def _fence(self, place: Place) -> None:
+        fences = self._terms.strategy.fences
+        for node in self._nodes:
+            index = node.index
+            if not node.active:
+                self._bar("inactive", index)
+            if not node.ships or self._schedule.first[index] is None:
+                self._bar("does_not_ship", index)
+            for code in fences.barred(node):
+                self._bar(code, index)
+            away = self.metres[index]
+            if fences.max_m is not None and away is not None and away > fences.max_m:
+                self._bar("max_km", index)
+            if not fences.cross_border and place.country not in (None, node.country):
+                self._bar("cross_border", index)
+
+    def price(self, index: int, contents: Contents, day: int) -> Priced | None:
+        """What a leg costs that leaves a node on a day; None where no service takes it."""
+        key = (index, contents, day)
+        try:
+            return self._prices[key]
+        except KeyError:
+            if len(self._prices) >= _PRICES_KEPT:
+                self._prices.clear()
+            found = self._prices[key] = self._priced(index, contents, day)
+            return found
+
+    def _priced(self, index: int, contents: Contents, day: int) -> Priced | None:
+        node = self._nodes[index]
+        terms = self._terms
+        ship_late = 0 if terms.ship_by_day is None else max(0, day - terms.ship_by_day)
+        transport = parcels = 0
+        days_late = ship_late
+        deliver_day: int | None = None
+        used: dict[str, Service] = {}
+        for parcel in contents.parcels:
+            parcels += parcel.copies
+            if not self.rated:
+                continue
+            best: _Offer | None = None
+            for service, lane in self._lanes[index]:
+                if parcel.requires and not service.excluded.isdisjoint(parcel.requires):
+                    continue
+                charge = lane.charge(parcel.weight_g, parcel.units, parcel.volume_ml)
+                if charge is None:
+                    continue
+                arrival = lane.arrival_day(day)
+                late = ship_late
+                if terms.promise_day is not None and arrival - terms.promise_day > late:
+                    late = arrival - terms.promise_day
+                offer = (late > 0, arrival if late else 0, charge, arrival, service.key, service)
+                if best is None or offer < best:
+                    best = offer
+            if best is None:
+                return None
+            _, _, charge, arrival, name, service = best
+            transport += charge * parcel.copies
+            deliver_day = arrival if deliver_day is None else max(deliver_day, arrival)
+            used[name] = service
+        if deliver_day is not None and terms.promise_day is not None:
+            days_late = max(days_late, deliver_day - terms.promise_day)
+        return Priced(
+            transport,
+            node.handling_cost_minor,
+            node.unit_cost_minor * contents.units,
+            days_late * terms.late_per_day,
+            day,
+            deliver_day,
+            days_late,
+            next(iter(used.values())) if len(used) == 1 else None,
+            parcels,
+        )
+
+    def known(self, contents: Contents) -> "Ranking | None":
+        """The ranking of these contents where there is one already."""
+        return self._rankings.get(contents)
+
+    def ranking(self, contents: Contents) -> "Ranking":
+        """The nodes by what a leg of these contents is worth, each on its first day."""
+        found = self._rankings.get(contents)
+        if found is None:
+            if len(self._rankings) >= _RANKINGS_KEPT:
+                self._rankings.clear()
+            found = self._rankings[contents] = self._rank(contents)
+        return found
+
+    def _rank(self, contents: Contents) -> "Ranking":
+        values = [-1] * len(self._nodes)
+        able = 0
+        must = self._terms.strategy.fences.reach_promise
+        of_place = self.objective.of_place
+        for index, day in enumerate(self._schedule.first):
+            if day is None or (self.rated and not self._lanes[index]):
+                continue
+            priced = self._priced(index, contents, day)
+            if priced is not None:
+                node = self._nodes[index]
+                values[index] = of_place(node, self.away[index], priced.minor, contents.units)
+                if not (must and priced.days_late):
+                    able |= 1 << index
+        order = sorted(
+            (index for index, value in enumerate(values) if value >= 0), key=values.__getitem__
+        )
+        size = 12 * len(values) + 300
+        self.bytes += size
+        self._tables.grow(size)
+        if max(values, default=0) < _LONG:
+            return Ranking(array("i", order), array("q", values), able)
+        return Ranking(array("i", order), values, able)
+
+
+_Offer = tuple[bool, int, int, int, str, Service]
+"""Whether it is late, when it arrives if so, what it costs, when it arrives, by what."""
+
+
+class Tables:
+    """All that planning keeps of one market, for one version of its network."""
+
+    __slots__ = (
+        "_bytes",
+        "_holders",
+        "_objectives",
+        "_requires",
+        "_schedules",
+        "_schedules_made",
+        "_suppressed",
+        "_suppression",
+        "_zones",
+        "market",
+        "scale",
+        "units_matter",
+        "version",
+        "volume_matters",
+    )
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.version = market.network_version
+        services = [one for one in market.services.values() if one.active]
+        self.scale = Scale(services)
+        lanes = [lane for service in services for lane in service.lanes()]
+        self.volume_matters = any(lane.oversize_over_ml is not None for lane in lanes)
+        self.units_matter = any(lane.per_unit_minor for lane in lanes) or any(
+            node.unit_cost_minor for node in market.node_list
+        )
+        self._holders: dict[tuple[str, str, int | None], Holders] = {}
+        self._requires: dict[str, int] = {}
+        self._schedules: dict[int | None, Schedule] = {}
+        self._schedules_made = 0
+        self._objectives: dict[str, Objective] = {}
+        self._zones: OrderedDict[tuple[Terms, Place, int], Zone] = OrderedDict()
+        self._bytes = 0
+        self._suppression = -1
+        self._suppressed: list[Node] = []
+
+    def holders(self, strategy: Strategy, item: Plain, fresh_from: int | None) -> Holders | None:
+        """Who has the item; None where nobody ever had."""
+        sku: str = item["sku"]
+        key = (strategy.name, sku, fresh_from)
+        found = self._holders.get(key)
+        if found is None:
+            shelf = self.market.bins.get(sku)
+            if shelf is None:
+                return None
+            rules, fences = self.market.rules, strategy.fences
+            if len(self._holders) >= _HOLDERS_KEPT:
+                self._holders.clear()
+            found = self._holders[key] = Holders(
+                shelf,
+                self.market.nodes,
+                lambda node: max(rules.safety_stock(node, item), fences.keep(node)),
+                fresh_from,
+            )
+        return found
+
+    def capable(self, requires: Sequence[str]) -> int:
+        """The nodes that have all these capabilities."""
+        capable = -1
+        for capability in requires:
+            bits = self._requires.get(capability)
+            if bits is None:
+                bits = 0
+                for node in self.market.node_list:
+                    if capability in node.capabilities:
+                        bits |= 1 << node.index
+                self._requires[capability] = bits
+            capable &= bits
+        return capable
+
+    def suppressed(self, sku: str, now_ms: int) -> int:
+        """The nodes that are not asked for the item now."""
+        if self._suppression != self.market.suppression_version:
+            self._suppression = self.market.suppression_version
+            self._suppressed = [
+                node for node in self.market.node_list if node.suppressed or node.closed_until_ms
+            ]
+        bits = 0
+        for node in self._suppressed:
+            if node.suppresses(sku, now_ms):
+                bits |= 1 << node.index
+        return bits
+
+    def schedule(self, now_ms: int, not_before: int | None) -> Schedule:
+        """The nodes' first days, of now."""
+        found = self._schedules.get(not_before)
+        if found is None or not found.holds(now_ms):
+            if len(self._schedules) >= _SCHEDULES_KEPT:
+                self._schedules.clear()
+            self._schedules_made += 1
+            found = Schedule(self.market, self._schedules_made, now_ms, not_before)
+            self._schedules[not_before] = found
+        else:
+            found.refresh()
+        return found
+
+    def objective(self, strategy: Strategy) -> Objective:
+        """How the strategy's legs compare."""
+        found = self._objectives.get(strategy.name)
+        if found is None:
+            found = self._objectives[strategy.name] = Objective(self.market, strategy.objective)
+        return found
+
+    def zone(self, place: Place, terms: Terms, schedule: Schedule) -> Zone:
+        """The place on these terms; those used longest ago give way."""
+        dated = terms.promise_day is not None or terms.ship_by_day is not None
+        key = (terms, place, schedule.number if dated else 0)
+        found = self._zones.get(key)
+        if found is None:
+            found = self._zones[key] = Zone(self, place, terms, schedule)
+            self.grow(found.bytes)
+        else:
+            self._zones.move_to_end(key)
+        return found
+
+    def grow(self, size: int) -> None:
+        """Note that tables take so many bytes more, and let old ones go where it is too much."""
+        self._bytes += size
+        while self._bytes > TABLE_BYTES and len(self._zones) > 1:
+            self._bytes -= self._zones.popitem(last=False)[1].bytes
+
+
+def tables_of(market: Market) -> Tables:
+    """The market's tables, made anew where its network has changed."""
+    found = cast("Tables | None", market.tables)
+    if found is None or found.version != market.network_version:
+        found = Tables(market)
+        market.tables = found
+    return found
