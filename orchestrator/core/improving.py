@@ -15,9 +15,9 @@ from orchestrator.core.cancelling import withdraw
 from orchestrator.core.orders import Fulfillment, Order
 from orchestrator.core.placing import carry_out
 from orchestrator.core.shard import Market, Shard
-from orchestrator.core.sourcing.planner import source
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
+from orchestrator.core.sourcing.planner import source
 from orchestrator.core.turn import Turn, about
 
 IMPROVED_BYTES = 3_000

@@ -10,9 +10,9 @@ from orchestrator.core.config import DAY_MS
 from orchestrator.core.moments import moment_ms, start_ms
 from orchestrator.core.orders import Fulfillment, Order, OrderLine, content_digest
 from orchestrator.core.shard import Market
-from orchestrator.core.sourcing.planner import source
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.plan import Leg, Outcome, Request, Want
+from orchestrator.core.sourcing.planner import source
 from orchestrator.core.sourcing.strategies import Strategy
 from orchestrator.core.turn import Turn, about
 from schemas.times import rfc3339

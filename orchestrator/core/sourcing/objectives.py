@@ -1,10 +1,10 @@
 """Objectives: what legs, and so plans, compare by, as one integer.
 
 Money is itself; where no carrier is known, the nearest nodes decide between plans that cost the
-same: fewest legs, then the summed distance, then the units' distance. A ranked strategy's criteria stand in fields of that integer, the first on top,
-each field wider than any sum of the next, so that sums compare criterion by criterion. Distance and
-cost are summed over the legs; what stock says is weighted by units, so that plans of as many units
-compare by averages, whatever their legs.
+same: fewest legs, then the summed distance, then the units' distance. A ranked strategy's criteria
+stand in fields of that integer, the first on top, each field wider than any sum of the next, so
+that sums compare criterion by criterion. Distance and cost are summed over the legs; what stock
+says is weighted by units, so that plans of as many units compare by averages, whatever their legs.
 """
 
 from collections.abc import Sequence
