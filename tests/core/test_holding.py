@@ -11,6 +11,10 @@ def shop(replan_saving: int = 0) -> Story:
     for node_id in ("BOS", "CHI", "LAX"):
         story.node(node_id)
     story.item("A", "B")
+    near, far = (
+        {"to_km": km, "base_minor": km, "per_kg_minor": 0, "transit_days": 2} for km in (500, 6000)
+    )
+    story.service(rates=[near, far])
     story.rules({"hold": 60, "replan_saving": replan_saving})
     return story
 
