@@ -85,7 +85,7 @@ def test_a_pool_counts_what_its_channel_takes_and_gives_back() -> None:
             {"id": "z", "sku": ["A"], "channel": "shop", "units": 9},
         ],
     )
-    story.receive("BOS", A=9)
+    story.receive("BOS", A=12)  # 9 of them are the shop's
     story.order("1", A=3)
     assert story.shard.markets["US"].pool_taken == {"x": 3, "y": 0, "z": 0}
     assert story.told("balanced")[0]["pools"] == [["US", "x", 3]]
