@@ -32,11 +32,13 @@ def weekday(day: int) -> int:
     return (day + _THURSDAY) % 7
 
 
+@lru_cache(maxsize=1024)
 def day_number(text: str) -> int:
     """`2026-11-22` as a day."""
     return date.fromisoformat(text).toordinal() - _EPOCH
 
 
+@lru_cache(maxsize=1024)
 def iso_day(day: int) -> str:
     """A day as `2026-11-22`."""
     return date.fromordinal(day + _EPOCH).isoformat()
