@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import psycopg
 
-from bench import baseline, core, end_to_end, projector, report
+from bench import baseline, core, end_to_end, projector, promise, report
 from bench.end_to_end import Measured
 from bench.report import Figure, Result, say
 from orchestrator.embedded import embedded_postgres
 from tests.servers import KAFKA_VERSION
 
-BENCHES: Final = ("core", "projector", "baseline", "end_to_end")
+BENCHES: Final = ("core", "projector", "baseline", "end_to_end", "promise")
 _HEADRACE_TO_BASELINE: Final = 2.5
 
 
@@ -42,6 +42,8 @@ def main() -> None:
             results.append(_projector(quick=given.quick, runs=given.runs))
         if {"baseline", "end_to_end"} & set(given.only):
             results += _side_by_side(given)
+        if "promise" in given.only:
+            results.append(promise.result(quick=given.quick, runs=given.runs))
     except KeyboardInterrupt:
         say("stopped")
     if not results:

@@ -107,8 +107,9 @@ class Measured:
     findings: list[str] = field(default_factory=list)
 
 
-def run(plan: Plan) -> Measured:
-    """Run it once on new servers."""
+@contextmanager
+def new_servers() -> Iterator[tuple[Settings, Path]]:
+    """Kafka and PostgreSQL of this run's own, and their folder."""
     with (
         tempfile.TemporaryDirectory(prefix="headrace-bench-") as made,
         ExitStack() as stack,
@@ -122,11 +123,17 @@ def run(plan: Plan) -> Measured:
             log_level="warning",
             http=f"127.0.0.1:{free_port()}",
         )
-        return asyncio.run(_Run(plan, settings, home).all())
+        yield settings, home
 
 
-class _Run:
-    """One run's servers, roles and books."""
+def run(plan: Plan) -> Measured:
+    """Run it once on new servers."""
+    with new_servers() as (settings, home):
+        return asyncio.run(Run(plan, settings, home).all())
+
+
+class Run:
+    """One run's servers, roles and books; `bench.promise` goes another way over the same steps."""
 
     def __init__(self, plan: Plan, settings: Settings, home: Path) -> None:
         self.plan = plan
@@ -158,7 +165,7 @@ class _Run:
             ):
                 await schema.migrate(admin, settings.db_schema)
                 await self._load()
-                with self._roles() as processes:
+                with self.roles() as processes:
                     await self._latency(processes)
                     self.measured.roles_mb = _roles_mb()
                 if self.plan.check:
@@ -169,15 +176,15 @@ class _Run:
 
     async def _load(self) -> None:
         """Network and stock, the pilot, full load."""
-        with self._roles():
+        with self.roles():
             found = _roles_mb().get("engine")
             self.measured.empty_engine_mb = found
-            await self._master_data()
+            await self.master_data()
             pilot = round(self.plan.pilot_s * _PILOT_RATE)
             await self._append(workload.orders("pilot", pilot))
             self.inbox_records += pilot
             began = time.perf_counter()
-            await self._handled(began)
+            await self.handled(began)
             took = time.perf_counter() - began
         count = round(self.plan.seconds * pilot / took * 1.05)
         say(f"pilot: {pilot / took:,.0f} orders/s; {count:,} orders are put on `orders`")
@@ -190,12 +197,12 @@ class _Run:
         commands = Commands(self.log, self.partitions)
         async with commands.reading():
             commands.expect(count)
-            with self._roles():
-                cpu_before = _cpu_seconds()
+            with self.roles():
+                cpu_before = cpu_seconds()
                 began = time.perf_counter()
-                handled = asyncio.create_task(self._handled(began))
+                handled = asyncio.create_task(self.handled(began))
                 await asyncio.gather(commands.complete.wait(), handled)
-                cpu = _cpu_seconds()
+                cpu = cpu_seconds()
         cpu.subtract(cpu_before)
         ends = {"commands": commands.complete_at - began, "read model": handled.result() - began}
         slower, took = max(ends.items(), key=lambda end: end[1])
@@ -217,7 +224,7 @@ class _Run:
         if missing > 0:
             await self._append(workload.orders("fill", missing))
             self.inbox_records += missing
-            await self._handled(time.perf_counter())
+            await self.handled(time.perf_counter())
         self.measured.open_orders = self.orders
         say(f"latency: {RATE} orders/s with {self.orders:,} open")
         commands = Commands(self.log, self.partitions)
@@ -246,7 +253,7 @@ class _Run:
         it.sent_late_ms = quantile([round(ms) for ms in load.late_ms], 0.99) or 0
         self.orders += warm + measured
         self.inbox_records += warm + measured
-        await self._handled(time.perf_counter())
+        await self.handled(time.perf_counter())
         say(
             f"latency: placed → command p50 {it.command_ms['p50']:.1f} p99 "
             f"{it.command_ms['p99']:.1f} ms; readable "
@@ -279,7 +286,7 @@ class _Run:
     # --- what they need
 
     @contextmanager
-    def _roles(self) -> Iterator[dict[str, str]]:
+    def roles(self) -> Iterator[dict[str, str]]:
         """The roles in their processes, ready; where each process serves HTTP."""
         shards = str(self.settings.shards)
         with ExitStack() as stack:
@@ -307,20 +314,22 @@ class _Run:
                 processes[roles] = f"http://{http}"
             yield processes
 
-    async def _master_data(self) -> None:
+    async def master_data(self) -> None:
+        """Send the network and its stock; return when they are in the read model."""
         records = list(workload.master_data())
         for topic in ("network", "stock"):
-            await self._append_to(topic, [record for to, record in records if to == topic])
+            await self.append_to(topic, [record for to, record in records if to == topic])
         everywhere = (self.settings.shards - 1) * workload.SKUS  # items go to every shard
         self.inbox_records += len(records) + everywhere
-        await self._handled(time.perf_counter())
+        await self.handled(time.perf_counter())
 
     async def _append(self, orders: Iterable[workload.Order]) -> None:
         records = [order.record() for order in orders]
         self.orders += len(records)
-        await self._append_to("orders", records)
+        await self.append_to("orders", records)
 
-    async def _append_to(self, topic: str, records: Sequence[Record]) -> None:
+    async def append_to(self, topic: str, records: Sequence[Record]) -> None:
+        """Append to a topic, each record to its key's partition."""
         targets: dict[int, list[Record]] = {}
         for record in records:
             number = workload.partition_of(record, self.partitions[topic])
@@ -336,7 +345,7 @@ class _Run:
         finally:
             await writer.close()
 
-    async def _handled(self, since: float) -> float:
+    async def handled(self, since: float) -> float:
         """Wait until the read model has handled all inbox records; when that was."""
         seen, seen_at = -1, since
         while True:
@@ -618,7 +627,7 @@ def _what(pid: int) -> str:
     return "PostgreSQL" if "postgres" in words[0] else "other"
 
 
-def _cpu_seconds() -> Counter[str]:
+def cpu_seconds() -> Counter[str]:
     """CPU seconds so far, by what the processes are."""
     spent: Counter[str] = Counter()
     for what, seconds in _processes().values():

@@ -678,7 +678,8 @@ class Balanced(TypedDict):
     `stock` rows: [market_id, node_id, sku, on_hand, reserved, quality_control, damaged, held].
     Only where the entry touched some: `capacity` rows [node_id, day, orders booked, units booked],
     `inbound` rows [node_id, sku, document, document line or None, units, expected_at in ms],
-    `pools` rows [market_id, pool_id, units taken],
+    `pools` rows [market_id, pool_id, units taken], `waiting` rows [market_id, sku, units that are
+    backordered in all],
     `lots` rows [node_id, sku, [[day they expire, units], …]]. Days count from 1970-01-01.
     """
 
@@ -688,6 +689,7 @@ class Balanced(TypedDict):
     capacity: NotRequired[list[list[Any]]]
     inbound: NotRequired[list[list[Any]]]
     pools: NotRequired[list[list[Any]]]
+    waiting: NotRequired[list[list[Any]]]
     lots: NotRequired[list[list[Any]]]
 
 

@@ -1,9 +1,9 @@
 """Following: a shard as far as planning looks at it, folded from what happened.
 
 For promises, beside the engine and cheaper than its fold: no order, timeline or exception is kept,
-nothing is checked, and stock comes from each entry's closing `balanced`, which says how things
-stand. What the journal says is taken as it is; an event that planning doesn't ask about is passed
-over.
+nothing is checked, and stock, booked days, pools, what is announced and what waits come from each
+entry's closing `balanced`, which says how things stand. What the journal says is taken as it is; an
+event that planning doesn't ask about is passed over.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -82,6 +82,15 @@ def _pools(shard: Shard, rows: list[list[Any]]) -> None:
         shard.markets[market_id].pool_taken[pool_id] = taken
 
 
+def _waiting(shard: Shard, rows: list[list[Any]]) -> None:
+    for market_id, sku, units in rows:
+        waiting = shard.markets[market_id].backordered
+        if units:
+            waiting[sku] = units
+        else:
+            waiting.pop(sku, None)
+
+
 def _lots(shard: Shard, rows: list[list[Any]]) -> None:
     for node_id, sku, lots in rows:
         stock = shard.bin(shard.nodes[node_id], sku)
@@ -111,6 +120,7 @@ BALANCES: dict[str, Callable[[Shard, list[list[Any]]], None]] = {
     "capacity": _capacity,
     "inbound": _inbound,
     "pools": _pools,
+    "waiting": _waiting,
     "lots": _lots,
 }
 
@@ -120,6 +130,7 @@ FOLLOW: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
     "suppression_lifted": _as_decided,
     "lane_suspended": _as_decided,
     "lane_restored": _as_decided,
+    "rule_set_changed": _as_decided,
     "fulfillment_planned": _used,
     "fulfillment_requested": _used,
     "stock_moved": _sold,

@@ -145,6 +145,7 @@ class Market:
 
     __slots__ = (
         "available",
+        "backordered",
         "bins",
         "booked_changes",
         "currency",
@@ -211,6 +212,7 @@ class Market:
         # lanes that take nothing -> until_ms; None: until they are restored
         self.suspensions: dict[LaneKey, int | None] = {}
         # sku -> backordered lines (-priority, order number, line index, order), first served first
+        self.backordered: dict[str, int] = {}  # sku -> units that wait in all
         self.waiting: dict[str, list[tuple[int, int, int, Order]]] = {}
         self.refill_queued = False  # whether all that waits is to be planned again
 
@@ -277,6 +279,7 @@ class Shard:
         "touched_pools",
         "touched_skus",
         "touched_stock",
+        "touched_waiting",
         "tracking",
         "unknown_skus",
         "work",
@@ -323,6 +326,7 @@ class Shard:
         self.touched_pools: dict[tuple[str, str], None] = {}  # (market id, pool id)
         self.touched_lots: dict[tuple[str, str], None] = {}  # (node id, sku)
         # (node id, sku, document, document line)
+        self.touched_waiting: dict[tuple[str, str], None] = {}  # (market id, sku)
         self.touched_inbound: dict[tuple[str, str, str, str | None], None] = {}
         self.freed_nodes: dict[str, None] = {}  # ids of those that may take more than before
         self.freed_skus: dict[tuple[str, str], None] = {}  # those that units may have come free of

@@ -10,7 +10,15 @@ from orchestrator.core.following import follow
 from orchestrator.core.shard import Shard
 from tests.core.story import Story, plain
 
-STATES = ("on_hand", "reserved", "quality_control", "damaged", "held", "available")
+STATES = (
+    *("on_hand", "reserved", "quality_control", "damaged", "held", "available"),
+    *("lots", "sold", "sold_day"),
+)
+RULES = {
+    "defaults": {"pools": [{"id": "P", "sku": ["A"], "channel": "web", "units": 9}]},
+    "strategies": [{"name": "held", "hold": 30}],
+}
+GROUND: dict[str, Any] = {"carrier": "ups", "service": "ground"}
 
 
 def planned_with(shard: Shard) -> dict[str, Any]:
@@ -32,6 +40,12 @@ def planned_with(shard: Shard) -> dict[str, Any]:
                     for node_id, stock in shelf.items()
                 },
                 "available": {sku: units for sku, units in market.available.items() if units},
+                "rules": market.rules,
+                "pool_taken": market.pool_taken,
+                "suspensions": market.suspensions,
+                "inbound": market.inbound,
+                "backordered": market.backordered,
+                "planned": market.fulfillments_planned,
             }
             for market in shard.markets.values()
         },
@@ -50,37 +64,76 @@ def some_day(story: Story, chance: Random) -> None:
     skus, nodes = ("A", "B"), ("BOS", "CHI", "LAX")
     story.item(*skus)
     for node_id in nodes:
-        story.node(node_id)
-    for number in range(60):
+        story.node(node_id, capacity_orders_per_day=2)
+    rates = [{"to_km": 9000, "base_minor": 500, "per_kg_minor": 0, "transit_days": 1}]
+    lane: dict[str, Any] = {"market_id": "US", "carrier": "ups"}
+    story.send(
+        "carrier_service_defined",
+        **GROUND,
+        market_id="US",
+        service_levels=["standard"],
+        rates=rates,
+    )
+    rule_set: dict[str, Any] = {"market_id": "US", "version": 1}
+    for number in range(80):
         sku, node_id = chance.choice(skus), chance.choice(nodes)
-        match chance.randrange(9):
-            case 0 | 1 | 2:
+        asked = [
+            one for order in story.shard.markets["US"].orders.values() for one in order.fulfillments
+        ]
+        one = chance.choice(asked) if asked else None
+        told: dict[str, Any] = {}
+        if one is not None:
+            told = {"fulfillment_id": one.fulfillment_id, "node_id": one.node_id}
+        match chance.randrange(14):
+            case 0 | 1 | 2 | 3:
                 units: dict[str, Any] = {sku: chance.randint(1, 6)}
                 story.order(f"{number}", to=chance.choice(nodes), **units)
-            case 3 | 4:
-                state = chance.choice(("available", "available", "damaged"))
+            case 4 | 5:
+                more: dict[str, Any] = chance.choice(
+                    ({}, {}, {"state": "damaged"}, {"expires_on": "2027-03-01"})
+                )
                 story.send(
-                    "stock_received", node_id=node_id, sku=sku, quantity=chance.randint(1, 9),
-                    state=state,
-                )  # fmt: skip
-            case 5:
-                story.send("stock_counted", node_id=node_id, sku=sku, counted=chance.randint(0, 9))
+                    "stock_received",
+                    node_id=node_id,
+                    sku=sku,
+                    quantity=chance.randint(1, 9),
+                    document=chance.choice((None, f"PO{number}")),
+                    **more,
+                )
             case 6:
-                asked = [
-                    one
-                    for order in story.shard.markets[story.market_id].orders.values()
-                    for one in order.fulfillments
-                ]
-                if asked:
-                    reason = chance.choice(("not_in_stock", "damaged", "closed", "capacity"))
-                    told = chance.choice(asked)
-                    about: dict[str, Any] = {"fulfillment_id": told.fulfillment_id}
-                    about["node_id"] = told.node_id
-                    story.send("fulfillment_rejected", reason=reason, **about)
-            case 7:
-                story.node(node_id, active=chance.random() < 0.7)
+                story.send("stock_counted", node_id=node_id, sku=sku, counted=chance.randint(0, 9))
+            case 7 if one is not None:
+                reason = chance.choice(("not_in_stock", "damaged", "closed", "capacity"))
+                story.send("fulfillment_rejected", reason=reason, **told)
+            case 8 if one is not None:
+                shipped: dict[str, Any] = {
+                    "shipped_at": "2027-01-16T10:00:00Z",
+                    "packages": [{"package_id": "P"}],
+                }
+                story.send("fulfillment_shipped", **shipped, **told)
+            case 9:
+                active, capacity = chance.random() < 0.7, chance.randint(1, 4)
+                story.node(node_id, active=active, capacity_orders_per_day=capacity)
+            case 10:
+                story.send(
+                    "inbound_announced",
+                    node_id=node_id,
+                    sku=sku,
+                    quantity=chance.randint(0, 5),
+                    document=f"PO{chance.randrange(80)}",
+                    expected_at="2027-02-01T10:00:00Z",
+                )
+            case 11:
+                if chance.random() < 0.5:
+                    story.send("lane_suspended", **lane, origin_node_id=node_id, reason="snow")
+                else:
+                    story.send("lane_restored", **lane, origin_node_id=node_id)
+            case 12 if number > 20:
+                story.send("rule_set_proposed", **rule_set, author="Ann", body=RULES)
+                story.send("rule_set_approved", **rule_set, approver="Bob")
+                story.send("rule_set_activated", **rule_set)
             case _:
-                story.at(chance.choice((60, 5 * 3600)))
+                story.at(chance.choice((60, 3600, 26 * 3600)))
 
 
 @pytest.mark.parametrize("seed", range(20))
