@@ -27,8 +27,9 @@ POINTS = st.builds(vector, LATITUDES, LONGITUDES)
 def test_sine_and_cosine_are_the_librarys_to_a_billionth_of_a_millionth(angle: int) -> None:
     sine, cosine = sine_cosine(angle)
     radians = math.radians(angle / 1_000_000)
-    assert abs(sine - math.sin(radians)) < 1e-15
-    assert abs(cosine - math.cos(radians)) < 1e-15
+    # the angle in radians is itself rounded: by up to 2e-15 at a turn and a half
+    assert abs(sine - math.sin(radians)) < 3e-15
+    assert abs(cosine - math.cos(radians)) < 3e-15
 
 
 @given(POINTS, POINTS)
