@@ -35,9 +35,10 @@ def planned_with(shard: Shard) -> dict[str, Any]:
                 "suspensions": market.suspensions,
                 "offering": [node.node_id for node in market.offering],
                 "stock": {
-                    (sku, node_id): [getattr(stock, state) for state in STATES]
+                    (sku, node_id): stands
                     for sku, shelf in market.bins.items()
                     for node_id, stock in shelf.items()
+                    if any(stands := [getattr(stock, state) for state in STATES])
                 },
                 "available": {sku: units for sku, units in market.available.items() if units},
                 "rules": market.rules,
