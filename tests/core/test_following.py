@@ -43,7 +43,6 @@ def planned_with(shard: Shard) -> dict[str, Any]:
                 "available": {sku: units for sku, units in market.available.items() if units},
                 "rules": market.rules,
                 "pool_taken": market.pool_taken,
-                "suspensions": market.suspensions,
                 "inbound": market.inbound,
                 "backordered": market.backordered,
                 "planned": market.fulfillments_planned,
