@@ -132,10 +132,10 @@ def _best(
 ) -> Sequence[int]:
     """The least weight over all ways to give lines to nodes: node by node over sets of lines.
 
-    Among equals the smallest list of nodes, then of the sets of lines they ship.
+    Among equals the smallest list of nodes, then of the units that each ships of every line.
     """
     full = (1 << len(order.lines)) - 1
-    best: dict[int, tuple[Weight, tuple[int, ...], tuple[int, ...]]] = {0: ((), (), ())}
+    best: dict[int, tuple[Weight, tuple[int, ...], tuple[tuple[int, ...], ...]]] = {0: ((), (), ())}
     for node in range(instance.supplier + supplier):
         can = full
         if node != instance.supplier:
@@ -149,16 +149,17 @@ def _best(
             for i, more in enumerate(weights):
                 if taken >> i & 1:
                     weight = _sum(weight, more)
-            for covered, (so_far, nodes, sets) in before:
+            contents = tuple(n if taken >> i & 1 else 0 for i, (_, n) in enumerate(order.lines))
+            for covered, (so_far, nodes, shipped) in before:
                 if covered & taken:
                     continue
-                plan = (_sum(so_far, weight), (*nodes, node), (*sets, taken))
+                plan = (_sum(so_far, weight), (*nodes, node), (*shipped, contents))
                 if (covered | taken) not in best or plan < best[covered | taken]:
                     best[covered | taken] = plan
             taken = (taken - 1) & can
-    _, nodes, sets = best[full]
+    _, nodes, shipped = best[full]
     return [
-        next(node for node, lines in zip(nodes, sets, strict=True) if lines >> i & 1)
+        next(node for node, contents in zip(nodes, shipped, strict=True) if contents[i])
         for i in range(len(order.lines))
     ]
 

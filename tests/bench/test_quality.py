@@ -6,6 +6,7 @@ import pytest
 
 from bench.quality import instances, policies
 from bench.quality.bound import hindsight
+from bench.quality.headrace import Headrace
 from bench.quality.instances import Instance, Order, package_costs, unit_costs
 from bench.quality.policies import Policy
 
@@ -146,6 +147,21 @@ def test_the_supplier_ships_along_what_saves_a_package(few: Instance) -> None:
     both = Order(DENVER, ((0, 1), (1, 1)))
     assert policies.fewest_splits(instance, stock, both) == supplied * 2
     assert policies.nearest_complete(instance, stock, both) == [NEW_YORK, *supplied]
+
+
+def test_headrace_decides_as_the_exact_policy_does_to_the_cent(
+    few: Instance, baskets: Instance
+) -> None:
+    for instance in (few, baskets):
+        headrace, ledger = Headrace(instance), policies.Ledger(instance)
+        for order in instance.orders:
+            exact = policies.myopic_exact(instance, ledger.stock, order)
+            assert headrace(instance, ledger.stock, order) == exact
+            assert headrace.costs[-1] == ledger.ship(order, exact)
+        shard = headrace.engine.shard
+        for node_id, row in zip(instances.NODES, ledger.stock, strict=True):
+            node = shard.nodes[node_id]
+            assert [shard.stock(node, str(sku)).available for sku in range(len(row))] == row
 
 
 def test_nothing_is_shipped_twice(few: Instance) -> None:
