@@ -316,8 +316,12 @@ class Body(_Written):
 # the facts
 
 
-def _version(value: int | str) -> str:
-    return str(value)
+def _version(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MAX_VERSION:
+            raise PydanticCustomError("version", "not a version")
+        return str(value)
+    return value
 
 
 def _storable(value: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -346,7 +350,13 @@ def _storable(value: Any) -> Any:  # noqa: ANN401 - any JSON
     return value
 
 
-Version = Annotated[Annotated[int, Field(ge=1, le=1_000_000_000)] | Id, AfterValidator(_version)]
+MAX_VERSION = 1_000_000_000
+Version = Annotated[
+    Id,
+    BeforeValidator(
+        _version, json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_VERSION)] | Id
+    ),
+]
 """A positive whole number or an id; `7` and `"7"` are one version."""
 
 

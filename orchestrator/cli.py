@@ -19,6 +19,7 @@ COMMANDS = (
     "status",
     "tail",
     "explain",
+    "rules",
     "rebuild",
     "version",
 )

@@ -58,7 +58,12 @@ def changed(changes: Changes, at: At, cause: InputRecord, event: Plain) -> None:
 def refused(changes: Changes, at: At, cause: InputRecord, event: Plain) -> None:
     """`rule_set_refused`: nothing changed, and why."""
     by = {"proposed": "author", "approved": "approver", "activated": "activated_by"}[event["asked"]]
-    data = {"asked": event["asked"], "by": cause["data"].get(by), "problems": event["problems"]}
+    data = {
+        "position": f"{at.shard}.{at.seq}.{at.entry}.{at.n}",
+        "asked": event["asked"],
+        "by": cause["data"].get(by),
+        "problems": event["problems"],
+    }
     row = [event["market_id"], event["version"], at.seq, at.entry, at.n, at.time]
     changes.add(RULE_SET_REFUSALS, [*row, orjson.dumps(data).decode()])
 

@@ -377,6 +377,7 @@ class RuleSetRefusal(Shape):
     """What was asked about a rule set and not done."""
 
     at: str
+    position: str
     asked: Literal["proposed", "approved", "activated"]
     by: str | None
     problems: list[RuleProblemShape]

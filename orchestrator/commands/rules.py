@@ -1,0 +1,390 @@
+"""`headrace rules`: rule sets from a file to the market, and what became of them."""
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from events.decided import RuleProblem
+from events.rules import Body
+from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
+from orchestrator.commands.rule_file import RuleFile, load
+from orchestrator.commands.send import BadLine, Event, deliver
+from orchestrator.commands.send import parse as parse_lines
+from orchestrator.core.sourcing.rule_checks import Known
+from orchestrator.core.sourcing.rule_checks import check as check_body
+from orchestrator.runtime.settings import Settings, SetupError
+from schemas.ports import EventLog
+
+app = typer.Typer(
+    help="Rule sets: how a market's orders are sourced.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_CHECK_FAILED = 1
+_TIMEOUT_S = 30
+_PAGE = 500
+
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="A rule set as YAML, or - for standard input.")
+]
+MaybeFile = Annotated[
+    str | None, typer.Argument(metavar="[FILE]", help="Names the market and the version.")
+]
+Market = Annotated[str | None, typer.Option("--market", help="The market, unless the file says.")]
+Version = Annotated[
+    str | None, typer.Option("--version", help="The version, unless the file says.")
+]
+Note = Annotated[str | None, typer.Option("--note", help="Why, for those who read it later.")]
+Api = Annotated[
+    str | None,
+    typer.Option("--api", help="Where role api serves, such as http://127.0.0.1:8080."),
+]
+
+
+@app.callback()
+def _group() -> None:
+    """Rule sets: how a market's orders are sourced.
+
+    A version is proposed from a file, approved by another person, then activated.
+    """
+
+
+@app.command()
+def check(file: File, *, market: Market = None, api: Api = None) -> None:
+    """Say all that is wrong with a rule set; with --market, also what its market doesn't know.
+
+    Examples:
+      headrace rules check rules.yaml
+      headrace rules check rules.yaml --market US
+    """
+    written = load(file)
+    known = None if market is None else _known(_Api(api), market)
+    _, problems = check_body(written.body, known)
+    _tell(written, problems)
+    if problems:
+        raise typer.Exit(_CHECK_FAILED)
+    count = len(written.body.get("strategies", []))
+    against = f" and fits market {market}" if market else ""
+    typer.echo(f"{file} is right{against}: {count} strateg{'y' if count == 1 else 'ies'}.")
+
+
+@app.command()
+def diff(
+    file: File,
+    other: Annotated[
+        str | None, typer.Argument(metavar="[OTHER]", help="Another file, with which it compares.")
+    ] = None,
+    *,
+    market: Market = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Of that market, instead of the active one.")
+    ] = None,
+    api: Api = None,
+) -> None:
+    """Show what changes from FILE to OTHER, or from a market's active version to FILE.
+
+    Examples:
+      headrace rules diff old.yaml new.yaml
+      headrace rules diff new.yaml --market US
+    """
+    new = load(other or file)
+    if other is not None:
+        old, before = load(file).body, file
+    else:
+        of = market or new.head.get("market")
+        if of is None:
+            _usage("Give another file, or --market.")
+        old, before = _standing(_Api(api), str(of), version)
+    changes = list(_differences(_flat(old), _flat(new.body)))
+    typer.echo(f"--- {before}\n+++ {new.name}")
+    for line in changes or ["No difference."]:
+        typer.echo(line)
+
+
+@app.command()
+def propose(file: File, *, api: Api = None) -> None:
+    """Propose the file's version to its market, and say what became of it.
+
+    The file has the market, the version and the author at its top.
+
+    Example:
+      headrace rules propose rules.yaml
+    """
+    written = load(file)
+    _, problems = check_body(written.body, None)
+    _tell(written, problems)
+    if problems:
+        raise typer.Exit(_CHECK_FAILED)
+    data = {**written.head, "body": written.body}
+    _ask("rule_set_proposed", data, written, api)
+
+
+@app.command()
+def approve(
+    file: MaybeFile = None,
+    *,
+    approver: Annotated[str, typer.Option("--approver", help="Who approves: not the author.")],
+    market: Market = None,
+    version: Version = None,
+    note: Note = None,
+    api: Api = None,
+) -> None:
+    """Approve a proposed version: another person than its author has to.
+
+    Examples:
+      headrace rules approve rules.yaml --approver "Bo Chen"
+      headrace rules approve --market US --version 7 --approver "Bo Chen"
+    """
+    written, data = _named(file, market, version)
+    _ask("rule_set_approved", {**data, "approver": approver, "note": note}, written, api)
+
+
+@app.command()
+def activate(
+    file: MaybeFile = None,
+    *,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="A time, or a day of the market; now where there is none."),
+    ] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who activates it.")] = None,
+    market: Market = None,
+    version: Version = None,
+    note: Note = None,
+    api: Api = None,
+) -> None:
+    """Let an approved version decide, at once or from a time on.
+
+    The latest activation counts: it replaces one that is still to come. An earlier version may be
+    activated again.
+
+    Examples:
+      headrace rules activate rules.yaml
+      headrace rules activate --market US --version 7 --from 2026-12-01
+    """
+    written, data = _named(file, market, version)
+    asked = {**data, "from": from_, "activated_by": by, "note": note}
+    _ask("rule_set_activated", asked, written, api)
+
+
+@app.command("list")
+def list_(
+    *,
+    market: Annotated[str | None, typer.Option("--market", help="Only this market's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a version.")] = False,
+    api: Api = None,
+) -> None:
+    """List the versions, the latest proposed first.
+
+    Examples:
+      headrace rules list
+      headrace rules list --market US --json
+    """
+    items = list(_Api(api).pages("/rule-sets", {"market_id": market} if market else {}))
+    if as_json:
+        for item in items:
+            typer.echo(orjson.dumps(item).decode())
+        return
+    table = Table("market", "version", "status", "author", "approver", "active from", "note")
+    for item in items:
+        names = ("market_id", "version", "status", "author", "approver", "active_from", "note")
+        table.add_row(*(item.get(name) or "" for name in names))
+    Console().print(table)
+
+
+# asking, and waiting for the answer
+
+
+def _named(
+    file: str | None, market: str | None, version: str | None
+) -> tuple[RuleFile | None, dict[str, Any]]:
+    """Which version of which market is meant: the options count, then the file."""
+    written = None if file is None else load(file)
+    head = {} if written is None else written.head
+    data = {"market_id": market or head.get("market"), "version": version or head.get("version")}
+    if None in data.values():
+        _usage("Give a file that has them, or --market and --version.")
+    return written, data
+
+
+def _usage(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(INPUT_ERROR)
+
+
+def _ask(type_: str, data: dict[str, Any], written: RuleFile | None, api: str | None) -> None:
+    """Send the event, wait until its outcome can be read, and print it; exits 1 where refused."""
+    settings = load_settings()
+    said = {name: value for name, value in data.items() if value is not None}
+    if "market" in said:
+        said["market_id"] = said.pop("market")
+    line = orjson.dumps({"type": type_, "source": "headrace-rules", "data": said})
+    (event,) = parse_lines(line, new_ids=True, now=datetime.now(UTC))
+    if isinstance(event, BadLine):
+        name = written.name if written else "the event"
+        typer.echo(f"{name}: {event.detail.replace('market_id:', 'market:')}", err=True)
+        raise typer.Exit(INPUT_ERROR)
+    server = _Api(api, settings)
+    market, version = said["market_id"], str(said["version"])
+    path = f"/rule-sets/{urllib.parse.quote(market)}/{urllib.parse.quote(version)}"
+    before = server.get(path, missing={})
+    position = _send(settings, event)
+    found = server.get(path, missing={}, position=position)
+    told = [one["position"] for one in before.get("refusals", ())]
+    fresh = [one for one in found.get("refusals", ()) if one["position"] not in told]
+    if fresh:
+        typer.echo(f"Rule set {version} of {market} is not {fresh[0]['asked']}:", err=True)
+        _tell(written, fresh[0]["problems"])
+        raise typer.Exit(_CHECK_FAILED)
+    if not found:
+        typer.echo(
+            f"Nothing is known of rule set {version} of {market}: intake rejected the event. Is the"
+            " market defined? `headrace tail rejected --from-beginning` shows the reason.",
+            err=True,
+        )
+        raise typer.Exit(_CHECK_FAILED)
+    typer.echo(f"Rule set {version} of {market} {_standing_words(found)}.")
+
+
+def _standing_words(found: dict[str, Any]) -> str:
+    match found["status"]:
+        case "scheduled":
+            return f"becomes active at {found['active_from']}"
+        case "approved":
+            return f"is approved by {found['approver']}"
+        case status:
+            return f"is {status}"
+
+
+def _send(settings: Settings, event: Event) -> str:
+    positions: list[str] = []
+
+    async def work(log: EventLog) -> None:
+        await deliver(log, [event], lambda some: positions.extend(one.position for one in some))
+
+    run_on_kafka(settings, work)
+    return positions[0]
+
+
+def _tell(written: RuleFile | None, problems: Sequence[RuleProblem]) -> None:
+    for one in problems:
+        path = one["path"]
+        inner = path.removeprefix("body.") if written else path
+        at = f"{written.at(inner)}: " if written and path else ""
+        typer.echo(f"{at}{inner}{': ' if path else ''}{one['detail']}", err=True)
+
+
+class _Api:
+    """The questions that commands ask of role `api`."""
+
+    def __init__(self, url: str | None, settings: Settings | None = None) -> None:
+        self._url = (url or f"http://{(settings or load_settings()).http}").rstrip("/")
+        if not self._url.startswith(("http://", "https://")):
+            _usage("--api begins with http:// or https://.")
+
+    def get(
+        self, path: str, *, missing: dict[str, Any] | None = None, position: str | None = None
+    ) -> dict[str, Any]:
+        """The answer as of the position; `missing` where there is no such thing."""
+        headers = {"Headrace-Position": position} if position else {}
+        request = urllib.request.Request(self._url + path, headers=headers)  # noqa: S310 - http or https, see above
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - the same
+                found: dict[str, Any] = orjson.loads(answer.read())
+                return found
+        except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.NOT_FOUND and missing is not None:
+                return missing
+            said = error.read(1000).decode(errors="replace")
+            raise SetupError(f"{self._url}{path} answers {error.code}: {said}") from None
+        except (OSError, orjson.JSONDecodeError) as error:
+            raise SetupError(
+                f"{self._url} can't be asked: {error}. Is role api running there? Set HEADRACE_HTTP"
+                " or --api."
+            ) from None
+
+    def pages(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
+        """All items of a list."""
+        after: str | None = None
+        while True:
+            asked = {**query, "limit": str(_PAGE), **({"after": after} if after else {})}
+            page = self.get(f"{path}?{urllib.parse.urlencode(asked)}")
+            yield from page["items"]
+            after = page["next"]
+            if after is None:
+                return
+
+
+def _known(api: _Api, market: str) -> Known:
+    nodes = [node for node in api.pages("/nodes", {}) if node["market_id"] == market]
+    groups = [group for node in nodes for group in node.get("groups", ())]
+    return Known(frozenset(node["node_id"] for node in nodes), frozenset(groups))
+
+
+def _standing(api: _Api, market: str, version: str | None) -> tuple[dict[str, Any], str]:
+    """The body of a market's version, by default the active one, and its name."""
+    if version is None:
+        listed = api.pages("/rule-sets", {"market_id": market})
+        version = next((one["version"] for one in listed if one["status"] == "active"), None)
+    if version is None:
+        return {}, f"the built-in rule set (market {market} has activated none)"
+    path = f"/rule-sets/{urllib.parse.quote(market)}/{urllib.parse.quote(version)}"
+    found = api.get(path, missing={})
+    if "body" not in found:
+        typer.echo(f"Market {market} has no rule set {version}.", err=True)
+        raise typer.Exit(_CHECK_FAILED)
+    return found["body"], f"{market} version {version} ({found['status']})"
+
+
+# differences
+
+
+def _flat(body: dict[str, Any]) -> dict[str, str]:
+    """Every value by its path, strategies and pools by their names."""
+    parsed, problems = check_body(body, None)
+    if parsed is None:
+        for one in problems:
+            typer.echo(f"{one['path']}: {one['detail']}", err=True)
+        raise typer.Exit(_CHECK_FAILED)
+    written = Body.model_validate(body).model_dump(
+        mode="json", by_alias=True, exclude_defaults=True
+    )
+    order = [one["name"] for one in written.get("strategies", [])]
+    found = {"strategies, in this order": ", ".join(order)} if order else {}
+    found.update(_leaves("", written))
+    return found
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON
+    if isinstance(value, dict) and value:
+        for name, one in value.items():
+            yield from _leaves(f"{path}.{name}" if path else name, one)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for number, one in enumerate(value):
+            key = one.get("name") or one.get("id") or number
+            rest = {name: inner for name, inner in one.items() if name not in {"name", "id"}}
+            yield from _leaves(f"{path}[{key}]", rest)
+    else:
+        yield path, json.dumps(value, ensure_ascii=False)
+
+
+def _differences(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
+    for path in dict.fromkeys([*old, *new]):
+        before, after = old.get(path), new.get(path)
+        if before is None:
+            yield f"+ {path}: {after}"
+        elif after is None:
+            yield f"- {path}: {before}"
+        elif before != after:
+            yield f"~ {path}: {before} -> {after}"
