@@ -2,8 +2,11 @@
 
 Three questions: (a) a barred node without the only fence that it fails, (b) that, and the units of
 one item that it lacks, (c) a node of the plan dearer by x. A plan is put together from the recorded
-rows in the planner's own order: most units, least value, fewest legs, node ids. Nodes and sets that
-were not recorded might do better still: what is said here is enough, and sure to change the result.
+rows in the planner's own order: most units, least value, fewest legs, node ids. Few sets of units
+are recorded, so that the rows themselves are gone through, where the planner's search
+(`search.best_two`) would ask for every set; both find the same (a property test). Nodes and sets
+that were not recorded might do better still: what is said here is enough, and sure to change the
+result.
 """
 
 from collections.abc import Iterable, Sequence
@@ -81,7 +84,7 @@ class _Plan(NamedTuple):
 
 def counterfactual(decision: Decision) -> Counterfactual:
     """What would have changed this decision."""
-    return _Table(decision).answers()
+    return Table(decision).answers()
 
 
 def criteria_of(decision: Decision) -> list[str]:
@@ -96,7 +99,7 @@ def criteria_of(decision: Decision) -> list[str]:
     return ["cost", "fewest_legs", "distance"]
 
 
-class _Table:
+class Table:
     """A recorded decision as rows to plan with."""
 
     def __init__(self, decision: Decision) -> None:
@@ -129,6 +132,7 @@ class _Table:
         return (value, 1, _FAR_M if row[3] is None else row[3]) if self.unrated else (value,)
 
     def answers(self) -> Counterfactual:
+        """The three questions, answered."""
         return {
             "lift_fence": self._best_gain(self._without_a_fence()),
             "add_stock": self._best_gain(self._with_more_stock()),
@@ -175,7 +179,7 @@ class _Table:
         best: tuple[_Plan, dict[str, Any]] | None = None
         bound = self.chosen
         for change, freed in changes:
-            plan = self._best(self.live + freed, using=freed, bound=bound)
+            plan = self.best(self.live + freed, using=freed, bound=bound)
             if plan is not None:
                 best = (plan, change)
                 bound = plan
@@ -200,7 +204,7 @@ class _Table:
         found: list[tuple[Measure, int, str, _Plan, int]] = []
         for node_id in chosen.node_ids:
             offers = [offer for offer in self.live if offer.node_id != node_id]
-            plan = self._best(offers, using=None, bound=None)
+            plan = self.best(offers, using=None, bound=None)
             if plan is None or plan.missing > chosen.missing:
                 continue  # it would be kept whatever it costs
             worse = tuple(a - b for a, b in zip(plan.measure, chosen.measure, strict=True))
@@ -236,7 +240,7 @@ class _Table:
         answer: Change = change
         return answer
 
-    def _best(
+    def best(
         self, offers: list[_Offer], using: list[_Offer] | None, bound: _Plan | None
     ) -> _Plan | None:
         """The best plan of these offers that beats `bound`, with one of `using` in it."""
@@ -295,12 +299,14 @@ class _Table:
         return sum(map(int.__mul__, leg.units, worth)) >= least
 
     def measured(self, legs: Sequence[_Offer]) -> Measure:
+        """What these legs together compare by."""
         total = [sum(parts) for parts in zip(*(leg.measure for leg in legs), strict=True)]
         if self.money is not None:
             total[self.money] += self.split["extra_leg"] * (len(legs) - 1)
         return tuple(total)
 
     def plan(self, legs: Sequence[_Offer]) -> _Plan:
+        """These legs as a plan that compares."""
         return _Plan(
             sum(self.targets) - sum(sum(leg.units) for leg in legs),
             self.measured(legs),
@@ -313,7 +319,7 @@ class _Table:
 class _Search:
     """Depth first over the lines; a branch that can't beat the best so far is left."""
 
-    def __init__(self, table: _Table, offers: list[_Offer], bound: _Plan | None) -> None:
+    def __init__(self, table: Table, offers: list[_Offer], bound: _Plan | None) -> None:
         self.table = table
         self.best: _Plan | None = None
         self.bound = bound
