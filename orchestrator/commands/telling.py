@@ -137,8 +137,8 @@ class Telling:
 
     def _rules(self) -> Iterator[str]:
         decision = self.decision
-        why = _and(decision["why"]) or "no condition"
-        yield f"Version {decision['rule_set']}, strategy {decision['strategy']}: {why}."
+        why = f"since {_and(decision['why'])}" if decision["why"] else "which takes any order"
+        yield f"Version {decision['rule_set']}, strategy {decision['strategy']}, {why}."
         for passed in decision["passed_over"]:
             yield f"Not {passed['strategy']}: {passed['because']}."
         aim = ", then ".join(
@@ -200,31 +200,48 @@ class Telling:
         for fence, nodes in rest["fences"].items():
             if others := _without(nodes, told):
                 yield f"{_nodes(others)}: {_FENCES.get(fence, fence)}."
-        if others := _without(rest["short"], told):
+        if others := _without(self._empty(), told):
             yield f"{_nodes(others)}: without the units."
         if rest["dearer"]:
             yield f"{_nodes(rest['dearer'])}: dearer than the next best for certain."
 
+    def _empty(self) -> list[str] | int:
+        """Nodes that have nothing of what was asked for."""
+        short: list[str] | int = self.decision["rest"]["short"]
+        if isinstance(short, int):
+            return short
+        rows = [row for one in self.decision["sets"] for row in one["nodes"]]
+        some = [row["node_id"] for row in rows if not row["short"]]
+        with_row = [
+            row["node_id"]
+            for one in self.decision["sets"]
+            for row in one["nodes"]
+            if row["short"] == one["lines"] and row["node_id"] not in some
+        ]
+        return sorted({*short, *with_row})
+
     def _barred(self) -> Iterator[tuple[str, str]]:
-        """Node and sentence: those that would have been better, for all the units or a leg's."""
+        """Node and sentence: what would have been cheaper or nearer, for all units or a leg's."""
         chosen = self.decision["chosen"]
         everything = [
             {"line_id": line["line_id"], "sku": line["sku"], "units": line["target"]}
             for line in self.decision["lines"]
             if line["target"]
         ]
-        than = {_units(leg["lines"]): leg["value"] for leg in chosen["legs"]} if chosen else {}
-        than[_units(everything)] = chosen["value"] if chosen else None
+        than: dict[str, Json] = {_units(everything): chosen or {}}
+        than |= {_units(leg["lines"]): leg for leg in (chosen["legs"] if chosen else ())}
         for one in self.decision["sets"]:
             units = _units(one["lines"])
             if chosen and units not in than:
                 continue
-            best = than.get(units)
+            ours = than.get(units, {})
             for row in one["nodes"]:
                 reasons = [_FENCES.get(fence, fence) for fence in row["fences"]]
+                if row["short"] == one["lines"]:
+                    continue
                 if row["short"]:
                     reasons.append(f"short of {_units(row['short'])}")
-                if reasons and (best is None or row["value"] < best):
+                if reasons and (not ours or row["value"] < ours["value"] or _nearer(row, ours)):
                     offer = f"{row['node_id']} would ship {units}{self._journey(row)}"
                     yield row["node_id"], f"{offer}, but it is {_and(reasons)}."
 
@@ -234,14 +251,11 @@ class Telling:
         if chosen is None:
             return
         for leg in chosen["legs"]:
-            if leg["distance_m"] is None:
-                continue
             rows: Iterable[Json] = next(
                 one["nodes"] for one in self.decision["sets"] if one["lines"] == leg["lines"]
             )
             for row in rows:
-                nearer = row["distance_m"] is not None and row["distance_m"] < leg["distance_m"]
-                if nearer and not row["fences"] and not row["short"]:
+                if _nearer(row, leg) and not row["fences"] and not row["short"]:
                     yield (
                         f"{row['node_id']} is nearer, but would ship {_units(leg['lines'])}"
                         f"{self._journey(row)}{self._dearest(row, leg)}."
@@ -508,6 +522,11 @@ def _nodes(nodes: list[str] | int) -> str:
     if len(nodes) > _NAMED:
         return f"{', '.join(nodes[:_NAMED])} and {len(nodes) - _NAMED} more"
     return _and(nodes)
+
+
+def _nearer(row: Json, leg: Json) -> bool:
+    there, here = row["distance_m"], leg.get("distance_m")
+    return there is not None and here is not None and there < here
 
 
 def _km(metres: int | None) -> str:

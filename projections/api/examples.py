@@ -110,7 +110,7 @@ DECISIONS: Example = {
             "trigger": "order_placed",
             "rule_set": "7",
             "strategy": "everything",
-            "why": ["always"],
+            "why": ["channel is web"],
             "passed_over": [{"strategy": "vip", "because": "channel is not phone"}],
             "price_version": 0,
             "currency": "USD",

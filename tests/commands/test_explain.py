@@ -50,7 +50,7 @@ def test_says_what_was_asked_where_to_and_by_which_rules() -> None:
     assert "1. 2026-11-22T10:00:00Z, when the order was placed (0.3.1.2)" in text
     assert "Asked      2 of A (line 1), standard." in text
     assert "To US 02108, located by the postal code." in text
-    assert "Version 7, strategy everything: always." in text
+    assert "Version 7, strategy everything, since channel is web." in text
     assert "Not vip: channel is not phone." in text
     assert "Most units first, then the least cost, fewest legs, node ids." in text
 
@@ -84,6 +84,12 @@ def test_a_cheaper_node_that_lacks_a_unit_is_told_with_it() -> None:
     text = told(given.decided(market(free=[[1], [2], [2]])))
     assert "but it is short of 1 of A." in text
     assert "With 1 more of A at N0: N0 would ship 2 of A, saving 2.00 USD." in text
+
+
+def test_nodes_that_have_nothing_of_it_are_not_told_one_by_one() -> None:
+    text = told(given.decided(market(free=[[0], [2], [2]])))
+    assert "N0: without the units." in text
+    assert "short of" not in text
 
 
 def test_a_split_is_told_leg_by_leg_and_summed() -> None:

@@ -164,7 +164,7 @@ def decided(given: Instance) -> Decision:
         "at": 1_795_341_600_000,
         "rule_set": "7",
         "strategy": "everything",
-        "why": ["always"],
+        "why": ["channel is web"],
         "passed_over": [["vip", "channel is not phone"]],
         "price_version": 0,
         "currency": "USD",

@@ -29,7 +29,7 @@ DECISION: Decision = {
     "at": NOW_MS,
     "rule_set": "7",
     "strategy": "everything",
-    "why": ["always"],
+    "why": ["channel is web"],
     "passed_over": [["vip", "channel is not phone"]],
     "price_version": 0,
     "currency": "USD",
