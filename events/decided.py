@@ -246,15 +246,15 @@ DecisionSet: TypeAlias = list[Any]
 
 
 class Split(TypedDict):
-    """How far a plan may be divided."""
+    """How far a plan may be divided. What is not said doesn't bind."""
 
     quantity: Literal["when_short", "never", "always"]
-    max_legs: int | None
-    leg_min_value: int | None  # minor units; binds in plans of two legs or more, as the next
-    leg_min_units: int | None
-    extra_leg: int  # minor units for every leg beyond the first
-    one_leg: bool  # one leg with everything, or nothing
-    all_or_nothing: bool  # all units, on any number of legs, or nothing
+    max_legs: NotRequired[int]
+    leg_min_value: NotRequired[int]  # minor units; binds plans of two legs or more, as the next
+    leg_min_units: NotRequired[int]
+    extra_leg: NotRequired[int]  # minor units for every leg beyond the first
+    one_leg: NotRequired[bool]  # one leg with everything, or nothing
+    all_or_nothing: NotRequired[bool]  # all units, on any number of legs, or nothing
 
 
 class Choice(TypedDict):
@@ -272,7 +272,7 @@ class Rest(TypedDict):
     Up to 64 nodes are named, and a bitmap (hex; bit i is nodes[i]) says which; more are counted.
     """
 
-    nodes: list[str]  # every node of the market by id, or none where there are more than 64
+    nodes: list[str]  # those named by a bitmap, by id; none where the market has more than 64
     fences: dict[str, str | int]
     short: str | int  # lack units of every line
     dearer: int  # could ship something, dearer than the runner-up by bound

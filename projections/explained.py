@@ -13,6 +13,16 @@ WhatIf: TypeAlias = Callable[[Decision], Any]
 """What would have changed a decision: `orchestrator`'s answer, since it plans."""
 
 
+_UNDIVIDED: Json = {
+    "max_legs": None,
+    "leg_min_value": None,
+    "leg_min_units": None,
+    "extra_leg": 0,
+    "one_leg": False,
+    "all_or_nothing": False,
+}
+
+
 def explained(item: Json, what_if: WhatIf | None) -> Json:
     """A decision in full; one of the first release (without `v`) as it was recorded.
 
@@ -68,7 +78,7 @@ class _Decision:
             "destination": {"located_by": how, "by": where},
             "promise": decision["promise"],
             "service_level": decision["service_level"],
-            "split": decision["split"],
+            "split": {**_UNDIVIDED, **decision["split"]},
             "method": decision["method"],
             "lines": [
                 {

@@ -148,15 +148,17 @@ def decided(given: Instance) -> Decision:
         contents = [one for one in dict.fromkeys([*singles, targets, *legs]) if any(one)]
     left = [10]
     sets = [[list(one), *_rows(given, one, best, left)] for one in contents]
-    split: Split = {
-        "quantity": given.quantity,
-        "max_legs": given.max_legs,
-        "leg_min_value": None,
-        "leg_min_units": given.leg_min_units,
-        "extra_leg": given.extra_leg,
-        "one_leg": given.one_leg,
-        "all_or_nothing": given.all_or_nothing,
-    }
+    split: Split = {"quantity": given.quantity}
+    if given.max_legs is not None:
+        split["max_legs"] = given.max_legs
+    if given.leg_min_units is not None:
+        split["leg_min_units"] = given.leg_min_units
+    if given.extra_leg:
+        split["extra_leg"] = given.extra_leg
+    if given.one_leg:
+        split["one_leg"] = True
+    if given.all_or_nothing:
+        split["all_or_nothing"] = True
     choices = [_choice(given, plan, contents) for plan in best] + [None, None]
     return {
         "v": 2,

@@ -37,15 +37,7 @@ DECISION: Decision = {
     "place": ["postal_code", "US", "02139"],
     "promise": None,
     "service_level": "standard",
-    "split": {
-        "quantity": "when_short",
-        "max_legs": None,
-        "leg_min_value": None,
-        "leg_min_units": None,
-        "extra_leg": 0,
-        "one_leg": False,
-        "all_or_nothing": False,
-    },
+    "split": {"quantity": "when_short"},
     "method": "exact",
     "lines": [["1", "MUG", 3, 2, 2]],
     "sets": [

@@ -139,10 +139,10 @@ def outcomes(
         legs = [one for one in picked if one is not None]
         by_line = list(zip(*(units for units, _ in legs), strict=True))
         divided = [[units for units in of if units] for of in by_line]
-        limit = 1 if split["one_leg"] else split["max_legs"] or len(legs)
+        limit = 1 if split.get("one_leg") else split.get("max_legs") or len(legs)
         units = sum(map(sum, by_line))
-        least = split["leg_min_units"] or 0
-        whole = split["one_leg"] or split["all_or_nothing"]
+        least = split.get("leg_min_units") or 0
+        whole = split.get("one_leg") or split.get("all_or_nothing")
         if (
             not legs
             or len(legs) > limit
@@ -160,7 +160,7 @@ def outcomes(
             continue
         total = [sum(of) for of in zip(*(measured(row[1]) for _, row in legs), strict=True)]
         if decision["objective"] == ["cost"]:
-            total[0] += split["extra_leg"] * (len(legs) - 1)
+            total[0] += split.get("extra_leg", 0) * (len(legs) - 1)
         yield sum(wanted) - units, total
 
 

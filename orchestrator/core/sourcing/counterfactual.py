@@ -281,7 +281,7 @@ class Table:
     def allowed(self, legs: Sequence[_Offer]) -> bool:
         """Whether a whole plan keeps what the strategy and the order say about splits."""
         split = self.split
-        if split["one_leg"] or split["all_or_nothing"]:
+        if split.get("one_leg") or split.get("all_or_nothing"):
             shipped = sum(sum(leg.units) for leg in legs)
             if shipped < sum(line[2] for line in self.decision["lines"]):
                 return False
@@ -290,7 +290,7 @@ class Table:
         return all(self._worth_a_leg(leg) for leg in legs)
 
     def _worth_a_leg(self, leg: _Offer) -> bool:
-        least_units, least = self.split["leg_min_units"], self.split["leg_min_value"]
+        least_units, least = self.split.get("leg_min_units"), self.split.get("leg_min_value")
         if least_units is not None and sum(leg.units) < least_units:
             return False
         if least is None:
@@ -302,7 +302,7 @@ class Table:
         """What these legs together compare by."""
         total = [sum(parts) for parts in zip(*(leg.measure for leg in legs), strict=True)]
         if self.money is not None:
-            total[self.money] += self.split["extra_leg"] * (len(legs) - 1)
+            total[self.money] += self.split.get("extra_leg", 0) * (len(legs) - 1)
         return tuple(total)
 
     def plan(self, legs: Sequence[_Offer]) -> _Plan:
@@ -325,7 +325,7 @@ class _Search:
         self.bound = bound
         self.slack = bound.missing if bound is not None else sum(table.targets)
         self.steps = MAX_STEPS
-        self.max_legs = 1 if table.split["one_leg"] else table.split["max_legs"]
+        self.max_legs = 1 if table.split.get("one_leg") else table.split.get("max_legs")
         count = len(table.targets)
         self.of_line = [
             sorted((o for o in offers if o.units[line]), key=lambda o: (o.measure, o.node_id))
