@@ -235,11 +235,11 @@ COMPONENTS = ("transport", "handling", "per_unit", "late", "load", "price")
 DecisionRow: TypeAlias = list[Any]
 """A node as a source of one set of units:
 
-[node_id, value, [minor units by COMPONENTS], metres or None, ship day or None, delivery day or
-None, days late, "carrier/service" or None, parcels, [failing fences], [[line index, units
-short]]], and then, only where the ship day is later than it would be with room on it, the first
-day that was too full. Without failing fences and short lines, it may ship the set. A node that
-can't be costed at all (no rate, no working day) has no row."""
+[node_id, value, [minor units by COMPONENTS, without the zeros at the end], metres or None, ship day
+or None, delivery day or None, days late, "carrier/service" or None, parcels, [failing fences],
+[[line index, units short]]], and then, only where the ship day is later than it would be with room
+on it, the first day that was too full. Without failing fences and short lines, it may ship the set.
+A node that can't be costed at all (no rate, no working day) has no row."""
 
 DecisionSet: TypeAlias = list[Any]
 """[[units per line], row, …]: rows that may ship it first, by value, node id; then barred ones."""

@@ -4,6 +4,7 @@ What is recorded is packed for its size (`events.decided.Decision`); nothing is 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any, TypeAlias
 
 from events.decided import COMPONENTS, Choice, Decision, DecisionRow
@@ -118,7 +119,7 @@ class _Decision:
             "node_id": node_id,
             "value": value,
             "cost_minor": sum(costs),
-            "costs": dict(zip(COMPONENTS, costs, strict=True)),
+            "costs": dict(zip_longest(COMPONENTS, costs, fillvalue=0)),
             "distance_m": metres,
             "ship_day": ship_day,
             "deliver_day": deliver_day,

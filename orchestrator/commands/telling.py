@@ -216,7 +216,7 @@ class Telling:
             row["node_id"]
             for one in self.decision["sets"]
             for row in one["nodes"]
-            if row["short"] == one["lines"] and row["node_id"] not in some
+            if _has_none(row, one) and row["node_id"] not in some
         ]
         return sorted({*short, *with_row})
 
@@ -237,7 +237,7 @@ class Telling:
             ours = than.get(units, {})
             for row in one["nodes"]:
                 reasons = [_FENCES.get(fence, fence) for fence in row["fences"]]
-                if row["short"] == one["lines"]:
+                if _has_none(row, one):
                     continue
                 if row["short"]:
                     reasons.append(f"short of {_units(row['short'])}")
@@ -522,6 +522,12 @@ def _nodes(nodes: list[str] | int) -> str:
     if len(nodes) > _NAMED:
         return f"{', '.join(nodes[:_NAMED])} and {len(nodes) - _NAMED} more"
     return _and(nodes)
+
+
+def _has_none(row: Json, of: Json) -> bool:
+    """Whether a node lacks every unit of a set."""
+    lacks = {line["line_id"]: line["units"] for line in row["short"]}
+    return all(lacks.get(line["line_id"], 0) >= line["units"] for line in of["lines"])
 
 
 def _nearer(row: Json, leg: Json) -> bool:

@@ -134,7 +134,7 @@ def test_lines_of_one_item_share_its_units(shop: Story) -> None:
     assert shop.counts("1", "2") == {"allocated": 2}
     assert shop.counts("1", "3") == {"allocated": 1, "backordered": 1}
     assert shop.plan("1") == {"BOS": {"A": 3}, "CHI": {"A": 2}}
-    assert decision(shop)["lines"] == [["1", "A", 6, 5, None]]
+    assert decision(shop)["lines"] == [["1", "A", 6, 6, None]]
 
 
 def test_lines_of_one_item_that_must_not_split_need_one_node_with_their_sum(shop: Story) -> None:

@@ -1,4 +1,5 @@
 """What `headrace explain` prints of four orders that the core really decides."""
+# ruff: noqa: ANN401 - fields of events are any JSON
 
 import io
 from collections.abc import Callable
@@ -43,12 +44,13 @@ def shop() -> Story:
         chunks=1,
         rows=[{"postal_code": "10001", "region": "NY", "lat": 40.75, "lon": -73.99}],
     )
-    for node_id, kind, where, more in (
+    sites: list[tuple[str, str, str, dict[str, Any]]] = [
         ("BOS", "warehouse", "BOS", {"capacity_orders_per_day": 2}),
         ("CHI", "warehouse", "CHI", {}),
         ("LAX", "warehouse", "LAX", {}),
         ("SOHO", "store", "NYC", {}),
-    ):
+    ]
+    for node_id, kind, where, more in sites:
         lat, lon = PLACES[where]
         story.send(
             "node_defined",
@@ -92,7 +94,7 @@ PLACES = {
 }
 
 
-def order(story: Story, order_id: str, **more: object) -> None:
+def order(story: Story, order_id: str, **more: Any) -> None:
     """An order to New York, of units by sku."""
     story.order(order_id, ship_to=NEW_YORK, **more)
 

@@ -8,6 +8,7 @@ the change is made to a copy of the whole state, and the same order is planned t
 import copy
 import os
 from collections import Counter
+from itertools import zip_longest
 from random import Random
 from typing import Any, NamedTuple
 
@@ -108,7 +109,7 @@ def given_a_day(luck: Random) -> Day:
         nodes[node["node_id"]] = node
         story.send("node_defined", **node)
     for sku in SKUS:
-        category = {"category": "cold", "requires": ["cold"]} if sku == "COLD" else {}
+        category: dict[str, Any] = {"category": "cold", "requires": ["cold"]}
         story.send(
             "item_defined",
             sku=sku,
@@ -116,7 +117,7 @@ def given_a_day(luck: Random) -> Day:
             weight_g=luck.randint(100, 6_000),
             value_minor=luck.randint(300, 4_000),
             currency="USD",
-            **category,
+            **(category if sku == "COLD" else {}),
         )
         for node_id in nodes:
             if units := luck.choice([0, 1, 2, 8, 40]):
@@ -207,12 +208,10 @@ def test_every_explanation_of_a_day_adds_up_and_what_it_says_would_change_does(s
         story.at(luck.choice([60, 600]))
         placed = an_order(luck, number)
         story.send("order_placed", **placed)
-        (event, *_) = story.told("order_allocated") or [None]
-        if event is None:
-            continue
-        decision: Decision = orjson.loads(event["decision"])
-        adds_up(decision)
-        is_the_best_of_its_table(decision)
+        for event in story.told("order_allocated"):
+            decision: Decision = orjson.loads(event["decision"])
+            adds_up(decision)
+            is_the_best_of_its_table(decision)
         asked.update(taken_at_its_word(day, luck, number))
     assert asked["dearer"] > 20, asked
     assert asked["exact"] > 10, asked
@@ -350,6 +349,7 @@ def adds_up(decision: Decision) -> None:
         assert rows[: len(live)] == live
         for row in rows:
             assert not in_money or sum(row[2]) == row[1], row
+            assert not row[2] or row[2][-1], "zeros at the end take room"
             assert all(part >= 0 for part in row[2]), row
         for row in rows[len(live) :]:
             barred += 1
@@ -369,7 +369,7 @@ def plan_adds_up(decision: Decision, plan: Choice) -> None:
     ]
     assert len(legs) == len(plan["legs"])
     assert sum(sum(units) for units, _ in legs) == plan["units"]
-    parts = [sum(column) for column in zip(*(row[2] for _, row in legs), strict=True)]
+    parts = [sum(of) for of in zip_longest(*(row[2] for _, row in legs), [0] * 6, fillvalue=0)]
     split = decision["split"].get("extra_leg", 0) * (len(legs) - 1)
     assert plan["components"] == [*parts, split]
     if decision["objective"] == ["cost"]:

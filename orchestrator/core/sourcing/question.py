@@ -54,6 +54,7 @@ class Line:
 
     __slots__ = (
         "able",
+        "asked",
         "atp",
         "content",
         "holders",
@@ -74,6 +75,7 @@ class Line:
         self.holders: Holders | None = None
         self.atp: int | None = None  # what the channel may promise, where that is limited
         self.target = want.units
+        self.asked = want.units  # the target, did no fence take units away
         self.mode = WHOLE
         self.suppressed = 0  # nodes that are not asked for it now
         self.open = 0  # nodes that no fence keeps from shipping it
@@ -198,7 +200,7 @@ class Question:
             self.market, item, self.request.data["channel"], strategy, self.now_ms
         )
         if line.atp is not None and line.atp < units:
-            line.target = line.atp
+            line.target = line.asked = line.atp
         line.suppressed = tables.suppressed(first.sku, self.now_ms)
         line.open = self.zone.open & tables.capable(line.requires) & ~line.suppressed
         line.holders = holders = tables.holders(strategy, item, self._fresh_from())
@@ -329,6 +331,8 @@ class Question:
                     bits &= line.holders.bits(units) & line.open
                     if line.mode == ONE and units < line.target:
                         bits &= ~line.holders.bits(units + 1)
+                else:
+                    return 0
         return bits
 
     def kept_out(
@@ -350,7 +354,7 @@ class Question:
                 if holders is not None and holders.free_of_any_age(node) >= units:
                     stale = True
                 else:
-                    short.append([i, units - free])
+                    short.append([i, units if holders is None else holders.lacking(node, units)])
         if incapable:
             fences.append("requires")
         if suppressed:

@@ -3,10 +3,11 @@
 from functools import lru_cache
 from typing import Final
 
-from events.decided import Choice, Decision, DecisionRow, DecisionSet, Rest, Value
+from events.decided import Choice, Decision, DecisionRow, DecisionSet, Rest, Split, Value
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.question import Amounts, Evaluated, Question
 from orchestrator.core.sourcing.search import Answer, Plan
+from orchestrator.core.sourcing.tables import nodes_in
 
 BARRED: Final = 10
 """Nodes shown that a fence or a shortage keeps from being cheaper, at the most."""
@@ -27,7 +28,7 @@ def explain(
     record = _Record(question)
     best, second = answer.best, answer.second
     lines = question.lines
-    full = tuple(line.target for line in lines)
+    full = tuple(line.asked for line in lines)
     if any(full):
         record.add(full)
     for plan in (best, second):
@@ -36,8 +37,8 @@ def explain(
                 record.add(amounts, index)
     if 1 < len(lines) <= SINGLE_LINES:
         for i, line in enumerate(lines):
-            if line.target:
-                record.add(tuple(line.target if i == j else 0 for j in range(len(lines))))
+            if line.asked:
+                record.add(tuple(line.asked if i == j else 0 for j in range(len(lines))))
     record.fill()
     strategy = question.strategy
     data = question.request.data
@@ -55,18 +56,10 @@ def explain(
         "place": _place(question),
         "promise": data.get("deliver_by"),
         "service_level": question.terms.service_level,
-        "split": {
-            "quantity": strategy.quantity,
-            "max_legs": strategy.max_legs,
-            "leg_min_value": strategy.leg_min_value_minor,
-            "leg_min_units": strategy.leg_min_units,
-            "extra_leg": strategy.extra_leg_minor,
-            "one_leg": question.one_leg,
-            "all_or_nothing": question.all_or_nothing,
-        },
+        "split": _split(question),
         "method": "exact" if answer.exact else "best_found",
         "lines": [
-            [line.want.line_id, line.want.sku, line.want.units, line.target, line.atp]
+            [line.want.line_id, line.want.sku, line.want.units, line.asked, line.atp]
             for line in lines
         ],
         "sets": record.sets,
@@ -123,6 +116,7 @@ class _Record:
         found.sort()
         rows = [self._row(amounts, index, leg, [], []) for _, index, leg in found]
         limit = best[1][0] if len(best) > 1 else None
+        lines = sum(map(bool, amounts))
         if self._budget:
             ranking = question.zone.ranking(question.contents(amounts))
             values = ranking.values
@@ -135,6 +129,8 @@ class _Record:
                 if leg is None or (limit is not None and leg.value >= limit):
                     continue
                 fences, short = question.kept_out(index, amounts, leg)
+                if lines > 1 and sum(lack >= amounts[i] for i, lack in short) == lines:
+                    continue  # it has nothing of this, and no one item would change that
                 rows.append(self._row(amounts, index, leg, fences, short))
                 self._budget -= 1
                 if not self._budget:
@@ -160,10 +156,14 @@ class _Record:
                 node, away_m, leg.minor, question.of_lines(amounts), question.now_ms
             )
         )
+        components = [priced.transport, priced.handling, priced.per_unit, priced.late]
+        components += [leg.load_minor]  # and a price of the unit there, once there are such
+        while components and not components[-1]:
+            components.pop()
         row: DecisionRow = [
             node.node_id,
             value,
-            [priced.transport, priced.handling, priced.per_unit, priced.late, leg.load_minor, 0],
+            components,
             question.zone.metres[index],
             _day(priced.ship_day),
             None if priced.deliver_day is None else _day(priced.deliver_day),
@@ -189,7 +189,8 @@ class _Record:
         for index, amounts in plan.legs:
             row = self._rows[amounts, index]
             legs.append((self._places[amounts], row[0]))
-            components = [a + b for a, b in zip(components, row[2], strict=True)]
+            for i, minor in enumerate(row[2]):
+                components[i] += minor
             if total is None:
                 total = row[1]
             elif isinstance(total, int):
@@ -211,7 +212,6 @@ class _Record:
         question = self._question
         everyone = (1 << len(question.nodes)) - 1
         left = everyone & ~self._shown
-        named = len(question.nodes) <= NAMED_NODES
         has_some = 0
         fences = {code: bits & left for code, bits in question.zone.bars.items()}
         suppressed = incapable = left
@@ -223,16 +223,51 @@ class _Record:
         fences["suppressed"], fences["requires"] = suppressed, incapable
         short = left & ~has_some
         dearer = left & has_some & question.zone.open & ~suppressed & ~incapable
+        told = {code: bits for code, bits in fences.items() if bits}
+        if len(question.nodes) > NAMED_NODES:
+            return {
+                "nodes": [],
+                "fences": {code: bits.bit_count() for code, bits in told.items()},
+                "short": short.bit_count(),
+                "dearer": dearer.bit_count(),
+            }
+        kept_out = short
+        for bits in told.values():
+            kept_out |= bits
+        indexes = list(nodes_in(kept_out))
         return {
-            "nodes": [node.node_id for node in question.nodes] if named else [],
-            "fences": {
-                code: f"{bits:x}" if named else bits.bit_count()
-                for code, bits in fences.items()
-                if bits
-            },
-            "short": f"{short:x}" if named else short.bit_count(),
+            "nodes": [question.nodes[index].node_id for index in indexes],
+            "fences": {code: _bitmap(bits, indexes) for code, bits in told.items()},
+            "short": _bitmap(short, indexes),
             "dearer": dearer.bit_count(),
         }
+
+
+def _bitmap(bits: int, indexes: list[int]) -> str:
+    """Hex; bit i says whether `bits` has the i-th of the indexes."""
+    packed = 0
+    for place, index in enumerate(indexes):
+        if bits >> index & 1:
+            packed |= 1 << place
+    return f"{packed:x}"
+
+
+def _split(question: Question) -> Split:
+    strategy = question.strategy
+    split: Split = {"quantity": strategy.quantity}
+    if strategy.max_legs is not None:
+        split["max_legs"] = strategy.max_legs
+    if strategy.leg_min_value_minor is not None:
+        split["leg_min_value"] = strategy.leg_min_value_minor
+    if strategy.leg_min_units is not None:
+        split["leg_min_units"] = strategy.leg_min_units
+    if strategy.extra_leg_minor:
+        split["extra_leg"] = strategy.extra_leg_minor
+    if question.one_leg:
+        split["one_leg"] = True
+    if question.all_or_nothing:
+        split["all_or_nothing"] = True
+    return split
 
 
 def _place(question: Question) -> list[str]:

@@ -84,6 +84,11 @@ class Holders:
         there = self._shelf.get(node.node_id)
         return 0 if there is None else max(0, self._free(node, there))
 
+    def lacking(self, node: Node, units: int) -> int:
+        """Units that a node needs beside what it has, above those kept there, to have so many."""
+        there = self._shelf.get(node.node_id)
+        return units + self._floors(node) if there is None else units - self._free(node, there)
+
     def free_of_any_age(self, node: Node) -> int:
         """The same, however long the units will live."""
         there = self._shelf.get(node.node_id)
