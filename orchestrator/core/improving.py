@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from events.decided import Value
+from events.decided import Plain, Value
 from orchestrator.core.cancelling import withdraw
 from orchestrator.core.orders import Fulfillment, Order
 from orchestrator.core.placing import carry_out
@@ -19,6 +19,7 @@ from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source
 from orchestrator.core.turn import Turn, about
+from schemas.times import rfc3339
 
 IMPROVED_BYTES = 3_000
 
@@ -89,7 +90,7 @@ def _improve(turn: Turn, market: Market, order: Order) -> None:
     wants = [Want(line.line_id, line.sku, units[line.line_id]) for line in lines]
     data = orjson.loads(order.raw)
     with _as_if_free(turn.shard, market, order, held):
-        request = Request(data, wants, turn.now_ms, turn.cause["type"])
+        request = Request(_as_promised(order, data), wants, turn.now_ms, turn.cause["type"])
         outcome = source(turn.shard, market, request)
     if outcome.strategy.name != strategy or not _better(order, held, wants, value, outcome):
         return
@@ -109,6 +110,13 @@ def _improve(turn: Turn, market: Market, order: Order) -> None:
     )
     turn.weight += IMPROVED_BYTES + 2 * len(before)
     carry_out(turn, order, lines, data, outcome)
+
+
+def _as_promised(order: Order, data: Plain) -> Plain:
+    """The order as it is planned anew: what it was promised is what it asks for."""
+    if order.promised_ms is None or "deliver_by" in data:
+        return data
+    return {**data, "deliver_by": rfc3339(order.promised_ms)}
 
 
 def _better(

@@ -1,0 +1,130 @@
+"""Plans with rates and room: what is promised, how a promise moves, what improves with room."""
+
+from typing import Any
+
+from orchestrator.core.sourcing.calendars import iso_day
+from schemas.times import instant_ms
+from tests.core.story import Story, plain
+
+
+def shop(**rules: Any) -> Story:
+    """A store in Boston that takes one order a day, a warehouse in Chicago; two days' transit."""
+    story = Story()
+    story.node("BOS", capacity_orders_per_day=1)
+    story.node("CHI")
+    story.item("A")
+    near, far = (
+        {"to_km": km, "base_minor": km, "per_kg_minor": 0, "transit_days": days}
+        for km, days in ((500, 2), (6000, 5))
+    )
+    story.service(rates=[near, far])
+    if rules:
+        story.rules(rules)
+    return story
+
+
+def days(story: Story) -> dict[str, str]:
+    """Ship day by order."""
+    return {
+        order.order_id: iso_day(order.fulfillments[-1].ship_day or 0)
+        for order in story.shard.markets["US"].orders.values()
+    }
+
+
+def test_the_first_plans_latest_delivery_is_the_promise() -> None:
+    story = shop()
+    story.receive("BOS", A=1)
+    story.order("1", A=1)
+    (told,) = story.told("order_allocated")
+    (part,) = told["fulfillments"]
+    assert told["promised_by"] == part["deliver_by"]
+    (asked,) = story.told("fulfillment_requested")
+    assert (asked["carrier"], asked["service"]) == ("ups", "ground")
+    assert asked["deliver_by"] == part["deliver_by"]
+
+
+def test_the_service_that_an_order_names_is_passed_on() -> None:
+    story = shop()
+    story.service("dhl", "express")
+    story.receive("BOS", A=1)
+    story.order("1", A=1, carrier="dhl", service="express")
+    (asked,) = story.told("fulfillment_requested")
+    assert (asked["carrier"], asked["service"]) == ("dhl", "express")
+
+
+def test_a_later_plan_is_told_where_it_is_later_than_what_was_told() -> None:
+    story = shop()
+    story.receive("BOS", A=1)
+    story.receive("CHI", A=1)
+    story.order("1", A=1)
+    promised_by = story.told("order_allocated")[0]["promised_by"]
+    story.report("rejected", "1.1", reason="not_in_stock")
+    (changed,) = story.told("order_promise_changed")
+    assert changed["promised_by"] == promised_by
+    assert instant_ms(changed["deliver_by"]) > instant_ms(promised_by)
+    story.receive("BOS", A=1)
+    story.report("rejected", "1.2", reason="not_in_stock")
+    assert story.told("order_promise_changed") == [], "sooner than what was told since"
+    assert story.the_order("1").promised_ms == instant_ms(promised_by)
+
+
+def test_a_full_day_is_left_for_the_next_and_refilled_when_it_has_room() -> None:
+    story = shop()
+    story.receive("BOS", A=5)
+    story.order("1", A=1)
+    story.order("2", A=1)
+    first, second = days(story)["1"], days(story)["2"]
+    assert first < second
+    story.report("rejected", "1.1", reason="capacity", lines=[{"line_id": "1", "quantity": 1}])
+    story.cancel("1")
+    story.at(5 * 3600)
+    story.order("3", A=1)
+    assert days(story)["3"] == first
+
+
+def test_room_on_a_day_improves_what_is_held() -> None:
+    story = shop(hold=60)
+    story.receive("BOS", A=5)
+    story.order("1", A=1, deliver_by="2027-01-19")
+    story.order("2", A=1, deliver_by="2027-01-19")
+    before = days(story)
+    assert before["1"] < before["2"]
+    story.cancel("1")
+    story.at(1)
+    assert len(story.told("order_improved")) == 1, "a day less late is worth its price"
+    assert days(story)["2"] == before["1"]
+    assert plain(story.shard) == plain(story.twin)
+
+
+def boat(story: Story) -> None:
+    """Cheap, and for patient people."""
+    rates = [{"to_km": 6000, "base_minor": 1, "per_kg_minor": 0, "transit_days": 30}]
+    story.service("slow", "boat", rates=rates)
+
+
+def test_a_cheaper_plan_is_none_where_it_comes_later_than_promised() -> None:
+    story = shop(hold=60)
+    story.receive("CHI", A=5)
+    story.order("1", A=1)
+    promised_ms = story.the_order("1").promised_ms
+    boat(story)
+    story.receive("BOS", A=1)
+    story.at(1)
+    assert len(story.told("order_improved")) == 1
+    better = story.fulfillment("1.2")
+    assert (better.node_id, better.service) == ("BOS", "ground"), "in time, and nearer"
+    assert better.deliver_by_ms is not None
+    assert promised_ms is not None
+    assert better.deliver_by_ms <= promised_ms
+
+
+def test_a_plan_that_would_only_come_later_changes_nothing() -> None:
+    story = shop(hold=60)
+    story.receive("BOS", A=1)
+    story.order("1", A=1)
+    story.service(active=False)
+    boat(story)
+    story.receive("CHI", A=1)
+    story.at(1)
+    assert story.told("order_improved") == []
+    assert story.plan("1") == {"BOS": {"A": 1}}
