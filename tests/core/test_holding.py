@@ -185,7 +185,9 @@ def test_what_saves_too_little_changes_nothing() -> None:
 
 
 def test_looking_for_a_better_plan_leaves_no_trace() -> None:
-    story = shop(replan_saving=10**9)
+    story = shop()
+    later = {"id": "later", "sku": ["A"], "channel": "web", "units": 9, "from": "2028-01-01"}
+    story.rules({"hold": 60, "replan_saving": 10**9}, pools=[later])
     story.receive("LAX", A=5)
     story.order("1", A=2, to="BOS")
     story.receive("BOS", A=2)
@@ -235,3 +237,31 @@ def test_what_was_held_and_is_done_is_no_longer_looked_at() -> None:
     }
     story.at(3600)
     assert story.shard.markets["US"].held == {}
+
+
+def test_what_is_left_of_a_plan_is_not_compared_with_all_of_it() -> None:
+    story = shop()
+    story.receive("LAX", A=5)
+    story.order("1", A=2, to="BOS")
+    story.cancel("1", lines=[{"line_id": "1", "quantity": 1}])
+    story.receive("BOS", A=2)
+    assert improved(story.at(1)) == []
+    assert story.plan("1") == {"LAX": {"A": 1}}
+
+
+def test_values_of_different_strategies_are_not_compared() -> None:
+    story = shop()
+    story.receive("LAX", A=5)
+    story.order("1", A=2, to="BOS")
+    story.rules({"name": "other", "hold": 60})
+    story.receive("BOS", A=2)
+    assert improved(story.at(1)) == []
+
+
+def test_the_same_plan_at_a_lower_price_is_no_other_plan() -> None:
+    story = shop()
+    story.receive("BOS", A=5)
+    story.order("1", A=2, to="BOS")
+    story.service(rates=[{"to_km": 6000, "base_minor": 1, "per_kg_minor": 0, "transit_days": 2}])
+    story.receive("BOS", A=2)
+    assert improved(story.at(1)) == []

@@ -107,3 +107,13 @@ def test_what_is_shipped_counts_as_sold_and_nothing_else() -> None:
     story.order("1", A=1)
     story.ship("1.1")
     assert stock.days_of_supply(story.now_ms) == 8 * 28
+
+
+def test_a_loss_that_takes_several_entries_shrinks_the_lots_once() -> None:
+    story = shop(d5=300)
+    for number in range(250):
+        story.order(str(number), A=1)
+    story.send("stock_counted", node_id="BOS", sku="A", counted=20)
+    assert any("settling" in str(event) for event in story.events)
+    assert story.stock("BOS", "A") == (20, 20, 0)
+    assert lots(story) == {5: 20}

@@ -1,13 +1,11 @@
 """Plans with rates and room: what is promised, how a promise moves, what improves with room."""
 
-from typing import Any
-
 from orchestrator.core.sourcing.calendars import iso_day
 from schemas.times import instant_ms
 from tests.core.story import Story, plain
 
 
-def shop(**rules: Any) -> Story:
+def shop(hold: int = 0) -> Story:
     """A store in Boston that takes one order a day, a warehouse in Chicago; two days' transit."""
     story = Story()
     story.node("BOS", capacity_orders_per_day=1)
@@ -18,8 +16,8 @@ def shop(**rules: Any) -> Story:
         for km, days in ((500, 2), (6000, 5))
     )
     story.service(rates=[near, far])
-    if rules:
-        story.rules(rules)
+    if hold:
+        story.rules({"hold": hold})
     return story
 
 
@@ -128,3 +126,15 @@ def test_a_plan_that_would_only_come_later_changes_nothing() -> None:
     story.at(1)
     assert story.told("order_improved") == []
     assert story.plan("1") == {"BOS": {"A": 1}}
+
+
+def test_room_that_another_item_leaves_improves_what_is_held() -> None:
+    story = shop(hold=60)
+    story.item("B")
+    story.receive("BOS", A=5, B=5)
+    story.order("1", B=1, deliver_by="2027-01-19")
+    story.order("2", A=1, deliver_by="2027-01-19")
+    first = days(story)["1"]
+    story.cancel("1")
+    story.at(1)
+    assert days(story)["2"] == first
