@@ -1,6 +1,6 @@
 """`make bench`: speed and size beside their targets, on real Kafka and PostgreSQL.
 
-make bench                              everything, about 20 minutes; keep the machine quiet
+make bench                              everything, about 25 minutes; keep the machine quiet
 make bench ARGS="--quick"               everything shortly, below 2 minutes: that it works
 make bench ARGS="--only core,baseline"  some of it
 
@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import psycopg
 
-from bench import baseline, core, end_to_end, projector, promise, report
+from bench import baseline, core, end_to_end, projector, promise, report, sourcing
 from bench.end_to_end import Measured
 from bench.report import Figure, Result, say
 from orchestrator.embedded import embedded_postgres
 from tests.servers import KAFKA_VERSION
 
-BENCHES: Final = ("core", "projector", "baseline", "end_to_end", "promise")
+BENCHES: Final = ("core", "sourcing", "projector", "baseline", "end_to_end", "promise")
 _HEADRACE_TO_BASELINE: Final = 2.5
 
 
@@ -38,6 +38,8 @@ def main() -> None:
     try:
         if "core" in given.only:
             results.append(core.run(quick=given.quick, runs=given.runs))
+        if "sourcing" in given.only:
+            results.append(sourcing.run(quick=given.quick, runs=given.runs))
         if "projector" in given.only:
             results.append(_projector(quick=given.quick, runs=given.runs))
         if {"baseline", "end_to_end"} & set(given.only):
