@@ -1,7 +1,7 @@
 """`make bench`: speed and size beside their targets, on real Kafka and PostgreSQL.
 
 make bench                              everything, about 25 minutes; keep the machine quiet
-make bench ARGS="--quick"               everything shortly, below 2 minutes: that it works
+make bench ARGS="--quick"               everything shortly, a few minutes: that it works
 make bench ARGS="--only core,baseline"  some of it
 
 A miss is marked, and is no failure: how fast a machine is, is no test. Results are written to
