@@ -14,10 +14,13 @@ from starlette.applications import Starlette
 
 from orchestrator.core import decide as core
 from orchestrator.core.config import Config
+from orchestrator.core.following import follow
+from orchestrator.core.promising import availability, promise
 from orchestrator.core.shard import Shard
 from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.runtime import server
 from orchestrator.runtime.engine import Core, Engine, EngineConfig
+from orchestrator.runtime.follower import Follower, Sight
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
 from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, kafka_settings
 from orchestrator.runtime.relay import Relay
@@ -27,7 +30,7 @@ from orchestrator.runtime.world import SystemClock, SystemRandomness
 from projections import schema
 from projections.postgres import Postgres
 from projections.projector import PROJECTOR_TOPICS, Projector
-from schemas.ports import EventLog, Group, LogError, Partition, TopicDescription
+from schemas.ports import EventLog, Group, LogError, Partition, Planning, TopicDescription
 from schemas.topics import TOPIC_DEFAULTS, TOPICS, Topic
 
 ROLES: Final = ("intake", "engine", "relay", "projector", "api")
@@ -206,7 +209,7 @@ async def run(
     2. Make the ports, start the roles and the HTTP server (on `listening`, where it is given).
     3. On stop, or when a role fails: let each finish its batch and leave its group, within 10 s.
     """
-    if "engine" in roles:
+    if {"engine", "api"} & set(roles):
         gc.set_threshold(10_000, 50, 10_000)  # a collection of all generations would take its time
     async with AsyncExitStack() as stack:
         if listening is None:
@@ -222,8 +225,9 @@ async def run(
         log = await stack.enter_async_context(connected(settings))
         database_url = await check_database(settings) if _NEED_POSTGRES & set(roles) else ""
         here = Roles()
+        follower = _follower(settings, log) if "api" in roles and settings.promise else None
         app = (
-            await _application(stack, settings, log, database_url)
+            await _application(stack, settings, log, database_url, follower)
             if "api" in roles
             else Starlette()
         )
@@ -248,6 +252,8 @@ async def run(
             )
             starts["projector"] = projector.run
             here.states["projector"] = projector.states
+        if follower is not None:
+            starts["follower"] = follower.run
         for name, start in starts.items():
             here.running[name] = asyncio.create_task(start(stop), name=name)
         serving = asyncio.create_task(server.serve(app, listening, stop), name="http")
@@ -329,8 +335,28 @@ def _relay(settings: Settings, log: EventLog, group: Group) -> Relay:
     return Relay(log=log, group=group, clock=SystemClock(), takeover_s=takeover_s)
 
 
+def _follower(settings: Settings, log: EventLog) -> Follower[Shard]:
+    return Follower(
+        log=log,
+        clock=SystemClock(),
+        shards=settings.shards,
+        sight=Sight(
+            new=Shard,
+            follow=follow,
+            markets=lambda shard: shard.markets,
+            promise=promise,
+            availability=availability,
+        ),
+        lag_s=settings.promise_lag_seconds,
+    )
+
+
 async def _application(
-    stack: AsyncExitStack, settings: Settings, log: EventLog, database_url: str
+    stack: AsyncExitStack,
+    settings: Settings,
+    log: EventLog,
+    database_url: str,
+    planning: Planning | None,
 ) -> Starlette:
     """The API over a pool of connections of its own."""
     from projections.api.app import create_app  # noqa: PLC0415 - only this role needs it
@@ -371,6 +397,7 @@ async def _application(
         inbox_ends=lambda: ends("inbox"),
         journal_ends=lambda: shared_ends("journal"),
         what_if=counterfactual,
+        planning=planning,
     )
 
 

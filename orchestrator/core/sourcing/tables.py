@@ -120,7 +120,8 @@ class Holders:
         at_least = self._at_least
         for node_id in changed:
             node = self._nodes[node_id]
-            free = self._free(node, self._shelf[node_id])
+            there = self._shelf.get(node_id)  # None: it was there on a supposition only
+            free = 0 if there is None else self._free(node, there)
             bit = 1 << node.index
             for units in _BY_UNITS:
                 if free >= units:

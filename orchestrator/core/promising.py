@@ -1,0 +1,513 @@
+"""Promising: what an order placed now would get, by the planner that would source it.
+
+Nothing is reserved and nothing changes: what planning is to suppose (units that are announced,
+units that an earlier part of the answer takes) is put into the books for one plan and taken out
+again before anybody else looks.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+from events.decided import COMPONENTS, Plain
+from orchestrator.core.ledger import HELD_STATES
+from orchestrator.core.shard import Market, Shard, Shelf
+from orchestrator.core.sourcing import availability as steps
+from orchestrator.core.sourcing.calendars import iso_day, moment_of, zone
+from orchestrator.core.sourcing.plan import Leg, Outcome, Request, Want
+from orchestrator.core.sourcing.planner import source
+from schemas.ports import NotAnswerable, NotKnown
+from schemas.times import instant_ms, rfc3339
+
+TRIGGER: Final = "promise"
+EVERYDAY: Final = "standard"
+"""The service level of a market whose services name none."""
+TOTALS: Final = ("on_hand", "reserved", "held", "available", "incoming")
+MAX_LINES: Final = 10
+"""Beyond it planning takes too long to ask again what would be earlier."""
+_NAMES: Final = (*COMPONENTS, "split")
+_ASKED: Final = ("ship_to", "deliver_by", "allow_split", "allow_partial", "priority", "attributes")
+
+Units = list[tuple[str, str, int]]
+"""Node id, sku and units, which may be negative."""
+
+
+class _Part(NamedTuple):
+    """Legs planned together, and what they were asked for."""
+
+    source: str  # now, inbound
+    wants: Sequence[Want]
+    outcome: Outcome
+
+
+class _Plan(NamedTuple):
+    """What a question gets, from stock and what is announced."""
+
+    parts: list[_Part]
+    missing: list[Want]
+
+    @property
+    def legs(self) -> list[tuple[_Part, Leg]]:
+        return [(part, leg) for part in self.parts for leg in part.outcome.legs]
+
+    @property
+    def deliver_by_ms(self) -> int | None:
+        """When the last leg is there; None where nothing says it of one, or where there is none."""
+        ends = [leg.deliver_by_ms for _, leg in self.legs]
+        known = [one for one in ends if one is not None]
+        return max(known) if known and len(known) == len(ends) else None
+
+    @property
+    def components(self) -> list[int]:
+        sums = [0] * len(_NAMES)
+        for part in self.parts:
+            chosen = part.outcome.decision["chosen"]
+            if chosen is not None:
+                sums = [a + b for a, b in zip(sums, chosen["components"], strict=True)]
+        return sums
+
+    @property
+    def cost_minor(self) -> int:
+        return sum(self.components)
+
+    def arrives_ms(self) -> int | None:
+        """When everything is there; None where something is missing, or nothing says it."""
+        return None if self.missing else self.deliver_by_ms
+
+
+def promise(shard: Shard, question: Mapping[str, Any], now_ms: int) -> Plain:
+    """The answer for each service level asked, or that the market's services list.
+
+    NotKnown names all skus that nobody defined; NotAnswerable: the currency isn't the market's.
+    """
+    market = shard.markets[question["market_id"]]
+    lines = question["lines"]
+    unknown = [sku for sku in dict.fromkeys(one["sku"] for one in lines) if sku not in shard.items]
+    if unknown:
+        raise NotKnown(f"there is no item {', '.join(unknown)}")
+    if question.get("currency", market.currency) != market.currency:
+        raise NotAnswerable(
+            f"currency: the market {market.market_id} reckons in {market.currency}, not in"
+            f" {question['currency']}"
+        )
+    if "placed_at" in question:
+        now_ms = max(now_ms, instant_ms(question["placed_at"]))
+    asking = _Asking(shard, market, question, now_ms)
+    levels = list(dict.fromkeys(question.get("service_levels") or _levels(market)))
+    plans = {level: asking.plan({"service_level": level}) for level in levels}
+    return {
+        "market_id": market.market_id,
+        "channel": question["channel"],
+        "placed_at": rfc3339(now_ms),
+        "rule_set": next(iter(plans.values())).parts[0].outcome.decision["rule_set"],
+        "promises": [asking.told(level, plans) for level in levels],
+    }
+
+
+def _levels(market: Market) -> list[str]:
+    """What the market's active services list, by name."""
+    listed = {
+        level: None
+        for service in market.services.values()
+        if service.active
+        for level in service.data["service_levels"]
+    }
+    return sorted(listed) or [EVERYDAY]
+
+
+def availability(shards: Sequence[Shard], sku: str, channel: str, now_ms: int) -> Plain:
+    """What a channel may promise of an item in each market, step by step; NotKnown."""
+    nodes: list[Plain] = []
+    markets: list[Plain] = []
+    known = False
+    for shard in shards:
+        item = shard.items.get(sku)
+        if item is None:
+            continue
+        known = True
+        for market in shard.markets.values():
+            found = steps.steps(market, item, channel, now_ms)
+            rows = found.pop("nodes")
+            for row in rows:
+                node = market.nodes[row["node_id"]]
+                stock = shard.stock(node, sku)
+                nodes.append(
+                    {
+                        "market_id": market.market_id,
+                        **row,
+                        "available": stock.available,
+                        "incoming": sum(units for _, units in shard.inbound(node, sku)),
+                        "states": {state: getattr(stock, state) for state in HELD_STATES},
+                    }
+                )
+            if rows:
+                markets.append({"market_id": market.market_id, **found})
+    if not known:
+        raise NotKnown(f"the item {sku} is not defined")
+    nodes.sort(key=lambda row: row["node_id"])
+    return {
+        "sku": sku,
+        "channel": channel,
+        "nodes": nodes,
+        "total": {unit: sum(row[unit] for row in nodes) for unit in TOTALS},
+        "markets": markets,
+    }
+
+
+class _Asking:
+    """A question to one market at one moment."""
+
+    def __init__(
+        self, shard: Shard, market: Market, question: Mapping[str, Any], now_ms: int
+    ) -> None:
+        self.shard = shard
+        self.market = market
+        self.now_ms = now_ms
+        self.zone = zone(market.time_zone)
+        self.wants = [
+            Want(one["line_id"], one["sku"], one["quantity"]) for one in question["lines"]
+        ]
+        self.data: Plain = {
+            "market_id": market.market_id,
+            "channel": question["channel"],
+            "order_id": TRIGGER,
+            "placed_at": rfc3339(now_ms),
+            "currency": market.currency,
+            "lines": question["lines"],
+            **{field: question[field] for field in _ASKED if field in question},
+        }
+        self.divisible = question.get("allow_split", True) and question.get("allow_partial", True)
+
+    # --- planning
+
+    def plan(
+        self,
+        change: Plain,
+        *,
+        wants: Sequence[Want] | None = None,
+        now_ms: int | None = None,
+        more: Units | None = None,
+    ) -> _Plan:
+        """From stock what stock has, the rest from what is announced, once it all is there.
+
+        `change` replaces fields of the order, `more` is supposed to be in stock.
+        """
+        data = {**self.data, **change}
+        wants = self.wants if wants is None else wants
+        now_ms = self.now_ms if now_ms is None else now_ms
+        with supposed(self.shard, more or []):
+            first = _Part("now", wants, self._source(data, wants, now_ms))
+            short = _short(first)
+            if not short:
+                return _Plan([first], [])
+            whole = not (self.divisible and data.get("allow_split", True))
+            at_ms, there = self._announced(short, now_ms)
+            if not there:
+                return _Plan([first], short)
+            taken = [] if whole else [(node, sku, -units) for node, sku, units in _taken(first)]
+            asked = wants if whole else short
+            with supposed(self.shard, [*taken, *there]):
+                second = _Part("inbound", asked, self._source(data, asked, at_ms))
+        if not second.outcome.legs:
+            return _Plan([first], short)
+        alone = whole or not first.outcome.legs
+        return _Plan([second] if alone else [first, second], _short(second))
+
+    def _source(self, data: Plain, wants: Sequence[Want], now_ms: int) -> Outcome:
+        return source(self.shard, self.market, Request(data, wants, now_ms, TRIGGER))
+
+    def _announced(self, short: Sequence[Want], now_ms: int) -> tuple[int, Units]:
+        """What is announced of the skus, up to when it covers all that is short, or to its end.
+
+        Orders that wait get theirs first, so the earliest units are as good as gone.
+        """
+        needed: dict[str, int] = {}
+        for want in short:
+            needed[want.sku] = needed.get(want.sku, 0) + want.units
+        at_ms = now_ms
+        coming: dict[str, list[tuple[int, str, int]]] = {}
+        for sku, units in needed.items():
+            promised = self.market.backordered.get(sku, 0)
+            rows = []
+            for expected_ms, node_id, announced in self._inbound(sku):
+                gone = min(promised, announced)
+                promised -= gone
+                if announced > gone:
+                    rows.append((expected_ms, node_id, announced - gone))
+            coming[sku] = rows
+            left = units
+            for expected_ms, _, announced in rows:
+                if left <= 0:
+                    break
+                left -= announced
+                at_ms = max(at_ms, expected_ms)
+        return at_ms, [
+            (node_id, sku, units)
+            for sku, rows in coming.items()
+            for expected_ms, node_id, units in rows
+            if expected_ms <= at_ms
+        ]
+
+    def _inbound(self, sku: str) -> list[tuple[int, str, int]]:
+        """When how much is expected where, the earliest first.
+
+        Who follows has a bin where something is announced; of an item without any nothing can be
+        supposed.
+        """
+        rows = [
+            (expected_ms, node_id, units)
+            for (node_id, _, _), (units, expected_ms) in self.market.inbound.get(sku, {}).items()
+            if self.market.nodes[node_id].offers
+        ]
+        return sorted(rows) if sku in self.market.bins else []
+
+    # --- telling
+
+    def told(self, level: str, plans: Mapping[str, _Plan]) -> Plain:
+        """A service level's promise."""
+        plan = plans[level]
+        legs = plan.legs
+        deliver_by_ms = plan.deliver_by_ms
+        last = plan.parts[-1]
+        order_by = [
+            self.shard.nodes[leg.node_id].calendar.latest_request_ms(leg.ship_day)
+            for part, leg in legs
+            if part.source == "now"
+        ]
+        components = plan.components
+        return {
+            "service_level": level,
+            "possible": not plan.missing,
+            "source": last.source if legs else "none",
+            "delivery_date": self._date(deliver_by_ms),
+            "deliver_by": _time(deliver_by_ms),
+            "ship_by": _time(max((leg.ship_by_ms for _, leg in legs), default=None)),
+            "order_by": _time(min(order_by, default=None)),
+            "days_late": self._days_late(deliver_by_ms),
+            "cost_minor": sum(components),
+            "cost": dict(zip(_NAMES, components, strict=True)),
+            "currency": self.market.currency,
+            "strategy": last.outcome.strategy.name,
+            "legs": [self._leg(part, leg) for part, leg in legs],
+            "missing": [_line(want, want.units) for want in plan.missing],
+            "earlier": self._earlier(level, plans) if len(self.wants) <= MAX_LINES else [],
+        }
+
+    def _leg(self, part: _Part, leg: Leg) -> Plain:
+        return {
+            "node_id": leg.node_id,
+            "source": part.source,
+            "ship_date": iso_day(leg.ship_day),
+            "ship_by": rfc3339(leg.ship_by_ms),
+            "delivery_date": self._date(leg.deliver_by_ms),
+            "deliver_by": _time(leg.deliver_by_ms),
+            "carrier": leg.carrier,
+            "service": leg.service,
+            "cost_minor": leg.cost_minor,
+            "lines": [
+                _line(want, units)
+                for want, units in zip(part.wants, leg.units, strict=True)
+                if units
+            ],
+        }
+
+    def _date(self, moment_ms: int | None) -> str | None:
+        return None if moment_ms is None else iso_day(self.zone.day_of(moment_ms))
+
+    def _days_late(self, deliver_by_ms: int | None) -> int:
+        wished = self.data.get("deliver_by")
+        if deliver_by_ms is None or wished is None:
+            return 0
+        wished_ms = moment_of(wished, self.market.time_zone)
+        return max(0, self.zone.day_of(deliver_by_ms) - self.zone.day_of(wished_ms))
+
+    # --- what would make it earlier
+
+    def _earlier(self, level: str, plans: Mapping[str, _Plan]) -> list[Plain]:
+        """What would bring it earlier, each planned again as said; the earliest first."""
+        plan = plans[level]
+        here = plan.arrives_ms()
+        if here is None and not plan.missing:
+            return []  # nothing says when anything arrives
+        service: Plain = {"service_level": level}
+        found = [
+            *self._by_ordering_earlier(plan, service),
+            *self._by_paying(plan, service),
+            *self._by_one_node(plan, service),
+            *self._by_leaving_out(plan, service),
+            *self._by_stock(plan, service),
+            *_by_service_level(level, plans),
+        ]
+        better = [
+            (arrives_ms, change.cost_minor, how, detail)
+            for how, detail, change in found
+            if (arrives_ms := change.arrives_ms()) is not None
+            and (here is None or self._date(arrives_ms) < self._date(here))  # type: ignore[operator]  # both have one
+        ]
+        return [
+            {
+                "how": how,
+                "detail": detail,
+                "delivery_date": self._date(arrives_ms),
+                "cost_minor": cost_minor,
+            }
+            for arrives_ms, cost_minor, how, detail in sorted(better)
+        ]
+
+    def _by_ordering_earlier(self, plan: _Plan, service: Plain) -> Iterator[tuple[str, str, _Plan]]:
+        """A cut-off that passed today."""
+        for part, leg in plan.legs:
+            calendar = self.shard.nodes[leg.node_id].calendar
+            today = calendar.zone.day_of(self.now_ms)
+            if part.source != "now" or calendar.working_day(today) != today:
+                continue
+            until_ms = calendar.latest_request_ms(today)
+            if until_ms < self.now_ms and leg.ship_day > today:
+                detail = f"had it been ordered by {rfc3339(until_ms)}, in time for {leg.node_id}"
+                yield "order_by", detail, self.plan(service, now_ms=until_ms)
+                return
+
+    def _by_paying(self, plan: _Plan, service: Plain) -> Iterator[tuple[str, str, _Plan]]:
+        """What the same service level does when it must be there a day earlier."""
+        if plan.deliver_by_ms is None or plan.missing:
+            return
+        day = self.zone.day_of(plan.deliver_by_ms) - 1
+        sooner = self.plan({**service, "deliver_by": iso_day(day)})
+        more = _kept(sooner) - _kept(plan)
+        yield "deliver_by", f"when asked for by {iso_day(day)}, for {more} more", sooner
+
+    def _by_one_node(self, plan: _Plan, service: Plain) -> Iterator[tuple[str, str, _Plan]]:
+        if len(plan.legs) > 1 and self.data.get("allow_split", True):
+            whole = self.plan({**service, "allow_split": False})
+            if whole.legs:
+                yield "one_node", f"without the split, all from {whole.legs[0][1].node_id}", whole
+
+    def _by_leaving_out(self, plan: _Plan, service: Plain) -> Iterator[tuple[str, str, _Plan]]:
+        """The lines that arrive last, or not at all."""
+        last_ms = plan.deliver_by_ms
+        late = {want.line_id for want in plan.missing}
+        if not late:
+            late = {
+                want.line_id
+                for part, leg in plan.legs
+                if leg.deliver_by_ms == last_ms
+                for want, units in zip(part.wants, leg.units, strict=True)
+                if units
+            }
+        rest = [want for want in self.wants if want.line_id not in late]
+        if rest and len(rest) < len(self.wants):
+            left_out = [want.sku for want in self.wants if want.line_id in late]
+            lines = [one for one in self.data["lines"] if one["line_id"] not in late]
+            without = self.plan({**service, "lines": lines}, wants=rest)
+            yield "without_lines", f"without {' and '.join(dict.fromkeys(left_out))}", without
+
+    def _by_stock(self, plan: _Plan, service: Plain) -> Iterator[tuple[str, str, _Plan]]:
+        """Units that a node lacks which would be there earlier."""
+        part = plan.parts[0]
+        more = self._lacking(part, plan)
+        if more:
+            named = " and ".join(f"{units} more of {sku}" for _, sku, units in more)
+            detail = f"with {named} at {more[0][0]}"
+            yield "stock", detail, self.plan(service, more=more)
+
+    def _lacking(self, part: _Part, plan: _Plan) -> Units:
+        """What the cheapest node lacks that no fence bars and that would be earlier."""
+        here = plan.arrives_ms()
+        today = "9999" if here is None else self._date(here) or ""
+        rows = [
+            (row[5], row[1], row[0], contents[0], row)
+            for contents in part.outcome.decision["sets"]
+            for row in contents[1:]
+            if not row[9] and row[5] is not None and row[5] < today
+        ]
+        for _, _, node_id, _, row in sorted(rows, key=lambda one: one[:3]):
+            short = {part.wants[line].sku: units for line, units in row[10]}
+            for want in _short(part):
+                short[want.sku] = short.get(want.sku, 0) + want.units
+            if short and all(sku in self.market.bins for sku in short):
+                return [(node_id, sku, units) for sku, units in short.items()]
+        return []
+
+
+def _by_service_level(level: str, plans: Mapping[str, _Plan]) -> Iterator[tuple[str, str, _Plan]]:
+    """The cheapest of the other levels that is earlier."""
+    here = plans[level].arrives_ms()
+    earlier = [
+        (plan.cost_minor, other)
+        for other, plan in plans.items()
+        if (there := plan.arrives_ms()) is not None and (here is None or there < here)
+    ]
+    if earlier:
+        _, other = min(earlier)
+        more = _kept(plans[other]) - _kept(plans[level])
+        yield "service_level", f"by service level {other}, for {more} more", plans[other]
+
+
+def _kept(plan: _Plan) -> int:
+    """What a plan costs, lateness left out: it is a price of the choice, paid to nobody."""
+    return plan.cost_minor - plan.components[_NAMES.index("late")]
+
+
+def _short(part: _Part) -> list[Want]:
+    """What a part's legs leave out."""
+    given = [sum(units) for units in zip(*(leg.units for leg in part.outcome.legs), strict=True)]
+    given = given or [0] * len(part.wants)
+    return [
+        want._replace(units=want.units - units)
+        for want, units in zip(part.wants, given, strict=True)
+        if want.units > units
+    ]
+
+
+def _taken(part: _Part) -> Units:
+    return [
+        (leg.node_id, want.sku, units)
+        for leg in part.outcome.legs
+        for want, units in zip(part.wants, leg.units, strict=True)
+        if units
+    ]
+
+
+def _line(want: Want, units: int) -> Plain:
+    return {"line_id": want.line_id, "sku": want.sku, "quantity": units}
+
+
+def _time(moment_ms: int | None) -> str | None:
+    return None if moment_ms is None else rfc3339(moment_ms)
+
+
+@contextmanager
+def supposed(shard: Shard, units: Units) -> Iterator[None]:
+    """Plan as if so many units more (or less) were on hand; afterwards all is as it was.
+
+    Each item is one that the node's market has, or had, somewhere.
+    """
+    bins: list[tuple[Shelf, str]] = []
+    totals: list[tuple[dict[str, int], str]] = []
+    for node_id, sku, _ in units:
+        market = shard.markets[shard.nodes[node_id].market_id]
+        if node_id not in market.bins[sku]:
+            bins.append((market.bins[sku], node_id))
+        if sku not in market.available:
+            totals.append((market.available, sku))
+    _suppose(shard, units, 1)
+    try:
+        yield
+    finally:
+        _suppose(shard, units, -1)
+        for shelf, node_id in bins:
+            shelf.pop(node_id, None)
+            shelf.changes.add(node_id)
+        for available, sku in totals:
+            available.pop(sku, None)
+
+
+def _suppose(shard: Shard, units: Units, sign: int) -> None:
+    for node_id, sku, more in units:
+        node = shard.nodes[node_id]
+        stock = shard.bin(node, sku)
+        stock.on_hand += sign * more
+        stock.available += sign * more
+        if node.offers:
+            available = shard.markets[node.market_id].available
+            available[sku] = available.get(sku, 0) + sign * more

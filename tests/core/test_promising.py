@@ -1,0 +1,337 @@
+"""Promising: what a question gets is what the order would get, and what else would bring it."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from orchestrator.core.following import follow
+from orchestrator.core.promising import availability, promise
+from orchestrator.core.shard import Shard
+from schemas.ports import NotAnswerable, NotKnown
+from tests.core.story import PLACES, Story
+
+MONDAY_3_AM = 1_800_000_000_000 + 3 * 86_400_000  # in New York, 2027-01-18
+
+
+@pytest.fixture
+def story() -> Story:
+    """Boston is near and Chicago far; ground takes a day or four, air always one."""
+    story = Story()
+    story.at((MONDAY_3_AM - story.now_ms) / 1000)
+    story.item("A", "B")
+    for node_id in ("BOS", "CHI"):
+        story.node(node_id)
+    for service, levels, near, far in (
+        ("ground", ["standard"], (500, 1), (900, 4)),
+        ("air", ["expedited"], (2900, 1), (2900, 1)),
+    ):
+        bands = zip((500, 9000), (near, far), strict=True)
+        rates = [
+            {"to_km": to_km, "base_minor": minor, "per_kg_minor": 0, "transit_days": days}
+            for to_km, (minor, days) in bands
+        ]
+        story.send(
+            "carrier_service_defined",
+            market_id="US",
+            carrier="ups",
+            service=service,
+            service_levels=levels,
+            rates=rates,
+        )
+    return story
+
+
+def ask(story: Story, units: dict[str, int], **more: Any) -> Any:  # noqa: ANN401 - JSON
+    lat, lon = PLACES["BOS"]
+    question = {
+        "market_id": "US",
+        "channel": "web",
+        "lines": [
+            {"line_id": str(n), "sku": sku, "quantity": quantity}
+            for n, (sku, quantity) in enumerate(units.items(), 1)
+        ],
+        "ship_to": {"country": "US", "location": {"lat": lat, "lon": lon}},
+        **more,
+    }
+    return promise(story.shard, question, story.now_ms)
+
+
+def promised(story: Story, units: dict[str, int], level: str = "standard", **more: Any) -> Any:  # noqa: ANN401 - JSON
+    """What one level promises; others are asked only where `more` says so."""
+    answer = ask(story, units, **{"service_levels": [level], **more})
+    return next(one for one in answer["promises"] if one["service_level"] == level)
+
+
+def summary(one: dict[str, Any]) -> tuple[Any, ...]:
+    where = {leg["node_id"]: leg["source"] for leg in one["legs"]}
+    return one["possible"], one["source"], one["delivery_date"], one["cost_minor"], where
+
+
+def earlier(one: dict[str, Any]) -> dict[str, tuple[str, str, int]]:
+    return {
+        change["how"]: (change["detail"], change["delivery_date"], change["cost_minor"])
+        for change in one["earlier"]
+    }
+
+
+def test_every_level_that_services_list_is_promised(story: Story) -> None:
+    story.receive("BOS", A=3)
+    answer = ask(story, {"A": 2})
+    assert [(one["service_level"], summary(one)) for one in answer["promises"]] == [
+        ("expedited", (True, "now", "2027-01-19", 2900, {"BOS": "now"})),
+        ("standard", (True, "now", "2027-01-19", 500, {"BOS": "now"})),
+    ]
+    (leg,) = answer["promises"][1]["legs"]
+    assert leg == {
+        "node_id": "BOS",
+        "source": "now",
+        "ship_date": "2027-01-18",
+        "ship_by": "2027-01-18T21:00:00.000Z",
+        "delivery_date": "2027-01-19",
+        "deliver_by": "2027-01-20T04:59:59.000Z",
+        "carrier": "ups",
+        "service": "ground",
+        "cost_minor": 500,
+        "lines": [{"line_id": "1", "sku": "A", "quantity": 2}],
+    }
+    assert answer["promises"][1]["order_by"] == "2027-01-18T21:00:00.000Z"
+    assert answer["rule_set"] == "default-1"
+
+
+def test_a_market_without_services_promises_no_date() -> None:
+    story = Story()
+    story.item("A")
+    story.node("BOS")
+    story.receive("BOS", A=3)
+    (one,) = ask(story, {"A": 2})["promises"]
+    assert one["service_level"] == "standard"
+    assert summary(one) == (True, "now", None, 0, {"BOS": "now"})
+    assert one["earlier"] == []
+
+
+def test_what_nobody_has_is_missing(story: Story) -> None:
+    story.receive("BOS", A=3)
+    one = promised(story, {"A": 5})
+    assert summary(one)[:2] == (False, "now")
+    assert one["missing"] == [{"line_id": "1", "sku": "A", "quantity": 2}]
+    none = promised(story, {"B": 1})
+    assert summary(none) == (False, "none", None, 0, {})
+    assert none["ship_by"] is none["order_by"] is None
+
+
+def test_all_unknown_items_are_named(story: Story) -> None:
+    with pytest.raises(NotKnown, match="no item Y, Z"):
+        ask(story, {"Y": 1, "A": 1, "Z": 1})
+
+
+def test_a_question_in_another_currency_is_not_answered(story: Story) -> None:
+    story.receive("BOS", A=3)
+    assert ask(story, {"A": 1}, currency="USD")
+    with pytest.raises(NotAnswerable, match="reckons in USD, not in EUR"):
+        ask(story, {"A": 1}, currency="EUR")
+
+
+def test_an_order_of_a_later_moment_is_planned_then(story: Story) -> None:
+    story.receive("BOS", A=3)
+    later = promised(story, {"A": 1}, placed_at="2027-01-19T22:00:00Z")
+    assert later["legs"][0]["ship_date"] == "2027-01-20"
+    past = promised(story, {"A": 1}, placed_at="2027-01-01T22:00:00Z")
+    assert past["legs"][0]["ship_date"] == "2027-01-18"
+
+
+def test_what_the_promise_asked_for_misses_is_told(story: Story) -> None:
+    story.receive("CHI", A=3)
+    one = promised(story, {"A": 1}, deliver_by="2027-01-20")
+    assert (one["delivery_date"], one["days_late"]) == ("2027-01-22", 2)
+    assert one["cost"]["late"] == 2 * 500
+    assert one["cost_minor"] == sum(one["cost"].values()) == 1900
+
+
+# what would bring it earlier; each claim is put to the test
+
+
+def test_a_dearer_level_that_is_earlier_is_named(story: Story) -> None:
+    story.receive("CHI", A=3)
+    one = promised(story, {"A": 1}, service_levels=["standard", "expedited"])
+    assert summary(one) == (True, "now", "2027-01-22", 900, {"CHI": "now"})
+    assert earlier(one)["service_level"] == (
+        "by service level expedited, for 2000 more",
+        "2027-01-19",
+        2900,
+    )
+    assert earlier(promised(story, {"A": 1}, "expedited")) == {}
+
+
+def test_units_that_a_nearer_node_lacks_are_named(story: Story) -> None:
+    story.receive("CHI", A=9)
+    story.receive("BOS", A=1)
+    one = promised(story, {"A": 4})
+    assert summary(one) == (True, "now", "2027-01-22", 900, {"CHI": "now"})
+    detail, date, cost_minor = earlier(one)["stock"]
+    assert detail == "with 3 more of A at BOS"
+    story.receive("BOS", A=3)
+    assert summary(promised(story, {"A": 4})) == (True, "now", date, cost_minor, {"BOS": "now"})
+
+
+def test_an_item_that_the_nearer_node_never_had_is_named(story: Story) -> None:
+    story.receive("CHI", A=9)
+    assert earlier(promised(story, {"A": 4}))["stock"][0] == "with 4 more of A at BOS"
+    assert "BOS" not in story.shard.markets["US"].bins["A"]
+
+
+def test_units_that_are_missing_everywhere_are_named(story: Story) -> None:
+    story.receive("BOS", A=1)
+    one = promised(story, {"A": 4})
+    assert not one["possible"]
+    detail, date, _ = earlier(one)["stock"]
+    assert (detail, date) == ("with 3 more of A at BOS", "2027-01-19")
+
+
+def test_a_cut_off_that_passed_today_is_named(story: Story) -> None:
+    story.receive("BOS", A=1)
+    story.at(14 * 3600)  # 17:00
+    one = promised(story, {"A": 1})
+    assert one["delivery_date"] == "2027-01-20"
+    assert earlier(one)["order_by"] == (
+        "had it been ordered by 2027-01-18T21:00:00.000Z, in time for BOS",
+        "2027-01-19",
+        500,
+    )
+    assert one["order_by"] == "2027-01-19T21:00:00.000Z"
+
+
+def test_without_the_split_it_may_be_earlier(story: Story) -> None:
+    story.send(
+        "carrier_service_defined",
+        market_id="US",
+        carrier="van",
+        service="whole",
+        service_levels=["standard"],
+        rates=[{"to_km": 9000, "base_minor": 1600, "per_kg_minor": 0, "transit_days": 1}],
+    )
+    story.receive("BOS", A=1)
+    story.receive("CHI", A=1, B=1)
+    one = promised(story, {"A": 1, "B": 1})
+    assert summary(one)[2:4] == ("2027-01-22", 900)
+    assert earlier(one)["deliver_by"] == (
+        "when asked for by 2027-01-21, for 700 more",
+        "2027-01-19",
+        1600,
+    )
+
+
+def test_without_what_arrives_last_the_rest_is_there_earlier(story: Story) -> None:
+    story.receive("BOS", A=1)
+    story.receive("CHI", B=1)
+    one = promised(story, {"A": 1, "B": 1})
+    assert summary(one)[2:] == ("2027-01-22", 1400, {"BOS": "now", "CHI": "now"})
+    assert earlier(one)["without_lines"] == ("without B", "2027-01-19", 500)
+
+
+def test_of_a_large_question_nothing_earlier_is_looked_for(story: Story) -> None:
+    skus = [f"S{n:02}" for n in range(11)]
+    story.item(*skus)
+    story.receive("CHI", **dict.fromkeys(skus, 9))
+    one = promised(story, dict.fromkeys(skus, 1), service_levels=["standard", "expedited"])
+    assert one["possible"]
+    assert one["earlier"] == []
+
+
+# a channel's stock
+
+
+def test_a_channels_availability_is_shown_by_market_and_node(story: Story) -> None:
+    story.receive("BOS", A=3)
+    story.receive("CHI", A=4)
+    story.node("LAX", ships=False)
+    story.receive("LAX", A=7)
+    story.order("1", A=2)
+    shown = availability([story.shard], "A", "web", story.now_ms)
+    assert [
+        (row["node_id"], row["on_hand"], row["reserved"], row["offers"], row["free"])
+        for row in shown["nodes"]
+    ] == [("BOS", 3, 2, True, 1), ("CHI", 4, 0, True, 4), ("LAX", 7, 0, False, 0)]
+    assert shown["total"] == {
+        "on_hand": 14,
+        "reserved": 2,
+        "held": 0,
+        "available": 12,
+        "incoming": 0,
+    }
+    assert shown["markets"] == [
+        {"market_id": "US", "free": 5, "threshold": 0, "pools": [], "available": 5}
+    ]
+
+
+def test_an_item_that_nobody_defined_is_not_known(story: Story) -> None:
+    with pytest.raises(NotKnown, match="Z is not defined"):
+        availability([story.shard], "Z", "web", story.now_ms)
+
+
+# what is on its way
+
+
+def announce(story: Story, node_id: str, day: str, **units: int) -> None:
+    for sku, quantity in units.items():
+        story.send(
+            "inbound_announced",
+            node_id=node_id,
+            sku=sku,
+            quantity=quantity,
+            document=f"PO-{day}",
+            expected_at=f"2027-01-{day}T15:00:00Z",
+        )
+
+
+def test_what_stock_lacks_comes_from_what_is_announced(story: Story) -> None:
+    story.receive("BOS", A=2)
+    announce(story, "BOS", "25", A=1)
+    announce(story, "BOS", "26", A=5)
+    one = promised(story, {"A": 5})
+    assert one["possible"]
+    assert one["missing"] == []
+    assert (one["source"], one["delivery_date"]) == ("inbound", "2027-01-27")
+    assert [
+        (leg["source"], leg["ship_date"], leg["lines"][0]["quantity"]) for leg in one["legs"]
+    ] == [("now", "2027-01-18", 2), ("inbound", "2027-01-26", 3)]
+    assert one["cost_minor"] == 1000
+    short = promised(story, {"A": 9})
+    assert [(gap["sku"], gap["quantity"]) for gap in short["missing"]] == [("A", 1)]
+
+
+def test_what_must_ship_whole_waits_for_the_last_of_it(story: Story) -> None:
+    story.receive("BOS", A=2)
+    announce(story, "BOS", "26", A=5)
+    for how in ("allow_split", "allow_partial"):
+        one = promised(story, {"A": 5}, **{how: False})
+        assert [
+            (leg["source"], leg["ship_date"], leg["lines"][0]["quantity"]) for leg in one["legs"]
+        ] == [("inbound", "2027-01-26", 5)]
+
+
+def test_orders_that_wait_get_what_is_announced_first(story: Story) -> None:
+    story.receive("BOS", A=1)
+    story.send("stock_adjusted", node_id="BOS", sku="A", delta=-1, reason="lost")
+    announce(story, "BOS", "25", A=3)
+    announce(story, "BOS", "27", A=3)
+    assert promised(story, {"A": 2})["delivery_date"] == "2027-01-26"
+    story.order("1", A=2)
+    assert story.counts("1") == {"backordered": 2}
+    assert promised(story, {"A": 2})["delivery_date"] == "2027-01-28"
+    assert promised(story, {"A": 5})["missing"] == [{"line_id": "1", "sku": "A", "quantity": 1}]
+    story.cancel("1")
+    assert promised(story, {"A": 2})["delivery_date"] == "2027-01-26"
+
+
+def test_what_is_announced_of_an_item_nobody_ever_had_counts(story: Story) -> None:
+    announce(story, "BOS", "25", A=3)
+    assert promised(followed_story(story), {"A": 2})["delivery_date"] == "2027-01-26"
+
+
+def followed_story(story: Story) -> Story:
+    """The same story as a follower knows it."""
+    shard = Shard(0)
+    follow(shard, map(orjson.loads, story.entries))
+    story.shard = shard
+    return story
