@@ -304,7 +304,8 @@ def test_what_must_ship_whole_waits_for_the_last_of_it(story: Story) -> None:
     story.receive("BOS", A=2)
     announce(story, "BOS", "26", A=5)
     for how in ("allow_split", "allow_partial"):
-        one = promised(story, {"A": 5}, **{how: False})
+        kept_whole: dict[str, Any] = {how: False}
+        one = promised(story, {"A": 5}, **kept_whole)
         assert [
             (leg["source"], leg["ship_date"], leg["lines"][0]["quantity"]) for leg in one["legs"]
         ] == [("inbound", "2027-01-26", 5)]
