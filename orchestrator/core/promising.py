@@ -414,16 +414,23 @@ class _Asking:
         """What the cheapest node lacks that no fence bars and that would be earlier."""
         here = plan.arrives_ms()
         today = "9999" if here is None else self._date(here) or ""
+        missing: dict[str, int] = {}
+        for want in _short(part):
+            missing[want.sku] = missing.get(want.sku, 0) + want.units
+        decision = part.outcome.decision
         rows = [
-            (row[5], row[1], row[0], contents[0], row)
-            for contents in part.outcome.decision["sets"]
+            (row[5], row[1], row[0], contents[0], row[10])
+            for contents in decision["sets"]
             for row in contents[1:]
             if not row[9] and row[5] is not None and row[5] < today
         ]
-        for _, _, node_id, _, row in sorted(rows, key=lambda one: one[:3]):
-            short = {part.wants[line].sku: units for line, units in row[10]}
-            for want in _short(part):
-                short[want.sku] = short.get(want.sku, 0) + want.units
+        for _, _, node_id, units, lacks in sorted(rows):
+            short = {decision["lines"][line][1]: lack for line, lack in lacks}
+            for (_, sku, wanted, *_), shown in zip(decision["lines"], units, strict=True):
+                if sku in missing:  # the row may be about fewer units than are wanted
+                    beyond = wanted - max(shown, wanted - missing[sku])
+                    if beyond:
+                        short[sku] = short.get(sku, 0) + beyond
             if short and all(sku in self.market.bins for sku in short):
                 return [(node_id, sku, units) for sku, units in short.items()]
         return []
