@@ -150,6 +150,9 @@ def _master_data_kept(shard: Shard, cause: InputRecord, _: decided.MasterDataKep
         case "node_defined":
             _node_kept(shard, data)
         case "item_defined":
+            if shard.items.get(data["sku"], data) != data:
+                for market in shard.markets.values():
+                    market.network_version += 1
             shard.items[data["sku"]] = data
             for order in shard.unknown_skus.pop(data["sku"], ()):
                 wanted = [line.sku for line in order.lines if line.open]

@@ -33,6 +33,13 @@ def promisable(
     return max(0, total - kept)
 
 
+def may_limit(market: Market, item: Plain, channel: str) -> bool:
+    """Whether the rules keep anything of an item from a channel, at any time."""
+    return market.rules.threshold(channel, item) > 0 or any(
+        pool.channel != channel and item["sku"] in pool.skus for pool in market.rules.pools
+    )
+
+
 def floor(market: Market, node: Node, item: Plain, strategy: Strategy | None) -> int:
     """Units that stay at a node: its safety stock, or what the strategy keeps if more."""
     safety = market.rules.safety_stock(node, item)

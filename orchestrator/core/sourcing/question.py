@@ -8,11 +8,10 @@ from bisect import insort
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from events.decided import Plain
 from orchestrator.core.shard import Market, Node, Shard
 from orchestrator.core.sourcing import availability
 from orchestrator.core.sourcing.calendars import day_number, zone
-from orchestrator.core.sourcing.parcels import NOTHING, Content, Limits, Parcel, cut
+from orchestrator.core.sourcing.parcels import NOTHING, Limits, Parcel, cut
 from orchestrator.core.sourcing.places import Place
 from orchestrator.core.sourcing.plan import Leg, Request, Want
 from orchestrator.core.sourcing.search import (
@@ -31,7 +30,11 @@ from orchestrator.core.sourcing.tables import (
     Contents,
     Holders,
     Priced,
+    Ranking,
+    Stocked,
+    Tables,
     Terms,
+    Zone,
     has_room,
     load_percent,
     nodes_in,
@@ -42,7 +45,6 @@ from schemas.times import instant_ms
 DAYS_AHEAD: Final = 400
 """How far ahead a day with room is looked for."""
 _DAY_TEXT: Final = len("2026-11-22")
-_HEAVIEST: Final = 1 << 60  # stands for whatever is beyond a scale's last step
 _SPARSE: Final = 8  # fewer than one node of so many: they are looked up one by one
 
 Amounts = tuple[int, ...]
@@ -56,30 +58,57 @@ class Line:
         "able",
         "asked",
         "atp",
-        "content",
         "holders",
+        "members",
         "mode",
         "open",
-        "requires",
+        "stocked",
         "suppressed",
         "target",
         "want",
         "worth_minor",
     )
 
-    def __init__(self, want: Want, content: Content, requires: Sequence[str]) -> None:
+    def __init__(self, want: Want, members: list[int], stocked: Stocked) -> None:
         self.want = want
-        self.content = content
-        self.requires = requires  # capabilities, in the item's order
+        self.members = members  # places of the request's wants: those of one item are one line
+        self.stocked = stocked
+        self.holders = stocked.holders
         self.worth_minor = 0  # a unit, where legs must have a least value
-        self.holders: Holders | None = None
         self.atp: int | None = None  # what the channel may promise, where that is limited
-        self.target = want.units
         self.asked = want.units  # the target, did no fence take units away
+        self.target = want.units
         self.mode = WHOLE
         self.suppressed = 0  # nodes that are not asked for it now
         self.open = 0  # nodes that no fence keeps from shipping it
         self.able = 0  # those of them that have all of it
+
+
+class Whole:
+    """Lines at their targets, as one leg would have them."""
+
+    __slots__ = (
+        "able",
+        "amounts",
+        "offers",
+        "offers_asked",
+        "ranking",
+        "units",
+        "volume_ml",
+        "weight_g",
+    )
+
+    def __init__(
+        self, amounts: Amounts, able: int, weight_g: int, volume_ml: int, units: int
+    ) -> None:
+        self.amounts = amounts
+        self.able = able  # nodes that may ship all of it
+        self.weight_g = weight_g
+        self.volume_ml = volume_ml
+        self.units = units
+        self.ranking: Ranking | None = None
+        self.offers: list[Offer] = []  # the cheapest, as far as they were asked for
+        self.offers_asked = 0
 
 
 class Evaluated(NamedTuple):
@@ -100,11 +129,13 @@ class Question:
     """One request under one strategy."""
 
     __slots__ = (
-        "_amounts",
+        "_by_units",
         "_contents",
+        "_easy",
         "_limits",
-        "_members",
+        "_masks",
         "_plain",
+        "_wholes",
         "all_or_nothing",
         "days",
         "lines",
@@ -116,6 +147,7 @@ class Question:
         "place",
         "request",
         "schedule",
+        "sought",
         "strategy",
         "tables",
         "terms",
@@ -133,7 +165,8 @@ class Question:
         self.place = place
         self.now_ms = request.now_ms
         self.nodes = market.node_list
-        self.tables = tables = tables_of(market)
+        self.tables: Tables = tables_of(market)
+        tables = self.tables
         self.objective = tables.objective(strategy)
         self.schedule = tables.schedule(self.now_ms, self._day(data.get("ship_not_before")))
         level = data.get("service_level", "standard")
@@ -146,24 +179,35 @@ class Question:
             self._day(data.get("ship_by")),
             market.rules.late_per_day(level),
         )
-        self.zone = tables.zone(place, self.terms, self.schedule)
+        self.zone: Zone = tables.zone(place, self.terms, self.schedule)
         self._limits = Limits(
             strategy.parcel_max_g, strategy.parcel_max_ml, tuple(strategy.parcel_apart)
         )
+        self._by_units = tables.units_matter or self.objective.by_units
         self._contents: dict[Amounts, Contents] = {}
-        self._amounts: dict[int, Amounts] = {}
+        self._wholes: dict[int, Whole] = {}
+        self._masks: dict[Amounts, int] = {}
         # whether the day's load and today's stock leave the rankings' values as they are
         self._plain = not self.schedule.limited and not self.objective.stock_says
         self.one_leg = not data.get("allow_split", True)
         self.all_or_nothing = not data.get("allow_partial", True)
-        # lines of one item draw on the same units: they are planned as one
-        self._members: dict[str, list[int]] = {}
+        days = strategy.fences.min_shelf_days
+        fresh_from = None if days is None else self.days.day_of(self.now_ms) + days
+        members: dict[str, list[int]] = {}  # lines of one item draw on the same units
         for i, want in enumerate(request.wants):
-            self._members.setdefault(want.sku, []).append(i)
-        placed = {line["line_id"]: line for line in data["lines"]}
+            members.setdefault(want.sku, []).append(i)
+        items = shard.items
         self.lines = [
-            self._line(shard.items[sku], members, placed) for sku, members in self._members.items()
+            self._line(of_sku, tables.stocked(strategy, items[sku], fresh_from))
+            for sku, of_sku in members.items()
         ]
+        self.sought = [i for i, line in enumerate(self.lines) if line.target]
+        # whether whatever they ship together asks nothing of its carrier but to carry its weight
+        self._easy = (
+            not self._limits.apart
+            and not tables.volume_matters
+            and not any(line.stocked.content.requires for line in self.lines)
+        )
 
     def _day(self, text: str | None) -> int | None:
         """The day that a time or a date of the order means, in the market's zone."""
@@ -175,98 +219,98 @@ class Question:
 
     # what each line may get, and from where
 
-    def _line(self, item: Plain, members: list[int], placed: dict[str, Plain]) -> Line:
+    def _line(self, members: list[int], stocked: Stocked) -> Line:
         wants = self.request.wants
-        first = wants[members[0]]
-        units = first.units if len(members) == 1 else sum(wants[i].units for i in members)
-        requires = item.get("requires")
-        labels = frozenset(requires) if requires else NOTHING
-        category = item.get("category")
-        content = Content(
-            item.get("weight_g", 0),
-            item.get("volume_ml", 0),
-            first.sku,
-            first.line_id,
-            units,
-            labels if category is None else labels | {category},
-            labels,
-        )
-        line = Line(Want(first.line_id, first.sku, units), content, requires or ())
-        strategy, tables = self.strategy, self.tables
+        want = wants[members[0]]
+        if len(members) > 1:
+            want = want._replace(units=sum(wants[i].units for i in members))
+        line = Line(want, members, stocked)
+        strategy = self.strategy
         if strategy.leg_min_value_minor is not None:
-            worth = placed.get(first.line_id, {}).get("unit_price_minor")
-            line.worth_minor = (item.get("value_minor") or 0) if worth is None else worth
-        line.atp = availability.promisable(
-            self.market, item, self.request.data["channel"], strategy, self.now_ms
-        )
-        if line.atp is not None and line.atp < units:
-            line.target = line.asked = line.atp
-        line.suppressed = tables.suppressed(first.sku, self.now_ms)
-        line.open = self.zone.open & tables.capable(line.requires) & ~line.suppressed
-        line.holders = holders = tables.holders(strategy, item, self._fresh_from())
-        if holders is None:
+            line.worth_minor = self._worth_minor(line)
+        channel = self.request.data["channel"]
+        if stocked.limited(self.market, channel):
+            line.atp = availability.promisable(
+                self.market, stocked.item, channel, strategy, self.now_ms
+            )
+            if line.atp is not None and line.atp < want.units:
+                line.target = line.asked = line.atp
+        line.suppressed = self.tables.suppressed(want.sku, self.now_ms)
+        line.open = self.zone.open & stocked.capable & ~line.suppressed
+        if line.holders is None:
             line.target = 0
         elif line.target:
-            self._find_mode(line, holders)
+            self._find_mode(line, line.holders)
         return line
 
-    def _fresh_from(self) -> int | None:
-        """The day that units must live to, if any."""
-        days = self.strategy.fences.min_shelf_days
-        return None if days is None else self.days.day_of(self.now_ms) + days
+    def _worth_minor(self, line: Line) -> int:
+        for placed in self.request.data["lines"]:
+            if placed["line_id"] == line.want.line_id and "unit_price_minor" in placed:
+                return int(placed["unit_price_minor"])
+        return line.stocked.item.get("value_minor") or 0
 
     def _find_mode(self, line: Line, holders: Holders) -> None:
         """How the line may be divided: only where no node has all of it, by the default."""
         line.able = holders.bits(line.target) & line.open
         if line.able and self.strategy.quantity != "always":
-            alone = self.contents_of([(line.content, line.target)])
-            line.able &= self.zone.ranking(alone).able
+            line.able &= self._ranking_alone(line).able
             if line.able:
                 return
         if self.strategy.quantity == "never":
             line.mode = ONE
             return
         line.mode = ANY
-        free = sum(holders.free(self.nodes[i]) for i in nodes_in(holders.bits(1) & line.open))
         if not (self.one_leg or self.all_or_nothing):
+            free = sum(holders.free(self.nodes[i]) for i in nodes_in(holders.bits(1) & line.open))
             line.target = min(line.target, free)
         line.able = holders.bits(line.target) & line.open if line.target else 0
 
+    def _ranking_alone(self, line: Line) -> Ranking:
+        content, units, limits = line.stocked.content, line.target, self._limits
+        weight_g = content.weight_g * units
+        easy = not (content.requires or limits.apart or self.tables.volume_matters)
+        if not easy or not _fits(limits, weight_g, content.volume_ml * units):
+            return self.zone.ranking(self.contents_of([(line, units)]))
+        key = (self.tables.step_g(weight_g), units if self._by_units else 0)
+        found = self.zone.plain.get(key)
+        if found is None:
+            found = self.zone.ranking(self.contents_of([(line, units)]))
+            self.zone.plain[key] = found
+        return found
+
     # what legs are worth
 
-    def contents_of(self, units: Sequence[tuple[Content, int]]) -> Contents:
+    def contents_of(self, units: Sequence[tuple[Line, int]]) -> Contents:
         """A leg's contents as prices ask: weights and units only as far as they matter."""
         weight_g = volume_ml = total = 0
         requires = NOTHING
-        for content, count in units:
+        for line, count in units:
+            content = line.stocked.content
             weight_g += content.weight_g * count
             volume_ml += content.volume_ml * count
             total += count
             if content.requires:
                 requires |= content.requires
         limits = self._limits
-        if (
-            (limits.max_g is None or weight_g <= limits.max_g)
-            and (limits.max_ml is None or volume_ml <= limits.max_ml)
-            and not limits.apart
-        ):
+        if not limits.apart and _fits(limits, weight_g, volume_ml):
             parcels: tuple[Parcel, ...] = (self._class(weight_g, volume_ml, total, requires, 1),)
         else:
-            cut_up = cut([one._replace(units=count) for one, count in units], limits)
-            parcels = tuple(map(self._class_of, cut_up))
-        by_units = self.tables.units_matter or self.objective.by_units
-        return Contents(total if by_units else 0, parcels)
-
-    def _class_of(self, parcel: Parcel) -> Parcel:
-        return self._class(*parcel)
+            cut_up = cut(
+                [
+                    line.stocked.content._replace(units=count, line_id=line.want.line_id)
+                    for line, count in units
+                ],
+                limits,
+            )
+            parcels = tuple([self._class(*parcel) for parcel in cut_up])
+        return Contents(total if self._by_units else 0, parcels)
 
     def _class(
         self, weight_g: int, volume_ml: int, units: int, requires: frozenset[str], copies: int
     ) -> Parcel:
         tables = self.tables
-        step_g = tables.scale.step_g(weight_g)
         return Parcel(
-            _HEAVIEST if step_g < 0 else step_g,
+            tables.step_g(weight_g),
             volume_ml if tables.volume_matters else 0,
             units if tables.units_matter else 0,
             requires,
@@ -278,13 +322,62 @@ class Question:
         found = self._contents.get(amounts)
         if found is None:
             found = self._contents[amounts] = self.contents_of(
-                [
-                    (line.content, units)
-                    for line, units in zip(self.lines, amounts, strict=True)
-                    if units
-                ]
+                [(line, units) for line, units in zip(self.lines, amounts, strict=True) if units]
             )
         return found
+
+    def whole(self, mask: int) -> Whole:
+        """These lines at their targets."""
+        found = self._wholes.get(mask)
+        if found is None:
+            rest = mask & (mask - 1)
+            place = (mask ^ rest).bit_length() - 1
+            line = self.lines[place]
+            content, units = line.stocked.content, line.target
+            if rest:
+                base = self.whole(rest)
+                taken = base.amounts
+                found = Whole(
+                    (*taken[:place], units, *taken[place + 1 :]),
+                    base.able & line.able,
+                    base.weight_g + content.weight_g * units,
+                    base.volume_ml + content.volume_ml * units,
+                    base.units + units,
+                )
+            else:
+                found = Whole(
+                    tuple([units if i == place else 0 for i in range(len(self.lines))]),
+                    line.able,
+                    content.weight_g * units,
+                    content.volume_ml * units,
+                    units,
+                )
+            self._wholes[mask] = found
+            self._masks[found.amounts] = mask
+        return found
+
+    def ranking_of(self, whole: Whole) -> Ranking:
+        """The nodes by what a leg of this is worth, each on its first day."""
+        ranking = whole.ranking
+        if ranking is None:
+            plain = self.zone.plain
+            if self._easy and _fits(self._limits, whole.weight_g, whole.volume_ml):
+                key = (self.tables.step_g(whole.weight_g), whole.units if self._by_units else 0)
+                ranking = plain.get(key)
+                if ranking is None:
+                    ranking = self.zone.ranking(self.contents(whole.amounts))
+                    plain[key] = ranking
+            else:
+                ranking = self.zone.ranking(self.contents(whole.amounts))
+            whole.ranking = ranking
+        return ranking
+
+    def ranking_for(self, amounts: Amounts) -> Ranking:
+        """The same of any units of the lines."""
+        mask = self._masks.get(amounts)
+        if mask is None:
+            return self.zone.ranking(self.contents(amounts))
+        return self.ranking_of(self._wholes[mask])
 
     def evaluate(self, index: int, amounts: Amounts) -> Evaluated | None:
         """The leg on the first day with room for it; None where no service takes it, ever."""
@@ -322,17 +415,21 @@ class Question:
 
     def qualified(self, amounts: Amounts) -> int:
         """The nodes that no fence keeps from shipping all these units, and that have them."""
+        mask = self._masks.get(amounts)
+        if mask is not None:
+            return self._wholes[mask].able
         bits = -1
         for line, units in zip(self.lines, amounts, strict=True):
-            if units:
-                if line.mode == WHOLE and units == line.target:
-                    bits &= line.able
-                elif line.holders is not None:
-                    bits &= line.holders.bits(units) & line.open
-                    if line.mode == ONE and units < line.target:
-                        bits &= ~line.holders.bits(units + 1)
-                else:
-                    return 0
+            if not units:
+                continue
+            if line.holders is None:
+                return 0
+            if units == line.target:
+                bits &= line.able
+            else:
+                bits &= line.holders.bits(units) & line.open
+                if line.mode == ONE:
+                    bits &= ~line.holders.bits(units + 1)
         return bits
 
     def kept_out(
@@ -346,7 +443,7 @@ class Question:
         for i, (line, units) in enumerate(zip(self.lines, amounts, strict=True)):
             if not units:
                 continue
-            incapable |= not self.tables.capable(line.requires) >> index & 1
+            incapable |= not line.stocked.capable >> index & 1
             suppressed |= bool(line.suppressed >> index & 1)
             holders = line.holders
             free = 0 if holders is None else holders.free(node)
@@ -365,46 +462,76 @@ class Question:
             fences.append("reach_promise")
         return fences, short
 
-    def cheapest(self, bits: int, amounts: Amounts, count: int) -> list[Offer]:
-        """The least (value, node) of these nodes, sorted, `count` at the most."""
+    def offers(self, amounts: Amounts, count: int) -> list[Offer]:
+        """The least (value, node) of the nodes that may ship this, sorted, `count` at the most."""
+        mask = self._masks.get(amounts)
+        if mask is not None:
+            return self.offers_of_whole(mask, count)[:count]
+        bits = self.qualified(amounts)
+        if not bits:
+            return []
         contents = self.contents(amounts)
         few = bits.bit_count() * _SPARSE < len(self.nodes)
         ranking = self.zone.known(contents) if few else self.zone.ranking(contents)
+        return self._cheapest(bits, ranking, amounts, sum(amounts), count)
+
+    def offers_of_whole(self, mask: int, count: int) -> list[Offer]:
+        """The same of these lines at their targets; more than `count` where more are known."""
+        whole = self._wholes.get(mask) or self.whole(mask)
+        if not whole.able:
+            return []
+        if whole.offers_asked < count:
+            whole.offers_asked = count
+            whole.offers = self._cheapest(
+                whole.able, self.ranking_of(whole), whole.amounts, whole.units, count
+            )
+        return whole.offers
+
+    def _cheapest(
+        self, bits: int, ranking: Ranking | None, amounts: Amounts, units: int, count: int
+    ) -> list[Offer]:
         schedule = self.schedule
-        found: list[Offer] = []
+        closely = rest = 0
         if ranking is None:
             closely = bits
         else:
             bits &= ranking.able
-            closely = bits & (schedule.tight if sum(amounts) <= TIGHT_UNITS else schedule.limited)
+            if self._plain:  # the most frequent case: those at the ranking's head will do
+                found = [(value, index) for value, index, bit in ranking.head if bits & bit]
+                if len(found) >= count:
+                    del found[count:]
+                    return found
+            closely = bits & (schedule.tight if units <= TIGHT_UNITS else schedule.limited)
+            rest = bits & ~closely
+        found = []
         for index in nodes_in(closely):
-            value = self.value(index, amounts)
-            if value is not None:
-                found.append((value, index))
+            close = self.value(index, amounts)
+            if close is not None:
+                found.append((close, index))
         found.sort()
         del found[count:]
-        rest = bits & ~closely
-        if ranking is None or not rest:
-            return found
-        values = ranking.values
-        if few or rest.bit_count() * _SPARSE < len(self.nodes):
-            for index in nodes_in(rest):
-                value = values[index] if self._plain else self._today(index, amounts, values[index])
-                if len(found) < count or (value, index) < found[-1]:
-                    insort(found, (value, index))
-                    del found[count:]
-            return found
-        for index in ranking.order:
-            value = values[index]
-            if len(found) == count and value > found[-1][0]:
-                break
-            if rest >> index & 1:
-                if not self._plain:
-                    value = self._today(index, amounts, value)
-                if len(found) < count or (value, index) < found[-1]:
-                    insort(found, (value, index))
-                    del found[count:]
+        if ranking is not None and rest:
+            self._add_ranked(found, rest, ranking, amounts, count)
         return found
+
+    def _add_ranked(
+        self, found: list[Offer], rest: int, ranking: Ranking, amounts: Amounts, count: int
+    ) -> None:
+        """Add those of the rest that are cheaper; nothing after a ranked value is."""
+        values, plain = ranking.values, self._plain
+        few = rest.bit_count() * _SPARSE < len(self.nodes)
+        for index in nodes_in(rest) if few else ranking.order:
+            value = values[index]
+            if not few:
+                if len(found) == count and value > found[-1][0]:
+                    return
+                if not rest >> index & 1:
+                    continue
+            if not plain:
+                value = self._today(index, amounts, value)
+            if len(found) < count or (value, index) < found[-1]:
+                insort(found, (value, index))
+                del found[count:]
 
     def _today(self, index: int, amounts: Amounts, value: int) -> int:
         load = self.schedule.loads[index]
@@ -418,96 +545,73 @@ class Question:
 
     def answer(self) -> Answer:
         """The two best plans."""
-        strategy = self.strategy
-        wanted = [i for i, line in enumerate(self.lines) if line.target]
         short = any(line.target < line.want.units for line in self.lines)
-        if not wanted or (short and (self.one_leg or self.all_or_nothing)):
+        if not self.sought or (short and (self.one_leg or self.all_or_nothing)):
             return Answer(None, None, exact=True, bound=None)
-        full = wanted if len(wanted) < len(self.lines) else None
-        answer = best_two(self._problem(wanted, full))
-        if strategy.quantity == "never" and self._lacks(answer, wanted):
-            for i in wanted:
+        search = _Narrowed(self).answer if len(self.sought) < len(self.lines) else self._search
+        answer = search()
+        if self.strategy.quantity == "never" and self._lacks(answer):
+            for i in self.sought:
                 self.lines[i].mode = ONE
-            answer = best_two(self._problem(wanted, full))
-        return answer if full is None else _widened(answer, wanted, len(self.lines))
+            answer = search()
+        return answer
 
-    def _lacks(self, answer: Answer, wanted: list[int]) -> bool:
+    def _lacks(self, answer: Answer) -> bool:
         """Whether less is planned than is wanted, where a part of a line might do more."""
         units = answer.best.units if answer.best is not None else 0
-        whole = all(self.lines[i].mode == WHOLE for i in wanted)
-        return whole and units < sum(self.lines[i].target for i in wanted)
-
-    def _problem(self, wanted: list[int], full: list[int] | None) -> Problem:
-        lines = [self.lines[i] for i in wanted]
-        strategy = self.strategy
-        widen = self._widen if full is not None else None
-
-        def wide(amounts: Amounts) -> Amounts:
-            return amounts if widen is None else widen(amounts, wanted)
-
-        def of_mask(mask: int) -> Amounts:
-            found = self._amounts.get(mask)
-            if found is None:
-                found = self._amounts[mask] = wide(
-                    tuple(line.target if mask >> i & 1 else 0 for i, line in enumerate(lines))
-                )
-            return found
-
-        def cheapest(mask: int, count: int) -> list[Offer]:
-            bits = -1
-            for i, line in enumerate(lines):
-                if mask >> i & 1:
-                    bits &= line.able
-            return self.cheapest(bits, of_mask(mask), count) if bits else []
-
-        def cheapest_of(amounts: Amounts, count: int) -> list[Offer]:
-            amounts = wide(amounts)
-            bits = self.qualified(amounts)
-            return self.cheapest(bits, amounts, count) if bits else []
-
-        def free() -> list[list[int]]:
-            return [
-                [
-                    line.holders.free(node)
-                    if line.holders is not None
-                    and (line.able if line.mode == WHOLE else line.open) >> node.index & 1
-                    else 0
-                    for line in lines
-                ]
-                for node in self.nodes
-            ]
-
-        least_minor, least_units = strategy.leg_min_value_minor, strategy.leg_min_units
-
-        def large_enough(amounts: Amounts) -> bool:
-            if least_units is not None and sum(amounts) < least_units:
-                return False
-            return least_minor is None or least_minor <= sum(
-                line.worth_minor * units for line, units in zip(lines, amounts, strict=True)
-            )
-
-        shift = self.objective.money_shift
-        return Problem(
-            [line.target for line in lines],
-            [line.mode for line in lines],
-            len(self.nodes),
-            free,
-            lambda index, amounts: self.value(index, wide(amounts)),
-            cheapest=cheapest,
-            cheapest_of=cheapest_of,
-            max_legs=strategy.max_legs,
-            leg_min=large_enough if least_minor is not None or least_units is not None else None,
-            extra_leg=0 if shift is None else strategy.extra_leg_minor << shift,
-            one_leg=self.one_leg,
-            all_or_nothing=self.all_or_nothing,
+        return any(line.target and line.mode == WHOLE for line in self.lines) and units < sum(
+            line.target for line in self.lines
         )
 
-    def _widen(self, amounts: Amounts, wanted: list[int]) -> Amounts:
-        """Units of the lines looked for as units of all lines."""
-        wide = [0] * len(self.lines)
-        for i, units in zip(wanted, amounts, strict=True):
-            wide[i] = units
-        return tuple(wide)
+    def free(self) -> list[list[int]]:
+        """Units that each node may give of each line."""
+        return [
+            [
+                line.holders.free(node) if line.holders and line.open >> node.index & 1 else 0
+                for line in self.lines
+            ]
+            for node in self.nodes
+        ]
+
+    def large_enough(self, amounts: Amounts) -> bool:
+        """Whether a leg is large enough to be one of several."""
+        least_minor, least_units = self.strategy.leg_min_value_minor, self.strategy.leg_min_units
+        if least_units is not None and sum(amounts) < least_units:
+            return False
+        return least_minor is None or least_minor <= sum(
+            line.worth_minor * units for line, units in zip(self.lines, amounts, strict=True)
+        )
+
+    @property
+    def has_leg_min(self) -> bool:
+        """Whether legs must have a least size where there are several."""
+        strategy = self.strategy
+        return strategy.leg_min_value_minor is not None or strategy.leg_min_units is not None
+
+    @property
+    def extra_leg(self) -> int:
+        """What every leg beyond the first is worth on top."""
+        shift = self.objective.money_shift
+        return 0 if shift is None else self.strategy.extra_leg_minor << shift
+
+    def _search(self) -> Answer:
+        return best_two(
+            Problem(
+                [line.target for line in self.lines],
+                [line.mode for line in self.lines],
+                len(self.nodes),
+                self.free,
+                self.value,
+                cheapest=self.offers_of_whole,
+                cheapest_of=self.offers,
+                floor=self.zone.floor,
+                max_legs=self.strategy.max_legs,
+                leg_min=self.large_enough if self.has_leg_min else None,
+                extra_leg=self.extra_leg,
+                one_leg=self.one_leg,
+                all_or_nothing=self.all_or_nothing,
+            )
+        )
 
     # the plan
 
@@ -519,9 +623,9 @@ class Question:
         made = []
         for index, amounts in plan.legs:
             units = [0] * len(left)
-            for pool, members in zip(amounts, self._members.values(), strict=True):
+            for line, pool in zip(self.lines, amounts, strict=True):
                 rest = pool
-                for i in members:
+                for i in line.members:
                     units[i] = min(rest, left[i])
                     left[i] -= units[i]
                     rest -= units[i]
@@ -548,6 +652,66 @@ class Question:
         )
 
 
+class _Narrowed:
+    """The search over the lines alone of which there is any, in the question's own terms."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+
+    def _wide(self, amounts: Amounts) -> Amounts:
+        wide = [0] * len(self._question.lines)
+        for i, units in zip(self._question.sought, amounts, strict=True):
+            wide[i] = units
+        return tuple(wide)
+
+    def _wide_mask(self, mask: int) -> int:
+        wide = 0
+        for place, i in enumerate(self._question.sought):
+            if mask >> place & 1:
+                wide |= 1 << i
+        return wide
+
+    def _wide_plan(self, plan: Plan | None) -> Plan | None:
+        if plan is None:
+            return None
+        return plan._replace(legs=tuple([(node, self._wide(units)) for node, units in plan.legs]))
+
+    def answer(self) -> Answer:
+        """The two best plans."""
+        question = self._question
+        sought = question.sought
+        lines = [question.lines[i] for i in sought]
+        answer = best_two(
+            Problem(
+                [line.target for line in lines],
+                [line.mode for line in lines],
+                len(question.nodes),
+                lambda: [[row[i] for i in sought] for row in question.free()],
+                lambda index, amounts: question.value(index, self._wide(amounts)),
+                cheapest=lambda mask, count: question.offers_of_whole(self._wide_mask(mask), count),
+                cheapest_of=lambda amounts, count: question.offers(self._wide(amounts), count),
+                floor=question.zone.floor,
+                max_legs=question.strategy.max_legs,
+                leg_min=(lambda amounts: question.large_enough(self._wide(amounts)))
+                if question.has_leg_min
+                else None,
+                extra_leg=question.extra_leg,
+                one_leg=question.one_leg,
+                all_or_nothing=question.all_or_nothing,
+            )
+        )
+        return answer._replace(
+            best=self._wide_plan(answer.best), second=self._wide_plan(answer.second)
+        )
+
+
+def _fits(limits: Limits, weight_g: int, volume_ml: int) -> bool:
+    """Whether one parcel takes it."""
+    return (limits.max_g is None or weight_g <= limits.max_g) and (
+        limits.max_ml is None or volume_ml <= limits.max_ml
+    )
+
+
 def day_with_room(node: Node, day: int | None, units: int) -> int | None:
     """The first of a node's days from this one on that holds a leg of so many units."""
     for _ in range(DAYS_AHEAD):
@@ -555,20 +719,3 @@ def day_with_room(node: Node, day: int | None, units: int) -> int | None:
             return day
         day = node.calendar.next_day(day)
     return None
-
-
-def _widened(answer: Answer, wanted: list[int], lines: int) -> Answer:
-    """Plans of some lines as plans of all."""
-
-    def wide(plan: Plan | None) -> Plan | None:
-        if plan is None:
-            return None
-        legs = []
-        for index, amounts in plan.legs:
-            units = [0] * lines
-            for i, count in zip(wanted, amounts, strict=True):
-                units[i] = count
-            legs.append((index, tuple(units)))
-        return Plan(plan.units, plan.value, tuple(legs))
-
-    return Answer(wide(answer.best), wide(answer.second), answer.exact, answer.bound)

@@ -80,6 +80,11 @@ class Lane:
             min((day - start) % 7 for day in pickup) + self.transit_days for start in range(7)
         ]
 
+    @property
+    def least_minor(self) -> int:
+        """What no parcel costs less than."""
+        return min(self._breaks_minor or [self.base_minor]) + self.per_unit_minor
+
     def charge(self, weight_g: int, units: int, volume_ml: int = 0) -> int | None:
         """What one parcel costs, in minor units of the market; None beyond the last break."""
         if self._breaks_g:

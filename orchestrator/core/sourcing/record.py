@@ -3,20 +3,30 @@
 from functools import lru_cache
 from typing import Final
 
-from events.decided import Choice, Decision, DecisionRow, DecisionSet, Rest, Split, Value
+from events.decided import (
+    COMPONENTS,
+    Choice,
+    Decision,
+    DecisionRow,
+    DecisionSet,
+    Rest,
+    Split,
+    Value,
+)
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.question import Amounts, Evaluated, Question
 from orchestrator.core.sourcing.search import Answer, Plan
 from orchestrator.core.sourcing.tables import nodes_in
 
-BARRED: Final = 10
-"""Nodes shown that a fence or a shortage keeps from being cheaper, at the most."""
 NAMED_NODES: Final = 64
 """Up to so many nodes are named one by one; of more, only their number is told."""
+BARRED: Final = 10
+"""Nodes shown that a fence or a shortage keeps from being cheaper, at the most."""
 SINGLE_LINES: Final = 10
 """Of orders with more lines than the search solves exactly, no line is shown alone."""
 CELLS: Final = 20_000
 """Lines times sets that are shown, at the most."""
+_COSTS: Final = len(COMPONENTS)
 
 _day = lru_cache(maxsize=512)(iso_day)
 
@@ -28,7 +38,7 @@ def explain(
     record = _Record(question)
     best, second = answer.best, answer.second
     lines = question.lines
-    full = tuple(line.asked for line in lines)
+    full = tuple([line.asked for line in lines])
     if any(full):
         record.add(full)
     for plan in (best, second):
@@ -37,8 +47,10 @@ def explain(
                 record.add(amounts, index)
     if 1 < len(lines) <= SINGLE_LINES:
         for i, line in enumerate(lines):
-            if line.asked:
-                record.add(tuple(line.asked if i == j else 0 for j in range(len(lines))))
+            if line.asked == line.target:
+                record.add(question.whole(1 << i).amounts)
+            elif line.asked:
+                record.add(tuple([line.asked if i == j else 0 for j in range(len(lines))]))
     record.fill()
     strategy = question.strategy
     data = question.request.data
@@ -105,37 +117,84 @@ class _Record:
 
     def _rows_of(self, amounts: Amounts, used: list[int]) -> list[DecisionRow]:
         question = self._question
-        able = question.qualified(amounts)
-        best = question.cheapest(able, amounts, 2)
-        indexes = {index: None for _, index in best} | dict.fromkeys(used)
-        found = []
-        for index in indexes:
-            leg = question.evaluate(index, amounts)
-            if leg is not None:
-                found.append((leg.value, index, leg))
-        found.sort()
-        rows = [self._row(amounts, index, leg, [], []) for _, index, leg in found]
-        limit = best[1][0] if len(best) > 1 else None
-        lines = sum(map(bool, amounts))
+        offers = question.offers(amounts, 2)
+        shown = offers
+        if used:
+            others = [
+                (value, index)
+                for index in used
+                if all(index != other for _, other in offers)
+                and (value := question.value(index, amounts)) is not None
+            ]
+            if others:
+                shown = sorted(offers + others)
+        rows = [self._open_row(amounts, index) for _, index in shown]
         if self._budget:
-            ranking = question.zone.ranking(question.contents(amounts))
-            values = ranking.values
-            for index in ranking.order:
-                if limit is not None and values[index] > limit:
-                    break
-                if index in indexes or (able & ranking.able) >> index & 1:
-                    continue
-                leg = question.evaluate(index, amounts)
-                if leg is None or (limit is not None and leg.value >= limit):
-                    continue
-                fences, short = question.kept_out(index, amounts, leg)
-                if lines > 1 and sum(lack >= amounts[i] for i, lack in short) == lines:
-                    continue  # it has nothing of this, and no one item would change that
-                rows.append(self._row(amounts, index, leg, fences, short))
-                self._budget -= 1
-                if not self._budget:
-                    break
+            self._bar(amounts, offers, rows)
         return rows
+
+    def _bar(
+        self, amounts: Amounts, offers: list[tuple[int, int]], rows: list[DecisionRow]
+    ) -> None:
+        """Add what would be cheaper than the second, were it not kept out."""
+        question = self._question
+        limit = offers[1][0] if len(offers) > 1 else None
+        ranking = question.ranking_for(amounts)
+        able = question.qualified(amounts) & ranking.able
+        for value, index, bit in ranking.head:
+            if limit is not None and value >= limit:
+                return
+            if not able & bit and self._add_barred(amounts, index, limit, rows):
+                return
+        values = ranking.values
+        for index in ranking.order[len(ranking.head) :]:
+            if limit is not None and values[index] >= limit:
+                return
+            if not able >> index & 1 and self._add_barred(amounts, index, limit, rows):
+                return
+
+    def _add_barred(
+        self, amounts: Amounts, index: int, limit: int | None, rows: list[DecisionRow]
+    ) -> bool:
+        """Show it where it would be cheaper; whether it was the last that may be shown."""
+        question = self._question
+        leg = question.evaluate(index, amounts)
+        if leg is not None and (limit is None or leg.value < limit):
+            fences, short = question.kept_out(index, amounts, leg)
+            lines = sum(map(bool, amounts))
+            if lines > 1 and sum(lack >= amounts[i] for i, lack in short) == lines:
+                return False  # it has nothing of this, and no one item would change that
+            rows.append(self._row(amounts, index, leg, fences, short))
+            self._budget -= 1
+        return not self._budget
+
+    def _open_row(self, amounts: Amounts, index: int) -> DecisionRow:
+        """A node that may ship it; remembered where neither load nor stock has a say."""
+        question = self._question
+        day = question.schedule.first[index]
+        easy = (
+            day is not None
+            and question.strategy.objective is None
+            and not question.schedule.limited >> index & 1
+        )
+        if not easy or day is None:
+            leg = question.evaluate(index, amounts)
+            if leg is None:
+                message = f"{question.nodes[index].node_id} was offered and can't ship"
+                raise AssertionError(message)
+            return self._row(amounts, index, leg, [], [])
+        known = question.ranking_for(amounts).rows
+        row = known.get((index, day))
+        if row is None:
+            leg = question.evaluate(index, amounts)
+            if leg is None:
+                message = f"{question.nodes[index].node_id} was offered and can't ship"
+                raise AssertionError(message)
+            row = known[index, day] = self._row(amounts, index, leg, [], [])
+            return row
+        self._shown |= 1 << index
+        self._rows[amounts, index] = row
+        return row
 
     def _row(
         self,
@@ -146,16 +205,17 @@ class _Record:
         short: list[list[int]],
     ) -> DecisionRow:
         question, priced = self._question, leg.priced
-        away_m = question.zone.away[index]
         node = question.nodes[index]
         self._shown |= 1 << index
-        value = (
-            leg.minor
-            if question.strategy.objective is None
-            else question.objective.shown(
-                node, away_m, leg.minor, question.of_lines(amounts), question.now_ms
+        value: Value = leg.minor
+        if question.strategy.objective is not None:
+            value = question.objective.shown(
+                node,
+                question.zone.away[index],
+                leg.minor,
+                question.of_lines(amounts),
+                question.now_ms,
             )
-        )
         components = [priced.transport, priced.handling, priced.per_unit, priced.late]
         components += [leg.load_minor]  # and a price of the unit there, once there are such
         while components and not components[-1]:
@@ -185,7 +245,7 @@ class _Record:
         question = self._question
         legs: list[tuple[int, str]] = []
         total: Value | None = None
-        components = [0] * 6
+        components = [0] * _COSTS
         for index, amounts in plan.legs:
             row = self._rows[amounts, index]
             legs.append((self._places[amounts], row[0]))
@@ -210,20 +270,21 @@ class _Record:
     def rest(self) -> Rest:
         """The nodes without a row, by what kept them out."""
         question = self._question
-        everyone = (1 << len(question.nodes)) - 1
-        left = everyone & ~self._shown
+        left = ((1 << len(question.nodes)) - 1) & ~self._shown
         has_some = 0
-        fences = {code: bits & left for code, bits in question.zone.bars.items()}
         suppressed = incapable = left
         for line in question.lines:
             if line.holders is not None:
                 has_some |= line.holders.bits(1)
             suppressed &= line.suppressed
-            incapable &= ~question.tables.capable(line.requires)
-        fences["suppressed"], fences["requires"] = suppressed, incapable
+            incapable &= ~line.stocked.capable
+        told = {code: bits & left for code, bits in question.zone.bars.items() if bits & left}
+        if suppressed:
+            told["suppressed"] = suppressed
+        if incapable:
+            told["requires"] = incapable
         short = left & ~has_some
         dearer = left & has_some & question.zone.open & ~suppressed & ~incapable
-        told = {code: bits for code, bits in fences.items() if bits}
         if len(question.nodes) > NAMED_NODES:
             return {
                 "nodes": [],
@@ -288,7 +349,7 @@ def _place(question: Question) -> list[str]:
 def _decided_by(question: Question, best: Plan | None, second: Plan | None) -> str:
     """The first aim in which the chosen plan beats the next."""
     if best is None:
-        some = any(line.holders is not None and line.able | line.open for line in question.lines)
+        some = any(line.holders is not None and line.holders.bits(1) for line in question.lines)
         if some and question.one_leg:
             return "ship_complete"
         return "all_or_nothing" if some and question.all_or_nothing else "no_candidate"

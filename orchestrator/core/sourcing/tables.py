@@ -7,15 +7,16 @@ is the node with index i.
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, cast
 
-from events.decided import Plain
+from events.decided import DecisionRow, Plain
 from orchestrator.core.ledger import Bin
 from orchestrator.core.shard import Market, Node, Shelf
+from orchestrator.core.sourcing.availability import floor, may_limit
 from orchestrator.core.sourcing.geo import metres
 from orchestrator.core.sourcing.objectives import FAR_M, Objective
-from orchestrator.core.sourcing.parcels import Parcel
+from orchestrator.core.sourcing.parcels import Content, Parcel
 from orchestrator.core.sourcing.places import Place
 from orchestrator.core.sourcing.rates import Lane, Scale, Service
 from orchestrator.core.sourcing.strategies import Strategy
@@ -27,9 +28,13 @@ TIGHT_UNITS: Final = 64
 _BY_UNITS: Final = (1, 2, 3)
 _PRICES_KEPT: Final = 1_000  # of a zone: what explanations show
 _RANKINGS_KEPT: Final = 2_000  # of a zone
-_HOLDERS_KEPT: Final = 100_000
+_STRATEGIES_KEPT: Final = 500
+_STEPS_KEPT: Final = 100_000
+HEAD: Final = 12
+"""Nodes at the head of a ranking that are kept at hand."""
 _SCHEDULES_KEPT: Final = 16
 _LONG: Final = 1 << 62
+_HEAVIEST: Final = 1 << 60  # stands for whatever is beyond a scale's last step
 
 
 def nodes_in(bits: int) -> Iterator[int]:
@@ -43,19 +48,34 @@ def nodes_in(bits: int) -> Iterator[int]:
 class Holders:
     """Which nodes have units of an item free, above what stays there; mended as bins change."""
 
-    __slots__ = ("_at_least", "_floors", "_fresh_from", "_nodes", "_other", "_seen", "_shelf")
+    __slots__ = (
+        "_at_least",
+        "_fresh_from",
+        "_item",
+        "_kept",
+        "_market",
+        "_nodes",
+        "_other",
+        "_seen",
+        "_shelf",
+        "_strategy",
+    )
 
     def __init__(
         self,
         shelf: Shelf,
-        nodes: dict[str, Node],
-        floor: Callable[[Node], int],
+        market: Market,
+        item: Plain,
+        strategy: Strategy,
         fresh_from: int | None,
     ) -> None:
-        """`floor`: units that stay at a node. `fresh_from`: the day units must live to, if any."""
+        """`fresh_from`: the day that units must live to, if any."""
         self._shelf = shelf
-        self._nodes = nodes
-        self._floors = floor
+        self._market = market
+        self._nodes = market.nodes
+        self._item = item
+        self._strategy = strategy
+        self._kept: dict[str, int] = {}  # node id -> units that stay there
         self._fresh_from = fresh_from
         self._other: dict[int, int] = {}  # by units above those kept
         self._at_least = [0] * (len(_BY_UNITS) + 1)
@@ -77,7 +97,13 @@ class Holders:
         free = there.available
         if self._fresh_from is not None:
             free = min(free, there.fresh(self._fresh_from))
-        return free - self._floors(node)
+        return free - self._floor(node)
+
+    def _floor(self, node: Node) -> int:
+        kept = self._kept.get(node.node_id)
+        if kept is None:
+            kept = self._kept[node.node_id] = floor(self._market, node, self._item, self._strategy)
+        return kept
 
     def free(self, node: Node) -> int:
         """Units that an order may get at a node."""
@@ -87,20 +113,21 @@ class Holders:
     def lacking(self, node: Node, units: int) -> int:
         """Units that a node needs beside what it has, above those kept there, to have so many."""
         there = self._shelf.get(node.node_id)
-        return units + self._floors(node) if there is None else units - self._free(node, there)
+        return units + self._floor(node) if there is None else units - self._free(node, there)
 
     def free_of_any_age(self, node: Node) -> int:
         """The same, however long the units will live."""
         there = self._shelf.get(node.node_id)
-        return 0 if there is None else max(0, there.available - self._floors(node))
+        return 0 if there is None else max(0, there.available - self._floor(node))
 
     def bits(self, units: int) -> int:
         """The nodes that have at least so many units free."""
-        missed = self._shelf.changes.since(self._seen)
-        if missed is None:
-            self._fill()
-        elif missed:
-            self._mend(missed)
+        if self._shelf.changes.count != self._seen:
+            missed = self._shelf.changes.since(self._seen)
+            if missed is None:
+                self._fill()
+            else:
+                self._mend(missed)
         if units < len(self._at_least):
             return self._at_least[units]
         found = self._other.get(units)
@@ -244,12 +271,45 @@ class Contents(NamedTuple):
     parcels: tuple[Parcel, ...]
 
 
-class Ranking(NamedTuple):
+class Ranking:
     """Nodes by what a leg of certain contents is worth there, before the day's load."""
 
-    order: Sequence[int]  # indexes of the nodes that have a price, least value first
-    values: Sequence[int]  # by index; -1 where there is no price
-    able: int  # nodes that have a price, in time where they must be
+    __slots__ = ("able", "contents", "head", "order", "rows", "values")
+
+    def __init__(
+        self, contents: Contents, order: Sequence[int], values: Sequence[int], able: int
+    ) -> None:
+        self.contents = contents
+        self.order = order  # indexes of the nodes that have a price, least value first
+        self.values = values  # by index; -1 where there is no price
+        self.able = able  # nodes that have a price, in time where they must be
+        # the first of the order once more, as they are asked for most: value, index, set of one
+        self.head = [(values[index], index, 1 << index) for index in order[:HEAD]]
+        # (index, ship day) -> the node as explanations show it, on a day without load price
+        self.rows: dict[tuple[int, int], DecisionRow] = {}
+
+
+class Stocked:
+    """An item as planning under one strategy sees it."""
+
+    __slots__ = ("_limited", "capable", "content", "holders", "item", "requires")
+
+    def __init__(
+        self, item: Plain, content: Content, requires: Sequence[str], capable: int
+    ) -> None:
+        self.item = item
+        self.content = content  # one unit
+        self.requires = requires  # capabilities, in the item's order
+        self.capable = capable  # nodes that have them
+        self.holders: Holders | None = None  # None until somebody has some
+        self._limited: dict[str, bool] = {}
+
+    def limited(self, market: Market, channel: str) -> bool:
+        """Whether something of it may be kept from the channel, now or later."""
+        found = self._limited.get(channel)
+        if found is None:
+            found = self._limited[channel] = may_limit(market, self.item, channel)
+        return found
 
 
 class Terms(NamedTuple):
@@ -278,9 +338,11 @@ class Zone:
         "away",
         "bars",
         "bytes",
+        "floor",
         "metres",
         "objective",
         "open",
+        "plain",
         "rated",
     )
 
@@ -310,8 +372,27 @@ class Zone:
             self.open &= ~bits
         self.objective = tables.objective(terms.strategy)
         self._rankings: dict[Contents, Ranking] = {}
+        # the same by (weight step, units), of what is one parcel that asks nothing of its carrier
+        self.plain: dict[tuple[int, int], Ranking] = {}
         self._prices: dict[tuple[int, Contents, int], Priced | None] = {}
+        self.floor = self._least()
         self.bytes = 400 + 300 * len(self._nodes)
+
+    def _least(self) -> int:
+        """What no leg is worth less than."""
+        least = [
+            self.objective.of_place(
+                node,
+                self.away[node.index],
+                node.handling_cost_minor
+                + node.unit_cost_minor
+                + min((lane.least_minor for _, lane in self._lanes[node.index]), default=0),
+                1,
+            )
+            for node in self._nodes
+            if self.open >> node.index & 1
+        ]
+        return min(least, default=0)
 
     def _bar(self, code: str, index: int) -> None:
         self.bars[code] = self.bars.get(code, 0) | 1 << index
@@ -423,6 +504,7 @@ class Zone:
         if found is None:
             if len(self._rankings) >= _RANKINGS_KEPT:
                 self._rankings.clear()
+                self.plain.clear()
             found = self._rankings[contents] = self._rank(contents)
         return found
 
@@ -443,12 +525,12 @@ class Zone:
         order = sorted(
             (index for index, value in enumerate(values) if value >= 0), key=values.__getitem__
         )
-        size = 12 * len(values) + 300
+        size = 12 * len(values) + 100 * min(HEAD, len(order)) + 1_500
         self.bytes += size
         self._tables.grow(size)
         if max(values, default=0) < _LONG:
-            return Ranking(array("i", order), array("q", values), able)
-        return Ranking(array("i", order), values, able)
+            return Ranking(contents, array("i", order), array("q", values), able)
+        return Ranking(contents, array("i", order), values, able)
 
 
 _Offer = tuple[bool, int, int, int, str, Service]
@@ -460,11 +542,12 @@ class Tables:
 
     __slots__ = (
         "_bytes",
-        "_holders",
         "_objectives",
         "_requires",
         "_schedules",
         "_schedules_made",
+        "_steps",
+        "_stocked",
         "_suppressed",
         "_suppression",
         "_zones",
@@ -485,7 +568,9 @@ class Tables:
         self.units_matter = any(lane.per_unit_minor for lane in lanes) or any(
             node.unit_cost_minor for node in market.node_list
         )
-        self._holders: dict[tuple[str, str, int | None], Holders] = {}
+        # (strategy, day that units must live to) -> sku -> item
+        self._stocked: dict[tuple[str, int | None], dict[str, Stocked]] = {}
+        self._steps: dict[int, int] = {}
         self._requires: dict[str, int] = {}
         self._schedules: dict[int | None, Schedule] = {}
         self._schedules_made = 0
@@ -495,24 +580,33 @@ class Tables:
         self._suppression = -1
         self._suppressed: list[Node] = []
 
-    def holders(self, strategy: Strategy, item: Plain, fresh_from: int | None) -> Holders | None:
-        """Who has the item; None where nobody ever had."""
+    def stocked(self, strategy: Strategy, item: Plain, fresh_from: int | None) -> Stocked:
+        """An item under a strategy, and who has it."""
+        by_sku = self._stocked.get((strategy.name, fresh_from))
+        if by_sku is None:
+            if len(self._stocked) >= _STRATEGIES_KEPT:
+                self._stocked.clear()
+            by_sku = self._stocked[strategy.name, fresh_from] = {}
         sku: str = item["sku"]
-        key = (strategy.name, sku, fresh_from)
-        found = self._holders.get(key)
+        found = by_sku.get(sku)
         if found is None:
-            shelf = self.market.bins.get(sku)
-            if shelf is None:
-                return None
-            rules, fences = self.market.rules, strategy.fences
-            if len(self._holders) >= _HOLDERS_KEPT:
-                self._holders.clear()
-            found = self._holders[key] = Holders(
-                shelf,
-                self.market.nodes,
-                lambda node: max(rules.safety_stock(node, item), fences.keep(node)),
-                fresh_from,
+            requires = item.get("requires") or ()
+            labels = frozenset(requires)
+            category = item.get("category")
+            content = Content(
+                item.get("weight_g", 0),
+                item.get("volume_ml", 0),
+                sku,
+                "",
+                1,
+                labels if category is None else labels | {category},
+                labels,
             )
+            found = by_sku[sku] = Stocked(item, content, requires, self.capable(requires))
+        if found.holders is None:
+            shelf = self.market.bins.get(sku)
+            if shelf is not None:
+                found.holders = Holders(shelf, self.market, item, strategy, fresh_from)
         return found
 
     def capable(self, requires: Sequence[str]) -> int:
@@ -553,6 +647,16 @@ class Tables:
             self._schedules[not_before] = found
         else:
             found.refresh()
+        return found
+
+    def step_g(self, weight_g: int) -> int:
+        """The heaviest weight that costs what this one does."""
+        found = self._steps.get(weight_g)
+        if found is None:
+            if len(self._steps) >= _STEPS_KEPT:
+                self._steps.clear()
+            found = self.scale.step_g(weight_g)
+            self._steps[weight_g] = found = _HEAVIEST if found < 0 else found
         return found
 
     def objective(self, strategy: Strategy) -> Objective:
