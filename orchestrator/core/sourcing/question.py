@@ -331,12 +331,13 @@ class Question:
         found = self._wholes.get(mask)
         if found is None:
             rest = mask & (mask - 1)
-            place = (mask ^ rest).bit_length() - 1
-            line = self.lines[place]
-            content, units = line.stocked.content, line.target
-            if rest:
-                base = self.whole(rest)
-                taken = base.amounts
+            base = self._wholes.get(rest)
+            if base is None:  # as a rule smaller sets are asked for first
+                found = self._whole([i for i in range(len(self.lines)) if mask >> i & 1])
+            else:
+                place = (mask ^ rest).bit_length() - 1
+                line = self.lines[place]
+                content, units, taken = line.stocked.content, line.target, base.amounts
                 found = Whole(
                     (*taken[:place], units, *taken[place + 1 :]),
                     base.able & line.able,
@@ -344,17 +345,20 @@ class Question:
                     base.volume_ml + content.volume_ml * units,
                     base.units + units,
                 )
-            else:
-                found = Whole(
-                    tuple([units if i == place else 0 for i in range(len(self.lines))]),
-                    line.able,
-                    content.weight_g * units,
-                    content.volume_ml * units,
-                    units,
-                )
             self._wholes[mask] = found
             self._masks[found.amounts] = mask
         return found
+
+    def _whole(self, places: list[int]) -> Whole:
+        amounts = [0] * len(self.lines)
+        able, weight_g, volume_ml = -1, 0, 0
+        for i in places:
+            line = self.lines[i]
+            amounts[i] = line.target
+            able &= line.able
+            weight_g += line.stocked.content.weight_g * line.target
+            volume_ml += line.stocked.content.volume_ml * line.target
+        return Whole(tuple(amounts), able, weight_g, volume_ml, sum(amounts))
 
     def ranking_of(self, whole: Whole) -> Ranking:
         """The nodes by what a leg of this is worth, each on its first day."""
