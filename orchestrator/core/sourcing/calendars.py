@@ -60,7 +60,8 @@ class Zone:
             day = (moment_ms + self._offset_ms(moment_ms)) // DAY_MS
             self._day = day
             self._from_ms, self._until_ms = self.start_ms(day), self.start_ms(day + 1)
-            if not self._from_ms <= moment_ms < self._until_ms:  # midnight came twice
+            # where clocks change just after midnight, another day's moments lie within this one's
+            if self._offset_ms(self._from_ms) != self._offset_ms(self._until_ms - 1):
                 self._until_ms = 0
             return day
         return self._day
