@@ -106,7 +106,8 @@ class Objective:
         """A criterion of stock; where there is no data, what ranks last."""
         if one.name == "last_used":
             return node.last_used
-        there = self._market.bins[sku].get(node.node_id) or Bin()
+        shelf = self._market.bins.get(sku)  # None where nobody ever had it
+        there = (shelf.get(node.node_id) if shelf else None) or Bin()
         found = there.on_hand if one.name == "on_hand" else there.days_of_supply(now_ms)
         if found is None:
             return -1 if one.descending else TOP

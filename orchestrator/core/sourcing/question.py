@@ -254,6 +254,8 @@ class Question:
         line.able = holders.bits(line.target) & line.open
         if line.able and self.strategy.quantity != "always":
             line.able &= self._ranking_alone(line).able
+            if self.strategy.fences.reach_promise:
+                line.able &= ~self._too_late(line)
             if line.able:
                 return
         if self.strategy.quantity == "never":
@@ -264,6 +266,18 @@ class Question:
             free = sum(holders.free(self.nodes[i]) for i in nodes_in(holders.bits(1) & line.open))
             line.target = min(line.target, free)
         line.able = holders.bits(line.target) & line.open if line.target else 0
+
+    def _too_late(self, line: Line) -> int:
+        """Nodes that can have all of a line only on a day too late: those before it are full."""
+        schedule, bits = self.schedule, 0
+        full = schedule.tight if line.target <= TIGHT_UNITS else schedule.limited
+        for index in nodes_in(line.able & full):
+            day = day_with_room(self.nodes[index], schedule.first[index], line.target)
+            alone = self.contents_of([(line, line.target)])
+            priced = None if day is None else self.zone.price(index, alone, day)
+            if priced is None or priced.days_late:
+                bits |= 1 << index
+        return bits
 
     def _ranking_alone(self, line: Line) -> Ranking:
         content, units, limits = line.stocked.content, line.target, self._limits
@@ -454,8 +468,12 @@ class Question:
             if free < units:
                 if holders is not None and holders.free_of_any_age(node) >= units:
                     stale = True
-                else:
-                    short.append([i, units if holders is None else holders.lacking(node, units)])
+                elif holders is not None:
+                    short.append([i, holders.lacking(node, units)])
+                else:  # nobody ever had it
+                    item = line.stocked.item
+                    kept = availability.floor(self.market, node, item, self.strategy)
+                    short.append([i, units + kept])
         if incapable:
             fences.append("requires")
         if suppressed:
@@ -561,8 +579,10 @@ class Question:
         return answer
 
     def _lacks(self, answer: Answer) -> bool:
-        """Whether less is planned than is wanted, where a part of a line might do more."""
-        units = answer.best.units if answer.best is not None else 0
+        """Whether a part of a line, from one node, might do more than was found with whole ones."""
+        if self.one_leg or self.all_or_nothing:
+            return False
+        units = answer.second.units if answer.second is not None else 0
         return any(line.target and line.mode == WHOLE for line in self.lines) and units < sum(
             line.target for line in self.lines
         )

@@ -47,9 +47,11 @@ def explain(
                 record.add(amounts, index)
     if 1 < len(lines) <= SINGLE_LINES:
         for i, line in enumerate(lines):
+            if not line.asked:
+                continue
             if line.asked == line.target:
                 record.add(question.whole(1 << i).amounts)
-            elif line.asked:
+            else:
                 record.add(tuple([line.asked if i == j else 0 for j in range(len(lines))]))
     record.fill()
     strategy = question.strategy

@@ -1,0 +1,72 @@
+"""What the planner must find, where a way of doing it fast once missed it."""
+
+from typing import Any
+
+import orjson
+
+from tests.core.story import Story
+
+
+def decision(shop: Story) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(shop.told("order_allocated")[-1]["decision"])
+    return found
+
+
+def test_a_part_of_a_line_that_another_node_has_whole_may_give_the_most_units(shop: Story) -> None:
+    shop.rules({"split": {"quantity": "never", "max_legs": 1}})
+    shop.receive("BOS", A=3)
+    shop.receive("CHI", A=2, B=2)
+    shop.order("1", A=3, B=3)
+    assert shop.plan("1") == {"CHI": {"A": 2, "B": 2}}
+
+
+def test_the_runner_up_may_give_a_part_where_lines_are_not_divided(shop: Story) -> None:
+    shop.rules({"split": {"quantity": "never"}})
+    shop.receive("BOS", A=3)
+    shop.receive("CHI", A=2)
+    shop.order("1", A=3)
+    assert shop.plan("1") == {"BOS": {"A": 3}}
+    assert decision(shop)["runner_up"]["units"] == 2
+
+
+def test_an_item_that_nobody_ever_had_ranks_nowhere_and_waits(shop: Story) -> None:
+    shop.rules({"objective": ["on_hand", "days_of_supply"]})
+    shop.order("1", A=1)
+    assert shop.counts("1") == {"backordered": 1}
+
+
+def test_who_never_had_an_item_lacks_what_must_stay_there_too(shop: Story) -> None:
+    shop.rules({}, safety_stock=[{"units": 2}])
+    shop.order("1", A=1)
+    assert [row[10] for row in decision(shop)["sets"][0][1:]] == [[[0, 3]]] * 3
+
+
+def test_a_node_whose_day_with_room_is_too_late_keeps_no_line_together(shop: Story) -> None:
+    shop.node("BOS", capacity_orders_per_day=1)
+    shop.service()
+    shop.rules({"fences": {"reach_promise": True}})
+    shop.receive("BOS", A=9)
+    shop.receive("CHI", A=2)
+    shop.receive("LAX", A=1)
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"BOS": {"A": 1}}
+    shop.order("2", A=3, deliver_by="2027-01-17")
+    assert shop.plan("2") == {"CHI": {"A": 2}, "LAX": {"A": 1}}
+
+
+def test_safety_stock_follows_an_item_into_its_new_category(shop: Story) -> None:
+    shop.rules({}, safety_stock=[{"category": "fresh", "units": 2}])
+    shop.receive("BOS", A=2)
+    shop.receive("LAX", A=3)
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"BOS": {"A": 1}}
+    shop.send("item_defined", sku="A", name="A", category="fresh")
+    shop.order("2", A=1)
+    assert shop.plan("2") == {"LAX": {"A": 1}}
+
+
+def test_a_line_that_the_channel_may_not_promise_is_no_row_of_the_table(shop: Story) -> None:
+    shop.rules({}, thresholds={"web": 2})
+    shop.receive("BOS", A=2, B=3)
+    shop.order("1", A=1, B=1)
+    assert [one[0] for one in decision(shop)["sets"]] == [[0, 1]]

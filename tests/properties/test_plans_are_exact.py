@@ -1,0 +1,159 @@
+"""The planner against every plan there is: on small networks none is better, and it says so."""
+
+from math import prod
+from typing import Any
+
+import orjson
+import pytest
+
+from events.decided import Choice
+from orchestrator.core.sourcing.calendars import iso_day
+from orchestrator.core.sourcing.plan import Outcome, Request
+from orchestrator.core.sourcing.planner import source
+from tests.properties.brute_force import Found, Leg, Plan, Problem, solve
+from tests.properties.small_worlds import Play
+
+WORLDS = 500
+REQUESTS = 24
+"""Of each world, with a change of it before each."""
+WAYS = 4_000
+"""Instances with more ways to share are left out: there are enough others."""
+
+
+def small(problem: Problem) -> bool:
+    return prod(len(problem.shares(i)) for i in range(len(problem.skus))) <= WAYS
+
+
+def legs_of(outcome: Outcome, request: Request, skus: list[str]) -> list[tuple[str, Any]]:
+    """The legs as (node, units by item)."""
+    found = []
+    for leg in outcome.legs:
+        units = dict.fromkeys(skus, 0)
+        for want, count in zip(request.wants, leg.units, strict=True):
+            units[want.sku] += count
+        found.append((leg.node_id, tuple(units.values())))
+    return found
+
+
+def shown_leg(leg: Leg) -> list[Any]:
+    """What a row says of a leg after its value."""
+    components = list(leg.components)
+    while components and not components[-1]:
+        components.pop()
+    return [
+        components,
+        leg.metres,
+        leg.ship_day.isoformat(),
+        leg.deliver_day and leg.deliver_day.isoformat(),
+        leg.days_late,
+        leg.service,
+        leg.parcels,
+    ]
+
+
+def leg_of(problem: Problem, one: tuple[str, Any]) -> Leg:
+    leg = problem.leg(*one)
+    assert leg is not None
+    return leg
+
+
+def check_plan(choice: Choice | None, plan: Plan | None, found: Found, sets: list[Any]) -> None:
+    """A plan as the decision shows it: its legs, what they cost, and what it comes to."""
+    if plan is None:
+        assert choice is None
+        return
+    assert choice is not None
+    problem = found.problem
+    extra = problem.split.get("cost_per_extra_leg", 0) * (len(plan.legs) - 1)
+    legs = [leg_of(problem, one) for one in plan.legs]
+    by_place = [list(column) for column in zip(*(leg.components for leg in legs), strict=True)]
+    assert choice["units"] == plan.units
+    assert choice["components"] == [*map(sum, by_place), extra]
+    if problem.strategy.get("objective", ["cost"]) == ["cost"]:
+        assert choice["value"] == plan.value[0]
+    named = []
+    for place, node_id in choice["legs"]:
+        amounts, *rows = sets[place]
+        (row,) = [one for one in rows if one[0] == node_id]
+        assert row[9:11] == [[], []]
+        assert row[2:9] == shown_leg(leg_of(problem, (node_id, tuple(amounts))))
+        named.append((node_id, tuple(amounts)))
+    assert named == plan.legs
+
+
+def check_rows(found: Found, sets: list[Any]) -> None:
+    """Who is shown as barred is barred, by all that bars it."""
+    problem = found.problem
+    for amounts, *rows in sets:
+        assert any(amounts)
+        for row in rows:
+            node_id, (fences, short) = row[0], row[9:11]
+            leg = leg_of(problem, (node_id, tuple(amounts)))
+            assert row[2:9] == shown_leg(leg)
+            expected = problem.node_fences(node_id)
+            lacking = []
+            for i, (sku, units) in enumerate(zip(problem.skus, amounts, strict=True)):
+                if not units:
+                    continue
+                expected += problem.item_fences(node_id, sku)
+                free = problem.free(node_id, sku)
+                if free < units <= problem.free(node_id, sku, fresh=False):
+                    expected.append("min_shelf_days")
+                elif free < units:
+                    lacking.append([i, units - problem.above(node_id, sku)])
+            if not problem.in_time(leg):
+                expected.append("reach_promise")
+            assert sorted(fences) == sorted(dict.fromkeys(expected))
+            assert short == lacking
+
+
+def check(play: Play, request: Request, found: Found) -> Outcome:
+    outcome = source(play.world.shard, play.world.state, request)
+    problem, best, second = found.problem, found.best, found.second
+    assert outcome.strategy.name == problem.strategy["name"]
+    assert legs_of(outcome, request, problem.skus) == (best.legs if best else [])
+    for leg, one in zip(outcome.legs, best.legs if best else [], strict=True):
+        expected = leg_of(problem, one)
+        assert iso_day(leg.ship_day) == expected.ship_day.isoformat()
+        assert (leg.ship_by_ms, leg.deliver_by_ms) == (expected.ship_by_ms, expected.deliver_by_ms)
+        assert leg.cost_minor == expected.minor
+        by = None if leg.carrier is None else f"{leg.carrier}/{leg.service}"
+        assert by == expected.service
+    decision = orjson.loads(orjson.dumps(outcome.decision))
+    assert [line[4] for line in decision["lines"]] == problem.atp
+    assert decision["method"] == "exact"
+    check_plan(decision["chosen"], best, found, decision["sets"])
+    check_rows(found, decision["sets"])
+    if second is None:
+        assert decision["runner_up"] is None
+    else:
+        assert decision["runner_up"]["units"] == second.units
+        check_plan(decision["runner_up"], second, found, decision["sets"])
+    return outcome
+
+
+def play_out(seed: int) -> tuple[int, int]:
+    """A world and its requests; how many were small enough, and how many found a plan."""
+    play = Play(seed)
+    checked = planned = 0
+    for number in range(REQUESTS):
+        play.change()
+        request = play.request()
+        found = solve(play.world, request, small)
+        if found is None:
+            continue
+        try:
+            check(play, request, found)
+        except Exception as error:
+            told = f"seed {seed}, request {number}: {request}, {found[:2]}, {play.world.body}"
+            raise AssertionError(told) from error
+        checked += 1
+        planned += found.best is not None
+    return checked, planned
+
+
+@pytest.mark.parametrize("start", range(0, WORLDS, 50))
+def test_no_plan_is_better_and_the_decision_says_what_it_is(start: int) -> None:
+    counted = [play_out(seed) for seed in range(start, start + 50)]
+    assert sum(checked for checked, _ in counted) >= 1_000
+    assert sum(planned for _, planned in counted) >= 500
