@@ -50,9 +50,9 @@ def the_day(postgres: str) -> str:
 def test_migrating_again_says_that_nothing_was_to_do(postgres: str) -> None:
     first = headrace("db", "migrate", postgres=postgres, db_schema="mine")
     assert (first.returncode, first.stderr) == (0, "")
-    assert "is now at version 2" in first.stdout
+    assert "is now at version 3" in first.stdout
     again = headrace("db", "migrate", postgres=postgres, db_schema="mine")
-    assert again.stdout == 'the schema "mine" was already at version 2\n'
+    assert again.stdout == 'the schema "mine" was already at version 3\n'
 
 
 @pytest.mark.parametrize(

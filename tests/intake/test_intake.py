@@ -389,7 +389,9 @@ async def test_an_append_of_unknown_outcome_is_done_again_with_a_new_writer(
     world.write("orders", b"{", [])
     world.order("1", "us")
     getattr(world.days, kind).append(topic)
-    await world.run_until(lambda: len(world.taken()) >= 2 and bool(world.rejected()))
+    await world.run_until(  # what landed is seen before its writer knows: wait for the next one too
+        lambda: len(world.taken()) >= 2 and bool(world.rejected()) and world.days.writers > 1
+    )
     assert world.days.writers == 2
     assert {origin[1:] for origin in world.origins()} == {("network", 0, 0), ("orders", 0, 1)}
     if (kind, topic) == ("lost", "inbox"):
