@@ -157,3 +157,25 @@ def test_no_plan_is_better_and_the_decision_says_what_it_is(start: int) -> None:
     counted = [play_out(seed) for seed in range(start, start + 50)]
     assert sum(checked for checked, _ in counted) >= 1_000
     assert sum(planned for _, planned in counted) >= 500
+
+
+def decisions(play: Play, requests: list[Request], *, cold: bool = False) -> list[bytes]:
+    found = []
+    for request in requests:
+        if cold:
+            play.world.state.tables = None
+        found.append(orjson.dumps(source(play.world.shard, play.world.state, request).decision))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(1_000, 1_050))
+def test_a_decision_is_the_same_bytes_whatever_was_asked_before(seed: int) -> None:
+    play = Play(seed)
+    for _ in range(10):
+        play.change()
+        source(play.world.shard, play.world.state, play.request())  # tables that are mended
+    requests = [play.request() for _ in range(10)]
+    mended = decisions(play, requests)
+    assert decisions(play, requests, cold=True) == mended, seed
+    assert decisions(play, requests[::-1])[::-1] == mended, seed
+    assert decisions(play, requests) == mended, seed

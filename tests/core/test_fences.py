@@ -1,0 +1,239 @@
+"""Each fence and each rule of availability, by a story that goes another way without it."""
+
+from typing import Any
+
+import orjson
+
+from tests.core.story import Story
+
+
+def decision(shop: Story) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(shop.told("order_allocated")[-1]["decision"])
+    return found
+
+
+def kept_out(shop: Story) -> dict[str, list[str]]:
+    """Barred nodes of the full set, by id, with their fences."""
+    return {row[0]: row[9] for row in decision(shop)["sets"][0][1:] if row[9] or row[10]}
+
+
+def stocked(shop: Story, units: int = 9) -> Story:
+    for node_id in ("BOS", "CHI", "LAX"):
+        shop.receive(node_id, A=units)
+    return shop
+
+
+# fences: BOS is the nearest, CHI the next
+
+
+def test_a_node_that_is_not_active_or_does_not_ship_is_passed_over(shop: Story) -> None:
+    stocked(shop).node("BOS", active=False)
+    shop.node("CHI", ships=False)
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"LAX": {"A": 1}}
+    assert kept_out(shop) == {"BOS": ["inactive"], "CHI": ["does_not_ship"]}
+
+
+def test_a_node_named_out_is_out_though_its_group_is_in(shop: Story) -> None:
+    stocked(shop)
+    for node_id in ("BOS", "LAX"):
+        shop.node(node_id, groups=["coast"])
+    shop.rules({"fences": {"nodes": {"group": "coast", "not": {"node": "BOS"}}}})
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"LAX": {"A": 1}}
+    assert kept_out(shop) == {"BOS": ["nodes"], "CHI": ["nodes"]}
+
+
+def test_a_strategys_capability_is_what_its_nodes_must_have(shop: Story) -> None:
+    stocked(shop).node("LAX", capabilities=["cold"])
+    shop.rules({"fences": {"capability": ["cold"]}})
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"LAX": {"A": 1}}
+    assert kept_out(shop)["BOS"] == ["capability"]
+
+
+def test_what_an_item_requires_its_node_must_have(shop: Story) -> None:
+    stocked(shop).node("LAX", capabilities=["cold"])
+    shop.send("item_defined", sku="A", name="A", requires=["cold"])
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"LAX": {"A": 1}}
+    assert kept_out(shop)["BOS"] == ["requires"]
+
+
+def test_no_node_ships_beyond_max_km(shop: Story) -> None:
+    shop.receive("LAX", A=9)
+    shop.rules({"fences": {"max_km": 4_000}})
+    shop.order("1", to="BOS", A=1)
+    assert shop.plan("1") == {}
+    assert kept_out(shop)["LAX"] == ["max_km"]
+    shop.order("2", to="CHI", A=1)
+    assert shop.plan("2") == {"LAX": {"A": 1}}
+
+
+def test_a_border_is_crossed_unless_the_rules_forbid_it(shop: Story) -> None:
+    stocked(shop).node("BOS", address={"country": "CA"})
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"BOS": {"A": 1}}
+    shop.rules({"fences": {"cross_border": False}})
+    shop.order("2", A=1)
+    assert shop.plan("2") == {"CHI": {"A": 1}}
+    assert kept_out(shop) == {"BOS": ["cross_border"]}
+
+
+def test_who_cannot_reach_the_promise_is_out_where_it_must_be_kept(shop: Story) -> None:
+    stocked(shop).node("BOS", holidays=["2027-01-15"])
+    bands = [{"to_km": 20_000, "base_minor": 1, "per_kg_minor": 0, "transit_days": 2}]
+    shop.service(rates=bands)
+    shop.node("CHI", handling_cost_minor=10_000)
+    shop.node("LAX", handling_cost_minor=20_000)
+    shop.order("1", A=1, deliver_by="2027-01-17")
+    assert shop.plan("1") == {"BOS": {"A": 1}}, "late is cheaper"
+    shop.rules({"fences": {"reach_promise": True}})
+    shop.order("2", A=1, deliver_by="2027-01-17")
+    assert shop.plan("2") == {"CHI": {"A": 1}}
+    assert kept_out(shop) == {"BOS": ["reach_promise"]}
+
+
+def test_a_suspended_lane_bars_its_node_until_it_is_restored(shop: Story) -> None:
+    stocked(shop).service()
+    lane = {"market_id": "US", "carrier": "ups", "origin_node_id": "BOS"}
+    shop.send("lane_suspended", reason="storm", **lane)
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"CHI": {"A": 1}}
+    told = decision(shop)["rest"]
+    assert list(told["fences"]) == ["lane_suspended"]
+    assert told["nodes"] == ["BOS"]
+    shop.send("lane_restored", **lane)
+    shop.order("2", A=1)
+    assert shop.plan("2") == {"BOS": {"A": 1}}
+
+
+def test_a_hole_in_the_rates_bars_its_node(shop: Story) -> None:
+    stocked(shop).service(zones=[{"origin_node_id": "LAX", "transit_days": 1}], rates=[])
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"LAX": {"A": 1}}
+    told = decision(shop)["rest"]
+    assert list(told["fences"]) == ["no_rate"]
+    assert told["nodes"] == ["BOS", "CHI"]
+
+
+def test_units_that_will_not_live_long_enough_stay(shop: Story) -> None:
+    lot: dict[str, Any] = {"sku": "A", "quantity": 2, "lot": "L"}
+    shop.send("stock_received", node_id="BOS", expires_on="2027-01-19", **lot)
+    shop.send("stock_received", node_id="CHI", expires_on="2027-01-20", **lot)
+    shop.rules({"fences": {"min_shelf_days": 5}})
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"CHI": {"A": 1}}
+    assert kept_out(shop)["BOS"] == ["min_shelf_days"]
+
+
+def test_a_node_is_not_asked_again_for_what_it_did_not_have(shop: Story) -> None:
+    stocked(shop).order("1", A=1)
+    shop.report("rejected", "1.1", reason="not_in_stock", stock_effect="none")
+    shop.order("2", A=1)
+    assert shop.plan("2") == {"CHI": {"A": 1}}
+    assert kept_out(shop) == {"BOS": ["suppressed"]}
+    shop.at(5 * 3600)
+    shop.order("3", A=1)
+    assert shop.plan("3") == {"BOS": {"A": 1}}
+
+
+# availability
+
+
+def test_safety_stock_of_a_group_stays_at_its_nodes(shop: Story) -> None:
+    stocked(shop, 2).node("BOS", groups=["stores"])
+    shop.rules({}, safety_stock=[{"nodes": {"group": "stores"}, "units": 2}])
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"CHI": {"A": 1}}
+
+
+def test_a_node_keeps_the_larger_of_safety_stock_and_floor(shop: Story) -> None:
+    shop.receive("BOS", A=4)
+    keep = {"fences": {"keep": [{"node": "BOS", "units": 3}]}}
+    shop.rules(keep, safety_stock=[{"units": 2}])
+    shop.order("1", A=4)
+    assert shop.plan("1") == {"BOS": {"A": 1}}
+
+
+def test_a_threshold_leaves_units_to_the_other_channels(shop: Story) -> None:
+    shop.receive("BOS", A=3)
+    shop.rules({}, thresholds={"web": 2})
+    shop.order("1", A=3)
+    assert shop.plan("1") == {"BOS": {"A": 1}}
+    shop.order("2", A=2, channel="phone")
+    assert shop.stock("BOS", "A") == (3, 3, 0)
+
+
+def test_a_pool_is_kept_from_other_channels_until_it_ends(shop: Story) -> None:
+    shop.receive("BOS", A=5)
+    pool = {"id": "p", "sku": ["A"], "channel": "phone", "units": 4, "until": "2027-01-15"}
+    shop.rules({}, pools=[pool])
+    shop.order("1", A=5)
+    assert shop.plan("1") == {"BOS": {"A": 1}}
+    shop.order("2", A=1, channel="phone")
+    assert shop.stock("BOS", "A") == (5, 2, 3)
+    shop.at(86_400)
+    shop.order("3", A=3)
+    assert shop.plan("3") == {"BOS": {"A": 3}}
+
+
+# days
+
+
+def ship_day(shop: Story) -> str:
+    """The chosen leg's, as recorded."""
+    told = decision(shop)
+    ((place, node_id),) = told["chosen"]["legs"]
+    return str(next(row[4] for row in told["sets"][place][1:] if row[0] == node_id))
+
+
+def test_what_a_day_cannot_hold_goes_to_the_next_working_day(shop: Story) -> None:
+    shop.node("BOS", capacity_units_per_day=3)
+    shop.receive("BOS", A=20)
+    shop.order("1", A=2)
+    assert ship_day(shop) == "2027-01-15"
+    shop.order("2", A=2)
+    assert ship_day(shop) == "2027-01-18", "a Monday"
+    shop.order("3", A=1)
+    assert ship_day(shop) == "2027-01-15", "there is room for one"
+    shop.order("4", A=4)
+    assert ship_day(shop) == "2027-01-19", "more than a whole day holds: the first empty one"
+
+
+def test_a_cut_off_that_passes_between_two_orders_moves_the_second(shop: Story) -> None:
+    shop.receive("BOS", A=20)
+    shop.at(13 * 3600 - 1)
+    shop.order("1", A=1)
+    assert ship_day(shop) == "2027-01-15"
+    shop.at(2)
+    shop.order("2", A=1)
+    assert ship_day(shop) == "2027-01-18"
+
+
+def test_no_node_ships_on_its_holiday(shop: Story) -> None:
+    shop.node("BOS", holidays=["2027-01-15", "2027-01-18"])
+    shop.receive("BOS", A=20)
+    shop.order("1", A=1)
+    assert ship_day(shop) == "2027-01-19"
+
+
+# what a strategy does where it finds nothing
+
+
+def test_the_next_strategy_is_asked_where_one_finds_nothing(shop: Story) -> None:
+    stocked(shop)
+    shop.rules(
+        {"name": "near", "fences": {"nodes": {"kind": "store"}}, "else": "any"}, {"name": "any"}
+    )
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"BOS": {"A": 1}}
+    assert decision(shop)["passed_over"] == [["near", "found nothing"]]
+
+
+def test_what_no_node_has_waits_or_is_cancelled_as_the_strategy_says(shop: Story) -> None:
+    shop.order("1", A=1)
+    assert shop.counts("1") == {"backordered": 1}
+    shop.rules({"unsourced": ["cancel"]})
+    shop.order("2", A=1)
+    assert shop.counts("2") == {"cancelled": 1}
