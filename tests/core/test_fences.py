@@ -96,7 +96,7 @@ def test_who_cannot_reach_the_promise_is_out_where_it_must_be_kept(shop: Story) 
 
 def test_a_suspended_lane_bars_its_node_until_it_is_restored(shop: Story) -> None:
     stocked(shop).service()
-    lane = {"market_id": "US", "carrier": "ups", "origin_node_id": "BOS"}
+    lane: dict[str, Any] = {"market_id": "US", "carrier": "ups", "origin_node_id": "BOS"}
     shop.send("lane_suspended", reason="storm", **lane)
     shop.order("1", A=1)
     assert shop.plan("1") == {"CHI": {"A": 1}}
@@ -168,14 +168,18 @@ def test_a_threshold_leaves_units_to_the_other_channels(shop: Story) -> None:
 def test_a_pool_is_kept_from_other_channels_until_it_ends(shop: Story) -> None:
     shop.receive("BOS", A=5)
     pool = {"id": "p", "sku": ["A"], "channel": "phone", "units": 4, "until": "2027-01-15"}
-    shop.rules({}, pools=[pool])
-    shop.order("1", A=5)
+    shop.rules({}, pools=[pool], thresholds={"phone": 1})
+    now = {"allow_backorder": False}
+    shop.order("1", A=5, line=now)
     assert shop.plan("1") == {"BOS": {"A": 1}}
-    shop.order("2", A=1, channel="phone")
-    assert shop.stock("BOS", "A") == (5, 2, 3)
+    shop.order("2", A=4, line=now, channel="phone")
+    assert shop.stock("BOS", "A") == (5, 4, 1), "its own pool is not kept from a channel"
+    shop.receive("BOS", A=4)
+    shop.order("3", A=5, line=now)
+    assert shop.plan("3") == {"BOS": {"A": 4}}, "one unit of the pool is left"
     shop.at(86_400)
-    shop.order("3", A=3)
-    assert shop.plan("3") == {"BOS": {"A": 3}}
+    shop.order("4", A=1)
+    assert shop.plan("4") == {"BOS": {"A": 1}}
 
 
 # days
