@@ -337,11 +337,12 @@ def _give(
         given["deliver_by"] = rfc3339(
             moment_ms(data["deliver_by"], turn.market_of(order).time_zone)
         )
-    for name, chosen in (("carrier", leg.carrier), ("service", leg.service)):
-        if name in passed_on:
-            given[name] = passed_on[name]
-        elif chosen is not None:
-            given[name] = chosen
+    wished: Plain = {name: passed_on[name] for name in ("carrier", "service") if name in passed_on}
+    chosen: Plain = {"carrier": leg.carrier, "service": leg.service}
+    if all(chosen[name] == wish for name, wish in wished.items()):
+        given |= {name: one for name, one in chosen.items() if one is not None}
+    else:  # one carrier's name beside another's service would be neither
+        given |= wished
     identity = {
         **about(order),
         "fulfillment_id": f"{order.channel}.{order.order_id}.{len(order.fulfillments) + 1}",

@@ -50,6 +50,23 @@ def test_the_service_that_an_order_names_is_passed_on() -> None:
     assert (asked["carrier"], asked["service"]) == ("dhl", "express")
 
 
+def test_a_carrier_that_the_market_does_not_know_is_passed_on_without_the_rated_service() -> None:
+    story = shop()
+    story.receive("BOS", A=1)
+    story.order("1", A=1, carrier="dhl")
+    (asked,) = story.told("fulfillment_requested")
+    assert (asked["carrier"], asked.get("service")) == ("dhl", None)
+
+
+def test_an_order_that_names_a_carrier_gets_the_service_that_was_chosen_of_it() -> None:
+    story = shop()
+    story.service("dhl", "express")
+    story.receive("BOS", A=1)
+    story.order("1", A=1, carrier="dhl")
+    (asked,) = story.told("fulfillment_requested")
+    assert (asked["carrier"], asked["service"]) == ("dhl", "express")
+
+
 def test_a_later_plan_is_told_where_it_is_later_than_what_was_told() -> None:
     story = shop()
     story.receive("BOS", A=1)
