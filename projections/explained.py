@@ -147,6 +147,7 @@ class _Decision:
         if plan is None:
             return None
         return {
+            "nodes": [node_id for _, node_id in plan["legs"]],
             "legs": [self._leg(place, node_id) for place, node_id in plan["legs"]],
             "units": plan["units"],
             "value": plan["value"],

@@ -133,6 +133,7 @@ DECISIONS: Example = {
             ],
             "sets": [{"lines": [_TWO], "nodes": [_BOS, _CHI, _NYC]}],
             "chosen": {
+                "nodes": ["BOS"],
                 "legs": [{"lines": [_TWO], **_BOS}],
                 "units": 2,
                 "value": 870,
@@ -140,6 +141,7 @@ DECISIONS: Example = {
                 "costs": {**_BOS["costs"], "split": 0},
             },
             "runner_up": {
+                "nodes": ["CHI"],
                 "legs": [{"lines": [_TWO], **_CHI}],
                 "units": 2,
                 "value": 1110,

@@ -175,6 +175,7 @@ class PlannedLeg(RowShape):
 class PlanShape(Shape):
     """A plan that was weighed."""
 
+    nodes: list[str] = Field(description="of the legs, in their order")
     legs: list[PlannedLeg]
     units: int
     value: int | list[int]

@@ -87,6 +87,16 @@ def test_nodes_are_told_when_to_ship_and_what_not_to_ship_before() -> None:
     assert plan["deliver_by"] == told["deliver_by"]
 
 
+def test_what_must_not_leave_before_a_days_cut_off_leaves_the_next_day() -> None:
+    story = shop()
+    (told,) = [
+        event
+        for event in story.order("1", A=1, ship_not_before="2027-01-20T22:00:00Z")
+        if event["type"] == "fulfillment_requested"
+    ]
+    assert told["ship_by"] == "2027-01-21T21:00:00.000Z"
+
+
 def test_the_node_used_last_is_known() -> None:
     story = shop()
     story.node("CHI")

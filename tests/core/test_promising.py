@@ -260,7 +260,7 @@ def test_a_channels_availability_is_shown_by_market_and_node(story: Story) -> No
         "incoming": 0,
     }
     assert shown["markets"] == [
-        {"market_id": "US", "free": 5, "threshold": 0, "pools": [], "available": 5}
+        {"market_id": "US", "free": 5, "threshold": 0, "pools": [], "atp": 5}
     ]
 
 

@@ -167,10 +167,23 @@ def test_a_request_in_the_last_moment_ships_and_one_after_it_does_not() -> None:
 
 def test_an_order_that_may_not_leave_earlier_waits_for_a_working_day() -> None:
     calendar = calendar_of({}, "UTC")
-    saturday = day_number("2026-11-28")
     now_ms = instant_ms("2026-11-24T10:00:00Z")
-    assert calendar.first_ship_day(now_ms, saturday) == day_number("2026-11-30")
-    assert calendar.first_ship_day(now_ms, day_number("2026-11-01")) == day_number("2026-11-24")
+    for not_before, day in [
+        ("2026-11-28T00:00:00Z", "2026-11-30"),  # a Saturday
+        ("2026-11-27T16:00:00Z", "2026-11-27"),  # a Friday's cut-off
+        ("2026-11-27T16:00:01Z", "2026-11-30"),
+        ("2026-11-01T00:00:00Z", "2026-11-24"),
+    ]:
+        assert calendar.first_ship_day(now_ms, instant_ms(not_before)) == day_number(day)
+
+
+def test_no_node_is_to_ship_by_a_moment_before_which_it_must_not() -> None:
+    los_angeles = calendar_of({}, "America/Los_Angeles")
+    now_ms = instant_ms("2026-11-24T10:00:00Z")
+    new_york_midnight_ms = instant_ms("2026-11-26T05:00:00Z")  # 21:00 of the day before there
+    day = los_angeles.first_ship_day(now_ms, new_york_midnight_ms)
+    assert day == day_number("2026-11-26")
+    assert los_angeles.cut_off_ms(day) >= new_york_midnight_ms
 
 
 def test_a_node_without_working_days_never_ships() -> None:
@@ -190,7 +203,7 @@ def test_years_of_holidays_end() -> None:
 
 def test_no_day_is_beyond_what_a_date_can_say() -> None:
     calendar = calendar_of({}, "Asia/Kathmandu")
-    assert calendar.first_ship_day(0, day_number("9999-12-31")) is None
+    assert calendar.first_ship_day(0, instant_ms("9999-12-31T12:00:00Z")) is None
     assert calendar.working_day(LAST_DAY + 1) is None
     assert rfc3339(moment_of("9999-12-30", "Asia/Kathmandu")).startswith("9999-12-30")
 

@@ -91,5 +91,5 @@ def steps(market: Market, item: Plain, channel: str, now_ms: int) -> dict[str, A
         "free": free,
         "threshold": threshold,
         "pools": pools,
-        "available": max(0, free - kept),
+        "atp": max(0, free - kept),
     }

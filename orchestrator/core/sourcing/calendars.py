@@ -156,14 +156,21 @@ class Calendar:
         """The last moment at which a request still ships on that working day."""
         return self.cut_off_ms(day) - self.processing_ms
 
-    def first_ship_day(self, now_ms: int, not_before: int = _FIRST_DAY) -> int | None:
+    def open_day(self, moment_ms: int) -> int | None:
+        """The first working day on which something can leave at this moment or later."""
+        day = self.working_day(self.zone.day_of(moment_ms))
+        if day is not None and self.cut_off_ms(day) < moment_ms:
+            return self.next_day(day)
+        return day
+
+    def first_ship_day(self, now_ms: int, not_before_ms: int | None = None) -> int | None:
         """The day on which what is requested now can leave; None for a node that never ships."""
         if not self._from_ms <= now_ms <= self._until_ms:
             self._find(now_ms)
-        day = self._first
-        if day is not None and day < not_before:
-            return self.working_day(not_before)
-        return day
+        if self._first is None or not_before_ms is None:
+            return self._first
+        later = self.open_day(not_before_ms)
+        return None if later is None else max(self._first, later)
 
     def changes_ms(self, now_ms: int) -> int | None:
         """The first moment with another first ship day than now; None where it never changes."""

@@ -8,6 +8,7 @@ from bisect import insort
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from orchestrator.core.moments import start_ms
 from orchestrator.core.shard import Market, Node, Shard
 from orchestrator.core.sourcing import availability
 from orchestrator.core.sourcing.calendars import day_number, zone
@@ -168,7 +169,10 @@ class Question:
         self.tables: Tables = tables_of(market)
         tables = self.tables
         self.objective = tables.objective(strategy)
-        self.schedule = tables.schedule(self.now_ms, self._day(data.get("ship_not_before")))
+        not_before = data.get("ship_not_before")
+        self.schedule = tables.schedule(
+            self.now_ms, None if not_before is None else start_ms(not_before, market.time_zone)
+        )
         level = data.get("service_level", "standard")
         self.terms = Terms(
             strategy,

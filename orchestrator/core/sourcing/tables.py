@@ -14,6 +14,7 @@ from events.decided import DecisionRow, Plain
 from orchestrator.core.ledger import Bin
 from orchestrator.core.shard import Market, Node, Shelf
 from orchestrator.core.sourcing.availability import floor, may_limit
+from orchestrator.core.sourcing.calendars import MINUTE_MS
 from orchestrator.core.sourcing.geo import metres
 from orchestrator.core.sourcing.objectives import FAR_M, Objective
 from orchestrator.core.sourcing.parcels import Content, Parcel
@@ -172,7 +173,7 @@ class Schedule:
         "tight",
     )
 
-    def __init__(self, market: Market, number: int, now_ms: int, not_before: int | None) -> None:
+    def __init__(self, market: Market, number: int, now_ms: int, not_before_ms: int | None) -> None:
         self.number = number
         self._market = market
         self._from_ms = now_ms
@@ -182,10 +183,7 @@ class Schedule:
         self.tight = 0  # those whose first day may be too full
         for node in market.node_list:
             calendar = node.calendar
-            day = calendar.first_ship_day(now_ms)
-            if not_before is not None and day is not None and day < not_before:
-                day = calendar.working_day(not_before)
-            self.first.append(day)
+            self.first.append(calendar.first_ship_day(now_ms, not_before_ms))
             changes_ms = calendar.changes_ms(now_ms)
             if changes_ms is not None and not (self._until_ms and self._until_ms <= changes_ms):
                 self._until_ms = changes_ms
@@ -636,15 +634,20 @@ class Tables:
                 bits |= 1 << node.index
         return bits
 
-    def schedule(self, now_ms: int, not_before: int | None) -> Schedule:
-        """The nodes' first days, of now."""
-        found = self._schedules.get(not_before)
+    def schedule(self, now_ms: int, not_before_ms: int | None) -> Schedule:
+        """The nodes' first days, of now; what may leave already has one in common."""
+        if not_before_ms is not None:
+            # Cut-offs are whole minutes: up to the next one, nothing differs.
+            not_before_ms = -(-not_before_ms // MINUTE_MS) * MINUTE_MS
+            if not_before_ms <= now_ms:
+                not_before_ms = None
+        found = self._schedules.get(not_before_ms)
         if found is None or not found.holds(now_ms):
             if len(self._schedules) >= _SCHEDULES_KEPT:
                 self._schedules.clear()
             self._schedules_made += 1
-            found = Schedule(self.market, self._schedules_made, now_ms, not_before)
-            self._schedules[not_before] = found
+            found = Schedule(self.market, self._schedules_made, now_ms, not_before_ms)
+            self._schedules[not_before_ms] = found
         else:
             found.refresh()
         return found
