@@ -435,17 +435,25 @@ class Problem:
         zone: str = node.get("time_zone", self.zone)
         cut_off = time.fromisoformat(node.get("cut_off", "16:00"))
         day = local(self.now_ms, zone).date() - timedelta(days=2)
-        not_before = self.data.get("ship_not_before")
+        not_before_ms = self.not_before_ms()
         while True:
             day += timedelta(days=1)
             last_ms = moment(day, cut_off, zone)
             if (
                 self.works(node, day)
                 and last_ms - node.get("processing_minutes", 0) * 60_000 >= self.now_ms
-                and not (not_before and day < day_of(not_before, self.zone))
+                and last_ms >= not_before_ms
                 and self.has_room(node, day, units)
             ):
                 return day, last_ms
+
+    def not_before_ms(self) -> int:
+        text = self.data.get("ship_not_before")
+        if text is None:
+            return 0
+        if len(text) == len("2026-11-22"):
+            return moment(date.fromisoformat(text), time(0), self.zone)
+        return round(datetime.fromisoformat(text).timestamp() * 1000)
 
     def booked(self, node: Plain, day: date) -> tuple[int, int]:
         orders, units = self.state.nodes[node["node_id"]].booked.get((day - EPOCH).days, (0, 0))
