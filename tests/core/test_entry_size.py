@@ -13,13 +13,13 @@ NODES = [f"N{number:02}" for number in range(40)]
 MANY = [f"SKU-{number:04}" for number in range(1_000)]
 
 
-def network(skus: list[str], units: int = 5) -> Story:
+def network(skus: list[str], nodes: list[str], units: int = 5) -> Story:
     shop = Story()
     for node_id in NODES:
         shop.node(node_id)
     shop.item(*skus)
     for n, sku in enumerate(skus):
-        for node_id in NODES if units else NODES[:1]:
+        for node_id in nodes:
             if units or n % 2:
                 quantity = units or 1
                 shop.send("stock_received", node_id=node_id, sku=sku, quantity=quantity)
@@ -54,8 +54,9 @@ def largest(shop: Story) -> int:
     return max(map(len, shop.entries))
 
 
+@pytest.mark.slow
 def test_an_order_of_a_thousand_lines_that_is_rejected_and_sourced_again() -> None:
-    shop = network(MANY)
+    shop = network(MANY, NODES)
     place(shop, "1", lines_of(MANY))
     shop.report("rejected", "1.1", reason="not_in_stock")
     assert shop.status("1") == "allocated"
@@ -63,7 +64,7 @@ def test_an_order_of_a_thousand_lines_that_is_rejected_and_sourced_again() -> No
 
 
 def test_an_order_of_a_thousand_lines_that_is_shipped_line_by_line() -> None:
-    shop = network(MANY)
+    shop = network(MANY, NODES[:1])
     place(shop, "1", lines_of(MANY))
     packed = [{"line_id": str(number), "quantity": 1, "lot": "L1"} for number in range(1_000)]
     packages = [{"package_id": "P1", "lines": packed}]
@@ -88,7 +89,7 @@ def test_an_order_that_says_much_to_each_of_many_nodes() -> None:
 
 @pytest.mark.parametrize("length", [1, 400])
 def test_a_receipt_for_many_orders_that_wait(length: int) -> None:
-    shop = network(MANY[:length], units=0)
+    shop = network(MANY[:length], NODES[:1], units=0)
     orders = 300 if length == 1 else 60
     for number in range(orders):
         place(shop, str(number), lines_of(MANY[:length]))

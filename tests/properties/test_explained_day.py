@@ -391,7 +391,9 @@ def is_the_best_of_its_table(decision: Decision) -> None:
         assert best[:4] == table.chosen[:4]
 
 
-@pytest.mark.parametrize(("nodes", "most"), [(40, 1_500), (2_000, 2_000)])
+@pytest.mark.parametrize(
+    ("nodes", "most"), [(40, 1_500), pytest.param(2_000, 2_000, marks=pytest.mark.slow)]
+)
 def test_explanations_stay_small(nodes: int, most: int) -> None:
     """On average, as encoded: of orders of 1-6 lines, most items being at most nodes."""
     luck = Random(7)

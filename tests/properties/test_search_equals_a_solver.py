@@ -180,7 +180,9 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [way if way == "divided" else pytest.param(way, marks=pytest.mark.slow) for way in WAYS]
+)
 def test_equals_the_optimum_of_a_solver(way: str) -> None:
     lines, nodes, palette = WAYS[way]
     for seed in range(105):

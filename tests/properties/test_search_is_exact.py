@@ -150,7 +150,10 @@ def told(seed: int, problem: Problem) -> str:
     return f"seed {seed}: {problem.targets} {problem.modes} {problem.free()} {problem.max_legs}"
 
 
-@pytest.mark.parametrize("start", range(0, 10_500, 1_500))
+@pytest.mark.parametrize(
+    "start",
+    [0, *(pytest.param(start, marks=pytest.mark.slow) for start in range(1_500, 10_500, 1_500))],
+)
 def test_no_plan_is_better_and_only_the_best_is_better_than_the_second(start: int) -> None:
     for seed in range(start, start + 1_500):
         problem = instance(seed)
