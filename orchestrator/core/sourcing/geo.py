@@ -7,6 +7,7 @@ whose first term left out is below 3e-16 up to 45 degrees; the arc sine is the r
 approximation of fdlibm's `e_asin.c` (Sun Microsystems, 1993).
 """
 
+from collections.abc import Iterable
 from math import sqrt
 from typing import Final
 
@@ -92,6 +93,25 @@ def metres(a: Vector, b: Vector) -> int:
         return int(DIAMETER_M * (_PI / 2) + 0.5)
     half = sqrt(rest)
     return int(DIAMETER_M * (_PI / 2 - 2 * (half + half * _asin_tail(rest))) + 0.5)
+
+
+def distances(a: Vector, others: Iterable[Vector | None]) -> list[int | None]:
+    """`metres` from a point to each of these; the loop of it, since it is run for every place."""
+    ax, ay, az = a
+    found: list[int | None] = []
+    for other in others:
+        if other is None:
+            found.append(None)
+            continue
+        bx, by, bz = other
+        x, y, z = ax - bx, ay - by, az - bz
+        square = (x * x + y * y + z * z) * 0.25
+        if square <= _QUARTER:
+            half = sqrt(square)
+            found.append(int(DIAMETER_M * (half + half * _asin_tail(square)) + 0.5))
+        else:
+            found.append(metres(a, other))
+    return found
 
 
 def _asin_tail(z: float) -> float:

@@ -15,9 +15,9 @@ from orchestrator.core.ledger import Bin
 from orchestrator.core.shard import Market, Node
 from orchestrator.core.sourcing.strategies import Ranking
 
-FIELD: Final = 96
-"""Bits of a criterion: money of 10^12, or 10^9 units of 2^40 each, summed over 1,000 legs."""
-TOP: Final = 1 << 40
+FIELD: Final = 64
+"""Bits of a criterion: money of 10^12 over 1,000 legs, or 10^9 units of 2^32 each."""
+TOP: Final = 1 << 32
 """Beyond any stock, day, rank or order number."""
 FAR_M: Final = 10**9
 """Beyond any sum of distances: of what has no location."""
@@ -61,9 +61,19 @@ class Objective:
             self.names = [f"{name} desc" if descending else name for name, descending, _ in ranking]
 
     @property
+    def cost(self) -> bool:
+        """Whether money is what counts."""
+        return self._criteria is None
+
+    @property
+    def nearest(self) -> bool:
+        """Whether distance decides between plans that cost the same."""
+        return self._criteria is None and not self._rated
+
+    @property
     def by_units(self) -> bool:
         """Whether a leg's value depends on how many units it has, beside their price."""
-        return self._criteria is not None or not self._rated
+        return self._criteria is not None
 
     def of_place(self, node: Node, away_m: int, minor: int, units: int) -> int:
         """The part of a leg's value that stands until the network changes."""
@@ -71,8 +81,7 @@ class Objective:
         if criteria is None:
             if self._rated:
                 return minor
-            nearest = 1 << 2 * FIELD | away_m << FIELD | units * away_m
-            return minor << 3 * FIELD | nearest
+            return minor << 3 * FIELD | 1 << 2 * FIELD | away_m << FIELD
         total = 0
         for one in criteria:
             total <<= FIELD
@@ -89,9 +98,32 @@ class Objective:
                     """stock says: below"""
         return total
 
-    def of_today(self, node: Node, load_minor: int, amounts: Amounts, now_ms: int) -> int:
+    def of_places(
+        self,
+        handling: Sequence[int],
+        per_unit: Sequence[int] | None,
+        units: int,
+        away: Sequence[int],
+    ) -> list[int]:
+        """`of_place` of every node at once, where no carrier is known."""
+        leg = 1 << 2 * FIELD
+        if per_unit is None:
+            return [
+                minor << 3 * FIELD | leg | away_m << FIELD
+                for minor, away_m in zip(handling, away, strict=True)
+            ]
+        return [
+            (minor + one * units) << 3 * FIELD | leg | away_m << FIELD
+            for minor, one, away_m in zip(handling, per_unit, away, strict=True)
+        ]
+
+    def of_today(
+        self, node: Node, away_m: int, load_minor: int, amounts: Amounts, now_ms: int
+    ) -> int:
         """The part of a leg's value that the day's load and today's stock decide."""
         total = load_minor << self.money_shift if load_minor and self.money_shift is not None else 0
+        if self.nearest:
+            total += away_m * sum([units for _, units in amounts])
         if self.stock_says:
             shift = 0
             for one in reversed(self._criteria or []):

@@ -27,11 +27,14 @@ from orchestrator.core.sourcing.search import (
 )
 from orchestrator.core.sourcing.strategies import Strategy
 from orchestrator.core.sourcing.tables import (
+    SPARSE,
     TIGHT_UNITS,
     Contents,
+    Dates,
     Holders,
     Priced,
     Ranking,
+    Reach,
     Stocked,
     Tables,
     Terms,
@@ -46,7 +49,6 @@ from schemas.times import instant_ms
 DAYS_AHEAD: Final = 400
 """How far ahead a day with room is looked for."""
 _DAY_TEXT: Final = len("2026-11-22")
-_SPARSE: Final = 8  # fewer than one node of so many: they are looked up one by one
 
 Amounts = tuple[int, ...]
 """Units of each line in a leg."""
@@ -135,6 +137,7 @@ class Question:
         "_easy",
         "_limits",
         "_masks",
+        "_nearest",
         "_plain",
         "_wholes",
         "all_or_nothing",
@@ -146,6 +149,7 @@ class Question:
         "objective",
         "one_leg",
         "place",
+        "reach",
         "request",
         "schedule",
         "sought",
@@ -179,11 +183,11 @@ class Question:
             level,
             data.get("carrier"),
             data.get("service"),
-            self._day(data.get("deliver_by")),
-            self._day(data.get("ship_by")),
             market.rules.late_per_day(level),
         )
-        self.zone: Zone = tables.zone(place, self.terms, self.schedule)
+        dates = Dates(self._day(data.get("deliver_by")), self._day(data.get("ship_by")))
+        self.zone: Zone = tables.zone(place, self.terms, dates, self.schedule)
+        self.reach: Reach = self.zone.reach
         self._limits = Limits(
             strategy.parcel_max_g, strategy.parcel_max_ml, tuple(strategy.parcel_apart)
         )
@@ -191,8 +195,12 @@ class Question:
         self._contents: dict[Amounts, Contents] = {}
         self._wholes: dict[int, Whole] = {}
         self._masks: dict[Amounts, int] = {}
-        # whether the day's load and today's stock leave the rankings' values as they are
-        self._plain = not self.schedule.limited and not self.objective.stock_says
+        # whether no more comes on top of the rankings' values than the day's load, in minor units,
+        # or (where nothing has limits) the units' distance
+        self._nearest = self.objective.nearest
+        self._plain = not self.objective.stock_says and (
+            self.objective.money_shift == 0 or (self._nearest and not self.schedule.limited)
+        )
         self.one_leg = not data.get("allow_split", True)
         self.all_or_nothing = not data.get("allow_partial", True)
         days = strategy.fences.min_shelf_days
@@ -240,7 +248,7 @@ class Question:
             if line.atp is not None and line.atp < want.units:
                 line.target = line.asked = line.atp
         line.suppressed = self.tables.suppressed(want.sku, self.now_ms)
-        line.open = self.zone.open & stocked.capable & ~line.suppressed
+        line.open = self.reach.open & stocked.capable & ~line.suppressed
         if line.holders is None:
             line.target = 0
         elif line.target:
@@ -405,7 +413,11 @@ class Question:
         """The leg on the first day with room for it; None where no service takes it, ever."""
         node = self.nodes[index]
         day = first = self.schedule.first[index]
-        contents = self.contents(amounts)
+        mask = self._masks.get(amounts)
+        if mask is None:
+            contents = self.contents(amounts)
+        else:
+            contents = self.ranking_of(self._wholes[mask]).contents
         load = 0
         if self.schedule.limited >> index & 1 and first is not None:
             day = day_with_room(node, first, sum(amounts))
@@ -417,9 +429,10 @@ class Question:
         if priced is None:
             return None
         objective = self.objective
-        value = objective.of_place(node, self.zone.away[index], priced.minor, contents.units)
-        if load or objective.stock_says:
-            value += objective.of_today(node, load, self.of_lines(amounts), self.now_ms)
+        value = objective.of_place(node, self.reach.away[index], priced.minor, contents.units)
+        if load or objective.stock_says or objective.nearest:
+            away = self.reach.away[index]
+            value += objective.of_today(node, away, load, self.of_lines(amounts), self.now_ms)
         return Evaluated(value, priced, load, None if day == first else first)
 
     def of_lines(self, amounts: Amounts) -> list[tuple[str, int]]:
@@ -455,38 +468,55 @@ class Question:
         return bits
 
     def kept_out(
-        self, index: int, amounts: Amounts, leg: Evaluated
+        self, index: int, parts: Sequence[tuple[int, Line, int]], *, days_late: int
     ) -> tuple[list[str], list[list[int]]]:
-        """All that keeps a node from a leg: fences, and [line, units short]."""
-        node = self.nodes[index]
-        fences = [code for code, bits in self.zone.bars.items() if bits >> index & 1]
+        """All that keeps a node from a leg so late: fences, and [line, units short].
+
+        `parts`: place, line and units of each line in the leg.
+        """
+        bars, node = self.reach.bars, self.nodes[index]
+        fences = [code for code, bits in bars.items() if bits >> index & 1] if bars else []
         short = []
         incapable = suppressed = stale = False
-        for i, (line, units) in enumerate(zip(self.lines, amounts, strict=True)):
-            if not units:
+        aging = self.strategy.fences.min_shelf_days is not None
+        for i, line, units in parts:
+            if line.able >> index & 1 and units == line.target:
                 continue
-            incapable |= not line.stocked.capable >> index & 1
-            suppressed |= bool(line.suppressed >> index & 1)
+            if not line.open >> index & 1:
+                incapable |= not line.stocked.capable >> index & 1
+                suppressed |= bool(line.suppressed >> index & 1)
             holders = line.holders
-            free = 0 if holders is None else holders.free(node)
-            if free < units:
-                if holders is not None and holders.free_of_any_age(node) >= units:
+            if holders is None:  # nobody ever had it
+                item = line.stocked.item
+                lacking = units + availability.floor(self.market, node, item, self.strategy)
+            else:
+                lacking = holders.lacking(node, units)
+            if lacking > 0:
+                if aging and holders is not None and holders.free_of_any_age(node) >= units:
                     stale = True
-                elif holders is not None:
-                    short.append([i, holders.lacking(node, units)])
-                else:  # nobody ever had it
-                    item = line.stocked.item
-                    kept = availability.floor(self.market, node, item, self.strategy)
-                    short.append([i, units + kept])
+                else:
+                    short.append([i, lacking])
         if incapable:
             fences.append("requires")
         if suppressed:
             fences.append("suppressed")
         if stale:
             fences.append("min_shelf_days")
-        if leg.priced.days_late and self.strategy.fences.reach_promise:
+        if days_late and self.strategy.fences.reach_promise:
             fences.append("reach_promise")
         return fences, short
+
+    def with_any(self, parts: Sequence[tuple[int, Line, int]]) -> int:
+        """The nodes that have a free unit of any of these lines."""
+        bits = 0
+        for _, line, _ in parts:
+            if line.holders is not None:
+                bits |= line.holders.bits(1)
+        return bits
+
+    def closely(self, units: int) -> int:
+        """The nodes whose first day may lack room for so many units."""
+        return self.schedule.tight if units <= TIGHT_UNITS else self.schedule.limited
 
     def offers(self, amounts: Amounts, count: int) -> list[Offer]:
         """The least (value, node) of the nodes that may ship this, sorted, `count` at the most."""
@@ -497,7 +527,7 @@ class Question:
         if not bits:
             return []
         contents = self.contents(amounts)
-        few = bits.bit_count() * _SPARSE < len(self.nodes)
+        few = bits.bit_count() * SPARSE < len(self.nodes)
         ranking = self.zone.known(contents) if few else self.zone.ranking(contents)
         return self._cheapest(bits, ranking, amounts, sum(amounts), count)
 
@@ -516,19 +546,17 @@ class Question:
     def _cheapest(
         self, bits: int, ranking: Ranking | None, amounts: Amounts, units: int, count: int
     ) -> list[Offer]:
-        schedule = self.schedule
         closely = rest = 0
         if ranking is None:
             closely = bits
         else:
             bits &= ranking.able
-            if self._plain:  # the most frequent case: those at the ranking's head will do
-                found = [(value, index) for value, index, bit in ranking.head if bits & bit]
-                if len(found) >= count:
-                    del found[count:]
-                    return found
-            closely = bits & (schedule.tight if units <= TIGHT_UNITS else schedule.limited)
+            closely = bits & self.closely(units)
             rest = bits & ~closely
+            if self._plain and not closely:  # the most frequent case
+                found = self._at_the_head(bits, ranking, units if self._nearest else 0, count)
+                if found is not None:
+                    return found
         found = []
         for index in nodes_in(closely):
             close = self.value(index, amounts)
@@ -540,31 +568,60 @@ class Question:
             self._add_ranked(found, rest, ranking, amounts, count)
         return found
 
+    def _at_the_head(
+        self, bits: int, ranking: Ranking, units: int, count: int
+    ) -> list[Offer] | None:
+        """The cheapest, where those at the ranking's head will do; else None."""
+        loads, away = self.schedule.loads, self.reach.away
+        found: list[Offer] = []
+        for value, index, bit in ranking.head:
+            if len(found) == count and value > found[-1][0]:
+                return found
+            if bits & bit:
+                offer = (value + loads[index] + units * away[index], index)
+                if len(found) < count:
+                    insort(found, offer)
+                elif offer < found[-1]:
+                    found.pop()
+                    insort(found, offer)
+        return None
+
     def _add_ranked(
         self, found: list[Offer], rest: int, ranking: Ranking, amounts: Amounts, count: int
     ) -> None:
         """Add those of the rest that are cheaper; nothing after a ranked value is."""
-        values, plain = ranking.values, self._plain
-        few = rest.bit_count() * _SPARSE < len(self.nodes)
-        for index in nodes_in(rest) if few else ranking.order:
-            value = values[index]
-            if not few:
-                if len(found) == count and value > found[-1][0]:
-                    return
-                if not rest >> index & 1:
-                    continue
-            if not plain:
-                value = self._today(index, amounts, value)
-            if len(found) < count or (value, index) < found[-1]:
-                insort(found, (value, index))
-                del found[count:]
+        if rest.bit_count() * SPARSE < len(self.nodes):
+            values, group_of = ranking.values, ranking.group_of
+            for index in nodes_in(rest):
+                offer = (self.today(index, amounts, values[group_of[index]]), index)
+                if len(found) < count or offer < found[-1]:
+                    insort(found, offer)
+                    del found[count:]
+            return
+        for value, index in ranking.in_order():
+            if len(found) == count and value > found[-1][0]:
+                return
+            if rest >> index & 1:
+                offer = (self.today(index, amounts, value), index)
+                if len(found) < count or offer < found[-1]:
+                    insort(found, offer)
+                    del found[count:]
 
-    def _today(self, index: int, amounts: Amounts, value: int) -> int:
+    def today(self, index: int, amounts: Amounts, value: int) -> int:
+        """A ranked value with the first day's load, and what today's stock says."""
         load = self.schedule.loads[index]
-        if not load and not self.objective.stock_says:
-            return value
+        if not self.objective.stock_says:
+            if self._nearest:
+                if not load:
+                    return value + sum(amounts) * self.reach.away[index]
+            elif self._plain or not load:
+                return value + load
         return value + self.objective.of_today(
-            self.nodes[index], load, self.of_lines(amounts), self.now_ms
+            self.nodes[index],
+            self.reach.away[index],
+            load,
+            self.of_lines(amounts),
+            self.now_ms,
         )
 
     # the search
@@ -632,7 +689,7 @@ class Question:
                 self.value,
                 cheapest=self.offers_of_whole,
                 cheapest_of=self.offers,
-                floor=self.zone.floor,
+                floor=self.reach.floor,
                 max_legs=self.strategy.max_legs,
                 leg_min=self.large_enough if self.has_leg_min else None,
                 extra_leg=self.extra_leg,
@@ -718,7 +775,7 @@ class _Narrowed:
                 lambda index, amounts: question.value(index, self._wide(amounts)),
                 cheapest=lambda mask, count: question.offers_of_whole(self._wide_mask(mask), count),
                 cheapest_of=lambda amounts, count: question.offers(self._wide(amounts), count),
-                floor=question.zone.floor,
+                floor=question.reach.floor,
                 max_legs=question.strategy.max_legs,
                 leg_min=(lambda amounts: question.large_enough(self._wide(amounts)))
                 if question.has_leg_min

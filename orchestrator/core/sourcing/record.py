@@ -16,7 +16,7 @@ from events.decided import (
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.question import Amounts, Evaluated, Question
 from orchestrator.core.sourcing.search import Answer, Plan
-from orchestrator.core.sourcing.tables import nodes_in
+from orchestrator.core.sourcing.tables import Priced, Ranking, nodes_in
 
 NAMED_NODES: Final = 64
 """Up to so many nodes are named one by one; of more, only their number is told."""
@@ -26,6 +26,11 @@ SINGLE_LINES: Final = 10
 """Of orders with more lines than the search solves exactly, no line is shown alone."""
 CELLS: Final = 20_000
 """Lines times sets that are shown, at the most."""
+DAYS_LATE: Final = 6
+FENCES: Final = 9
+FULL_DAY: Final = 11
+"""Places in a row; the last is that of the day that was too full, where there is one."""
+ROWS_KEPT: Final = 100
 _COSTS: Final = len(COMPONENTS)
 
 _day = lru_cache(maxsize=512)(iso_day)
@@ -130,115 +135,129 @@ class _Record:
             ]
             if others:
                 shown = sorted(offers + others)
-        rows = [self._open_row(amounts, index) for _, index in shown]
+        ranking = question.ranking_for(amounts)
+        closely = question.closely(sum(amounts))
+        rows = []
+        for _, index in shown:
+            row = self._first_day_row(ranking, index, closely)
+            if row is None:
+                leg = question.evaluate(index, amounts)
+                if leg is None:
+                    message = f"{question.nodes[index].node_id} was offered and can't ship"
+                    raise AssertionError(message)
+                row = self._row(amounts, index, leg)
+            rows.append(self._take(amounts, index, row))
         if self._budget:
-            self._bar(amounts, offers, rows)
+            self._bar(amounts, offers, ranking, closely, rows)
         return rows
 
+    def _take(self, amounts: Amounts, index: int, row: DecisionRow) -> DecisionRow:
+        self._shown |= 1 << index
+        self._rows[amounts, index] = row
+        return row
+
     def _bar(
-        self, amounts: Amounts, offers: list[tuple[int, int]], rows: list[DecisionRow]
+        self,
+        amounts: Amounts,
+        offers: list[tuple[int, int]],
+        ranking: Ranking,
+        closely: int,
+        rows: list[DecisionRow],
     ) -> None:
         """Add what would be cheaper than the second, were it not kept out."""
         question = self._question
         limit = offers[1][0] if len(offers) > 1 else None
-        ranking = question.ranking_for(amounts)
         able = question.qualified(amounts) & ranking.able
-        for value, index, bit in ranking.head:
+        lines = len(amounts) - amounts.count(0)
+        parts = [
+            (i, line, units)
+            for i, (line, units) in enumerate(zip(question.lines, amounts, strict=True))
+            if units
+        ]
+        barred = question.tables.everyone & ~able
+        if lines > 1:  # a node that has nothing of this says little: no one item would change that
+            barred &= question.with_any(parts)
+        for value, index in ranking.those(barred):
             if limit is not None and value >= limit:
                 return
-            if not able & bit and self._add_barred(amounts, index, limit, rows):
-                return
-        values = ranking.values
-        for index in ranking.order[len(ranking.head) :]:
-            if limit is not None and values[index] >= limit:
-                return
-            if not able >> index & 1 and self._add_barred(amounts, index, limit, rows):
-                return
-
-    def _add_barred(
-        self, amounts: Amounts, index: int, limit: int | None, rows: list[DecisionRow]
-    ) -> bool:
-        """Show it where it would be cheaper; whether it was the last that may be shown."""
-        question = self._question
-        leg = question.evaluate(index, amounts)
-        if leg is not None and (limit is None or leg.value < limit):
-            fences, short = question.kept_out(index, amounts, leg)
-            lines = sum(map(bool, amounts))
-            if lines > 1 and sum(lack >= amounts[i] for i, lack in short) == lines:
-                return False  # it has nothing of this, and no one item would change that
-            rows.append(self._row(amounts, index, leg, fences, short))
+            row = self._first_day_row(ranking, index, closely)
+            if row is not None:
+                value_now = question.today(index, amounts, value)
+            else:
+                leg = question.evaluate(index, amounts)
+                if leg is None:
+                    continue
+                row, value_now = self._row(amounts, index, leg), leg.value
+            if limit is not None and value_now >= limit:
+                continue
+            fences, short = question.kept_out(index, parts, days_late=row[DAYS_LATE])
+            self._shown |= 1 << index
+            rows.append([*row[:FENCES], fences, short, *row[FULL_DAY:]])
             self._budget -= 1
-        return not self._budget
+            if not self._budget:
+                return
 
-    def _open_row(self, amounts: Amounts, index: int) -> DecisionRow:
-        """A node that may ship it; remembered where neither load nor stock has a say."""
+    def _first_day_row(self, ranking: Ranking, index: int, closely: int) -> DecisionRow | None:
+        """A node on its first day, where that has room and stock has no say; remembered."""
         question = self._question
-        day = question.schedule.first[index]
-        easy = (
-            day is not None
-            and question.strategy.objective is None
-            and not question.schedule.limited >> index & 1
-        )
-        if not easy or day is None:
-            leg = question.evaluate(index, amounts)
-            if leg is None:
-                message = f"{question.nodes[index].node_id} was offered and can't ship"
-                raise AssertionError(message)
-            return self._row(amounts, index, leg, [], [])
-        known = question.ranking_for(amounts).rows
-        row = known.get((index, day))
+        schedule = question.schedule
+        day = schedule.first[index]
+        if day is None or closely >> index & 1 or question.strategy.objective is not None:
+            return None
+        load = schedule.loads[index]
+        if not question.zone.kept:
+            priced = question.zone.priced(index, ranking.contents, day)
+            if priced is None:
+                return None
+            return self._shown_as(index, priced, load, priced.minor + load)
+        row = ranking.rows.get((index, day, load))
         if row is None:
-            leg = question.evaluate(index, amounts)
-            if leg is None:
-                message = f"{question.nodes[index].node_id} was offered and can't ship"
-                raise AssertionError(message)
-            row = known[index, day] = self._row(amounts, index, leg, [], [])
-            return row
-        self._shown |= 1 << index
-        self._rows[amounts, index] = row
+            priced = question.zone.priced(index, ranking.contents, day)
+            if priced is None:
+                return None
+            if len(ranking.rows) >= ROWS_KEPT:
+                ranking.rows.clear()
+            row = ranking.rows[index, day, load] = self._shown_as(
+                index, priced, load, priced.minor + load
+            )
         return row
 
-    def _row(
-        self,
-        amounts: Amounts,
-        index: int,
-        leg: Evaluated,
-        fences: list[str],
-        short: list[list[int]],
-    ) -> DecisionRow:
-        question, priced = self._question, leg.priced
-        node = question.nodes[index]
-        self._shown |= 1 << index
+    def _row(self, amounts: Amounts, index: int, leg: Evaluated) -> DecisionRow:
+        question = self._question
         value: Value = leg.minor
         if question.strategy.objective is not None:
             value = question.objective.shown(
-                node,
-                question.zone.away[index],
+                question.nodes[index],
+                question.reach.away[index],
                 leg.minor,
                 question.of_lines(amounts),
                 question.now_ms,
             )
-        components = [priced.transport, priced.handling, priced.per_unit, priced.late]
-        components += [leg.load_minor]  # and a price of the unit there, once there are such
-        while components and not components[-1]:
-            components.pop()
-        row: DecisionRow = [
-            node.node_id,
-            value,
-            components,
-            question.zone.metres[index],
-            _day(priced.ship_day),
-            None if priced.deliver_day is None else _day(priced.deliver_day),
-            priced.days_late,
-            None if priced.service is None else priced.service.key,
-            priced.parcels,
-            fences,
-            short,
-        ]
+        row = self._shown_as(index, leg.priced, leg.load_minor, value)
         if leg.full_day is not None:
             row.append(_day(leg.full_day))
-        self._rows[amounts, index] = row
         return row
+
+    def _shown_as(self, index: int, priced: Priced, load: int, value: Value) -> DecisionRow:
+        transport, handling, per_unit, late, ship_day, deliver_day, days_late, service, parcels = (
+            priced
+        )
+        components = [transport, handling, per_unit, late, load]
+        while components and not components[-1]:
+            components.pop()
+        return [
+            self._question.nodes[index].node_id,
+            value,
+            components,  # a price of the unit there comes last, once there are such
+            self._question.reach.metres[index],
+            _day(ship_day),
+            None if deliver_day is None else _day(deliver_day),
+            days_late,
+            None if service is None else service.key,
+            parcels,
+            [],
+            [],
+        ]
 
     def choice(self, plan: Plan | None) -> Choice | None:
         """A plan as rows of the table, and what it comes to."""
@@ -280,13 +299,13 @@ class _Record:
                 has_some |= line.holders.bits(1)
             suppressed &= line.suppressed
             incapable &= ~line.stocked.capable
-        told = {code: bits & left for code, bits in question.zone.bars.items() if bits & left}
+        told = {code: bits & left for code, bits in question.reach.bars.items() if bits & left}
         if suppressed:
             told["suppressed"] = suppressed
         if incapable:
             told["requires"] = incapable
         short = left & ~has_some
-        dearer = left & has_some & question.zone.open & ~suppressed & ~incapable
+        dearer = left & has_some & question.reach.open & ~suppressed & ~incapable
         if len(question.nodes) > NAMED_NODES:
             return {
                 "nodes": [],

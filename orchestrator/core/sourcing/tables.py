@@ -7,7 +7,8 @@ is the node with index i.
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Final, NamedTuple, cast
 
 from events.decided import DecisionRow, Plain
@@ -15,26 +16,29 @@ from orchestrator.core.ledger import Bin
 from orchestrator.core.shard import Market, Node, Shelf
 from orchestrator.core.sourcing.availability import floor, may_limit
 from orchestrator.core.sourcing.calendars import MINUTE_MS
-from orchestrator.core.sourcing.geo import metres
+from orchestrator.core.sourcing.geo import distances
 from orchestrator.core.sourcing.objectives import FAR_M, Objective
 from orchestrator.core.sourcing.parcels import Content, Parcel
 from orchestrator.core.sourcing.places import Place
 from orchestrator.core.sourcing.rates import Lane, Scale, Service
 from orchestrator.core.sourcing.strategies import Strategy
 
-TABLE_BYTES: Final = 64_000_000
+TABLE_BYTES: Final = 48_000_000
 """What a market's price tables may take; the ones used longest ago give way."""
 TIGHT_UNITS: Final = 64
 """A day with room for fewer is looked at closely."""
+SPARSE: Final = 8
+"""Fewer than one node of so many: they are looked up one by one."""
+_RARE: Final = 32  # the same, of nodes that are looked at in order until one is too dear
 _BY_UNITS: Final = (1, 2, 3)
 _PRICES_KEPT: Final = 1_000  # of a zone: what explanations show
 _RANKINGS_KEPT: Final = 2_000  # of a zone
+_SEEN_KEPT: Final = 50_000
 _STRATEGIES_KEPT: Final = 500
 _STEPS_KEPT: Final = 100_000
 HEAD: Final = 12
 """Nodes at the head of a ranking that are kept at hand."""
 _SCHEDULES_KEPT: Final = 16
-_LONG: Final = 1 << 62
 _HEAVIEST: Final = 1 << 60  # stands for whatever is beyond a scale's last step
 
 
@@ -114,7 +118,14 @@ class Holders:
     def lacking(self, node: Node, units: int) -> int:
         """Units that a node needs beside what it has, above those kept there, to have so many."""
         there = self._shelf.get(node.node_id)
-        return units + self._floor(node) if there is None else units - self._free(node, there)
+        kept = self._kept.get(node.node_id)
+        if kept is None:
+            kept = self._floor(node)
+        if there is None:
+            return units + kept
+        if self._fresh_from is None:
+            return units + kept - there.available
+        return units - self._free(node, there)
 
     def free_of_any_age(self, node: Node) -> int:
         """The same, however long the units will live."""
@@ -270,21 +281,63 @@ class Contents(NamedTuple):
 
 
 class Ranking:
-    """Nodes by what a leg of certain contents is worth there, before the day's load."""
+    """Nodes by what a leg of certain contents is worth there, before the day's load.
 
-    __slots__ = ("able", "contents", "head", "order", "rows", "values")
+    Nodes that cost the same whatever they ship are one group: a value stands for all of it.
+    """
+
+    __slots__ = (
+        "_order",
+        "_tiers",
+        "able",
+        "contents",
+        "group_of",
+        "head",
+        "rows",
+        "values",
+    )
 
     def __init__(
-        self, contents: Contents, order: Sequence[int], values: Sequence[int], able: int
+        self,
+        contents: Contents,
+        values: list[int],
+        group_of: Sequence[int],
+        tiers: list[tuple[int, list[list[int]]]] | None,
+        order: list[int] | None,
+        able: int,
     ) -> None:
+        """Nodes come in tiers (value, the nodes of each group), or each by itself in order."""
         self.contents = contents
-        self.order = order  # indexes of the nodes that have a price, least value first
-        self.values = values  # by index; -1 where there is no price
+        self.values = values  # by group; -1 where there is no price
+        self.group_of = group_of  # by index
+        self._tiers = tiers
+        self._order = order
         self.able = able  # nodes that have a price, in time where they must be
-        # the first of the order once more, as they are asked for most: value, index, set of one
-        self.head = [(values[index], index, 1 << index) for index in order[:HEAD]]
-        # (index, ship day) -> the node as explanations show it, on a day without load price
-        self.rows: dict[tuple[int, int], DecisionRow] = {}
+        # the first nodes once more, as they are asked for most: value, index, set of one
+        if order is not None:
+            self.head = [(values[index], index, 1 << index) for index in order[:HEAD]]
+        else:
+            first = islice(self.in_order(), HEAD)
+            self.head = [(value, index, 1 << index) for value, index in first]
+        # (index, ship day, load price) -> the node as explanations show it
+        self.rows: dict[tuple[int, int, int], DecisionRow] = {}
+
+    def those(self, bits: int) -> Iterable[tuple[int, int]]:
+        """Value and index of the nodes of a set, least first."""
+        if bits.bit_count() * _RARE >= len(self.group_of):
+            return ((value, index) for value, index in self.in_order() if bits >> index & 1)
+        values, group_of = self.values, self.group_of
+        found = [(values[group_of[index]], index) for index in nodes_in(bits)]
+        return sorted([one for one in found if one[0] >= 0])
+
+    def in_order(self) -> Iterator[tuple[int, int]]:
+        """Value and index, least first."""
+        values = self.values
+        for index in self._order or ():
+            yield values[index], index
+        for value, groups in self._tiers or ():
+            for index in groups[0] if len(groups) == 1 else sorted(chain(*groups)):
+                yield value, index
 
 
 class Stocked:
@@ -311,92 +364,71 @@ class Stocked:
 
 
 class Terms(NamedTuple):
-    """What decides a price beside node, place and contents."""
+    """What decides prices to a place beside nodes, contents and days."""
 
     strategy: Strategy
     service_level: str
     carrier: str | None  # asked for by the order
     service: str | None
-    promise_day: int | None
-    ship_by_day: int | None
     late_per_day: int
 
 
-class Zone:
-    """One place on certain terms: fences, distances, lanes; and rankings, made when asked for."""
+class Reach:
+    """One place on certain terms, on whatever day: distances, lanes, fences."""
 
     __slots__ = (
-        "_lanes",
-        "_nodes",
-        "_prices",
-        "_rankings",
-        "_schedule",
-        "_tables",
-        "_terms",
         "away",
         "bars",
+        "by_place",
         "bytes",
+        "class_of",
         "floor",
+        "lanes",
         "metres",
         "objective",
         "open",
-        "plain",
         "rated",
+        "terms",
     )
 
-    def __init__(self, tables: "Tables", place: Place, terms: Terms, schedule: Schedule) -> None:
+    def __init__(self, tables: "Tables", place: Place, terms: Terms) -> None:
         market = tables.market
-        self._tables = tables
-        self._nodes = market.node_list
-        self._terms = terms
-        self._schedule = schedule
+        nodes = market.node_list
+        self.terms = terms
         self.rated = bool(market.services)
-        self.metres: list[int | None] = [
-            None
-            if place.vector is None or node.vector is None
-            else metres(place.vector, node.vector)
-            for node in self._nodes
-        ]
+        here = place.vector
+        self.metres: list[int | None] = (
+            [None] * len(nodes) if here is None else distances(here, tables.vectors)
+        )
         # what ranks last; where nothing has a distance, none has one to lose by
-        far = 0 if all(one is None for one in self.metres) else FAR_M
-        self.away = [far if one is None else one for one in self.metres]
-        self._lanes: list[list[tuple[Service, Lane]]] = [[] for _ in self._nodes]
-        self.bars: dict[str, int] = {}  # fence -> nodes that it bars, whatever they ship
+        far = 0 if here is None or not tables.located else FAR_M
+        self.away: list[int] = (
+            cast("list[int]", self.metres)
+            if tables.all_located and here is not None
+            else [far if one is None else one for one in self.metres]
+        )
+        self.lanes: list[list[tuple[Service, Lane]]] = []
+        self.bars = dict(tables.bars(terms.strategy))  # fence -> nodes that it bars
         if self.rated:
             self._find_lanes(market, place)
-        self._fence(place)
-        self.open = (1 << len(self._nodes)) - 1
+        self._fence(nodes, place)
+        self.open = tables.everyone
         for bits in self.bars.values():
             self.open &= ~bits
         self.objective = tables.objective(terms.strategy)
-        self._rankings: dict[Contents, Ranking] = {}
-        # the same by (weight step, units), of what is one parcel that asks nothing of its carrier
-        self.plain: dict[tuple[int, int], Ranking] = {}
-        self._prices: dict[tuple[int, Contents, int], Priced | None] = {}
-        self.floor = self._least()
-        self.bytes = 400 + 300 * len(self._nodes)
-
-    def _least(self) -> int:
-        """What no leg is worth less than."""
-        least = [
-            self.objective.of_place(
-                node,
-                self.away[node.index],
-                node.handling_cost_minor
-                + node.unit_cost_minor
-                + min((lane.least_minor for _, lane in self._lanes[node.index]), default=0),
-                1,
-            )
-            for node in self._nodes
-            if self.open >> node.index & 1
-        ]
-        return min(least, default=0)
+        # whether places alone tell the nodes' prices apart
+        self.by_place = not self.rated or terms.strategy.objective is not None
+        self.class_of: Sequence[int] = tables.classes
+        self.floor = 0  # what no leg is worth less than
+        if self.rated:
+            self._classify(nodes)
+        self.bytes = 400 + 250 * len(nodes)
 
     def _bar(self, code: str, index: int) -> None:
         self.bars[code] = self.bars.get(code, 0) | 1 << index
 
     def _find_lanes(self, market: Market, place: Place) -> None:
-        terms = self._terms
+        terms = self.terms
         services = [one for one in market.services.values() if one.active]
         named = [
             one
@@ -405,8 +437,8 @@ class Zone:
         ]
         if not named:
             named = [one for one in services if terms.service_level in one.levels]
-        for node in self._nodes:
-            lanes = self._lanes[node.index]
+        for node in market.node_list:
+            lanes = []
             stopped = False
             for service in named:
                 lane = service.lane(node, place)
@@ -418,22 +450,116 @@ class Zone:
                     lanes.append((service, lane))
             if not lanes:
                 self._bar("lane_suspended" if stopped else "no_rate", node.index)
+            self.lanes.append(lanes)
 
-    def _fence(self, place: Place) -> None:
-        fences = self._terms.strategy.fences
-        for node in self._nodes:
-            index = node.index
-            if not node.active:
-                self._bar("inactive", index)
-            if not node.ships or self._schedule.first[index] is None:
-                self._bar("does_not_ship", index)
-            for code in fences.barred(node):
-                self._bar(code, index)
-            away = self.metres[index]
-            if fences.max_m is not None and away is not None and away > fences.max_m:
-                self._bar("max_km", index)
-            if not fences.cross_border and place.country not in (None, node.country):
-                self._bar("cross_border", index)
+    def _fence(self, nodes: Sequence[Node], place: Place) -> None:
+        """What depends on the place."""
+        fences = self.terms.strategy.fences
+        if fences.max_m is not None:
+            for index, away in enumerate(self.metres):
+                if away is not None and away > fences.max_m:
+                    self._bar("max_km", index)
+        if not fences.cross_border and place.country is not None:
+            for node in nodes:
+                if node.country != place.country:
+                    self._bar("cross_border", node.index)
+
+    def _classify(self, nodes: Sequence[Node]) -> None:
+        """Number the nodes by what tells their prices apart; -1 where there is none."""
+        classes: dict[tuple[object, ...], int] = {}
+        class_of = []
+        least: list[int] = []
+        for node, lanes in zip(nodes, self.lanes, strict=True):
+            if not node.calendar.working or not lanes:
+                class_of.append(-1)
+                continue
+            key = (
+                tuple([id(lane) for _, lane in lanes]),
+                node.handling_cost_minor,
+                node.unit_cost_minor,
+                node.index if self.by_place else -1,
+            )
+            number = classes.setdefault(key, len(classes))
+            if number == len(least):
+                minor = node.handling_cost_minor + node.unit_cost_minor
+                minor += min([lane.least_minor for _, lane in lanes])
+                away = self.away[node.index]
+                least.append(self.objective.of_place(node, away, minor, 1))
+            class_of.append(number)
+        self.class_of = class_of
+        self.floor = min(least, default=0)
+
+
+class Group(NamedTuple):
+    """Nodes that cost the same, whatever they ship."""
+
+    node: int  # the index of one of them
+    day: int  # their first ship day, where days matter
+    indexes: list[int]
+
+
+class Zone:
+    """A place on certain terms and dates: prices, and rankings, made when asked for."""
+
+    __slots__ = (
+        "_bits",
+        "_by_distance",
+        "_dates",
+        "_nodes",
+        "_prices",
+        "_rankings",
+        "_tables",
+        "bytes",
+        "group_of",
+        "groups",
+        "kept",
+        "plain",
+        "reach",
+    )
+
+    def __init__(
+        self,
+        tables: "Tables",
+        reach: Reach,
+        dates: "Dates",
+        schedule: Schedule,
+        *,
+        kept: bool,
+    ) -> None:
+        self.kept = kept
+        self._tables = tables
+        self._nodes = tables.market.node_list
+        self._dates = dates
+        self.reach = reach
+        self.groups: list[Group] = []
+        self.group_of: Sequence[int] = tables.each  # by index
+        self._bits: list[int] = []
+        # the nearest rank first, whatever they ship and whenever
+        self._by_distance = not reach.rated and reach.objective.cost and not dates.matter
+        if not self._by_distance:
+            self._find_groups(schedule)
+        self._rankings: dict[Contents, Ranking] = {}
+        # the same by (weight step, units), of what is one parcel that asks nothing of its carrier
+        self.plain: dict[tuple[int, int], Ranking] = {}
+        self._prices: dict[tuple[int, Contents, int], Priced | None] = {}
+        self.bytes = 400 + 20 * len(self._nodes) + 300 * len(self.groups)
+
+    def _find_groups(self, schedule: Schedule) -> None:
+        numbers: dict[tuple[int, int], int] = {}
+        group_of = array("I")
+        matter = self._dates.matter
+        for index, of_class in enumerate(self.reach.class_of):
+            first = schedule.first[index]
+            unpriced = of_class < 0 or first is None
+            day = 0 if first is None or not matter else first
+            key = (-1, 0) if unpriced else (of_class, day)
+            number = numbers.setdefault(key, len(numbers))
+            if number == len(self.groups):
+                self.groups.append(Group(-1 if unpriced else index, day, []))
+            self.groups[number].indexes.append(index)
+            group_of.append(number)
+        self.group_of = group_of
+        self._bits = [_set_of(group.indexes) for group in self.groups]
 
     def price(self, index: int, contents: Contents, day: int) -> Priced | None:
         """What a leg costs that leaves a node on a day; None where no service takes it."""
@@ -443,23 +569,30 @@ class Zone:
         except KeyError:
             if len(self._prices) >= _PRICES_KEPT:
                 self._prices.clear()
-            found = self._prices[key] = self._priced(index, contents, day)
+            found = self._prices[key] = self.priced(index, contents, day)
             return found
 
-    def _priced(self, index: int, contents: Contents, day: int) -> Priced | None:
+    def priced(self, index: int, contents: Contents, day: int) -> Priced | None:
+        """The same, worked out."""
         node = self._nodes[index]
-        terms = self._terms
-        ship_late = 0 if terms.ship_by_day is None else max(0, day - terms.ship_by_day)
+        if self._by_distance:
+            parcels = contents.parcels[0].copies
+            if len(contents.parcels) > 1:
+                parcels = sum([parcel.copies for parcel in contents.parcels])
+            handling, per_unit = node.handling_cost_minor, node.unit_cost_minor * contents.units
+            return Priced(0, handling, per_unit, 0, day, None, 0, None, parcels)
+        reach, (promise_day, ship_by_day) = self.reach, self._dates
+        ship_late = 0 if ship_by_day is None else max(0, day - ship_by_day)
         transport = parcels = 0
         days_late = ship_late
         deliver_day: int | None = None
         used: dict[str, Service] = {}
         for parcel in contents.parcels:
             parcels += parcel.copies
-            if not self.rated:
+            if not reach.rated:
                 continue
             best: _Offer | None = None
-            for service, lane in self._lanes[index]:
+            for service, lane in reach.lanes[index]:
                 if parcel.requires and not service.excluded.isdisjoint(parcel.requires):
                     continue
                 charge = lane.charge(parcel.weight_g, parcel.units, parcel.volume_ml)
@@ -467,8 +600,8 @@ class Zone:
                     continue
                 arrival = lane.arrival_day(day)
                 late = ship_late
-                if terms.promise_day is not None and arrival - terms.promise_day > late:
-                    late = arrival - terms.promise_day
+                if promise_day is not None and arrival - promise_day > late:
+                    late = arrival - promise_day
                 offer = (late > 0, arrival if late else 0, charge, arrival, service.key, service)
                 if best is None or offer < best:
                     best = offer
@@ -478,13 +611,13 @@ class Zone:
             transport += charge * parcel.copies
             deliver_day = arrival if deliver_day is None else max(deliver_day, arrival)
             used[name] = service
-        if deliver_day is not None and terms.promise_day is not None:
-            days_late = max(days_late, deliver_day - terms.promise_day)
+        if deliver_day is not None and promise_day is not None:
+            days_late = max(days_late, deliver_day - promise_day)
         return Priced(
             transport,
             node.handling_cost_minor,
             node.unit_cost_minor * contents.units,
-            days_late * terms.late_per_day,
+            days_late * reach.terms.late_per_day,
             day,
             deliver_day,
             days_late,
@@ -507,28 +640,68 @@ class Zone:
         return found
 
     def _rank(self, contents: Contents) -> "Ranking":
-        values = [-1] * len(self._nodes)
-        able = 0
-        must = self._terms.strategy.fences.reach_promise
-        of_place = self.objective.of_place
-        for index, day in enumerate(self._schedule.first):
-            if day is None or (self.rated and not self._lanes[index]):
-                continue
-            priced = self._priced(index, contents, day)
-            if priced is not None:
-                node = self._nodes[index]
-                values[index] = of_place(node, self.away[index], priced.minor, contents.units)
-                if not (must and priced.days_late):
-                    able |= 1 << index
-        order = sorted(
-            (index for index, value in enumerate(values) if value >= 0), key=values.__getitem__
+        made = self._rank_places(contents) if self._by_distance else self._rank_groups(contents)
+        if self.kept:
+            size = 6_000 + 150 * len(made.values)
+            self.bytes += size
+            self._tables.grow(size)
+        return made
+
+    def _rank_places(self, contents: Contents) -> "Ranking":
+        tables = self._tables
+        values = self.reach.objective.of_places(
+            tables.handling,
+            tables.per_unit if contents.units else None,
+            contents.units,
+            self.reach.away,
         )
-        size = 12 * len(values) + 100 * min(HEAD, len(order)) + 1_500
-        self.bytes += size
-        self._tables.grow(size)
-        if max(values, default=0) < _LONG:
-            return Ranking(contents, array("i", order), array("q", values), able)
-        return Ranking(contents, array("i", order), values, able)
+        order = sorted(range(len(values)), key=values.__getitem__)
+        if tables.never:
+            order = [index for index in order if not tables.never >> index & 1]
+        return Ranking(
+            contents, values, self.group_of, None, order, tables.everyone & ~tables.never
+        )
+
+    def _rank_groups(self, contents: Contents) -> "Ranking":
+        values = []
+        able = 0
+        reach = self.reach
+        must = reach.terms.strategy.fences.reach_promise
+        of_place = reach.objective.of_place
+        for group, bits in zip(self.groups, self._bits, strict=True):
+            value = -1
+            if group.node >= 0:
+                priced = self.priced(group.node, contents, group.day)
+                if priced is not None:
+                    node, away = self._nodes[group.node], reach.away[group.node]
+                    value = of_place(node, away, priced.minor, contents.units)
+                    if not (must and priced.days_late):
+                        able |= bits
+            values.append(value)
+        tiers: dict[int, list[list[int]]] = {}
+        for value, group in zip(values, self.groups, strict=True):
+            if value >= 0:
+                tiers.setdefault(value, []).append(group.indexes)
+        return Ranking(contents, values, self.group_of, sorted(tiers.items()), None, able)
+
+
+class Dates(NamedTuple):
+    """The days an order asks for: until the first it is in time; None: whenever."""
+
+    promise_day: int | None
+    ship_by_day: int | None
+
+    @property
+    def matter(self) -> bool:
+        """Whether a price depends on the day."""
+        return self.promise_day is not None or self.ship_by_day is not None
+
+
+def _set_of(indexes: Sequence[int]) -> int:
+    bits = 0
+    for index in indexes:
+        bits |= 1 << index
+    return bits
 
 
 _Offer = tuple[bool, int, int, int, str, Service]
@@ -539,19 +712,31 @@ class Tables:
     """All that planning keeps of one market, for one version of its network."""
 
     __slots__ = (
+        "_bars",
         "_bytes",
         "_objectives",
+        "_reaches",
         "_requires",
         "_schedules",
         "_schedules_made",
+        "_seen",
         "_steps",
         "_stocked",
         "_suppressed",
         "_suppression",
         "_zones",
+        "all_located",
+        "classes",
+        "each",
+        "everyone",
+        "handling",
+        "located",
         "market",
+        "never",
+        "per_unit",
         "scale",
         "units_matter",
+        "vectors",
         "version",
         "volume_matters",
     )
@@ -573,8 +758,22 @@ class Tables:
         self._schedules: dict[int | None, Schedule] = {}
         self._schedules_made = 0
         self._objectives: dict[str, Objective] = {}
-        self._zones: OrderedDict[tuple[Terms, Place, int], Zone] = OrderedDict()
+        self._seen: dict[Place, None] = {}  # places asked for once
+        self._reaches: OrderedDict[tuple[Terms, Place], Reach] = OrderedDict()
+        self._zones: OrderedDict[tuple[Terms, Place, Dates, int], Zone] = OrderedDict()
         self._bytes = 0
+        nodes = market.node_list
+        self.everyone = (1 << len(nodes)) - 1
+        self.vectors = [node.vector for node in nodes]
+        self.located = any(vector is not None for vector in self.vectors)
+        self.all_located = all(vector is not None for vector in self.vectors)
+        self.each = range(len(nodes))
+        # where places alone tell prices apart: each node by itself, -1 for those that never ship
+        self.classes = [node.index if node.calendar.working else -1 for node in nodes]
+        self.never = _set_of([node.index for node in nodes if not node.calendar.working])
+        self.handling = [node.handling_cost_minor for node in nodes]
+        self.per_unit = [node.unit_cost_minor for node in nodes]
+        self._bars: dict[str, dict[str, int]] = {}
         self._suppression = -1
         self._suppressed: list[Node] = []
 
@@ -605,6 +804,21 @@ class Tables:
             shelf = self.market.bins.get(sku)
             if shelf is not None:
                 found.holders = Holders(shelf, self.market, item, strategy, fresh_from)
+        return found
+
+    def bars(self, strategy: Strategy) -> dict[str, int]:
+        """Fences of the strategy that look at a node alone, each with the nodes that it bars."""
+        found = self._bars.get(strategy.name)
+        if found is None:
+            found = self._bars[strategy.name] = {}
+            for node in self.market.node_list:
+                codes = strategy.fences.barred(node)
+                if not node.active:
+                    codes.append("inactive")
+                if not node.ships or not node.calendar.working:
+                    codes.append("does_not_ship")
+                for code in codes:
+                    found[code] = found.get(code, 0) | 1 << node.index
         return found
 
     def capable(self, requires: Sequence[str]) -> int:
@@ -669,16 +883,27 @@ class Tables:
             found = self._objectives[strategy.name] = Objective(self.market, strategy.objective)
         return found
 
-    def zone(self, place: Place, terms: Terms, schedule: Schedule) -> Zone:
-        """The place on these terms; those used longest ago give way."""
-        dated = terms.promise_day is not None or terms.ship_by_day is not None
-        key = (terms, place, schedule.number if dated else 0)
+    def zone(self, place: Place, terms: Terms, dates: Dates, schedule: Schedule) -> Zone:
+        """The place on these terms and dates; those used longest ago give way."""
+        key = (terms, place, dates, schedule.number if dates.matter else 0)
         found = self._zones.get(key)
-        if found is None:
-            found = self._zones[key] = Zone(self, place, terms, schedule)
-            self.grow(found.bytes)
-        else:
+        if found is not None:
             self._zones.move_to_end(key)
+            return found
+        reach = self._reaches.get((terms, place))
+        if reach is not None:
+            self._reaches.move_to_end((terms, place))
+        else:
+            reach = Reach(self, place, terms)
+            if place not in self._seen:  # most exact places come once: they aren't worth keeping
+                if len(self._seen) >= _SEEN_KEPT:
+                    self._seen.clear()
+                self._seen[place] = None
+                return Zone(self, reach, dates, schedule, kept=False)
+            self._reaches[terms, place] = reach
+            self.grow(reach.bytes)
+        found = self._zones[key] = Zone(self, reach, dates, schedule, kept=True)
+        self.grow(found.bytes)
         return found
 
     def grow(self, size: int) -> None:
@@ -686,6 +911,8 @@ class Tables:
         self._bytes += size
         while self._bytes > TABLE_BYTES and len(self._zones) > 1:
             self._bytes -= self._zones.popitem(last=False)[1].bytes
+            if len(self._reaches) > len(self._zones):
+                self._bytes -= self._reaches.popitem(last=False)[1].bytes
 
 
 def tables_of(market: Market) -> Tables:
