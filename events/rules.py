@@ -162,6 +162,7 @@ CRITERIA: Final = {
     "cost": "asc",
 }
 """What plans may be ranked by, and the direction where none is given."""
+_LEAST: Final = frozenset({"distance", "fewest_legs", "cost"})
 CriterionName = Literal[
     "distance", "fewest_legs", "on_hand", "days_of_supply", "sequence", "last_used", "cost"
 ]
@@ -181,6 +182,8 @@ def _criterion(value: object) -> object:
         return {"by": name, "order": "asc", "nodes": order}
     if order is not None and order not in ("asc", "desc"):
         raise PydanticCustomError("criterion", 'must be "asc" or "desc"')
+    if order == "desc" and name in _LEAST:
+        raise PydanticCustomError("criterion", "can only prefer less: leave out the direction")
     return {"by": name, "order": order or CRITERIA[name]}
 
 

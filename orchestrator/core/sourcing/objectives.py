@@ -87,7 +87,7 @@ class Objective:
             total <<= FIELD
             match one.name:
                 case "distance":
-                    total += 2 * FAR_M - away_m if one.descending else away_m
+                    total += away_m
                 case "fewest_legs":
                     total += 1
                 case "cost":
@@ -154,7 +154,7 @@ class Objective:
         for one in self._criteria:
             match one.name:
                 case "distance":
-                    values.append(-away_m if one.descending else away_m)
+                    values.append(away_m)
                 case "fewest_legs":
                     values.append(1)
                 case "cost":
