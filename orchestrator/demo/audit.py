@@ -23,6 +23,7 @@ from schemas.ports import EventLog, Partition, Read
 _READ_RECORDS: Final = 2_000
 _READ_WAIT_MS: Final = 250
 _PUT_OFF: Final = frozenset({"settling"})  # a part of a loss, done in entries of its own
+_LATE: Final = 3  # its place among a plan's cost components
 _SHOWN: Final = 5  # findings of one kind
 _PUBLISHED: Final = ("fulfillment-commands", "order-updates", "exceptions")
 
@@ -49,6 +50,8 @@ class Figures:
     refused: int = 0
     allocated: int = 0  # orders that were given to a node at least in part
     split: int = 0  # orders whose first plan has more than one node
+    late: int = 0  # orders whose first plan misses the promised day
+    cost_minor: int = 0  # of the first plans, as they were weighed
     backordered: int = 0  # orders that waited for stock at least in part
     rejected_by_wms: int = 0  # fulfillments that a node rejected at least in part
     re_sourced: int = 0  # of those, the ones whose units another node got at once
@@ -301,6 +304,7 @@ class _Ledger:
                 order.backordered_once = order.backordered_once or bool(event["backordered"])
                 if not order.nodes:
                     order.nodes = len({one["node_id"] for one in event["fulfillments"]})
+                    self._weigh(event["decision"])
             case "units_released":
                 for line in event["lines"]:
                     self._release(where, event, fulfillment, order, line, touched)
@@ -318,6 +322,14 @@ class _Ledger:
                     order.cancelled[line["line_id"]] += line["quantity"]
             case _:
                 pass  # moves no units
+
+    def _weigh(self, decision: str) -> None:
+        """What the first plan costs, as its explanation says."""
+        chosen = orjson.loads(decision)["chosen"]
+        if chosen is not None:
+            components = chosen["components"]
+            self.figures.cost_minor += sum(components)
+            self.figures.late += components[_LATE] > 0
 
     def _release(
         self,
@@ -514,7 +526,7 @@ async def _audit_inputs(log: EventLog, ledger: _Ledger, partitions: Mapping[str,
             if isinstance(accepted, cloudevents.Rejected):
                 ledger.findings.add("inputs", f"{origin} can't be read and is not in `rejected`")
                 continue
-            everywhere = accepted.type == "item_defined" or (
+            everywhere = accepted.type in {"item_defined", "places_defined"} or (
                 accepted.type == "tracking_updated"
                 and getattr(accepted.model, "market_id", None) is None
             )

@@ -1,7 +1,7 @@
 """The sales channels: they send baskets as orders at a steady rate, and cancel a few."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import islice
 from math import ceil
@@ -26,6 +26,8 @@ _CANCELLED_WHOLE: Final = 0.5  # of those; of the others one line is
 _CANCEL_AFTER_S: Final = (0.1, 3.0)
 _LATE_AFTER_S: Final = (4.0, 12.0)  # when deliveries arrive that orders wait for
 _STOCKED_WITHIN_S: Final = 30.0
+_PROMISED: Final = 0.25  # orders with a day of delivery
+_PROMISED_DAYS: Final = (1, 5)
 _CHANNELS: Final = ("web", "app")
 _TICK_S: Final = 0.02
 
@@ -145,6 +147,7 @@ class Channel:
             currency=CURRENCY,
             customer_id=f"household-{basket.household_id}",
             ship_to=self._network.home_of(basket.household_id, basket.store_id),
+            deliver_by=self._deliver_by(now),
             attributes={"store": store.node_id},
             lines=[
                 OrderLine(
@@ -165,6 +168,12 @@ class Channel:
             whole = self._chance.random() < _CANCELLED_WHOLE
             part = None if whole else self._chance.choice(order.lines)
             self._agenda.after(after_s, lambda: self._cancel(order, part))
+
+    def _deliver_by(self, now: datetime) -> date | None:
+        if self._chance.random() >= _PROMISED:
+            return None
+        days = self._chance.randint(*_PROMISED_DAYS)
+        return (now + timedelta(days=days)).date()
 
     def _cancel(self, order: OrderPlaced, part: OrderLine | None) -> None:
         self.cancellations += 1

@@ -19,9 +19,12 @@ from events.network import (
     MarketDefined,
     NodeAddress,
     NodeDefined,
+    PlaceRow,
+    PlacesDefined,
     RateBand,
 )
 from events.orders import Address
+from events.rules import RuleSetActivated, RuleSetApproved, RuleSetProposed
 
 CURRENCY: Final = "USD"
 CARRIER: Final = "parcel-post"
@@ -48,6 +51,19 @@ _STREETS: Final = (
     *("Maple", "Oak", "Mill", "Church", "Park", "Lake", "Hill", "River", "Cedar", "Main"),
     *("Spring", "Orchard", "School", "Bridge", "Meadow", "Prospect", "Union", "Walnut"),
 )
+_HANDLING_MINOR: Final = {"warehouse": 120, "store": 200}
+_ORDERS_PER_DAY: Final = {"warehouse": 2_000, "store": 150}
+_ROWS_PER_CHUNK: Final = 1_000
+_VERSION: Final = "1"
+_RULES: Final = {
+    "defaults": {
+        "late_per_day": {"standard": 400},
+        "load_price": {"70": 60, "90": 200},  # a full store is dearer than a quiet one
+    },
+    "strategies": [
+        {"name": "everything", "split": {"max_legs": 3, "cost_per_extra_leg": 100}},
+    ],
+}
 _KINDS: Final = ("St", "Ave", "Rd", "Ln", "Dr")
 
 
@@ -90,6 +106,8 @@ class Node:
             location=Location(lat=self.town.lat, lon=self.town.lon),
             pickup=self.kind == "store",
             time_zone=self.town.time_zone,
+            handling_cost_minor=_HANDLING_MINOR[self.kind],
+            capacity_orders_per_day=_ORDERS_PER_DAY[self.kind],
         )
 
 
@@ -140,18 +158,44 @@ class Network:
         return [*self.warehouses.values(), *self.stores.values()]
 
     def facts(self) -> list[Fact]:
-        """The master data of markets, nodes and the carrier, in the order it is to be sent."""
+        """Markets, nodes, the carrier, places and rules, in the order they are to be sent."""
         return [
             *(
                 MarketDefined(market_id=market_id, currency=CURRENCY, time_zone=zone, shard=shard)
                 for shard, (market_id, zone) in enumerate(MARKETS.items())
             ),
             *(node.defined() for node in self.nodes),
-            *(_carrier_service(market_id) for market_id in MARKETS),
+            *(service for market_id in MARKETS for service in _carrier_services(market_id)),
+            *self._places(),
+            *(fact for market_id in MARKETS for fact in _rules(market_id)),
+        ]
+
+    def _places(self) -> list[PlacesDefined]:
+        """Where the postal codes are that orders go to."""
+        towns = {town.zip_code: town for around in self._customers.values() for town in around}
+        rows = [
+            PlaceRow(
+                postal_code=zip_code,
+                lat=town.lat,
+                lon=town.lon,
+                region=town.state,
+                city=town.city,
+            )
+            for zip_code, town in sorted(towns.items())
+        ]
+        chunks = [rows[at : at + _ROWS_PER_CHUNK] for at in range(0, len(rows), _ROWS_PER_CHUNK)]
+        return [
+            PlacesDefined(
+                country="US", version=_VERSION, chunk=number, chunks=len(chunks), rows=chunk
+            )
+            for number, chunk in enumerate(chunks, 1)
         ]
 
     def home_of(self, household_id: int, store_id: int) -> Address:
-        """Where a household that buys here lives: always the same real town, invented street."""
+        """Where a household that buys here lives: always the same real town, invented street.
+
+        Without coordinates, as shops have it: its postal code says where that is.
+        """
         chance = Random(household_id * 100_003 + store_id)  # noqa: S311  (invented, repeatable)
         town = chance.choice(self._customers[store_id])
         return Address(
@@ -161,7 +205,6 @@ class Network:
             region=town.state,
             postal_code=town.zip_code,
             country="US",
-            location=Location(lat=town.lat, lon=town.lon),
             residential=True,
         )
 
@@ -199,15 +242,37 @@ def _street(chance: Random) -> str:
     return f"{chance.randint(1, 2400)} {chance.choice(_STREETS)} {chance.choice(_KINDS)}"
 
 
-def _carrier_service(market_id: str) -> CarrierServiceDefined:
-    return CarrierServiceDefined(
-        market_id=market_id,
-        carrier=CARRIER,
-        service=SERVICE,
-        service_levels=["standard"],
-        rates=[
-            RateBand(to_km=250, base_minor=650, per_kg_minor=40, transit_days=1),
-            RateBand(to_km=1_000, base_minor=800, per_kg_minor=70, transit_days=3),
-            RateBand(to_km=6_000, base_minor=1_100, per_kg_minor=130, transit_days=5),
-        ],
-    )
+def _carrier_services(market_id: str) -> list[CarrierServiceDefined]:
+    """A cheap one, and a fast one for what is promised."""
+    ground = [
+        RateBand(to_km=250, base_minor=650, per_kg_minor=40, transit_days=1),
+        RateBand(to_km=1_000, base_minor=800, per_kg_minor=70, transit_days=3),
+        RateBand(to_km=6_000, base_minor=1_100, per_kg_minor=130, transit_days=5),
+    ]
+    express = [RateBand(to_km=6_000, base_minor=1_900, per_kg_minor=250, transit_days=1)]
+    return [
+        CarrierServiceDefined(
+            market_id=market_id,
+            carrier=CARRIER,
+            service=service,
+            service_levels=["standard"],
+            rates=rates,
+            pickup_days=["mon", "tue", "wed", "thu", "fri"],
+        )
+        for service, rates in ((SERVICE, ground), ("express", express))
+    ]
+
+
+def _rules(market_id: str) -> list[Fact]:
+    """A rule set by one person, approved by another."""
+    return [
+        RuleSetProposed(
+            market_id=market_id,
+            version=_VERSION,
+            author="planner",
+            note="the demo's",
+            body=_RULES,
+        ),
+        RuleSetApproved(market_id=market_id, version=_VERSION, approver="head of operations"),
+        RuleSetActivated(market_id=market_id, version=_VERSION),
+    ]

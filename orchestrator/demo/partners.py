@@ -28,6 +28,7 @@ from events.fulfillment import (
 )
 from orchestrator.demo.network import CARRIER, SERVICE
 from orchestrator.demo.outbox import Outbox
+from orchestrator.demo.supply import UNIT_G
 from schemas.ports import Clock, EventLog, Partition, Read
 
 _REJECTED: Final = 0.05  # of the fulfillments, some lines or all of it
@@ -201,7 +202,7 @@ class Warehouses:
                         carrier=CARRIER,
                         service=SERVICE,
                         tracking_number=_tracking_number(job.fulfillment_id, number),
-                        weight_g=350 * sum(line.quantity for line in part),
+                        weight_g=UNIT_G * sum(line.quantity for line in part),
                         lines=part,
                     )
                     for number, part in enumerate(contents, 1)

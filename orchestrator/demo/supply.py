@@ -15,6 +15,8 @@ from orchestrator.demo.baskets import Basket, Item
 from orchestrator.demo.network import CURRENCY, Network
 
 # Shares of the (store, item) pairs of a batch of baskets.
+UNIT_G: Final = 350
+"""What a unit weighs: the baskets' data doesn't say."""
 _NOWHERE: Final = 0.01  # nobody has it: backordered
 _ARRIVES_LATER: Final = 0.7  # of those, the store receives it some seconds later
 _AT_THE_WAREHOUSE: Final = 0.02  # only the region's warehouse has it: the order is split
@@ -86,6 +88,7 @@ def _defined(item: Item, price_minor: int) -> ItemDefined:
         sku=item.sku,
         name=item.name,
         category=item.category,
+        weight_g=UNIT_G,
         value_minor=price_minor,
         currency=CURRENCY,
     )

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from orchestrator.demo.audit import Report
 from orchestrator.demo.meter import quantile
+from orchestrator.demo.network import CURRENCY
 from orchestrator.demo.readmodel import Totals
 
 _STATUSES: Final = (
@@ -164,11 +165,13 @@ def _latency(latencies_ms: list[int]) -> str:
 def summary(report: Report) -> list[str]:
     """The run in numbers, one line each."""
     figures = report.figures
-    orders = max(figures.placed, 1)
+    orders, allocated = max(figures.placed, 1), max(figures.allocated, 1)
     return [
         f"placed                        {figures.placed:>9,} orders",
         f"allocated                     {figures.allocated:>9,}",
-        f"  split over nodes            {figures.split:>9,}",
+        f"  split over nodes            {figures.split:>9,}  {figures.split / allocated:.1%}",
+        f"  planned late                {figures.late:>9,}",
+        f"  cost of a plan              {figures.cost_minor / allocated / 100:>9.2f} {CURRENCY}",
         f"backordered at some time      {figures.backordered:>9,}",
         f"  still waiting for stock     {figures.waiting:>9,}",
         f"rejected by a WMS             {figures.rejected_by_wms:>9,} fulfillments",

@@ -71,11 +71,19 @@ def test_a_narrow_terminal_cuts_no_number_and_fits() -> None:
 
 def test_the_summary_says_what_the_run_came_to() -> None:
     figures = Figures(
-        placed=10, allocated=9, split=3, units_oversold=0, journal_bytes_compressed=9_000
+        placed=10,
+        allocated=9,
+        split=3,
+        late=1,
+        cost_minor=7_200,
+        units_oversold=0,
+        journal_bytes_compressed=9_000,
     )
     said = "\n".join(summary(Report([], figures)))
 
     for word in ("placed", "allocated", "split", "backordered", "rejected", "re-sourced"):
         assert word in said
+    assert "3  33.3%" in said
+    assert "8.00 USD" in said
     assert "journal bytes an order              900" in said
     assert "units oversold                        0" in said

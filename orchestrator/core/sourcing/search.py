@@ -689,6 +689,9 @@ class _Draft:
         for line in range(len(targets)):
             pool |= dict.fromkeys(nsmallest(2, gifts, lambda n: (-gifts[n][line], n)))  # noqa: B023
         self.pool = sorted(pool)
+        # What each of them can give of a line nothing of which is placed.
+        self._whole = [[gifts[node][line] for node in self.pool] for line in range(len(targets))]
+        self._fullest: dict[tuple[int, ...], list[int]] = {}
 
     def value(self, node: int, contents: Contents) -> int | None:
         """As the problem says, asked once."""
@@ -768,8 +771,20 @@ class _Draft:
 
     def fullest(self, left: Sequence[int]) -> list[int]:
         """The nodes that could give most of what is left."""
-        gifts = [(-sum(self.most(node, left)), node) for node in self.pool]
-        return [node for units, node in nsmallest(DRAFT_NODES, gifts) if units]
+        asked = tuple(left)
+        found = self._fullest.get(asked)
+        if found is None:
+            gifts = [0] * len(self.pool)
+            problem = self.problem
+            for line, (units, target) in enumerate(zip(asked, problem.targets, strict=True)):
+                if units == target:
+                    gifts = list(map(int.__add__, gifts, self._whole[line]))
+                elif units and problem.modes[line] == ANY:
+                    there = (min(self.free[node][line], units) for node in self.pool)
+                    gifts = list(map(int.__add__, gifts, there))
+            ranked = nsmallest(DRAFT_NODES, zip(map(int.__neg__, gifts), self.pool, strict=True))
+            found = self._fullest[asked] = [node for units, node in ranked if units]
+        return found
 
     def filled(self, legs: dict[int, Contents]) -> dict[int, Contents]:
         """The legs, each with what it can take of what is left."""
