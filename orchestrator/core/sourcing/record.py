@@ -14,7 +14,7 @@ from events.decided import (
     Value,
 )
 from orchestrator.core.sourcing.calendars import iso_day
-from orchestrator.core.sourcing.question import Amounts, Evaluated, Question
+from orchestrator.core.sourcing.question import Amounts, Evaluated, Line, Question
 from orchestrator.core.sourcing.search import Answer, Plan
 from orchestrator.core.sourcing.tables import Priced, Ranking, nodes_in
 
@@ -32,6 +32,7 @@ FULL_DAY: Final = 11
 """Places in a row; the last is that of the day that was too full, where there is one."""
 ROWS_KEPT: Final = 100
 _COSTS: Final = len(COMPONENTS)
+_NOTHING: Final = [0] * (_COSTS + 1)
 
 _day = lru_cache(maxsize=512)(iso_day)
 
@@ -177,25 +178,52 @@ class _Record:
         barred = question.tables.everyone & ~able
         if lines > 1:  # a node that has nothing of this says little: no one item would change that
             barred &= question.with_any(parts)
-        for value, index in ranking.those(barred):
+        if not barred:
+            return
+        for value, index, bit in ranking.head:
             if limit is not None and value >= limit:
                 return
-            row = self._first_day_row(ranking, index, closely)
-            if row is not None:
-                value_now = question.today(index, amounts, value)
-            else:
-                leg = question.evaluate(index, amounts)
-                if leg is None:
-                    continue
-                row, value_now = self._row(amounts, index, leg), leg.value
-            if limit is not None and value_now >= limit:
-                continue
-            fences, short = question.kept_out(index, parts, days_late=row[DAYS_LATE])
-            self._shown |= 1 << index
-            rows.append([*row[:FENCES], fences, short, *row[FULL_DAY:]])
-            self._budget -= 1
-            if not self._budget:
+            if barred & bit:
+                row = self._barred(ranking, amounts, parts, closely, value, index, limit)
+                if row is not None:
+                    rows.append(row)
+                    if not self._budget:
+                        return
+        for value, index in ranking.after_head(barred):
+            if limit is not None and value >= limit:
                 return
+            row = self._barred(ranking, amounts, parts, closely, value, index, limit)
+            if row is not None:
+                rows.append(row)
+                if not self._budget:
+                    return
+
+    def _barred(
+        self,
+        ranking: Ranking,
+        amounts: Amounts,
+        parts: list[tuple[int, Line, int]],
+        closely: int,
+        value: int,
+        index: int,
+        limit: int | None,
+    ) -> DecisionRow | None:
+        """A node that is kept out of a leg, where it would be cheaper."""
+        question = self._question
+        row = self._first_day_row(ranking, index, closely)
+        if row is not None:
+            value_now = question.today(index, amounts, value)
+        else:
+            leg = question.evaluate(index, amounts)
+            if leg is None:
+                return None
+            row, value_now = self._row(amounts, index, leg), leg.value
+        if limit is not None and value_now >= limit:
+            return None
+        fences, short = question.kept_out(index, parts, days_late=row[DAYS_LATE])
+        self._shown |= 1 << index
+        self._budget -= 1
+        return [*row[:FENCES], fences, short, *row[FULL_DAY:]]
 
     def _first_day_row(self, ranking: Ranking, index: int, closely: int) -> DecisionRow | None:
         """A node on its first day, where that has room and stock has no say; remembered."""
@@ -264,6 +292,16 @@ class _Record:
         if plan is None:
             return None
         question = self._question
+        if len(plan.legs) == 1:
+            index, amounts = plan.legs[0]
+            row = self._rows[amounts, index]
+            costs = row[2]
+            return {
+                "legs": [(self._places[amounts], row[0])],
+                "units": plan.units,
+                "value": row[1],
+                "components": [*costs, *_NOTHING[len(costs) :]],
+            }
         legs: list[tuple[int, str]] = []
         total: Value | None = None
         components = [0] * _COSTS

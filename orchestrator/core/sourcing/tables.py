@@ -31,6 +31,7 @@ SPARSE: Final = 8
 """Fewer than one node of so many: they are looked up one by one."""
 _RARE: Final = 32  # the same, of nodes that are looked at in order until one is too dear
 _BY_UNITS: Final = (1, 2, 3)
+_MOST: Final = _BY_UNITS[-1]
 _PRICES_KEPT: Final = 1_000  # of a zone: what explanations show
 _RANKINGS_KEPT: Final = 2_000  # of a zone
 _SEEN_KEPT: Final = 50_000
@@ -162,6 +163,8 @@ class Holders:
             there = self._shelf.get(node_id)  # None: it was there on a supposition only
             free = 0 if there is None else self._free(node, there)
             bit = 1 << node.index
+            if free >= _MOST and at_least[_MOST] & bit:
+                continue
             for units in _BY_UNITS:
                 if free >= units:
                     at_least[units] |= bit
@@ -322,10 +325,15 @@ class Ranking:
         # (index, ship day, load price) -> the node as explanations show it
         self.rows: dict[tuple[int, int, int], DecisionRow] = {}
 
-    def those(self, bits: int) -> Iterable[tuple[int, int]]:
-        """Value and index of the nodes of a set, least first."""
+    def after_head(self, bits: int) -> Iterable[tuple[int, int]]:
+        """Value and index of the nodes of a set that don't stand at the head, least first."""
+        if len(self.head) < HEAD:
+            return ()
         if bits.bit_count() * _RARE >= len(self.group_of):
-            return ((value, index) for value, index in self.in_order() if bits >> index & 1)
+            after = islice(self.in_order(), HEAD, None)
+            return ((value, index) for value, index in after if bits >> index & 1)
+        for _, _, bit in self.head:
+            bits &= ~bit
         values, group_of = self.values, self.group_of
         found = [(values[group_of[index]], index) for index in nodes_in(bits)]
         return sorted([one for one in found if one[0] >= 0])
