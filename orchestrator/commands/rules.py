@@ -239,6 +239,8 @@ def _ask(type_: str, data: dict[str, Any], written: RuleFile | None, api: str | 
     market, version = said["market_id"], str(said["version"])
     path = f"/rule-sets/{urllib.parse.quote(market)}/{urllib.parse.quote(version)}"
     before = server.get(path, missing={})
+    if type_ != "rule_set_proposed" and written is not None and "body" in before:
+        _same(written, before["body"], market, version)
     position = _send(settings, event)
     found = server.get(path, missing={}, position=position)
     told = [one["position"] for one in before.get("refusals", ())]
@@ -255,6 +257,22 @@ def _ask(type_: str, data: dict[str, Any], written: RuleFile | None, api: str | 
         )
         raise typer.Exit(_CHECK_FAILED)
     typer.echo(f"Rule set {version} of {market} {_standing_words(found)}.")
+
+
+def _same(written: RuleFile, standing: dict[str, Any], market: str, version: str) -> None:
+    """Whoever names a file means what it says: it has to be what was proposed."""
+    said, proposed = _flat(written.body), _flat(standing)
+    if said == proposed or not written.body:
+        return
+    typer.echo(
+        f"{written.name} is not what version {version} of {market} says: compare them with"
+        f" `headrace rules diff {written.name} --market {market} --version {version}`, or name the"
+        " version with --market and --version.",
+        err=True,
+    )
+    for line in _differences(proposed, said):
+        typer.echo(line, err=True)
+    raise typer.Exit(_CHECK_FAILED)
 
 
 def _standing_words(found: dict[str, Any]) -> str:

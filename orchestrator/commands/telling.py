@@ -299,7 +299,7 @@ class Telling:
             case "cost":
                 return f"{self._money(by)} dearer"
             case "distance":
-                return f"{_km(by)} farther"
+                return f"{_km(by)} farther" if by < _UNKNOWN_M else "at no known distance"
             case _:
                 return f"worse by {by} in {_CRITERIA.get(criterion, criterion)}"
 
@@ -316,7 +316,7 @@ class Telling:
                 f"With {stocked['lacking']} more of {stocked['sku']} at {stocked['node_id']}"
                 f"{and_fence}: {self._result(stocked)}."
             )
-        if dearer:
+        if dearer and (dearer["criterion"] != "distance" or dearer["by"] < _UNKNOWN_M):
             yield f"{self._if_dearer(dearer)}: {self._would_ship(dearer)}."
         if not (lifted or stocked or dearer):
             yield "Nothing that was weighed would have changed it."
@@ -338,7 +338,8 @@ class Telling:
         if change["criterion"] == "cost":
             return f"{shipped}, saving {self._money(change['by'])}"
         if change["criterion"] == "distance":
-            return f"{shipped}, {_km(change['by'])} nearer"
+            nearer = change["by"] < _UNKNOWN_M
+            return f"{shipped}, {_km(change['by'])} nearer" if nearer else shipped
         name = _CRITERIA.get(change["criterion"], change["criterion"])
         return f"{shipped}, better by {change['by']} in {name}"
 
@@ -446,7 +447,7 @@ class Telling:
                 case "cost":
                     shown.append(amount(abs(one), self.currency))
                 case "distance":
-                    shown.append(_km(abs(one)))
+                    shown.append(_km(abs(one) if abs(one) < _UNKNOWN_M else None))
                 case _:
                     shown.append(str(abs(one)))
         return ", ".join(shown)
@@ -533,6 +534,10 @@ def _has_none(row: Json, of: Json) -> bool:
 def _nearer(row: Json, leg: Json) -> bool:
     there, here = row["distance_m"], leg.get("distance_m")
     return there is not None and here is not None and there < here
+
+
+_UNKNOWN_M: Final = 500_000_000
+"""Sums of distances from here on hold one that nobody knows, which ranks last."""
 
 
 def _km(metres: int | None) -> str:
