@@ -70,3 +70,16 @@ def test_a_line_that_the_channel_may_not_promise_is_no_row_of_the_table(shop: St
     shop.receive("BOS", A=2, B=3)
     shop.order("1", A=1, B=1)
     assert [one[0] for one in decision(shop)["sets"]] == [[0, 1]]
+
+
+def test_a_region_that_only_the_postal_code_tells_meets_conditions() -> None:
+    shop = Story()
+    shop.node("BOS")
+    shop.item("A")
+    rows = [{"postal_code": "99501", "lat": 61.2, "lon": -149.9, "region": "AK"}]
+    shop.send("places_defined", country="US", version="1", chunk=1, chunks=1, rows=rows)
+    shop.rules({"name": "mainland", "when": {"not": {"region": ["AK"]}}}, {"name": "afar"})
+    shop.receive("BOS", A=1)
+    shop.order("1", A=1, ship_to={"country": "US", "postal_code": "99501"})
+    told = orjson.loads(shop.told("order_allocated")[-1]["decision"])
+    assert told["strategy"] == "afar"

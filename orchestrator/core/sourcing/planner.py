@@ -10,8 +10,11 @@ from orchestrator.core.sourcing.strategies import Facts
 def source(shard: Shard, market: Market, request: Request) -> Outcome:
     """The best plan by the market's rules, and its explanation. Leaves the state as it is."""
     data = request.data
-    strategy, why, passed_over = market.rules.choose(Facts(data, shard.items))
     place = shard.places.locate(data.get("ship_to", {}))
+    facts = Facts(data, shard.items)
+    if not facts.region and place.region:  # the postal code says it where the order doesn't
+        facts.region = place.region.casefold()
+    strategy, why, passed_over = market.rules.choose(facts)
     while True:
         question = Question(shard, market, request, strategy, place)
         answer = question.answer()

@@ -404,6 +404,11 @@ class FenceSet:
             codes.append("capability")
         return codes
 
+    @property
+    def keeps(self) -> bool:
+        """Whether units stay anywhere."""
+        return bool(self._keeps)
+
     def keep(self, node: Site) -> int:
         """Units of every item that stay at the node."""
         return max((units for matches, units in self._keeps if matches(node)), default=0)
@@ -541,6 +546,10 @@ class RuleSet:
                 return strategy, why, passed_over
         message = f"no strategy of rule set {self.version} decides: the last has conditions"
         raise AssertionError(message)  # it never has: see above
+
+    def keeps(self, strategy: Strategy) -> bool:
+        """Whether units of anything stay at any node."""
+        return bool(self._safety) or strategy.fences.keeps
 
     def safety_stock(self, node: Site, item: Plain) -> int:
         """Units of the item that no order gets at the node: the most that any entry asks."""

@@ -58,6 +58,7 @@ class Holders:
         "_at_least",
         "_fresh_from",
         "_item",
+        "_keeps",
         "_kept",
         "_market",
         "_nodes",
@@ -81,7 +82,8 @@ class Holders:
         self._nodes = market.nodes
         self._item = item
         self._strategy = strategy
-        self._kept: dict[str, int] = {}  # node id -> units that stay there
+        self._keeps = market.rules.keeps(strategy)
+        self._kept: dict[str, int] = {}  # node id -> units that stay there, where any do
         self._fresh_from = fresh_from
         self._other: dict[int, int] = {}  # by units above those kept
         self._at_least = [0] * (len(_BY_UNITS) + 1)
@@ -106,6 +108,8 @@ class Holders:
         return free - self._floor(node)
 
     def _floor(self, node: Node) -> int:
+        if not self._keeps:
+            return 0
         kept = self._kept.get(node.node_id)
         if kept is None:
             kept = self._kept[node.node_id] = floor(self._market, node, self._item, self._strategy)
@@ -119,9 +123,7 @@ class Holders:
     def lacking(self, node: Node, units: int) -> int:
         """Units that a node needs beside what it has, above those kept there, to have so many."""
         there = self._shelf.get(node.node_id)
-        kept = self._kept.get(node.node_id)
-        if kept is None:
-            kept = self._floor(node)
+        kept = self._floor(node)
         if there is None:
             return units + kept
         if self._fresh_from is None:
@@ -791,6 +793,8 @@ class Tables:
         if by_sku is None:
             if len(self._stocked) >= _STRATEGIES_KEPT:
                 self._stocked.clear()
+            for key in [one for one in self._stocked if one[0] == strategy.name]:
+                del self._stocked[key]  # of a day gone by
             by_sku = self._stocked[strategy.name, fresh_from] = {}
         sku: str = item["sku"]
         found = by_sku.get(sku)
