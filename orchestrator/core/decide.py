@@ -155,7 +155,7 @@ def _release(turn: Turn, market_id: str, key: str, fulfillment_id: str) -> None:
 
 def _patience_over(turn: Turn, market_id: str, key: str) -> None:
     order = turn.shard.markets[market_id].orders.get(key)
-    if order is not None:
+    if order is not None and 0 < order.patience_ms <= turn.now_ms:
         placing.out_of_patience(turn, order)
 
 

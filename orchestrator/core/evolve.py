@@ -376,6 +376,8 @@ def _set_backordered(shard: Shard, order: Order, index: int, units: int) -> None
         market.backordered.pop(line.sku, None)
     shard.touched_waiting[(order.market_id, line.sku)] = None
     line.backordered = units
+    if not units and not any(one.backordered for one in order.lines):
+        order.patience_ms = 0  # a later wait has a patience of its own
 
 
 def _fulfillment_requested(
@@ -484,7 +486,7 @@ def _order_allocated(shard: Shard, _: InputRecord, event: decided.OrderAllocated
     held = event.get("held")
     order.held_plan = (held[0], held[1], event["decision"]) if held else None
     if "cancel_ms" in event:
-        order.patience_timed = True
+        order.patience_ms = event["cancel_ms"]
         shard.set_timer(event["cancel_ms"], "unsourced", order.market_id, order.key)
     if "promised_by" in event:
         order.promised_ms = instant_ms(event["promised_by"])

@@ -199,7 +199,7 @@ class Order:
         "market_id",
         "number",
         "order_id",
-        "patience_timed",
+        "patience_ms",
         "priority",
         "promise_counted",
         "promised_ms",
@@ -237,7 +237,7 @@ class Order:
         self.told_ms = 0  # the latest such moment it was told
         self.delivered_ms = 0  # when the newest of its packages arrived
         self.promise_counted = False  # as kept or broken
-        self.patience_timed = False  # a timer cancels what waits then
+        self.patience_ms = 0  # when what has waited since is cancelled; 0: not known
         # what all its held fulfillments came from: strategy, value, explanation; None where they
         # came from several decisions, or aren't what was decided any more
         self.held_plan: tuple[str, Value | None, str] | None = None

@@ -261,7 +261,7 @@ def _tell_plan(
             promised_ms = moment_ms(data["deliver_by"], turn.market_of(order).time_zone)
         if promised_ms is not None:
             event["promised_by"] = rfc3339(promised_ms)
-    if event["backordered"] and not order.patience_timed:
+    if event["backordered"] and not order.patience_ms:
         days = outcome.strategy.unsourced_days
         if days is not None:
             event["cancel_ms"] = turn.now_ms + days * DAY_MS

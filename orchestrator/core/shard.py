@@ -149,7 +149,6 @@ class Market:
         "bins",
         "booked_changes",
         "currency",
-        "fenced",
         "fulfillments_planned",
         "held",
         "improvable",
@@ -158,7 +157,6 @@ class Market:
         "network_version",
         "node_list",
         "nodes",
-        "offering",
         "orders",
         "pool_taken",
         "promises",
@@ -193,9 +191,6 @@ class Market:
         self.suppression_version = 0  # bumped when a node's suppressions change
         self.booked_changes = Changes()  # nodes whose booked days changed
         self.tables: object = None  # what planning made of all this, for speed
-        self.offering: list[Node] = []  # nodes that are active and ship
-        # fence -> ids of the nodes it removes from every plan
-        self.fenced: dict[str, list[str]] = {}
         self.bins: dict[str, Shelf] = {}  # sku -> node id -> bin
         self.inbound: dict[str, Inbound] = {}  # sku -> what is announced
         self.fulfillments_planned = 0
@@ -231,18 +226,11 @@ class Market:
         node.last_used = self.fulfillments_planned
 
     def sort_nodes(self) -> None:
-        """Number the nodes, tell those that offer from those fenced; call when one was defined."""
+        """Number the nodes by their ids; call when one was defined."""
         self.node_list = sorted(self.nodes.values(), key=lambda node: node.node_id)
         for index, node in enumerate(self.node_list):
             node.index = index
         self.network_version += 1
-        self.offering = [node for node in self.nodes.values() if node.offers]
-        self.fenced = {}
-        for node in self.nodes.values():
-            if not node.active:
-                self.fenced.setdefault("inactive", []).append(node.node_id)
-            elif not node.ships:
-                self.fenced.setdefault("does_not_ship", []).append(node.node_id)
 
 
 class Shard:

@@ -33,7 +33,6 @@ def planned_with(shard: Shard) -> dict[str, Any]:
                 "currency": market.currency,
                 "services": plain(market.services),
                 "suspensions": market.suspensions,
-                "offering": [node.node_id for node in market.offering],
                 "stock": {
                     (sku, node_id): stands
                     for sku, shelf in market.bins.items()

@@ -92,3 +92,16 @@ def test_a_pool_counts_what_its_channel_takes_and_gives_back() -> None:
     story.cancel("1")
     story.report("cancellation_accepted", "1.1")
     assert story.shard.markets["US"].pool_taken == {"x": 0, "y": 0, "z": 0}
+
+
+def test_a_later_wait_has_a_patience_of_its_own() -> None:
+    story = shop(unsourced=["backorder", {"cancel_after_days": 14}])
+    story.order("1", A=1)
+    story.at(3 * 86_400)
+    story.receive("BOS", A=1)
+    story.at(10.9 * 86_400)
+    story.report("rejected", "1.1", reason="not_in_stock")
+    story.at(1 * 86_400)
+    assert story.counts("1") == {"backordered": 1}, "it has waited for a day"
+    story.at(14 * 86_400)
+    assert story.counts("1") == {"cancelled": 1}
