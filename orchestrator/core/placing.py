@@ -7,10 +7,9 @@ import orjson
 
 from events.decided import LineUnits, Plain, Reason, WaitingUnits
 from orchestrator.core.config import DAY_MS
-from orchestrator.core.moments import moment_ms, start_ms
 from orchestrator.core.orders import Fulfillment, Order, OrderLine, content_digest
 from orchestrator.core.shard import Market
-from orchestrator.core.sourcing.calendars import iso_day
+from orchestrator.core.sourcing.calendars import iso_day, moment_of, start_of
 from orchestrator.core.sourcing.plan import Leg, Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source
 from orchestrator.core.sourcing.strategies import Strategy
@@ -258,7 +257,7 @@ def _tell_plan(
     if outcome.legs and order.promised_ms is None:
         promised_ms = latest_ms
         if "deliver_by" in data:
-            promised_ms = moment_ms(data["deliver_by"], turn.market_of(order).time_zone)
+            promised_ms = moment_of(data["deliver_by"], turn.market_of(order).time_zone)
         if promised_ms is not None:
             event["promised_by"] = rfc3339(promised_ms)
     if event["backordered"] and not order.patience_ms:
@@ -310,7 +309,7 @@ def _passed_on(turn: Turn, order: Order, data: Plain) -> Plain:
     passed_on = {field: data[field] for field in PASSED_ON if field in data}
     if "ship_not_before" in data:
         zone = turn.market_of(order).time_zone
-        passed_on["ship_not_before"] = rfc3339(start_ms(data["ship_not_before"], zone))
+        passed_on["ship_not_before"] = rfc3339(start_of(data["ship_not_before"], zone))
     return passed_on
 
 
@@ -335,7 +334,7 @@ def _give(
         given["deliver_by"] = rfc3339(leg.deliver_by_ms)
     elif "deliver_by" in data:
         given["deliver_by"] = rfc3339(
-            moment_ms(data["deliver_by"], turn.market_of(order).time_zone)
+            moment_of(data["deliver_by"], turn.market_of(order).time_zone)
         )
     wished: Plain = {name: passed_on[name] for name in ("carrier", "service") if name in passed_on}
     chosen: Plain = {"carrier": leg.carrier, "service": leg.service}

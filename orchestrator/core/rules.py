@@ -1,18 +1,16 @@
 """Rule sets: proposed, approved by another person, activated; every refusal says why."""
 
 import unicodedata
-from datetime import date
 from typing import Any, Literal
 
 from events.decided import Plain, RuleProblem
 from orchestrator.core.shard import Market
+from orchestrator.core.sourcing.calendars import start_of
 from orchestrator.core.sourcing.rule_checks import Known, check
-from orchestrator.core.sourcing.strategies import DEFAULT_VERSION, content_of, day_start_ms
+from orchestrator.core.sourcing.strategies import DEFAULT_VERSION, content_of
 from orchestrator.core.turn import Turn
-from schemas.times import instant_ms
 
 Status = Literal["proposed", "approved", "scheduled", "active", "superseded"]
-_TIME_AT = 10  # where a date has its end, a time goes on
 _SHOWN_CHARACTERS = 1_900  # of an exception's detail
 
 
@@ -125,11 +123,7 @@ def _same_person(one: str, other: str) -> bool:
 def _from_ms(market: Market, data: Plain) -> int:
     """A day begins with its first moment, in the market's time zone."""
     text: str | None = data.get("from")
-    if text is None:
-        return 0
-    if len(text) > _TIME_AT:
-        return instant_ms(text)
-    return day_start_ms(date.fromisoformat(text), market.time_zone)
+    return 0 if text is None else start_of(text, market.time_zone)
 
 
 def _activate(turn: Turn, market: Market, version: str) -> None:

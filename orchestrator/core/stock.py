@@ -8,11 +8,10 @@ from typing import Any
 from orchestrator.core.cancelling import ask_node, cancel_taken_back, withdraw
 from orchestrator.core.evolve import exception_key
 from orchestrator.core.ledger import HELD_STATES, Bin
-from orchestrator.core.moments import moment_ms
 from orchestrator.core.orders import UNSUBMITTED, FulfillmentLine, Order
 from orchestrator.core.placing import replan
 from orchestrator.core.shard import Node
-from orchestrator.core.sourcing.calendars import day_number
+from orchestrator.core.sourcing.calendars import day_number, moment_of
 from orchestrator.core.turn import Turn, about
 from schemas.times import instant_ms
 
@@ -136,7 +135,7 @@ def announced(turn: Turn) -> None:
     data = turn.data
     market = turn.shard.markets[node.market_id]
     line = (node.node_id, data["document"], data.get("document_line"))
-    expected_ms = moment_ms(data["expected_at"], market.time_zone)
+    expected_ms = moment_of(data["expected_at"], market.time_zone)
     units = data["quantity"]
     known = market.inbound.get(data["sku"], {}).get(line)
     if known == (units, expected_ms) or not (known or units):

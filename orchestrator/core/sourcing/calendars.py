@@ -106,6 +106,13 @@ def moment_of(told: str, zone_name: str) -> int:
     return instant_ms(told)
 
 
+def start_of(told: str, zone_name: str) -> int:
+    """The same where a date is that day's start: `ship_not_before`, a rule set's `from`."""
+    if len(told) == _DATE_CHARACTERS:
+        return zone(zone_name).start_ms(day_number(told))
+    return instant_ms(told)
+
+
 class Calendar:
     """When a node ships: working days, holidays, and how late a day's requests may come.
 

@@ -5,13 +5,12 @@ exact search finds the two best plans, all from `tables`.
 """
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from orchestrator.core.moments import start_ms
 from orchestrator.core.shard import Market, Node, Shard
 from orchestrator.core.sourcing import availability
-from orchestrator.core.sourcing.calendars import day_number, zone
+from orchestrator.core.sourcing.calendars import moment_of, start_of, zone
 from orchestrator.core.sourcing.parcels import NOTHING, Limits, Parcel, cut
 from orchestrator.core.sourcing.places import Place
 from orchestrator.core.sourcing.plan import Leg, Request, Want
@@ -44,11 +43,9 @@ from orchestrator.core.sourcing.tables import (
     nodes_in,
     tables_of,
 )
-from schemas.times import instant_ms
 
 DAYS_AHEAD: Final = 400
 """How far ahead a day with room is looked for."""
-_DAY_TEXT: Final = len("2026-11-22")
 
 Amounts = tuple[int, ...]
 """Units of each line in a leg."""
@@ -175,7 +172,7 @@ class Question:
         self.objective = tables.objective(strategy)
         not_before = data.get("ship_not_before")
         self.schedule = tables.schedule(
-            self.now_ms, None if not_before is None else start_ms(not_before, market.time_zone)
+            self.now_ms, None if not_before is None else start_of(not_before, market.time_zone)
         )
         level = data.get("service_level", "standard")
         self.terms = Terms(
@@ -225,9 +222,7 @@ class Question:
         """The day that a time or a date of the order means, in the market's zone."""
         if text is None:
             return None
-        if len(text) == _DAY_TEXT:
-            return day_number(text)
-        return self.days.day_of(instant_ms(text))
+        return self.days.day_of(moment_of(text, self.market.time_zone))
 
     # what each line may get, and from where
 
@@ -282,8 +277,7 @@ class Question:
     def _too_late(self, line: Line) -> int:
         """Nodes that can have all of a line only on a day too late: those before it are full."""
         schedule, bits = self.schedule, 0
-        full = schedule.tight if line.target <= TIGHT_UNITS else schedule.limited
-        for index in nodes_in(line.able & full):
+        for index in nodes_in(line.able & self.closely(line.target)):
             day = day_with_room(self.nodes[index], schedule.first[index], line.target)
             alone = self.contents_of([(line, line.target)])
             priced = None if day is None else self.zone.price(index, alone, day)
@@ -292,16 +286,34 @@ class Question:
         return bits
 
     def _ranking_alone(self, line: Line) -> Ranking:
-        content, units, limits = line.stocked.content, line.target, self._limits
-        weight_g = content.weight_g * units
-        easy = not (content.requires or limits.apart or self.tables.volume_matters)
-        if not easy or not _fits(limits, weight_g, content.volume_ml * units):
-            return self.zone.ranking(self.contents_of([(line, units)]))
+        content, units = line.stocked.content, line.target
+        easy = not (content.requires or self._limits.apart or self.tables.volume_matters)
+        return self._ranking(
+            content.weight_g * units,
+            content.volume_ml * units,
+            units,
+            lambda: self.contents_of([(line, units)]),
+            easy=easy,
+        )
+
+    def _ranking(
+        self,
+        weight_g: int,
+        volume_ml: int,
+        units: int,
+        contents: Callable[[], Contents],
+        *,
+        easy: bool,
+    ) -> Ranking:
+        """The nodes by what a leg is worth; looked up by weight where that is all prices ask."""
+        if not (easy and _fits(self._limits, weight_g, volume_ml)):
+            return self.zone.ranking(contents())
+        plain = self.zone.plain
         key = (self.tables.step_g(weight_g), units if self._by_units else 0)
-        found = self.zone.plain.get(key)
+        found = plain.get(key)
         if found is None:
-            found = self.zone.ranking(self.contents_of([(line, units)]))
-            self.zone.plain[key] = found
+            found = self.zone.ranking(contents())  # may empty `plain`, hence stored after it
+            plain[key] = found
         return found
 
     # what legs are worth
@@ -390,16 +402,13 @@ class Question:
         """The nodes by what a leg of this is worth, each on its first day."""
         ranking = whole.ranking
         if ranking is None:
-            plain = self.zone.plain
-            if self._easy and _fits(self._limits, whole.weight_g, whole.volume_ml):
-                key = (self.tables.step_g(whole.weight_g), whole.units if self._by_units else 0)
-                ranking = plain.get(key)
-                if ranking is None:
-                    ranking = self.zone.ranking(self.contents(whole.amounts))
-                    plain[key] = ranking
-            else:
-                ranking = self.zone.ranking(self.contents(whole.amounts))
-            whole.ranking = ranking
+            ranking = whole.ranking = self._ranking(
+                whole.weight_g,
+                whole.volume_ml,
+                whole.units,
+                lambda: self.contents(whole.amounts),
+                easy=self._easy,
+            )
         return ranking
 
     def ranking_for(self, amounts: Amounts) -> Ranking:

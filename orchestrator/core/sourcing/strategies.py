@@ -319,15 +319,10 @@ def _placed(span: DaySpan, time_zone: str) -> _Test:
     )
 
 
-def day_start_ms(day: date, time_zone: str) -> int:
-    """The first moment of a day there, in ms since 1970 UTC."""
-    return zone(time_zone).start_ms(day.toordinal() - _EPOCH_DAY)
-
-
 def _span_ms(first: date | None, last: date | None, time_zone: str) -> tuple[int, int]:
     """From the first day's beginning to the last day's end."""
     return (
-        -_FAR if first is None else day_start_ms(first, time_zone),
+        -_FAR if first is None else zone(time_zone).start_ms(first.toordinal() - _EPOCH_DAY),
         _FAR if last is None else zone(time_zone).start_ms(last.toordinal() + 1 - _EPOCH_DAY),
     )
 
