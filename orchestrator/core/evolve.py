@@ -24,6 +24,7 @@ from orchestrator.core.orders import (
     FulfillmentLine,
     Order,
     OrderLine,
+    PoolCount,
     Shipment,
     content_digest,
 )
@@ -436,7 +437,8 @@ def _give(
             _set_backordered(shard, order, index, line.backordered - (units - from_open))
         line.allocated += units
         _check(order, line)
-        fulfillment_line = FulfillmentLine(line.line_id, line.sku, units)
+        drew_on = _draw_on_pools(shard, market, order, line.sku, units)
+        fulfillment_line = FulfillmentLine(line.line_id, line.sku, units, drew_on)
         lines.append(fulfillment_line)
         stock = shard.bin(node, line.sku)
         stock.reserve(units)
@@ -445,7 +447,6 @@ def _give(
             market.available[line.sku] = market.available.get(line.sku, 0) - units
         shard.touched_stock[(node.node_id, line.sku)] = None
         shard.touched_skus[(market.market_id, line.sku)] = None
-        _draw_on_pools(shard, market, order, line.sku, units)
     fulfillment = Fulfillment(event["fulfillment_id"], node.node_id, lines)
     order.fulfillments.append(fulfillment)
     market.use(node)
@@ -465,13 +466,19 @@ def _give(
     return fulfillment
 
 
-def _draw_on_pools(shard: Shard, market: Market, order: Order, sku: str, units: int) -> None:
-    """Count what a channel takes of its pools since they began; a negative number gives back."""
-    for pool in market.rules.pools:
-        if pool.channel == order.channel and sku in pool.skus and pool.from_ms <= shard.now_ms:
-            taken = market.pool_taken.get(pool.pool_id, 0)
-            market.pool_taken[pool.pool_id] = max(0, taken + units)
-            shard.touched_pools[(market.market_id, pool.pool_id)] = None
+def _draw_on_pools(
+    shard: Shard, market: Market, order: Order, sku: str, units: int
+) -> tuple[PoolCount, ...]:
+    """Count what a channel takes of its pools since they began. Returns those that it took from."""
+    drew_on = tuple(
+        market.pool_taken[pool.pool_id]
+        for pool in market.rules.pools
+        if pool.channel == order.channel and sku in pool.skus and pool.from_ms <= shard.now_ms
+    )
+    for pool in drew_on:
+        pool.taken += units
+        shard.touched_pools[(market.market_id, pool.pool_id)] = None
+    return drew_on
 
 
 def _order_allocated(shard: Shard, _: InputRecord, event: decided.OrderAllocated) -> None:
@@ -643,20 +650,18 @@ def _unreserve(shard: Shard, fulfillment: Fulfillment, line: FulfillmentLine, un
 def _units_released(shard: Shard, _: InputRecord, event: decided.UnitsReleased) -> None:
     order = order_of(shard, event)
     fulfillment = fulfillment_of(order, event["fulfillment_id"])
+    market = shard.markets[order.market_id]
     for released in event["lines"]:
-        _unreserve(
-            shard,
-            fulfillment,
-            _fulfillment_line_of(fulfillment, released["line_id"]),
-            released["quantity"],
-        )
+        fulfillment_line = _fulfillment_line_of(fulfillment, released["line_id"])
+        _unreserve(shard, fulfillment, fulfillment_line, released["quantity"])
+        for pool in fulfillment_line.drew_on:
+            pool.taken -= released["quantity"]
+            if market.pool_taken.get(pool.pool_id) is pool:  # else the rules have had it no longer
+                shard.touched_pools[(market.market_id, pool.pool_id)] = None
         line = _line_at(order, released["line_id"])[1]
         line.allocated -= released["quantity"]
         _check(order, line)
     _free_capacity(shard, fulfillment, sum(line["quantity"] for line in event["lines"]))
-    for released in event["lines"]:
-        market = shard.markets[order.market_id]
-        _draw_on_pools(shard, market, order, released["sku"], -released["quantity"])
     for closed in event["closed"]:
         fulfillment_line = _fulfillment_line_of(fulfillment, closed["line_id"])
         if event["why"] == "rejected":
@@ -881,7 +886,8 @@ def _rule_set_changed(shard: Shard, cause: InputRecord, event: decided.RuleSetCh
         body = Body.model_validate(known.body)
         market.rules = RuleSet(version, body, market.time_zone)
         market.pool_taken = {
-            pool.pool_id: market.pool_taken.get(pool.pool_id, 0) for pool in market.rules.pools
+            pool.pool_id: market.pool_taken.get(pool.pool_id) or PoolCount(pool.pool_id)
+            for pool in market.rules.pools
         }
         _network_changed(shard, market)
 
@@ -959,7 +965,7 @@ def balances(shard: Shard) -> decided.Balanced:
         ]
     if shard.touched_pools:
         balanced["pools"] = [
-            [market_id, pool_id, shard.markets[market_id].pool_taken[pool_id]]
+            [market_id, pool_id, shard.markets[market_id].pool_taken[pool_id].taken]
             for market_id, pool_id in shard.touched_pools
         ]
     if shard.touched_inbound:

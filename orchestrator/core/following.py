@@ -79,7 +79,7 @@ def _inbound(shard: Shard, rows: list[list[Any]]) -> None:
 
 def _pools(shard: Shard, rows: list[list[Any]]) -> None:
     for market_id, pool_id, taken in rows:
-        shard.markets[market_id].pool_taken[pool_id] = taken
+        shard.markets[market_id].pool_taken[pool_id].taken = taken
 
 
 def _waiting(shard: Shard, rows: list[list[Any]]) -> None:

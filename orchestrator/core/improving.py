@@ -89,7 +89,7 @@ def _improve(turn: Turn, market: Market, order: Order) -> None:
     lines = [line for line in order.lines if units.get(line.line_id)]
     wants = [Want(line.line_id, line.sku, units[line.line_id]) for line in lines]
     data = orjson.loads(order.raw)
-    with _as_if_free(turn.shard, market, order, held):
+    with _as_if_free(turn.shard, market, held):
         request = Request(_as_promised(order, data), wants, turn.now_ms, turn.cause["type"])
         outcome = source(turn.shard, market, request)
     if outcome.strategy.name != strategy or not _better(order, held, wants, value, outcome):
@@ -164,32 +164,24 @@ def _legs(wants: Sequence[Want], outcome: Outcome) -> list[Any]:
 
 
 @contextmanager
-def _as_if_free(
-    shard: Shard, market: Market, order: Order, held: Sequence[Fulfillment]
-) -> Iterator[None]:
+def _as_if_free(shard: Shard, market: Market, held: Sequence[Fulfillment]) -> Iterator[None]:
     """The state without these reservations, bookings and draws on pools, while it is looked at."""
-    pools = dict(market.pool_taken)
-    _shift(shard, market, order, held, -1)
+    _shift(shard, market, held, -1)
     try:
         yield
     finally:
-        _shift(shard, market, order, held, 1)
-        market.pool_taken = pools
+        _shift(shard, market, held, 1)
 
 
-def _shift(
-    shard: Shard, market: Market, order: Order, held: Sequence[Fulfillment], sign: int
-) -> None:
+def _shift(shard: Shard, market: Market, held: Sequence[Fulfillment], sign: int) -> None:
     for fulfillment in held:
         node = shard.nodes[fulfillment.node_id]
         for line in fulfillment.lines:
             shard.bin(node, line.sku).reserve(sign * line.reserved)
             if node.offers:
                 market.available[line.sku] -= sign * line.reserved
-            for pool in market.rules.pools:
-                if pool.channel == order.channel and line.sku in pool.skus:
-                    taken = market.pool_taken.get(pool.pool_id, 0)
-                    market.pool_taken[pool.pool_id] = max(0, taken + sign * line.reserved)
+            for pool in line.drew_on:
+                pool.taken += sign * line.reserved
         if fulfillment.ship_day in node.booked:  # emptied days stand: they are restored
             booked = node.booked[fulfillment.ship_day]
             booked[0] += sign

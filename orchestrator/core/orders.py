@@ -52,16 +52,36 @@ class OrderLine:
         )
 
 
+class PoolCount:
+    """What a channel took of its pool for as long as the rules have had the pool."""
+
+    __slots__ = ("pool_id", "taken")
+
+    def __init__(self, pool_id: str) -> None:
+        self.pool_id = pool_id
+        self.taken = 0  # units
+
+
 class FulfillmentLine:
     """Units of an order line that one node was asked for."""
 
-    __slots__ = ("asked", "cancelled", "line_id", "rejected", "reserved", "shipped", "sku")
+    __slots__ = (
+        "asked",
+        "cancelled",
+        "drew_on",
+        "line_id",
+        "rejected",
+        "reserved",
+        "shipped",
+        "sku",
+    )
 
-    def __init__(self, line_id: str, sku: str, asked: int) -> None:
+    def __init__(self, line_id: str, sku: str, asked: int, drew_on: tuple[PoolCount, ...]) -> None:
         self.line_id = line_id
         self.sku = sku
         self.asked = asked
         self.reserved = asked
+        self.drew_on = drew_on  # each with all that was asked: what is released goes back to these
         self.shipped = 0
         self.rejected = 0
         self.cancelled = 0

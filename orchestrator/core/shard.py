@@ -7,7 +7,7 @@ from typing import Any
 from events.decided import InputRecord, Plain
 from orchestrator.core.config import Config
 from orchestrator.core.ledger import Bin
-from orchestrator.core.orders import Fulfillment, Order
+from orchestrator.core.orders import Fulfillment, Order, PoolCount
 from orchestrator.core.sourcing.calendars import calendar_of
 from orchestrator.core.sourcing.places import Place, Places
 from orchestrator.core.sourcing.rates import LaneKey, Origin, Service, suspended
@@ -182,7 +182,7 @@ class Market:
         self.rules = DEFAULT  # the active rule set
         self.rule_versions: dict[str, RuleVersion] = {}
         self.rules_scheduled: tuple[str, int] | None = None  # version, from_ms
-        self.pool_taken: dict[str, int] = {}  # pool id -> units that its channel took
+        self.pool_taken: dict[str, PoolCount] = {}  # of the active rules' pools, by id
         self.nodes: dict[str, Node] = {}
         self.node_list: list[Node] = []  # by node id; a node's `index` is its place here
         # bumped when a node, service, lane, place or rule set changes: what caches of planning

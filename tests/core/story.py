@@ -234,6 +234,11 @@ class Story:
         found = self.shard.stock(self.shard.nodes[node_id], sku)
         return found.on_hand, found.reserved, found.available
 
+    def pools(self) -> dict[str, int]:
+        """What was taken of each pool."""
+        counts = self.shard.markets[self.market_id].pool_taken
+        return {pool_id: count.taken for pool_id, count in counts.items()}
+
     def told(self, type_: str) -> list[Event]:
         """The last step's events of a type."""
         return [event for event in self.events if event["type"] == type_]

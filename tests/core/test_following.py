@@ -41,7 +41,7 @@ def planned_with(shard: Shard) -> dict[str, Any]:
                 },
                 "available": {sku: units for sku, units in market.available.items() if units},
                 "rules": market.rules,
-                "pool_taken": market.pool_taken,
+                "pools": {one: count.taken for one, count in market.pool_taken.items()},
                 "inbound": market.inbound,
                 "backordered": market.backordered,
                 "planned": market.fulfillments_planned,

@@ -62,7 +62,7 @@ def test_an_orders_status_follows_from_its_units(present: tuple[int, ...]) -> No
 def test_a_fulfillments_status_follows_from_its_units(
     before: str, shipped: int, rejected: int, cancelled: int, status: str
 ) -> None:
-    line = FulfillmentLine("1", "A", 3)
+    line = FulfillmentLine("1", "A", 3, ())
     line.shipped, line.rejected, line.cancelled = shipped, rejected, cancelled
     fulfillment = Fulfillment("web.1.1", "BOS", [line])
     fulfillment.status = before

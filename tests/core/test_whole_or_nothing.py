@@ -87,11 +87,56 @@ def test_a_pool_counts_what_its_channel_takes_and_gives_back() -> None:
     )
     story.receive("BOS", A=12)  # 9 of them are the shop's
     story.order("1", A=3)
-    assert story.shard.markets["US"].pool_taken == {"x": 3, "y": 0, "z": 0}
+    assert story.pools() == {"x": 3, "y": 0, "z": 0}
     assert story.told("balanced")[0]["pools"] == [["US", "x", 3]]
     story.cancel("1")
     story.report("cancellation_accepted", "1.1")
-    assert story.shard.markets["US"].pool_taken == {"x": 0, "y": 0, "z": 0}
+    assert story.pools() == {"x": 0, "y": 0, "z": 0}
+
+
+def test_a_pool_is_given_back_only_what_was_taken_from_it() -> None:
+    story = shop()
+    pool = {"id": "x", "sku": ["A"], "channel": "web", "units": 9, "from": "2027-01-16"}
+    story.rules({}, pools=[pool])
+    story.receive("BOS", A=12)
+    story.order("before", A=3)
+    story.at(2 * 86_400)
+    story.order("since", A=4)
+    assert story.pools() == {"x": 4}
+    story.cancel("before")
+    story.report("cancellation_accepted", "before.1")
+    assert story.pools() == {"x": 4}
+    story.cancel("since", lines=[{"line_id": "1", "quantity": 1}])
+    story.report("cancellation_accepted", "since.1")
+    assert story.pools() == {"x": 3}
+
+
+def test_a_pool_is_given_back_what_was_taken_from_it_whatever_it_holds_by_then() -> None:
+    story = shop()
+    story.item("B")
+    pool = {"id": "x", "sku": ["A"], "channel": "web", "units": 9}
+    story.rules({}, pools=[pool])
+    story.receive("BOS", A=12)
+    story.order("1", A=3)
+    story.rules({}, pools=[{**pool, "sku": ["B"]}])
+    assert story.pools() == {"x": 3}
+    story.cancel("1")
+    story.report("cancellation_accepted", "1.1")
+    assert story.pools() == {"x": 0}
+
+
+def test_a_pool_that_comes_back_counts_anew() -> None:
+    story = shop()
+    pool = {"id": "x", "sku": ["A"], "channel": "web", "units": 9}
+    story.rules({}, pools=[pool])
+    story.receive("BOS", A=12)
+    story.order("1", A=3)
+    story.rules({})
+    story.rules({}, pools=[pool])
+    story.order("2", A=2)
+    story.cancel("1")
+    story.report("cancellation_accepted", "1.1")
+    assert story.pools() == {"x": 2}
 
 
 def test_a_later_wait_has_a_patience_of_its_own() -> None:

@@ -246,7 +246,7 @@ class Problem:
                 and sku in pool["sku"]
                 and pool.get("from", today) <= today <= pool.get("until", today)
             ):
-                kept += max(0, pool["units"] - self.state.pool_taken.get(pool["id"], 0))
+                kept += max(0, pool["units"] - self.state.pool_taken[pool["id"]].taken)
         if not kept:
             return None
         free = sum(

@@ -59,7 +59,7 @@ def others_pools(market: Market, item: Plain, channel: str, now_ms: int) -> list
 
 def remaining(market: Market, pool: PoolRule) -> int:
     """Units of a pool that its own channel hasn't taken yet."""
-    return max(0, pool.units - market.pool_taken.get(pool.pool_id, 0))
+    return max(0, pool.units - market.pool_taken[pool.pool_id].taken)
 
 
 def steps(market: Market, item: Plain, channel: str, now_ms: int) -> dict[str, Any]:
