@@ -18,6 +18,7 @@ COMMANDS = (
     "places",
     "status",
     "tail",
+    "rejected",
     "explain",
     "rules",
     "rebuild",

@@ -17,11 +17,10 @@ import orjson
 from events.decided import INTERNAL, DecidedEvent, InputRecord
 from events.orders import OrderPlaced
 from events.outputs import OUTPUTS
+from orchestrator.runtime.whole import whole
 from schemas import cloudevents, journal
 from schemas.ports import EventLog, Partition, Read
 
-_READ_RECORDS: Final = 2_000
-_READ_WAIT_MS: Final = 250
 _PUT_OFF: Final = frozenset({"settling"})  # a part of a loss, done in entries of its own
 _LATE: Final = 3  # its place among a plan's cost components
 _SHOWN: Final = 5  # findings of one kind
@@ -159,18 +158,9 @@ async def _whole(
     """Every record of a topic up to its ends as of now, in order within a partition."""
     for number in range(partitions):
         partition = Partition(topic, number)
-        first, end = await log.bounds(partition)
-        if first == end:
-            continue
-        reader = await log.reader({partition: first})
-        try:
-            at = first
-            while at < end:
-                for read in (await reader.read(_READ_RECORDS, _READ_WAIT_MS)).get(partition, ()):
-                    yield partition, read
-                    at = read.offset + 1
-        finally:
-            await reader.close()
+        async for reads in whole(log, partition):
+            for read in reads:
+                yield partition, read
 
 
 class _Ledger:
