@@ -1,4 +1,4 @@
-"""NUL in any text of an input is refused: PostgreSQL has no such text, and projectors would halt."""
+"""NUL in any text of an input is refused: PostgreSQL has no such text; projectors would halt."""
 
 from collections.abc import Iterator
 from pathlib import Path
