@@ -329,8 +329,7 @@ class OrderAllocated(_OfOrder):
     decision: str  # a Decision as JSON: who doesn't ask why needn't parse it
     promised_by: NotRequired[str]  # with the first part that is allocated: when all will be there
     cancel_ms: NotRequired[int]  # what waits then is cancelled
-    # [strategy, Value], where all that is held was planned by this decision: see order_improved
-    held: NotRequired[list[Any]]
+    held: NotRequired[str]  # the strategy, where it holds requests back: see order_improved
 
 
 class OrderPromiseChanged(_OfOrder):
@@ -347,8 +346,10 @@ class OrderImproved(_OfOrder):
 
     type: Literal["order_improved"]
     replaced: list[str]  # fulfillment ids
-    before: list[Any]  # [Value, Decision as JSON]
-    after: list[Any]  # the same
+    # [what keeping it would be worth now, or None where that can't be; the newest Decision that a
+    # part of it came from, as JSON]
+    before: list[Any]
+    after: list[Any]  # [Value, Decision as JSON]
 
 
 class ImprovementDue(TypedDict):

@@ -408,10 +408,15 @@ def _fulfillment_planned(shard: Shard, _: InputRecord, event: decided.Fulfillmen
 
 
 def _hold_changed(shard: Shard, order: Order) -> None:
-    """Keep the index of held units; a plan that is no longer held as it was can't be compared."""
-    order.held_plan = None
+    """Keep the index of held units, and where the plans came from that still are held."""
     index = shard.markets[order.market_id].held
-    held = {line.sku for one in order.held() for line in one.lines if line.reserved}
+    held_now = list(order.held())
+    order.held_by = {
+        one.fulfillment_id: order.held_by[one.fulfillment_id]
+        for one in held_now
+        if one.fulfillment_id in order.held_by
+    }
+    held = {line.sku for one in held_now for line in one.lines if line.reserved}
     for line in order.lines:
         orders = index.get(line.sku)
         if line.sku in held:
@@ -490,8 +495,10 @@ def _order_allocated(shard: Shard, _: InputRecord, event: decided.OrderAllocated
         if units != line.backordered:
             _set_backordered(shard, order, index, units)
             _check(order, line)
-    held = event.get("held")
-    order.held_plan = (held[0], held[1], event["decision"]) if held else None
+    if "held" in event:
+        for fulfillment in order.held():
+            came_from = (event["held"], event["decision"])
+            order.held_by.setdefault(fulfillment.fulfillment_id, came_from)
     if "cancel_ms" in event:
         order.patience_ms = event["cancel_ms"]
         shard.set_timer(event["cancel_ms"], "unsourced", order.market_id, order.key)

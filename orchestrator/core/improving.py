@@ -1,7 +1,8 @@
 """Improving held plans: until a node is asked, what changed may make another plan the better one.
 
 A held order is planned anew as if its held units were free, and the rest of the state as it is.
-Nothing is decided where that isn't better by more than the strategy's `replan_saving`.
+Nothing is decided where that isn't better, than keeping what is held is worth by now, by more than
+the strategy's `replan_saving`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,9 @@ from orchestrator.core.shard import Market, Shard
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source
+from orchestrator.core.sourcing.question import Question
+from orchestrator.core.sourcing.strategies import Strategy
+from orchestrator.core.sourcing.tables import load_percent
 from orchestrator.core.turn import Turn, about
 from schemas.times import rfc3339
 
@@ -78,10 +82,11 @@ def improve(turn: Turn, market_id: str) -> None:
 
 
 def _improve(turn: Turn, market: Market, order: Order) -> None:
-    if order.held_plan is None:
-        return
-    strategy, value, before = order.held_plan
     held = list(order.held())
+    came_from = [order.held_by[one.fulfillment_id] for one in held]
+    if len({strategy for strategy, _ in came_from}) != 1:
+        return  # what they weigh doesn't compare
+    strategy, before = came_from[-1]
     units: dict[str, int] = {}
     for fulfillment in held:
         for part in fulfillment.lines:
@@ -92,9 +97,10 @@ def _improve(turn: Turn, market: Market, order: Order) -> None:
     with _as_if_free(turn.shard, market, held):
         request = Request(_as_promised(order, data), wants, turn.now_ms, turn.cause["type"])
         outcome = source(turn.shard, market, request)
-    if outcome.strategy.name != strategy or not _better(order, held, wants, value, outcome):
-        return
-    if _parts(held) == _legs(wants, outcome):
+        if outcome.strategy.name != strategy or _parts(held) == _legs(wants, outcome):
+            return
+        value = _kept(turn.shard, market, request, outcome.strategy, held)
+    if not _better(order, held, wants, value, outcome):
         return
     for fulfillment in held:
         lines_held = [one.units(one.reserved) for one in fulfillment.lines if one.reserved]
@@ -119,6 +125,32 @@ def _as_promised(order: Order, data: Plain) -> Plain:
     return {**data, "deliver_by": rfc3339(order.promised_ms)}
 
 
+def _kept(
+    shard: Shard, market: Market, request: Request, strategy: Strategy, held: Sequence[Fulfillment]
+) -> Value | None:
+    """What held legs are worth now, on their days; None where no service takes one any more."""
+    place = shard.places.locate(request.data.get("ship_to", {}))
+    question = Question(shard, market, request, strategy, place)
+    values: list[Value] = []
+    for fulfillment in held:
+        node, day = shard.nodes[fulfillment.node_id], fulfillment.ship_day
+        units = {line.line_id: line.reserved for line in fulfillment.lines}
+        amounts = tuple(
+            sum(units.get(request.wants[i].line_id, 0) for i in line.members)
+            for line in question.lines
+        )
+        contents = question.contents(amounts)
+        priced = None if day is None else question.zone.price(node.index, contents, day)
+        if day is None or priced is None:
+            return None
+        minor = priced.minor
+        if question.schedule.limited >> node.index & 1:
+            minor += market.rules.load_price(load_percent(node, day))
+        away_m, of_lines = question.reach.away[node.index], question.of_lines(amounts)
+        values.append(question.objective.shown(node, away_m, minor, of_lines, request.now_ms))
+    return question.objective.of_plan(values, strategy.extra_leg_minor * (len(values) - 1))
+
+
 def _better(
     order: Order,
     held: Sequence[Fulfillment],
@@ -126,10 +158,15 @@ def _better(
     value: Value | None,
     outcome: Outcome,
 ) -> bool:
-    """Whether a plan gives as much, saves enough, and keeps the promise (or is as late at most)."""
+    """Whether a plan gives as much, saves enough, and keeps the promise (or is as late at most).
+
+    `value`: what keeping is worth; None where it can't be kept.
+    """
     if sum(sum(leg.units) for leg in outcome.legs) < sum(want.units for want in wants):
         return False
-    if isinstance(value, int) and isinstance(outcome.value, int):
+    if value is None:
+        saves = True
+    elif isinstance(value, int) and isinstance(outcome.value, int):
         saves = value - outcome.value > outcome.strategy.replan_saving_minor
     elif isinstance(value, list) and isinstance(outcome.value, list):
         saves = outcome.value < value
@@ -145,7 +182,7 @@ def _parts(held: Sequence[Fulfillment]) -> list[Any]:
     return sorted(
         [
             one.node_id,
-            {line.line_id: line.reserved for line in one.lines if line.reserved},
+            sorted((line.line_id, line.reserved) for line in one.lines if line.reserved),
             None if one.ship_day is None else iso_day(one.ship_day),
         ]
         for one in held
@@ -156,7 +193,7 @@ def _legs(wants: Sequence[Want], outcome: Outcome) -> list[Any]:
     return sorted(
         [
             leg.node_id,
-            {want.line_id: units for want, units in zip(wants, leg.units, strict=True) if units},
+            sorted((w.line_id, units) for w, units in zip(wants, leg.units, strict=True) if units),
             iso_day(leg.ship_day),
         ]
         for leg in outcome.legs

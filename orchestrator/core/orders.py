@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from events.decided import Line as LineDict
-from events.decided import Plain, Value
+from events.decided import Plain
 
 UNSUBMITTED: Final = "unsubmitted"
 """The request status of a fulfillment that its node has not been asked for yet."""
@@ -214,7 +214,7 @@ class Order:
         "delivered_ms",
         "digest",
         "fulfillments",
-        "held_plan",
+        "held_by",
         "lines",
         "market_id",
         "number",
@@ -258,9 +258,8 @@ class Order:
         self.delivered_ms = 0  # when the newest of its packages arrived
         self.promise_counted = False  # as kept or broken
         self.patience_ms = 0  # when what has waited since is cancelled; 0: not known
-        # what all its held fulfillments came from: strategy, value, explanation; None where they
-        # came from several decisions, or aren't what was decided any more
-        self.held_plan: tuple[str, Value | None, str] | None = None
+        # id of a held fulfillment -> the strategy that planned it, and its explanation
+        self.held_by: dict[str, tuple[str, str]] = {}
 
     @property
     def key(self) -> str:

@@ -210,11 +210,8 @@ def carry_out(
         line.line_id: line.open + line.backordered - sum(leg.units[i] for leg in legs)
         for i, line in enumerate(lines)
     }
-    whole_plan = bool(legs) and len(at_once) == len(legs) and not any(order.held())
-    for leg in at_once:
-        held = _give(turn, order, leg, lines, data, passed_on, hold_ms)
-        whole_plan = whole_plan and held
-    _tell_plan(turn, order, data, outcome, lacking, whole_plan=whole_plan)
+    held = [_give(turn, order, leg, lines, data, passed_on, hold_ms) for leg in at_once]
+    _tell_plan(turn, order, data, outcome, lacking, held=any(held))
     turn.weight += 3 * len(order.raw) + LEG_BYTES * len(at_once)
     if len(at_once) < len(legs):
         turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
@@ -227,7 +224,7 @@ def _tell_plan(
     outcome: Outcome,
     lacking: dict[str, int],
     *,
-    whole_plan: bool,
+    held: bool,
 ) -> None:
     """`order_allocated`, with the order's promise where it is the first, and what waits."""
     never = outcome.strategy.unsourced == "cancel"
@@ -243,9 +240,9 @@ def _tell_plan(
                 "fulfillment_id": fulfillment.fulfillment_id,
                 "node_id": fulfillment.node_id,
                 **_days(fulfillment),
-                "lines": held,
+                "lines": planned,
             }
-            for fulfillment, held in order.planned()
+            for fulfillment, planned in order.planned()
         ],
         "backordered": [],
         "decision": explanation,
@@ -264,8 +261,8 @@ def _tell_plan(
         days = outcome.strategy.unsourced_days
         if days is not None:
             event["cancel_ms"] = turn.now_ms + days * DAY_MS
-    if whole_plan:
-        event["held"] = [outcome.strategy.name, outcome.value]
+    if held:
+        event["held"] = outcome.strategy.name
     turn.tell(event)
     turn.weight += len(explanation)
     if latest_ms is not None and order.promised_ms is not None and latest_ms > order.told_ms:

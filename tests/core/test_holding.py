@@ -239,14 +239,121 @@ def test_what_was_held_and_is_done_is_no_longer_looked_at() -> None:
     assert story.shard.markets["US"].held == {}
 
 
-def test_what_is_left_of_a_plan_is_not_compared_with_all_of_it() -> None:
+def test_what_is_left_of_a_held_plan_is_improved_as_it_stands() -> None:
     story = shop()
     story.receive("LAX", A=5)
     story.order("1", A=2, to="BOS")
     story.cancel("1", lines=[{"line_id": "1", "quantity": 1}])
     story.receive("BOS", A=2)
+    assert improved(story.at(1)) == ["order_improved"]
+    assert story.plan("1") == {"BOS": {"A": 1}}
+    assert story.counts("1") == {"allocated": 1, "cancelled": 1}
+
+
+def test_what_several_decisions_of_a_strategy_hold_is_improved_together() -> None:
+    story = shop()
+    story.receive("LAX", A=1)
+    story.order("1", A=2, to="BOS")
+    story.receive("CHI", A=1)
+    assert story.plan("1") == {"CHI": {"A": 1}, "LAX": {"A": 1}}
+    assert len(story.the_order("1").held_by) == 2
+    story.receive("BOS", A=2)
+    story.at(1)
+    assert story.told("order_improved")[0]["replaced"] == ["web.1.1", "web.1.2"]
+    assert story.plan("1") == {"BOS": {"A": 2}}
+    assert list(story.the_order("1").held_by) == ["web.1.3"]
+
+
+def rate(story: Story, *, near: int, far: int) -> None:
+    bands = [(500, near), (6000, far)]
+    story.service(
+        rates=[
+            {"to_km": km, "base_minor": minor, "per_kg_minor": 0, "transit_days": 2}
+            for km, minor in bands
+        ]
+    )
+
+
+def test_an_improvement_saves_what_keeping_the_plan_would_cost_now() -> None:
+    story = shop(replan_saving=300)
+    rate(story, near=500, far=600)
+    story.receive("LAX", A=5)
+    story.order("1", A=2, to="BOS")
+    rate(story, near=500, far=900)
+    story.receive("BOS", A=2)
+    story.at(1)
+    (better,) = story.told("order_improved")
+    assert (better["before"][0], better["after"][0]) == (900, 500)
+
+
+def test_what_became_cheap_to_keep_is_kept() -> None:
+    story = shop(replan_saving=300)
+    rate(story, near=500, far=6000)
+    story.receive("LAX", A=5)
+    story.order("1", A=2, to="BOS")
+    rate(story, near=500, far=800)
+    story.receive("BOS", A=2)
     assert improved(story.at(1)) == []
-    assert story.plan("1") == {"LAX": {"A": 1}}
+
+
+def test_two_fulfillments_at_a_node_become_one_where_that_is_cheaper() -> None:
+    story = shop()
+    story.receive("BOS", A=1)
+    story.order("1", A=2, to="BOS")
+    story.receive("BOS", A=1)
+    assert [one.node_id for one in story.the_order("1").held()] == ["BOS", "BOS"]
+    story.receive("BOS", A=1)
+    story.at(1)
+    (better,) = story.told("order_improved")
+    assert (better["before"][0], better["after"][0]) == (1000, 500)
+    assert [one.fulfillment_id for one in story.the_order("1").held()] == ["web.1.3"]
+
+
+def test_keeping_a_plan_costs_what_its_own_day_costs() -> None:
+    story = Story()
+    story.node("BOS", capacity_units_per_day=10)
+    story.node("CHI", capacity_units_per_day=10, handling_cost_minor=1)
+    story.item("A")
+    story.service()
+    story.rules({"hold": 60}, load_price={"50": 40})
+    story.receive("BOS", A=9)
+    story.order("1", A=2, to="BOS")
+    story.order("2", A=6, to="BOS")
+    assert [story.plan(one) for one in "12"] == [{"BOS": {"A": 2}}, {"BOS": {"A": 6}}]
+    story.receive("CHI", A=9)
+    story.at(1)
+    (better,) = story.told("order_improved")
+    assert (better["before"][0], better["after"][0]) == (540, 501)
+    assert story.plan("1") == {"CHI": {"A": 2}}
+
+
+def test_what_no_service_takes_any_more_gives_way_to_what_one_does() -> None:
+    story = shop(replan_saving=10**9)
+    story.receive("LAX", A=5)
+    story.order("1", A=2, to="BOS")
+    story.send(
+        "lane_suspended", market_id="US", carrier="ups", origin_node_id="LAX", reason="strike"
+    )
+    story.receive("BOS", A=2)
+    story.at(1)
+    (better,) = story.told("order_improved")
+    assert better["before"][0] is None
+    assert story.plan("1") == {"BOS": {"A": 2}}
+
+
+def test_ranked_plans_compare_by_their_criteria_as_they_stand() -> None:
+    story = shop()
+    story.rules({"hold": 60, "objective": ["fewest_legs", "distance"]})
+    story.receive("LAX", A=1)
+    story.receive("CHI", A=1)
+    story.order("1", A=2, to="BOS")
+    story.receive("BOS", A=1)
+    story.at(1)
+    (better,) = story.told("order_improved")
+    (legs, metres), (still_legs, fewer_metres) = better["before"][0], better["after"][0]
+    assert legs == still_legs == 2
+    assert metres > fewer_metres
+    assert story.plan("1") == {"BOS": {"A": 1}, "CHI": {"A": 1}}
 
 
 def test_values_of_different_strategies_are_not_compared() -> None:

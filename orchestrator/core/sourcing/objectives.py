@@ -179,6 +179,16 @@ class Objective:
             value >>= FIELD
         return fields[::-1]
 
+    def of_plan(self, legs: Sequence[Value], extra_minor: int) -> Value:
+        """What legs are worth together, with what the further ones cost on top."""
+        if self._criteria is None:
+            total: Value = sum(one for one in legs if isinstance(one, int))
+        else:
+            total = [
+                sum(of) for of in zip(*(one for one in legs if isinstance(one, list)), strict=True)
+            ]
+        return self.with_extra(total, extra_minor)
+
     def with_extra(self, value: Value, extra_minor: int) -> Value:
         """What a plan is worth with what its further legs cost on top."""
         if isinstance(value, int):
