@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is. Every target makes .venv by itself when it has to.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick check fix generated bench quality docs lock clean
+.PHONY: help demo test quick check fix generated bench quality soak docs lock clean
 
 BIN := .venv/bin
 UV := .cache/uv/bin/uv
@@ -40,6 +40,9 @@ quality: .venv/.stamp ## what decisions cost above the least possible in hindsig
 bench: .venv/.stamp ## speed and size on real Kafka and PostgreSQL
 	@tools/install-test-servers
 	@$(BIN)/python -m bench $(ARGS)
+
+soak: .venv/.stamp ## every state of the protocol's model at its full size
+	@$(BIN)/python -m tests.model --full
 
 docs: .venv/.stamp ## write the generated files: schemas, AsyncAPI, reference pages
 	@$(BIN)/python -m schemas.generate
