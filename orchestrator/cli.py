@@ -22,6 +22,7 @@ COMMANDS = (
     "explain",
     "rules",
     "rebuild",
+    "verify",
     "version",
 )
 """In the order that `--help` shows them."""

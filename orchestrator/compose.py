@@ -129,9 +129,9 @@ async def check_database(settings: Settings) -> str:
     return settings.postgres
 
 
-def a_core(settings: Settings) -> Core[Shard]:
-    """The pure core with its settings."""
-    config = Config(
+def config_of_core(settings: Settings) -> Config:
+    """The core's share of the settings."""
+    return Config(
         order_wait_ms=settings.order_wait_seconds * 1000,
         suppression_ms=settings.suppression_seconds * 1000,
         tracking_wait_ms=settings.tracking_wait_seconds * 1000,
@@ -139,6 +139,11 @@ def a_core(settings: Settings) -> Core[Shard]:
         retire_after_ms=settings.retire_seconds * 1000,
         availability_thresholds=settings.availability_thresholds,
     )
+
+
+def a_core(settings: Settings) -> Core[Shard]:
+    """The pure core with its settings."""
+    config = config_of_core(settings)
     return Core(
         new=lambda number: Shard(number, config),
         decide=core.decide,

@@ -49,20 +49,18 @@ async def rebuild(
         async with await psycopg.AsyncConnection.connect(
             url, autocommit=True, connect_timeout=_CONNECT_S
         ) as admin:
-            await _lock(admin)
-            await admin.execute(
-                sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(shadow))
-            )
+            await lock(admin)
+            await drop(admin, shadow)
             await schema.migrate(admin, shadow)
             database = Postgres(url, shadow)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     built = [
-                        tasks.create_task(_build(log, database, shard, advanced))
+                        tasks.create_task(build(log, database, shard, advanced))
                         for shard in range(shards)
                     ]
             except BaseExceptionGroup as failures:
-                raise _first(failures) from None
+                raise first_of(failures) from None
             finally:
                 await database.close()
             await _swap(admin, shadow, schema_name)
@@ -71,40 +69,47 @@ async def rebuild(
         raise DatabaseError(f"PostgreSQL failed while rebuilding: {str(error).strip()}") from error
 
 
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure of tasks that failed together."""
     first = failures.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def _lock(admin: psycopg.AsyncConnection) -> None:
+async def lock(admin: psycopg.AsyncConnection) -> None:
+    """Keep others from building beside it, for as long as the connection lasts; SchemaError."""
     found = await admin.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))
     if await found.fetchone() != (True,):
         raise SchemaError(
-            "another `headrace rebuild` is running on this database: wait for its end"
+            "another `headrace rebuild` or `headrace verify` is running on this database: wait for"
+            " its end"
         )
 
 
-async def _build(
+async def build(
     log: EventLog,
     database: Postgres,
     shard: int,
     advanced: Callable[[int, int, int], None],
+    *,
+    until: int | None = None,
 ) -> int:
+    """Write a shard's read models from its journal, up to an offset or its end; how many rows."""
     journal = Partition("journal", shard)
-    end = (await log.bounds(journal)).next
+    end = (await log.bounds(journal)).next if until is None else until
     reader = await log.reader({journal: None})
     state, confirmed, rows = FilterState(), None, 0
     try:
         while state.next < end:
-            read = await reader.read(MAX_RECORDS, _WAIT_MS)
-            for batch in batches(shard, state, read.get(journal, [])):
+            records = (await reader.read(MAX_RECORDS, _WAIT_MS)).get(journal, [])
+            if until is None:
+                end = max(end, reader.high_water(journal) or 0)
+            for batch in batches(shard, state, [one for one in records if one.offset < end]):
                 if batch is None or batch.state == state:
                     continue
                 if not await database.apply(shard, confirmed, batch.state, batch.changes):
                     raise DatabaseError("somebody else writes to the shadow schema")
                 confirmed = state = batch.state
                 rows += len(batch.changes)
-            end = max(end, reader.high_water(journal) or 0)
             advanced(shard, state.next, end)
     finally:
         await reader.close()
@@ -113,7 +118,7 @@ async def _build(
 
 async def _swap(admin: psycopg.AsyncConnection, shadow: str, live: str) -> None:
     old = f"{live}_old"
-    await _drop(admin, old)
+    await drop(admin, old)
     names = {
         "live": sql.Identifier(live),
         "old": sql.Identifier(old),
@@ -128,10 +133,10 @@ async def _swap(admin: psycopg.AsyncConnection, shadow: str, live: str) -> None:
             )
             await admin.execute(sql.SQL("ALTER SCHEMA {live} RENAME TO {old}").format(**names))
         await admin.execute(sql.SQL("ALTER SCHEMA {shadow} RENAME TO {live}").format(**names))
-    await _drop(admin, old)
+    await drop(admin, old)
 
 
-async def _drop(admin: psycopg.AsyncConnection, name: str) -> None:
+async def drop(admin: psycopg.AsyncConnection, name: str) -> None:
     """Drop a schema; questions that are still being answered from it come first."""
     for attempt in range(1, _DROP_ATTEMPTS + 1):
         try:

@@ -93,6 +93,16 @@ class Processes:
         self._started.append(Process(roles, self._environment, said))
         return self._started[-1]
 
+    async def verify(self) -> dict[str, Any]:
+        """What `headrace verify --json` says; that it found nothing."""
+        command = [sys.executable, "-m", "orchestrator.cli", "verify", "--json", "--recompute"]
+        done = await asyncio.to_thread(
+            subprocess.run, command, env=self._environment, capture_output=True, check=False
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
     def end(self) -> None:
         for process in self._started:
             if process.running.poll() is None:
@@ -229,5 +239,8 @@ async def test_a_process_is_killed_and_nothing_is_lost_or_done_twice(
     assert report.figures.units_oversold == 0
     assert report.figures.backordered > 0, "stock was to run short"
     assert report.figures.split > 0
+    verified = await processes.verify()
+    assert verified["ok"]
+    assert sum(one["inputs"] for one in verified["shards"]) >= orders
     for process in (two, others, *([] if victim == "engine" else [one])):
         await process.stop()

@@ -12,6 +12,7 @@ import pytest
 
 from events.decided import InputRecord
 from orchestrator.core.config import DAY_MS, DAYS_KEPT, Config
+from orchestrator.core.invariants import violations
 from orchestrator.core.orders import FulfillmentLine, Order
 from schemas.times import rfc3339
 from tests.core.story import Story, plain
@@ -305,6 +306,7 @@ def check(story: Story) -> None:
         assert (market.published.get(item, 0) > 0) == (total > 0)
     check_days(story)
     check_plans(story)
+    assert list(violations(story.shard)) == []
 
 
 def check_days(story: Story) -> None:

@@ -1,0 +1,304 @@
+"""`headrace verify`: whether the journals, and what was made of them, are sound."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Annotated, Any, Final
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
+from orchestrator.commands.database import exit_on_failure
+from orchestrator.compose import check_topics, config_of_core
+from orchestrator.runtime.settings import Settings
+from orchestrator.verification import (
+    Advanced,
+    Findings,
+    Kept,
+    Published,
+    Verified,
+    verify_journal,
+    verify_published,
+)
+from projections.comparison import Compared, ReadModels, read_models
+from schemas.journal import FilterState
+from schemas.ports import EventLog, Partition
+
+_CHECK_FAILED: Final = 1
+_POLL_S: Final = 0.5
+_READ_MODELS: Final = "PostgreSQL"
+_RELAY: Final = "the relay"
+
+
+@dataclass(slots=True)
+class Report:
+    """What was checked, and what was found."""
+
+    findings: Findings = field(default_factory=Findings)
+    shards: list[Verified] = field(default_factory=list)
+    tables: list[Compared] | None = None  # None: not compared
+    published_records: int = 0
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings.counts
+
+    def as_object(self) -> dict[str, Any]:
+        """For scripts."""
+        tables = None if self.tables is None else [_table(one) for one in self.tables]
+        return {
+            "ok": self.ok,
+            "findings": [one._asdict() for one in self.findings.shown()],
+            "counts": dict(self.findings.counts),
+            "shards": [asdict(one) for one in self.shards],
+            "tables": tables,
+            "published_records": self.published_records,
+            "notes": self.notes,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def _table(one: Compared) -> dict[str, Any]:
+    return {
+        "table": one.table,
+        "rows": one.live.rows,
+        "rebuilt_rows": one.rebuilt.rows,
+        "checksum": str(one.live.checksum),
+        "rebuilt_checksum": str(one.rebuilt.checksum),
+        "differing": list(one.differing),
+    }
+
+
+def verify(
+    *,
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            "--recompute", help="Decide every input again with this release; list what differs."
+        ),
+    ] = False,
+    wait: Annotated[
+        float,
+        typer.Option("--wait", min=0, help="Seconds for PostgreSQL and the relay to catch up."),
+    ] = 30.0,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write the JSON report here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Verify the journals, and what was made of them. Nothing is changed; roles may go on running.
+
+    Every journal is read from end to end: its chain, its fold, the state's invariants. PostgreSQL
+    must equal a rebuild (built beside it and dropped), table by table; the checkpoints of
+    PostgreSQL and of the relay must lie on these journals; what was published must be what follows
+    from them. Any finding makes the exit code 1.
+
+    Examples:
+      headrace verify
+      headrace verify --json
+      headrace verify --recompute --report verified.json
+    """
+    settings = load_settings()
+    if report is not None and not report.parent.is_dir():
+        typer.echo(f"--report: there is no folder {report.parent}", err=True)
+        raise typer.Exit(INPUT_ERROR)
+    done = Report()
+
+    async def work(log: EventLog) -> None:
+        began = monotonic()
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        ) as bar:
+            await verify_all(
+                log, settings, done, recompute=recompute, wait_s=wait, advanced=_on(bar)
+            )
+        done.seconds = monotonic() - began
+
+    with exit_on_failure():
+        run_on_kafka(settings, work)
+    told = orjson.dumps(done.as_object(), option=orjson.OPT_INDENT_2).decode()
+    if report is not None:
+        report.write_text(told + "\n", encoding="utf-8")
+    if as_json:
+        typer.echo(told)
+    else:
+        _show(done)
+    if not done.ok:
+        raise typer.Exit(_CHECK_FAILED)
+
+
+def _on(bar: Progress) -> Advanced:
+    tasks: dict[str, Any] = {}
+
+    def advanced(what: str, at: int, end: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=None)
+        bar.update(tasks[what], completed=at, total=max(at, end))
+
+    return advanced
+
+
+async def verify_all(
+    log: EventLog,
+    settings: Settings,
+    done: Report,
+    *,
+    recompute: bool,
+    wait_s: float,
+    advanced: Advanced = lambda *_: None,
+) -> None:
+    """Verify all shards into `done`.
+
+    1. Give PostgreSQL and the relay a while to reach the journals' present ends.
+    2. Hold PostgreSQL as it stands at one moment.
+    3. Read the journals, with those checkpoints; compare the tables and the public topics.
+    """
+    topics = await log.describe()
+    check_topics(topics, settings)
+    ends = {
+        shard: (await log.bounds(Partition("journal", shard))).next
+        for shard in range(settings.shards)
+    }
+    relayed = await _caught_up(ends, wait_s, lambda: _relayed(log, ends))
+    _behind(done, _RELAY, ends, relayed)
+    published = Published({name: one.partitions for name, one in topics.items()})
+    if settings.postgres:
+        url, name = settings.postgres, settings.db_schema
+
+        async def stand() -> Mapping[int, FilterState]:
+            async with read_models(url, name) as now:
+                return now.checkpoints
+
+        await _caught_up(ends, wait_s, stand)
+        async with read_models(url, name) as models:
+            _behind(done, _READ_MODELS, ends, models.checkpoints)
+            await _journals(log, settings, done, published, relayed, models, recompute, advanced)
+    else:
+        done.notes.append("HEADRACE_POSTGRES is not set: the read models were not compared.")
+        await _journals(log, settings, done, published, relayed, None, recompute, advanced)
+
+
+async def _journals(
+    log: EventLog,
+    settings: Settings,
+    done: Report,
+    published: Published,
+    relayed: Mapping[int, FilterState],
+    models: ReadModels | None,
+    recompute: bool,  # noqa: FBT001 - the same
+    advanced: Advanced,
+) -> None:
+    stored = models.checkpoints if models is not None else {}
+    for shard in range(settings.shards):
+        kept = [
+            Kept(whose, states[shard])
+            for whose, states in ((_READ_MODELS, stored), (_RELAY, relayed))
+            if shard in states
+        ]
+        verified = await verify_journal(
+            log,
+            shard,
+            config_of_core(settings),
+            done.findings,
+            kept=kept,
+            published=published,
+            recompute=recompute,
+            advanced=advanced,
+        )
+        done.shards.append(verified)
+    ends = {one.shard: one.end for one in done.shards}
+    done.published_records = await verify_published(
+        log, published, ends, relayed, done.findings, advanced
+    )
+    if models is None:
+        return
+    if done.findings.counts["journal"] or done.findings.counts["checkpoint"]:
+        done.notes.append("The read models were not compared: see the findings on the journals.")
+        return
+    done.tables = await models.compare(
+        log, lambda shard, at, end: advanced(f"rebuilding shard {shard}", at, end)
+    )
+    for one in done.tables:
+        if one.live != one.rebuilt:
+            done.findings.add(
+                "read models",
+                one.table,
+                f"{one.live.rows} rows stand there, the journals make {one.rebuilt.rows}:"
+                f" {'; '.join(one.differing)}. Run `headrace rebuild`",
+            )
+
+
+async def _relayed(log: EventLog, ends: Mapping[int, int]) -> dict[int, FilterState]:
+    """The relay's checkpoints, as far as the broker keeps the whole of them."""
+    saved = await log.saved("relay", [Partition("journal", shard) for shard in ends])
+    return {
+        one.number: FilterState.from_json(kept.metadata)
+        for one, kept in saved.items()
+        if kept.metadata
+    }
+
+
+async def _caught_up(
+    ends: Mapping[int, int], wait_s: float, ask: Callable[[], Any]
+) -> Mapping[int, FilterState]:
+    """A reader's checkpoints, once they have reached these ends, or no longer move in time."""
+    until = monotonic() + wait_s
+    while True:
+        states: Mapping[int, FilterState] = await ask()
+        reached = all(shard in states and states[shard].next >= end for shard, end in ends.items())
+        if reached or monotonic() >= until:
+            return states
+        await asyncio.sleep(_POLL_S)
+
+
+def _behind(
+    done: Report, whose: str, ends: Mapping[int, int], states: Mapping[int, FilterState]
+) -> None:
+    for shard, end in ends.items():
+        at = states[shard].next if shard in states else 0
+        if at < end:
+            done.findings.add(
+                "behind",
+                f"journal/{shard}@{at}",
+                f"{whose} has still {end - at} records to read: its role does not run or can't"
+                " follow, or its checkpoint comes from an older backup",
+            )
+
+
+def _show(done: Report) -> None:
+    console = Console()
+    for one in done.shards:
+        again = f", {one.recomputed:,} decided again" if one.recomputed else ""
+        console.print(
+            f"shard {one.shard}: {one.commits:,} commits with {one.inputs:,} inputs and"
+            f" {one.events:,} events up to offset {one.end.next}, {one.void:,} void{again}",
+            highlight=False,
+        )
+    if done.tables is not None:
+        rows = sum(one.live.rows for one in done.tables)
+        console.print(
+            f"PostgreSQL: {rows:,} rows of {len(done.tables)} tables compared with a rebuild",
+            highlight=False,
+        )
+    console.print(f"Published: {done.published_records:,} records compared", highlight=False)
+    for note in done.notes:
+        console.print(note, highlight=False, markup=False)
+    for check, where, what in done.findings.shown():
+        console.print(f"{check}: {where}: {what}", style="red", highlight=False, markup=False)
+    total = done.findings.counts.total()
+    said = "Nothing was found." if done.ok else f"{total} finding{'s' if total > 1 else ''}."
+    console.print(f"{said} {done.seconds:.1f} s", style="bold", highlight=False)

@@ -1,0 +1,415 @@
+"""Verification: whether journals, and what was made of them, are what they say they are.
+
+A journal is read from end to end through the same filter and fold as ever; readers' checkpoints
+must lie on it, and what was published must follow from it. `projections.comparison` does the same
+for PostgreSQL.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from events.outputs import OUTPUTS
+from events.zones import time_zone
+from orchestrator.core import decide as core
+from orchestrator.core.config import Config
+from orchestrator.core.invariants import violations
+from orchestrator.core.shard import Shard
+from orchestrator.core.sourcing.strategies import DEFAULT
+from orchestrator.runtime.relay import Outgoing, publish
+from orchestrator.runtime.whole import whole
+from schemas import journal
+from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
+from schemas.ports import EventLog, Partition, Read, Record
+
+_SHOWN: Final = 20
+"""Findings of one check, at the most; the rest is counted."""
+_COMPACTED: Final = "availability"
+
+Advanced = Callable[[str, int, int], None]
+"""Hears of progress: what is read, how far, of how much."""
+
+
+class Finding(NamedTuple):
+    """Something that is not as it must be: which check, where, what in a sentence."""
+
+    check: str
+    where: str
+    what: str
+
+
+class Findings:
+    """The first findings of each check in the order found, and how many there are."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._first: list[Finding] = []
+
+    def add(self, check: str, where: str, what: str) -> None:
+        """Take a finding down."""
+        self.counts[check] += 1
+        if self.counts[check] <= _SHOWN:
+            self._first.append(Finding(check, where, what))
+
+    def shown(self) -> Iterator[Finding]:
+        """The first of each check, then how many more."""
+        yield from self._first
+        for check, count in self.counts.items():
+            if count > _SHOWN:
+                yield Finding(check, "", f"and {count - _SHOWN} more")
+
+
+class Kept(NamedTuple):
+    """A reader's checkpoint: whose, and the filter state it holds."""
+
+    whose: str  # PostgreSQL, the relay
+    state: FilterState
+
+
+@dataclass(slots=True)
+class Verified:
+    """What a shard's journal holds."""
+
+    shard: int
+    end: FilterState
+    records: int = 0
+    commits: int = 0
+    void: int = 0
+    inputs: int = 0
+    events: int = 0
+    recomputed: int = 0  # inputs decided again
+
+
+@dataclass(slots=True)
+class Published:
+    """What must have been published, by event id; built while journals are read."""
+
+    partitions: Mapping[str, int]  # of each public topic
+    expected: dict[str, tuple[str, int, bytes]] = field(default_factory=dict)
+    """Topic, partition, digest of key, value and headers."""
+    newest: dict[tuple[str, bytes], str] = field(default_factory=dict)
+    """By topic and key of the compacted topics: the id of what was said last."""
+
+    def expect(self, commit: Commit, shard: int) -> None:
+        """Add a valid commit's events."""
+        outgoing: Outgoing = _Records()
+        publish(commit, shard, self.partitions, outgoing)
+        for to, records in outgoing.items():
+            for record in records:
+                id_ = _event_id(record.headers)
+                self.expected[id_] = (to.topic, to.number, _digest(record))
+                if to.topic == _COMPACTED:
+                    self.newest[to.topic, record.key or b""] = id_
+
+
+class _Records(dict[Partition, list[Record]]):
+    def __missing__(self, to: Partition) -> list[Record]:
+        return self.setdefault(to, [])
+
+
+def _event_id(headers: Iterable[tuple[str, bytes]]) -> str:
+    return next((raw.decode(errors="replace") for name, raw in headers if name == "ce_id"), "")
+
+
+def _digest(record: Record | Read) -> bytes:
+    """Of all that consumers see of a record."""
+    seen = (record.key, record.value, [tuple(one) for one in record.headers])
+    return blake2b(repr(seen).encode(), digest_size=12).digest()
+
+
+async def verify_journal(
+    log: EventLog,
+    shard: int,
+    config: Config,
+    findings: Findings,
+    *,
+    kept: Iterable[Kept] = (),
+    published: Published | None = None,
+    recompute: bool = False,
+    advanced: Advanced = lambda *_: None,
+) -> Verified:
+    """Read a shard's journal from end to end.
+
+    1. The chain: every record through the filter; it says where a journal contradicts itself.
+    2. The fold: every entry into the state, which checks its books; at the end the whole state's
+       invariants.
+    3. `kept`: each checkpoint is the filter's state at its position.
+    4. `recompute`: every input is decided again by today's code; a decision that differs is listed
+       and the journal's is taken.
+    """
+    partition = Partition("journal", shard)
+    name = f"journal/{shard}"
+    first, end = await log.bounds(partition)
+    reading = _Reading(shard, config, findings, published, recompute=recompute)
+    waiting: dict[int, list[Kept]] = {}
+    for one in kept:
+        waiting.setdefault(one.state.next, []).append(one)
+    reading.compare(waiting.pop(0, ()))
+    if first > 0:
+        findings.add(
+            "journal",
+            f"{name}@0",
+            f"its first {first} records are gone: something deletes from the journal. Set its"
+            " retention.ms and retention.bytes to -1, and restore the topic from a replica",
+        )
+    else:
+        async for reads in whole(log, partition):
+            for read in reads:
+                if not reading.take(read):
+                    return reading.done
+                reading.compare(waiting.pop(read.offset + 1, ()))
+            advanced(name, reading.done.end.next, end)
+    reading.finish()
+    for beyond in (one for ones in waiting.values() for one in ones):
+        _beyond(findings, name, reading.done.end, beyond)
+    return reading.done
+
+
+def _beyond(findings: Findings, name: str, end: FilterState, kept: Kept) -> None:
+    """A checkpoint past the journal's end."""
+    if end.journal_id and kept.state.journal_id != end.journal_id:
+        _other_journal(findings, name, kept)
+        return
+    findings.add(
+        "checkpoint",
+        f"{name}@{kept.state.next}",
+        f"{kept.whose} stands behind the end of the journal, which is {end.next}: the journal lost"
+        " its tail, or was made anew",
+    )
+
+
+def _other_journal(findings: Findings, name: str, kept: Kept) -> None:
+    findings.add(
+        "checkpoint",
+        f"{name}@{kept.state.next}",
+        f"{kept.whose} is of another journal ({kept.state.journal_id}): the topic was made anew"
+        " under its old name, or the checkpoint comes from elsewhere",
+    )
+
+
+class _Reading:
+    """A journal being verified."""
+
+    def __init__(
+        self,
+        shard: int,
+        config: Config,
+        findings: Findings,
+        published: Published | None,
+        *,
+        recompute: bool,
+    ) -> None:
+        self.done = Verified(shard, FilterState())
+        self._findings = findings
+        self._published = published
+        self._folded: Shard | None = Shard(shard, config)
+        self._deciding: Shard | None = Shard(shard, config) if recompute else None
+        self._strayed = False  # a decision differed: what decides must be made anew
+
+    def take(self, read: Read) -> bool:
+        """Take the next record; False where the journal can't be read on."""
+        done = self.done
+        where = f"journal/{done.shard}@{read.offset}"
+        try:
+            record = journal.decode(read.value, read.offset)
+            done.end, verdict = journal.step(done.end, read.offset, record)
+        except JournalError as error:
+            self._findings.add("journal", where, str(error))
+            return False
+        done.records += 1
+        if isinstance(record, Commit):
+            if verdict is Verdict.VALID:
+                self._commit(record)
+            else:
+                done.void += 1
+        return True
+
+    def _commit(self, commit: Commit) -> None:
+        self.done.commits += 1
+        if self._published is not None:
+            self._published.expect(commit, self.done.shard)
+        for number, entry in enumerate(commit.entries):
+            self.done.inputs += 1
+            self.done.events += len(entry["events"])
+            where = f"{self.done.shard}.{commit.seq}.{number}"
+            self._recompute(where, entry)
+            self._fold(where, entry)
+
+    def _fold(self, where: str, entry: Entry) -> None:
+        if self._folded is None:
+            return
+        try:
+            core.fold(self._folded, entry)
+        except Exception as error:  # noqa: BLE001 - whatever it is, that is the finding
+            self._findings.add("fold", where, f"contradicts the state before it: {error!r}")
+            self._folded = self._deciding = None
+            return
+        if self._strayed:
+            self._deciding, self._strayed = _copied(self._folded), False
+
+    def _recompute(self, where: str, entry: Entry) -> None:
+        """Decide an input again; what differs from the journal is told."""
+        if self._deciding is None:
+            return
+        self.done.recomputed += 1
+        cause: Any = entry["input"]
+        try:
+            again: list[Any] = core.decide(self._deciding, cause)
+        except Exception as error:  # noqa: BLE001 - whatever it is, that is the difference
+            what = f"today's code can't decide it: {error!r}"
+        else:
+            if orjson.dumps(again) == orjson.dumps(entry["events"]):
+                return
+            what = _difference(entry["events"], orjson.loads(orjson.dumps(again)))
+        said = f"{cause['type']} {cause['id']!r} of {cause['source']!r}: {what}"
+        self._findings.add("recompute", where, said)
+        self._strayed = True
+
+    def compare(self, kept: Iterable[Kept]) -> None:
+        """Checkpoints at the position reached."""
+        name, end = f"journal/{self.done.shard}", self.done.end
+        for one in kept:
+            if one.state == end:
+                continue
+            if one.state.journal_id != end.journal_id:
+                _other_journal(self._findings, name, one)
+                continue
+            differs = ", ".join(
+                f"{field} {getattr(one.state, field)!r} instead of {getattr(end, field)!r}"
+                for field in ("epoch", "nonce", "seq", "inbox_next", "digest", "last_epoch")
+                if getattr(one.state, field) != getattr(end, field)
+            )
+            self._findings.add(
+                "checkpoint",
+                f"{name}@{end.next}",
+                f"{one.whose} followed another history: {differs}. The journal lost its tail and"
+                " was written on, or the checkpoint is no longer its own",
+            )
+
+    def finish(self) -> None:
+        """At the end: the whole state."""
+        if self._folded is not None:
+            where = f"{self.done.shard}:{self.done.end.seq}"
+            for sentence in violations(self._folded):
+                self._findings.add("invariant", where, sentence)
+
+
+def _copied(shard: Shard) -> Shard:
+    """The same state once more; what is one for all stays one."""
+    zones = {node.defined.get("time_zone") for node in shard.nodes.values()}
+    zones |= {market.time_zone for market in shard.markets.values()}
+    shared = [DEFAULT, *(time_zone(name) for name in sorted(filter(None, zones)))]
+    return deepcopy(shard, {id(one): one for one in shared})
+
+
+def _difference(was: list[Any], now: list[Any]) -> str:
+    """The first event that differs, and in which fields."""
+    for number, (one, other) in enumerate(zip(was, now, strict=False)):
+        if one != other:
+            if one["type"] != other["type"]:
+                return f"event {number} was {one['type']}, is {other['type']} today"
+            fields = sorted(
+                name for name in one.keys() | other.keys() if one.get(name) != other.get(name)
+            )
+            return f"event {number}, {one['type']}, differs in {', '.join(fields)}"
+    if len(was) == len(now):
+        return "the events' fields stand in another order"
+    return f"{len(was)} events were journaled, today there are {len(now)}"
+
+
+async def verify_published(
+    log: EventLog,
+    published: Published,
+    ends: Mapping[int, FilterState],
+    relayed: Mapping[int, FilterState],
+    findings: Findings,
+    advanced: Advanced = lambda *_: None,
+) -> int:
+    """Compare the public topics with what follows from the journals; how many records were read.
+
+    `ends`: how far each journal was read; `relayed`: the relay's checkpoints. Up to those all must
+    be there, apart from what a topic's retention removed. Beyond the first nothing is known. One id
+    may stand there twice, with one content.
+    """
+    seen: set[str] = set()
+    lowest: dict[tuple[str, int, int], int] = {}  # topic, partition, shard -> seq
+    highest: dict[tuple[str, bytes], tuple[int, ...]] = {}  # topic, key -> position
+    firsts: dict[tuple[str, int], int] = {}  # topic, partition -> the first offset held
+    count = 0
+    for topic in sorted({model.TOPIC for model in OUTPUTS.values()}):
+        for number in range(published.partitions[topic]):
+            partition = Partition(topic, number)
+            firsts[topic, number], end = await log.bounds(partition)
+            async for reads in whole(log, partition):
+                count += len(reads)
+                for read in reads:
+                    id_ = _event_id(read.headers)
+                    position = _position(id_)
+                    if position is None or position[0] not in ends:
+                        continue  # somebody else's
+                    at = (topic, number, position[0])
+                    lowest[at] = min(position[1], lowest.get(at, position[1]))
+                    key = (topic, read.key or b"")
+                    highest[key] = max(position, highest.get(key, position))
+                    _check(findings, partition, read, id_, position, published, ends)
+                    seen.add(id_)
+                advanced(topic, reads[-1].offset + 1, end)
+    for id_, (topic, number, _) in published.expected.items():
+        position = _position(id_)
+        if position is None or id_ in seen or topic == _COMPACTED:
+            continue
+        shard, seq = position[:2]
+        held = not firsts[topic, number] or seq > lowest.get((topic, number, shard), seq)
+        if held and seq <= relayed.get(shard, FilterState()).seq:
+            findings.add("published", id_, f"is missing from {topic}/{number}")
+    _newest(published, relayed, highest, findings)
+    return count
+
+
+def _check(
+    findings: Findings,
+    partition: Partition,
+    read: Read,
+    id_: str,
+    position: tuple[int, ...],
+    published: Published,
+    ends: Mapping[int, FilterState],
+) -> None:
+    where = f"{partition.topic}/{partition.number}@{read.offset}"
+    expected = published.expected.get(id_)
+    if expected is None:
+        if position[1] <= ends[position[0]].seq:
+            findings.add("published", where, f"{id_} does not follow from the journal")
+    elif expected[:2] != (partition.topic, partition.number):
+        findings.add("published", where, f"{id_} belongs on {expected[0]}/{expected[1]}")
+    elif expected[2] != _digest(read):
+        findings.add("published", where, f"{id_} has another content than the journal gives it")
+
+
+def _newest(
+    published: Published,
+    relayed: Mapping[int, FilterState],
+    highest: Mapping[tuple[str, bytes], tuple[int, ...]],
+    findings: Findings,
+) -> None:
+    """Of a compacted topic each key's newest event is there."""
+    for (topic, key), id_ in published.newest.items():
+        position = _position(id_)
+        if position is None or position[1] > relayed.get(position[0], FilterState()).seq:
+            continue
+        if highest.get((topic, key), (-1,)) < position:
+            shown = key.decode(errors="replace")
+            findings.add("published", id_, f"the newest of {shown} is missing from {topic}")
+
+
+def _position(id_: str) -> tuple[int, ...] | None:
+    """Shard, commit, entry, event of `<shard>.<seq>.<entry>.<n>`."""
+    parts = id_.split(".")
+    if len(parts) == 4 and all(part.isdecimal() for part in parts):  # noqa: PLR2004 - as above
+        return tuple(map(int, parts))
+    return None
