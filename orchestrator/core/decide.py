@@ -6,7 +6,7 @@ The one entry into the core, with `fold` for recovery.
 from collections.abc import Callable
 from typing import Any
 
-from events.decided import DecidedEvent, InputRecord
+from events.decided import DecidedEvent, InputRecord, Plain
 from orchestrator.core import (
     backorders,
     cancelling,
@@ -188,8 +188,35 @@ def _promise_settled(turn: Turn, order: Order) -> None:
     turn.emit(promise)
 
 
+def _holds(shard: Shard, type_: str, data: Plain) -> bool:
+    """Whether master data is what holds already."""
+    match type_:
+        case "market_defined":
+            known = shard.markets.get(data["market_id"])
+            return known is not None and known.defined == data
+        case "node_defined":
+            node = shard.nodes.get(data["node_id"])
+            return node is not None and node.defined == data
+        case "item_defined":
+            return shard.items.get(data["sku"]) == data
+        case "carrier_service_defined":
+            market = shard.markets.get(data["market_id"])
+            service = (
+                market.services.get(f"{data['carrier']}/{data['service']}") if market else None
+            )
+            return service is not None and service.data == data
+        case _:
+            return shard.places.knows(data["country"], data["version"])
+
+
 def _keep(turn: Turn) -> None:
-    """Master data holds from now on; of a market not known yet it waits."""
+    """Master data holds from now on; of a market not known yet it waits.
+
+    Sent again as it stands it is a repeat: what planning rests on doesn't change.
+    """
+    if _holds(turn.shard, turn.cause["type"], turn.data):
+        turn.repeat("state")
+        return
     market_id = turn.data.get("market_id")
     unknown = market_id is not None and market_id not in turn.shard.markets
     if unknown and turn.cause["type"] != "market_defined":

@@ -149,6 +149,7 @@ class Market:
         "bins",
         "booked_changes",
         "currency",
+        "defined",
         "fulfillments_planned",
         "held",
         "improvable",
@@ -213,6 +214,7 @@ class Market:
 
     def define(self, data: Plain) -> None:
         """Take over a `market_defined`."""
+        self.defined = data
         self.currency: str = data["currency"]
         self.time_zone: str = data["time_zone"]
 

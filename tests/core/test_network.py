@@ -67,6 +67,19 @@ def test_what_waits_is_planned_again_once(change: Callable[[Story], None]) -> No
     assert work == [["refill", "US"], ["fill", "US", "A", None]]
 
 
+@pytest.mark.parametrize("change", [*CHANGES, lambda story: story.item("A")])
+def test_what_is_defined_again_as_it_stands_is_a_repeat(change: Callable[[Story], None]) -> None:
+    story = shop()
+    story.item("A")
+    story.order("1", A=1)
+    change(story)
+    market = story.shard.markets["US"]
+    before = market.network_version
+    change(story)
+    assert story.events == [{"type": "input_repeated", "by": "state"}]
+    assert market.network_version == before
+
+
 def test_nodes_keep_the_markets_hours_unless_they_have_their_own() -> None:
     story = shop()
     story.node("NYC", time_zone="America/New_York")
