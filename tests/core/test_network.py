@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.core.sourcing.tables import Tables
 from tests.core.story import Story
 
 ROW = {"postal_code": "02108", "lat": 42.4, "lon": -71.1}
@@ -126,3 +127,26 @@ def test_a_service_that_is_defined_anew_charges_what_it_says_now() -> None:
     (service,) = story.shard.markets["US"].services.values()
     assert [lane.base_minor for lane in service.lanes()] == [900, 900]
     assert (service.active, service.levels) == (False, frozenset({"expedited"}))
+
+
+def test_what_stays_at_nodes_counts_among_what_tables_may_take() -> None:
+    story = shop()
+    story.item("A", "B", "C", "D")
+    for node_id in ("CHI", "BOS", "LAX"):
+        story.receive(node_id, A=1, B=1, C=1, D=1)
+    market = story.shard.markets["US"]
+
+    def kept(limit: int) -> list[str]:
+        """The items that the tables still have after all were asked for."""
+        (strategy,) = market.rules.strategies.values()
+        tables = Tables(market, limit)
+        items = [story.shard.items[sku] for sku in "ABCD"]
+        made = [tables.stocked(strategy, item, None) for item in items]
+        assert [one.holders is not None and one.holders.bits(1) for one in made] == [0b111] * 4
+        again = [tables.stocked(strategy, item, None) for item in reversed(items)]
+        return [one.item["sku"] for one in again if one in made]
+
+    assert kept(limit=0) == ["D", "C", "B", "A"], "where nothing stays, nothing is kept of it"
+    story.rules({}, safety_stock=[{"units": 0}])
+    assert kept(limit=10_000) == ["D", "C", "B", "A"]
+    assert kept(limit=600) == ["D"], "3 nodes of 40 bytes each: half of it is enough for two items"

@@ -24,7 +24,11 @@ from orchestrator.core.sourcing.rates import Lane, Scale, Service
 from orchestrator.core.sourcing.strategies import Strategy
 
 TABLE_BYTES: Final = 48_000_000
-"""What a market's price tables may take; the ones used longest ago give way."""
+"""What a market's price tables and the units that stay at nodes may take.
+
+The prices used longest ago give way; those units may take half, then all of them are found anew.
+"""
+_FLOOR_BYTES: Final = 40  # of an item at a node: an entry of a dict
 TIGHT_UNITS: Final = 64
 """A day with room for fewer is looked at closely."""
 SPARSE: Final = 8
@@ -100,6 +104,11 @@ class Holders:
                 if free >= units:
                     found[units] |= 1 << node.index
         self._at_least = found
+
+    @property
+    def bytes(self) -> int:
+        """What it takes beside sets of nodes."""
+        return _FLOOR_BYTES * len(self._kept)
 
     def _free(self, node: Node, there: Bin) -> int:
         free = there.available
@@ -724,6 +733,8 @@ class Tables:
     __slots__ = (
         "_bars",
         "_bytes",
+        "_floor_bytes",
+        "_limit",
         "_objectives",
         "_reaches",
         "_requires",
@@ -751,8 +762,9 @@ class Tables:
         "volume_matters",
     )
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, limit: int = TABLE_BYTES) -> None:
         self.market = market
+        self._limit = limit
         self.version = market.network_version
         services = [one for one in market.services.values() if one.active]
         self.scale = Scale(services)
@@ -772,6 +784,7 @@ class Tables:
         self._reaches: OrderedDict[tuple[Terms, Place], Reach] = OrderedDict()
         self._zones: OrderedDict[tuple[Terms, Place, Dates, int], Zone] = OrderedDict()
         self._bytes = 0
+        self._floor_bytes = 0  # of these, what holders take
         nodes = market.node_list
         self.everyone = (1 << len(nodes)) - 1
         self.vectors = [node.vector for node in nodes]
@@ -816,6 +829,8 @@ class Tables:
             shelf = self.market.bins.get(sku)
             if shelf is not None:
                 found.holders = Holders(shelf, self.market, item, strategy, fresh_from)
+                self._floor_bytes += found.holders.bytes
+                self.grow(found.holders.bytes)
         return found
 
     def bars(self, strategy: Strategy) -> dict[str, int]:
@@ -921,7 +936,11 @@ class Tables:
     def grow(self, size: int) -> None:
         """Note that tables take so many bytes more, and let old ones go where it is too much."""
         self._bytes += size
-        while self._bytes > TABLE_BYTES and len(self._zones) > 1:
+        if self._floor_bytes > self._limit // 2:
+            self._stocked.clear()
+            self._bytes -= self._floor_bytes
+            self._floor_bytes = 0
+        while self._bytes > self._limit and len(self._zones) > 1:
             self._bytes -= self._zones.popitem(last=False)[1].bytes
             if len(self._reaches) > len(self._zones):
                 self._bytes -= self._reaches.popitem(last=False)[1].bytes
