@@ -180,3 +180,42 @@ def test_a_problem_has_one_answer_whatever_was_asked_before() -> None:
     first = [best_two(instance(seed)) for seed in range(100)]
     last = [best_two(instance(seed)) for seed in reversed(range(100))]
     assert first == last[::-1]
+
+
+class Passes(list[int]):
+    """Targets that count how often somebody goes through them."""
+
+    seen = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.seen += 1
+        return super().__iter__()
+
+
+def looked_at(lines: int) -> int:
+    """Lines that the search looks at for an order of so many."""
+    chance = random.Random(lines)
+    free = [[chance.choice((0, 0, 1, 2, 3)) for _ in range(lines)] for _ in range(30)]
+    worth = [chance.randint(1, 3) for _ in range(lines)]
+    targets = Passes([2] * lines)
+
+    def value(node: int, contents: Contents) -> int:
+        return 500 + 40 * node + sum(map(int.__mul__, contents, worth)) * (7 + node % 5)
+
+    answer = best_two(Problem(targets, [ANY] * lines, 30, lambda: free, value, floor=500))
+    assert not answer.exact
+    assert answer.best is not None
+    assert answer.second is not None
+    assert answer.bound is not None
+    units, least = answer.bound
+    reachable = sum(min(2, sum(row[line] for row in free)) for line in range(lines))
+    assert units == reachable >= answer.best.units >= answer.second.units
+    assert least <= answer.best.value
+    assert answer.best.units > 0.95 * reachable
+    return targets.seen * lines
+
+
+def test_an_order_of_many_lines_takes_little_more_work_a_line() -> None:
+    """Trying to move every line of every leg would take five times as much a line."""
+    few, many = looked_at(200) / 200, looked_at(1_000) / 1_000
+    assert many < 2 * few

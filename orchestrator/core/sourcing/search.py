@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from heapq import nsmallest
-from itertools import product
+from itertools import chain, product
 from math import prod
 from operator import add, itemgetter
 from typing import Final, NamedTuple
@@ -57,6 +57,8 @@ DRAFT_POOL = 40
 DRAFT_NODES = 10
 DRAFT_VALUES = 1_000
 """Values asked for by the search for good plans where not all can be looked at, about."""
+DRAFT_WORK = 500_000
+"""Lines looked at, once for each leg, by the moves that it tries: some 150 ms."""
 _BOUNDLESS = 1 << 4096
 _TWO = 2
 _THREE = 3
@@ -692,6 +694,7 @@ class _Draft:
         # What each of them can give of a line nothing of which is placed.
         self._whole = [[gifts[node][line] for node in self.pool] for line in range(len(targets))]
         self._fullest: dict[tuple[int, ...], list[int]] = {}
+        self.work = 0
 
     def value(self, node: int, contents: Contents) -> int | None:
         """As the problem says, asked once."""
@@ -817,28 +820,46 @@ class _Draft:
             at, legs = best
 
     def _moves(self, legs: dict[int, Contents]) -> Iterator[dict[int, Contents]]:
+        """Whole legs first, then line by line, for as long as there is work left."""
+        for moved in chain(self._moves_of_legs(legs), self._moves_of_lines(legs)):
+            self.work += len(legs) * len(self.problem.targets)  # to see what it leaves
+            if self.work > DRAFT_WORK:
+                return
+            yield moved
+
+    def _moves_of_legs(self, legs: dict[int, Contents]) -> Iterator[dict[int, Contents]]:
         for node, contents in legs.items():
             others = {n: c for n, c in legs.items() if n != node}
             left = self.left(others)
             for other in self.fullest(left):
                 if other not in legs and any(gift := self.gift(other, left)):
                     yield {**others, other: gift}
-            lines = [(i,) for i, units in enumerate(contents) if units]
-            for moved in [*lines, tuple(i for (i,) in lines)] if len(lines) > 1 else lines:
-                kept = tuple(0 if i in moved else units for i, units in enumerate(contents))
-                for other in self.fullest(
-                    [units if i in moved else 0 for i, units in enumerate(contents)]
-                ):
-                    there = legs.get(other, (0,) * len(contents))
-                    if other != node and all(
-                        self._gives(other, i, there[i] + contents[i]) for i in moved
-                    ):
-                        after = {**others, node: kept} if any(kept) else dict(others)
-                        after[other] = tuple(
-                            units + contents[i] if i in moved else units
-                            for i, units in enumerate(there)
-                        )
-                        yield after
+            lines = tuple(i for i, units in enumerate(contents) if units)
+            if len(lines) > 1:
+                yield from self._moved(legs, node, lines)
+
+    def _moves_of_lines(self, legs: dict[int, Contents]) -> Iterator[dict[int, Contents]]:
+        for node, contents in legs.items():
+            for line, units in enumerate(contents):
+                if units and self.work <= DRAFT_WORK:
+                    yield from self._moved(legs, node, (line,))
+
+    def _moved(
+        self, legs: dict[int, Contents], node: int, lines: tuple[int, ...]
+    ) -> Iterator[dict[int, Contents]]:
+        """These lines of a node's leg with each of the nodes that have most of them."""
+        contents = legs[node]
+        self.work += len(contents)
+        others = {n: c for n, c in legs.items() if n != node}
+        kept = tuple(0 if i in lines else units for i, units in enumerate(contents))
+        for other in self.fullest([units if i in lines else 0 for i, units in enumerate(contents)]):
+            there = legs.get(other, (0,) * len(contents))
+            if other != node and all(self._gives(other, i, there[i] + contents[i]) for i in lines):
+                after = {**others, node: kept} if any(kept) else dict(others)
+                after[other] = tuple(
+                    units + contents[i] if i in lines else units for i, units in enumerate(there)
+                )
+                yield after
 
     def _gives(self, node: int, line: int, units: int) -> bool:
         target, mode = self.problem.targets[line], self.problem.modes[line]
