@@ -300,10 +300,10 @@ class Planning(Protocol):
         """How far it has taken in each shard."""
         ...
 
-    def promise(self, question: Mapping[str, Any]) -> Planned:
+    async def promise(self, question: Mapping[str, Any]) -> Planned:
         """What `POST /promise` answers; NotKnown, NotAnswerable, NotCaughtUp."""
         ...
 
-    def availability(self, sku: str, channel: str) -> Planned:
+    async def availability(self, sku: str, channel: str) -> Planned:
         """What a channel may promise of an item, step by step; NotKnown, NotCaughtUp."""
         ...

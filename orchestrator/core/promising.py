@@ -5,8 +5,9 @@ units that an earlier part of the answer takes) is put into the books for one pl
 again before anybody else looks.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from events.decided import COMPONENTS, Plain
@@ -23,6 +24,8 @@ TRIGGER: Final = "promise"
 EVERYDAY: Final = "standard"
 """The service level of a market whose services name none."""
 TOTALS: Final = ("on_hand", "reserved", "held", "available", "incoming")
+MAX_PLANNED: Final = 200
+"""Lines times service levels, at the most: planning 200 lines at once takes some 100 ms."""
 MAX_LINES: Final = 10
 """Beyond it planning takes too long to ask again what would be earlier."""
 _NAMES: Final = (*COMPONENTS, "split")
@@ -75,10 +78,12 @@ class _Plan(NamedTuple):
         return None if self.missing else self.deliver_by_ms
 
 
-def promise(shard: Shard, question: Mapping[str, Any], now_ms: int) -> Plain:
+def promise(shard: Shard, question: Mapping[str, Any], now_ms: int) -> Generator[None, None, Plain]:
     """The answer for each service level asked, or that the market's services list.
 
-    NotKnown names all skus that nobody defined; NotAnswerable: the currency isn't the market's.
+    It yields after each plan, so that others may run: all is as it was then, and what changes in
+    between counts from the next plan on. NotKnown names all skus that nobody defined;
+    NotAnswerable: the currency isn't the market's, or there is too much to plan.
     """
     market = shard.markets[question["market_id"]]
     lines = question["lines"]
@@ -94,13 +99,26 @@ def promise(shard: Shard, question: Mapping[str, Any], now_ms: int) -> Plain:
         now_ms = max(now_ms, instant_ms(question["placed_at"]))
     asking = _Asking(shard, market, question, now_ms)
     levels = list(dict.fromkeys(question.get("service_levels") or _levels(market)))
-    plans = {level: asking.plan({"service_level": level}) for level in levels}
+    if len(lines) * len(levels) > MAX_PLANNED:
+        raise NotAnswerable(
+            f"lines: {len(lines)} of them for {len(levels)} service levels are more than one"
+            f" question may ask, {MAX_PLANNED} lines in all: ask about fewer lines, or name fewer"
+            " service_levels"
+        )
+    plans: dict[str, _Plan] = {}
+    for level in levels:
+        plans[level] = asking.plan({"service_level": level})
+        yield
+    promises = []
+    for level in levels:
+        told = yield from asking.told(level, plans)
+        promises.append(told)
     return {
         "market_id": market.market_id,
         "channel": question["channel"],
         "placed_at": rfc3339(now_ms),
         "rule_set": next(iter(plans.values())).parts[0].outcome.decision["rule_set"],
-        "promises": [asking.told(level, plans) for level in levels],
+        "promises": promises,
     }
 
 
@@ -263,9 +281,12 @@ class _Asking:
 
     # --- telling
 
-    def told(self, level: str, plans: Mapping[str, _Plan]) -> Plain:
+    def told(self, level: str, plans: Mapping[str, _Plan]) -> Generator[None, None, Plain]:
         """A service level's promise."""
         plan = plans[level]
+        earlier: list[Plain] = []
+        if len(self.wants) <= MAX_LINES:
+            earlier = yield from self._earlier(level, plans)
         legs = plan.legs
         deliver_by_ms = plan.deliver_by_ms
         last = plan.parts[-1]
@@ -290,7 +311,7 @@ class _Asking:
             "strategy": last.outcome.strategy.name,
             "legs": [self._leg(part, leg) for part, leg in legs],
             "missing": [_line(want, want.units) for want in plan.missing],
-            "earlier": self._earlier(level, plans) if len(self.wants) <= MAX_LINES else [],
+            "earlier": earlier,
         }
 
     def _leg(self, part: _Part, leg: Leg) -> Plain:
@@ -323,27 +344,31 @@ class _Asking:
 
     # --- what would make it earlier
 
-    def _earlier(self, level: str, plans: Mapping[str, _Plan]) -> list[Plain]:
+    def _earlier(
+        self, level: str, plans: Mapping[str, _Plan]
+    ) -> Generator[None, None, list[Plain]]:
         """What would bring it earlier, each planned again as said; the earliest first."""
         plan = plans[level]
         here = plan.arrives_ms()
         if here is None and not plan.missing:
             return []  # nothing says when anything arrives
         service: Plain = {"service_level": level}
-        found = [
-            *self._by_ordering_earlier(plan, service),
-            *self._by_paying(plan, service),
-            *self._by_one_node(plan, service),
-            *self._by_leaving_out(plan, service),
-            *self._by_stock(plan, service),
-            *_by_service_level(level, plans),
-        ]
-        better = [
-            (arrives_ms, change.cost_minor, how, detail)
-            for how, detail, change in found
-            if (arrives_ms := change.arrives_ms()) is not None
-            and (here is None or self._date(arrives_ms) < self._date(here))  # type: ignore[operator]  # both have one
-        ]
+        changes = chain(
+            self._by_ordering_earlier(plan, service),
+            self._by_paying(plan, service),
+            self._by_one_node(plan, service),
+            self._by_leaving_out(plan, service),
+            self._by_stock(plan, service),
+            _by_service_level(level, plans),
+        )
+        better = []
+        for how, detail, change in changes:
+            arrives_ms = change.arrives_ms()
+            if arrives_ms is not None and (
+                here is None or self.zone.day_of(arrives_ms) < self.zone.day_of(here)
+            ):
+                better.append((arrives_ms, change.cost_minor, how, detail))
+            yield
         return [
             {
                 "how": how,

@@ -5,7 +5,7 @@ group and keeps no checkpoint: whoever serves the API follows every shard, from 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -31,7 +31,7 @@ from schemas.ports import (
 
 _READ_RECORDS: Final = 100
 _IDLE_WAIT_MS: Final = 200  # a stop is noticed after it
-_SLICE_S: Final = 0.002  # how long requests wait while journals are folded
+_SLICE_S: Final = 0.002  # how long others wait while journals are folded, or a promise is planned
 _ENTRIES: Final = 16  # folded between two looks at the clock: less than 0.3 ms
 _FAILED_PAUSE_S: Final = 1.0
 
@@ -44,13 +44,13 @@ S = TypeVar("S")
 class Sight(Generic[S]):
     """The pure core's functions for looking, not deciding.
 
-    `promise` and `availability` answer None, or raise NotKnown, about what isn't the shard's.
+    `promise` yields between slices of its work. Both raise NotKnown about what nobody defined.
     """
 
     new: Callable[[int], S]
     follow: Callable[[S, Iterable[Entry]], None]
     markets: Callable[[S], Iterable[str]]
-    promise: Callable[[S, Mapping[str, Any], int], dict[str, Any]]
+    promise: Callable[[S, Mapping[str, Any], int], Generator[None, None, dict[str, Any]]]
     availability: Callable[[Sequence[S], str, str, int], dict[str, Any]]
 
 
@@ -172,19 +172,35 @@ class Follower(Generic[S]):
         """How far it has taken in each shard."""
         return [Seen(one.number, one.filter.seq, one.filter.inbox_next) for one in self._shards]
 
-    def promise(self, question: Mapping[str, Any]) -> Planned:
-        """What `POST /promise` answers; NotKnown, NotAnswerable, NotCaughtUp."""
+    async def promise(self, question: Mapping[str, Any]) -> Planned:
+        """What `POST /promise` answers; NotKnown, NotAnswerable, NotCaughtUp.
+
+        As of the position where it began, or later: others run between its slices.
+        """
         market_id = question["market_id"]
         for one in self._shards:
             if market_id in self._sight.markets(one.state):
                 self._check(one)
-                body = self._sight.promise(one.state, question, self._clock.now_ms())
-                return Planned(body, one.position)
+                position = one.position
+                steps = self._sight.promise(one.state, question, self._clock.now_ms())
+                return Planned(await self._in_slices(steps), position)
         for one in self._shards:
             self._check(one)
         raise NotKnown(f"there is no market {market_id}")
 
-    def availability(self, sku: str, channel: str) -> Planned:
+    async def _in_slices(self, steps: Generator[None, None, dict[str, Any]]) -> dict[str, Any]:
+        began = self._clock.monotonic()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as answered:
+                body: dict[str, Any] = answered.value
+                return body
+            if self._clock.monotonic() - began >= _SLICE_S:
+                await asyncio.sleep(0)
+                began = self._clock.monotonic()
+
+    async def availability(self, sku: str, channel: str) -> Planned:
         """What a channel may promise of an item, step by step; NotKnown, NotCaughtUp."""
         for one in self._shards:
             self._check(one)

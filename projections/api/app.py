@@ -157,7 +157,9 @@ def create_app(
     ) -> Response:
         """An item's units at every node that holds or held some."""
         if channel is not None:
-            return answer_planned(planning, lambda planner: planner.availability(sku, channel))
+            return await answer_planned(
+                planning, lambda planner: planner.availability(sku, channel)
+            )
         return _found(
             await reads.stock(sku), f"the item {sku} is neither defined nor stocked anywhere"
         )

@@ -1,6 +1,6 @@
 """`POST /promise`: what an order placed now would be promised, of each service level."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
@@ -175,10 +175,12 @@ def add_promise(app: FastAPI, planning: Planning | None) -> None:
     async def promise(question: Question) -> Response:
         """When it would be there, what that costs, and from where: by service level."""
         plain = question.plain()
-        return answer_planned(planning, lambda planner: planner.promise(plain))
+        return await answer_planned(planning, lambda planner: planner.promise(plain))
 
 
-def answer_planned(planning: Planning | None, ask: Callable[[Planning], Planned]) -> Response:
+async def answer_planned(
+    planning: Planning | None, ask: Callable[[Planning], Awaitable[Planned]]
+) -> Response:
     """An answer of planning as a response; ProblemError: 404, 422, 503 too old or switched off."""
     if planning is None:
         raise ProblemError(
@@ -186,7 +188,7 @@ def answer_planned(planning: Planning | None, ask: Callable[[Planning], Planned]
             "promises are switched off here: HEADRACE_PROMISE is false",
         )
     try:
-        body, position = ask(planning)
+        body, position = await ask(planning)
     except NotKnown as error:
         raise ProblemError(HTTPStatus.NOT_FOUND, str(error)) from None
     except NotAnswerable as error:

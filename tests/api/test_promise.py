@@ -34,10 +34,12 @@ class Fake:
         await asyncio.sleep(0)
         return [Seen(2, self.seq, 0)]
 
-    def promise(self, question: Mapping[str, Any]) -> Planned:
+    async def promise(self, question: Mapping[str, Any]) -> Planned:
+        await asyncio.sleep(0)
         return self._answer(question)
 
-    def availability(self, sku: str, channel: str) -> Planned:
+    async def availability(self, sku: str, channel: str) -> Planned:
+        await asyncio.sleep(0)
         return self._answer([sku, channel])
 
     def _answer(self, question: object) -> Planned:

@@ -9,7 +9,7 @@ from orchestrator.core.following import follow
 from orchestrator.core.promising import availability, promise
 from orchestrator.core.shard import Shard
 from schemas.ports import NotAnswerable, NotKnown
-from tests.core.story import PLACES, Story
+from tests.core.story import PLACES, Story, at_once
 
 MONDAY_3_AM = 1_800_000_000_000 + 3 * 86_400_000  # in New York, 2027-01-18
 
@@ -54,7 +54,7 @@ def ask(story: Story, units: dict[str, int], **more: Any) -> Any:  # noqa: ANN40
         "ship_to": {"country": "US", "location": {"lat": lat, "lon": lon}},
         **more,
     }
-    return promise(story.shard, question, story.now_ms)
+    return at_once(promise(story.shard, question, story.now_ms))
 
 
 def promised(story: Story, units: dict[str, int], level: str = "standard", **more: Any) -> Any:  # noqa: ANN401 - JSON
@@ -130,6 +130,33 @@ def test_a_question_in_another_currency_is_not_answered(story: Story) -> None:
     assert ask(story, {"A": 1}, currency="USD")
     with pytest.raises(NotAnswerable, match="reckons in USD, not in EUR"):
         ask(story, {"A": 1}, currency="EUR")
+
+
+def test_a_question_asks_so_many_lines_at_the_most_over_its_service_levels(story: Story) -> None:
+    """Those that the market's services list count where none is named."""
+    skus = [f"A{n}" for n in range(101)]
+    story.item(*skus)
+    lines = dict.fromkeys(skus, 1)
+    assert ask(story, lines, service_levels=["standard"])
+    del lines["A100"]
+    assert ask(story, lines)
+    lines["A100"] = 1
+    for levels in ({}, {"service_levels": ["standard", "expedited"]}):
+        with pytest.raises(NotAnswerable, match=r"101 of them for 2 service levels .* 200 lines"):
+            ask(story, lines, **levels)
+
+
+def test_each_plan_of_an_answer_is_a_slice(story: Story) -> None:
+    story.receive("CHI", A=3)
+    question = {
+        "market_id": "US",
+        "channel": "web",
+        "lines": [{"line_id": "1", "sku": "A", "quantity": 1}],
+        "ship_to": {"country": "US"},
+        "service_levels": ["standard", "expedited"],
+    }
+    slices = list(promise(story.shard, question, story.now_ms))
+    assert len(slices) >= 4, "one of each level, and what would make each earlier"
 
 
 def test_an_order_of_a_later_moment_is_planned_then(story: Story) -> None:

@@ -12,7 +12,7 @@ from orchestrator.commands.rule_file import load
 from orchestrator.commands.send import BadLine, parse
 from orchestrator.core.promising import promise
 from orchestrator.core.sourcing.rule_checks import Known, check
-from tests.core.story import Story
+from tests.core.story import Story, at_once
 from tests.docs.pages import NAMES, ROOT, samples
 
 EXAMPLES = ROOT / "examples"
@@ -70,7 +70,7 @@ def test_the_promise_that_a_page_asks_for_has_a_date_on_every_level() -> None:
     for number, line in enumerate(question["lines"], 1):
         line.setdefault("line_id", str(number))  # as the API fills it in
     story = shop()
-    answer = promise(story.shard, question, story.now_ms)
+    answer = at_once(promise(story.shard, question, story.now_ms))
     dates = {one["service_level"]: one["delivery_date"] for one in answer["promises"]}
     assert list(dates) == question["service_levels"]
     assert None not in dates.values()

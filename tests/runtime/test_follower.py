@@ -1,7 +1,8 @@
 """The follower over a memory log: what it folds, how old it says it is, and how it fails."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import pytest
@@ -16,6 +17,7 @@ from schemas.ports import (
     NotCaughtUp,
     NotKnown,
     Partition,
+    Planned,
     Read,
     Reader,
     Record,
@@ -58,7 +60,12 @@ def _follow(state: Tally, entries: Iterable[Entry]) -> None:
         state.seen.append(entry["input"]["id"])
 
 
-def _promise(state: Tally, question: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
+def _promise(
+    state: Tally, question: Mapping[str, Any], now_ms: int
+) -> Generator[None, None, dict[str, Any]]:
+    for work in question.get("slices", ()):
+        work()
+        yield
     return {"seen": list(state.seen), "asked": question["n"], "now_ms": now_ms}
 
 
@@ -135,34 +142,29 @@ class Following:
         assert self._task is not None
         await self._task
 
-    def ask(self, market: str = "m0") -> Any:  # noqa: ANN401 - JSON
-        return self.follower.promise({"market_id": market, "n": 7})
+    async def ask(self, market: str = "m0") -> Any:  # noqa: ANN401 - JSON
+        return await self.follower.promise({"market_id": market, "n": 7})
 
-    async def answers(self, market: str = "m0") -> None:
-        """Wait until a question is answered."""
-
-        def answered() -> bool:
-            try:
-                self.ask(market)
-            except NotCaughtUp:
-                return False
-            return True
-
-        await until(answered)
+    async def answers(
+        self, market: str = "m0", such: Callable[[Planned], bool] = lambda _: True
+    ) -> None:
+        """Wait until a question is answered so."""
+        async with asyncio.timeout(10):
+            while True:
+                with suppress(NotCaughtUp):
+                    if such(await self.ask(market)):
+                        return
+                await asyncio.sleep(0.005)
 
     async def refuses(self, market: str = "m0") -> str:
         """Wait until a question is refused; the reason."""
-        reasons: list[str] = []
-
-        def refused() -> bool:
-            try:
-                self.ask(market)
-            except NotCaughtUp as error:
-                reasons.append(str(error))
-            return bool(reasons)
-
-        await until(refused)
-        return reasons[0]
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await self.ask(market)
+                except NotCaughtUp as error:
+                    return str(error)
+                await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -184,15 +186,15 @@ async def test_what_is_valid_is_folded_and_the_answer_says_up_to_where(
     book.commit("void", nonce="a zombie's")
     async with Following(log, clock) as following:
         await following.answers()
-        assert following.ask() == (
+        assert await following.ask() == (
             {"seen": ["a", "b"], "asked": 7, "now_ms": clock.time_ms},
             "0:1",
         )
         book.commit(*map(str, range(100)))
-        await until(lambda: following.ask().position == "0:2")
-        assert len(following.ask().body["seen"]) == 102
+        await following.answers(such=lambda told: told.position == "0:2")
+        assert len((await following.ask()).body["seen"]) == 102
         assert await following.follower.seen() == [Seen(0, 2, 102), Seen(1, 0, 0)]
-        body, position = following.follower.availability("A", "web")
+        body, position = await following.follower.availability("A", "web")
         assert (len(body["seen"]), body["asked"], position) == (2, ["A", "web"], "0:2")
 
 
@@ -205,7 +207,7 @@ async def test_a_market_that_no_shard_knows_is_not_known_once_all_shards_are_rea
         await following.answers()
         await until(lambda: all(one.whole_ms for one in following.follower._shards))
         with pytest.raises(NotKnown, match="no market m1"):
-            following.ask("m1")
+            await following.ask("m1")
 
 
 async def test_nothing_is_answered_before_the_journal_was_read_to_its_end(
@@ -215,7 +217,24 @@ async def test_nothing_is_answered_before_the_journal_was_read_to_its_end(
     following = Following(log, clock)
     for ask in (following.ask, lambda: following.follower.availability("A", "web")):
         with pytest.raises(NotCaughtUp, match="still being read"):
-            ask()
+            await ask()
+
+
+async def test_others_run_between_the_slices_of_an_answer(log: MemoryLog, clock: Clock) -> None:
+    book = Book(log)
+    Book(log, JOURNALS[1])
+    book.commit("a")
+
+    def two_ms() -> None:
+        clock.time_ms += 2
+
+    async with Following(log, clock) as following:
+        await following.answers()
+        book.commit("b")
+        question = {"market_id": "m0", "n": 7, "slices": [two_ms] * 1_000}
+        body, position = await following.follower.promise(question)
+        assert body["seen"] == ["a", "b"], "the fold went on meanwhile"
+        assert position == "0:1", "what was known when it began"
 
 
 class Hooked(PassingLog):
@@ -262,7 +281,7 @@ async def test_what_is_too_old_is_refused_until_the_log_answers_again(
         deaf.set()
         await asyncio.sleep(0.05)  # the last read that was under way
         clock.time_ms += 1_900
-        following.ask()
+        await following.ask()
         clock.time_ms += 200
         assert await following.refuses() == ("what is known of shard 0 is 2.1 s old, more than 2 s")
         deaf.clear()
@@ -283,7 +302,7 @@ async def test_a_journal_that_never_rests_is_still_young(log: MemoryLog, clock: 
         asked_at = clock.time_ms
         while clock.time_ms < asked_at + 2_000:
             await asyncio.sleep(0.005)
-            following.ask()
+            await following.ask()
 
 
 @pytest.mark.parametrize("how", ["contradiction", "defect"])
@@ -304,7 +323,7 @@ async def test_a_shard_that_cannot_be_read_halts_and_the_others_go_on(
         assert reason.startswith("shard 0 is no longer followed")
         assert {"contradiction": "gap in the journal", "defect": "a defect"}[how] in reason
         sound.commit("b")
-        await until(lambda: following.ask("m1").position == "1:2")
+        await following.answers("m1", lambda told: told.position == "1:2")
 
 
 async def test_after_a_failure_of_the_log_it_goes_on_where_it_was(
@@ -327,4 +346,4 @@ async def test_after_a_failure_of_the_log_it_goes_on_where_it_was(
         await until(lambda: len(hooked.begun) > 1)
         assert hooked.begun[1] == {JOURNALS[0]: 2, JOURNALS[1]: 0}
         book.commit("b")
-        await until(lambda: following.ask().body["seen"] == ["a", "b"])
+        await following.answers(such=lambda told: told.body["seen"] == ["a", "b"])
