@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is. Every target makes .venv by itself when it has to.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick check fix generated bench quality soak docs lock clean
+.PHONY: help demo test quick check fix generated compiled bench quality soak docs lock clean
 
 BIN := .venv/bin
 UV := .cache/uv/bin/uv
@@ -37,7 +37,10 @@ generated: .venv/.stamp ## whether the generated files are what the code would w
 quality: .venv/.stamp ## what decisions cost above the least possible in hindsight; no server
 	@$(BIN)/python -m bench.quality $(ARGS)
 
-bench: .venv/.stamp ## speed and size on real Kafka and PostgreSQL
+compiled: .venv/.stamp ## the packages with their core compiled, in build/compiled
+	@$(BIN)/python tools/compiled.py
+
+bench: .venv/.stamp ## speed and size on real Kafka and PostgreSQL, the core compiled (ARGS=--interpreted: not)
 	@tools/install-test-servers
 	@$(BIN)/python -m bench $(ARGS)
 

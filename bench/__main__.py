@@ -3,6 +3,7 @@
 make bench                              everything, about 25 minutes; keep the machine quiet
 make bench ARGS="--quick"               everything shortly, a few minutes: that it works
 make bench ARGS="--only core,baseline"  some of it
+make bench ARGS="--interpreted"         the core as it is written, instead of compiled
 
 A miss is marked, and is no failure: how fast a machine is, is no test. Results are written to
 `bench/results/<bench>.json`; a whole run also writes `latest.json`, the one that is committed.
@@ -10,26 +11,34 @@ A miss is marked, and is no failure: how fast a machine is, is no test. Results 
 
 import argparse
 import asyncio
+import os
 import signal
 import statistics
+import subprocess
+import sys
 import time
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NoReturn
 
 import psycopg
 
 from bench import baseline, core, end_to_end, projector, promise, report, sourcing
 from bench.end_to_end import Measured
 from bench.report import Figure, Result, say
+from orchestrator import installed
 from orchestrator.embedded import embedded_postgres
 from tests.servers import KAFKA_VERSION
 
 BENCHES: Final = ("core", "sourcing", "projector", "baseline", "end_to_end", "promise")
 _HEADRACE_TO_BASELINE: Final = 2.5
+_ROOT: Final = Path(__file__).parents[1]
 
 
 def main() -> None:
     """Run what is asked for, print the table, write the results."""
     given = _arguments()
+    if not given.interpreted and installed.core() == "interpreted":
+        _again_with_the_core_compiled()
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has us ignore Ctrl-C
         signal.signal(number, signal.default_int_handler)
     about = report.machine() | _servers()
@@ -83,13 +92,36 @@ def _arguments() -> argparse.Namespace:
         default=end_to_end.LAYOUT,
         help="which roles share a process (default %(default)s)",
     )
+    arguments.add_argument(
+        "--interpreted", action="store_true", help="the core as it is written, not compiled"
+    )
     given = arguments.parse_args()
+    if given.interpreted and installed.core() == "compiled":
+        arguments.error("--interpreted: the core that PYTHONPATH names is compiled")
     given.only = given.only.split(",")
     if unknown := set(given.only) - set(BENCHES):
         arguments.error(f"--only: {', '.join(sorted(unknown))}: choose from {', '.join(BENCHES)}")
     given.runs = given.runs or (1 if given.quick else 3)
     given.seconds = given.seconds or (5 if given.quick else 60)
     return given
+
+
+def _again_with_the_core_compiled() -> NoReturn:
+    """Make the compiled packages and start over with them, for this process and its children."""
+    made = subprocess.run(
+        [sys.executable, str(_ROOT / "tools" / "compiled.py")],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        raise SystemExit(made.returncode)
+    path = os.pathsep.join((made.stdout.strip(), str(_ROOT)))
+    os.execve(  # noqa: S606 - ourselves
+        sys.executable,
+        [sys.executable, "-m", "bench", *sys.argv[1:]],
+        os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+    )
 
 
 def _servers() -> dict[str, str]:

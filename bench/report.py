@@ -9,12 +9,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+
+from orchestrator import installed
 
 RESULTS: Final = Path(__file__).with_name("results")
 """One file a bench, not committed but for `latest.json`: a release's figures."""
@@ -108,7 +109,8 @@ def machine() -> dict[str, str]:
         "memory": f"{memory / 1_048_576:.1f} GiB",
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "headrace": version("headrace"),
+        "headrace": installed.release(),
+        "core": installed.core(),
         "fdatasync": f"{_fdatasync_us():.0f} µs",
         "load": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }

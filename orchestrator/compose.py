@@ -12,6 +12,7 @@ import psycopg
 import structlog
 from starlette.applications import Starlette
 
+from orchestrator import installed
 from orchestrator.core import decide as core
 from orchestrator.core.config import Config
 from orchestrator.core.following import follow
@@ -262,7 +263,13 @@ async def run(
         for name, start in starts.items():
             here.running[name] = asyncio.create_task(start(stop), name=name)
         serving = asyncio.create_task(server.serve(app, listening, stop), name="http")
-        _log.info("running", roles=list(roles), http=listening.getsockname()[:2])
+        _log.info(
+            "running",
+            roles=list(roles),
+            http=listening.getsockname()[:2],
+            release=installed.release(),
+            core=installed.core(),
+        )
         await _until_stopped(stop, [serving, *here.running.values()])
 
 

@@ -1,14 +1,14 @@
 """`headrace version`."""
 
-from importlib.metadata import version as installed
-
 import typer
+
+from orchestrator import installed
 
 
 def version() -> None:
-    """Say which release this is.
+    """Say which release this is, and whether its core is compiled.
 
     Example:
       headrace version
     """
-    typer.echo(installed("headrace"))
+    typer.echo(f"{installed.release()} (core {installed.core()})")

@@ -21,6 +21,7 @@ from orchestrator.embedded import keeper
 _LOG_TAIL_LINES = 25
 _KEEPER_S = 15.0  # above the keeper's own patience with a server that does not stop
 _POLL_S = 0.02
+_PYTHON = ("PYTHONPATH", "PYTHONSAFEPATH")
 # Below the range that systems give to outgoing connections: none of those takes the port first.
 _PORTS = range(15_000, 32_000)
 
@@ -145,6 +146,8 @@ def kept(
             "LC_ALL": "C.UTF-8",
             "PATH": os.environ.get("PATH", os.defpath),
             "TZ": "UTC",
+            # Where our own roles are started so, they are of the packages that this process runs.
+            **{name: os.environ[name] for name in _PYTHON if name in os.environ},
             **(environment or {}),
         },
         account=(where.account.uid, where.account.gid) if where.account else None,
