@@ -327,7 +327,7 @@ class OrderAllocated(_OfOrder):
     fulfillments: list[PlannedFulfillment]
     backordered: list[WaitingUnits]
     decision: str  # a Decision as JSON: who doesn't ask why needn't parse it
-    promised_by: NotRequired[str]  # with the first part that is allocated: when all will be there
+    promised_by: NotRequired[str]  # once everything has a source: when all will be there
     cancel_ms: NotRequired[int]  # what waits then is cancelled
     held: NotRequired[str]  # the strategy, where it holds requests back: see order_improved
 

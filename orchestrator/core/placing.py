@@ -211,7 +211,8 @@ def carry_out(
         for i, line in enumerate(lines)
     }
     held = [_give(turn, order, leg, lines, data, passed_on, hold_ms) for leg in at_once]
-    _tell_plan(turn, order, data, outcome, lacking, held=any(held))
+    whole = bool(legs) and len(at_once) == len(legs)
+    _tell_plan(turn, order, data, outcome, lacking, held=any(held), whole=whole)
     turn.weight += 3 * len(order.raw) + LEG_BYTES * len(at_once)
     if len(at_once) < len(legs):
         turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
@@ -225,8 +226,9 @@ def _tell_plan(
     lacking: dict[str, int],
     *,
     held: bool,
+    whole: bool,
 ) -> None:
-    """`order_allocated`, with the order's promise where it is the first, and what waits."""
+    """`order_allocated`, and what waits; the order's promise, once everything has a source."""
     never = outcome.strategy.unsourced == "cancel"
     explanation = orjson.dumps(outcome.decision).decode()
     latest_ms = max(
@@ -251,7 +253,7 @@ def _tell_plan(
         units = lacking.get(line.line_id, line.backordered)
         if units and (line.line_id not in lacking or (line.allow_backorder and not never)):
             event["backordered"].append(_waiting(turn, order, index, units))
-    if outcome.legs and order.promised_ms is None:
+    if whole and not event["backordered"] and order.promised_ms is None:
         promised_ms = latest_ms
         if "deliver_by" in data:
             promised_ms = moment_of(data["deliver_by"], turn.market_of(order).time_zone)

@@ -100,7 +100,7 @@ class OrderDetail(OrderSummary):
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [examples.ORDER]})
 
-    promised_by: str | None = Field(None, description="as told with the first allocation")
+    promised_by: str | None = Field(None, description="as told once all of it had a source")
     promise: Literal["open", "kept", "broken"] | None = None
     reasons: list[ReasonShape] | None = Field(None, description="of a refused order")
     lines: list[OrderLineShape]

@@ -34,12 +34,19 @@ def pass_the_day(story: Story) -> None:
     story.at(30 * 86_400)
 
 
-def test_what_is_asked_for_is_promised_with_the_first_units_that_are_allocated() -> None:
+def test_what_is_asked_for_is_promised_once_all_of_it_has_a_source() -> None:
     story = shop()
     story.order("1", A=12, deliver_by=PROMISED)
-    assert story.told("order_allocated")[0]["promised_by"] == "2027-01-21T04:59:59.000Z"
+    assert "promised_by" not in story.told("order_allocated")[0], "two units wait"
     story.receive("BOS", A=2)
-    assert "promised_by" not in story.told("order_allocated")[0]
+    assert story.told("order_allocated")[0]["promised_by"] == "2027-01-21T04:59:59.000Z"
+
+
+def test_what_is_cancelled_for_lack_of_stock_holds_up_no_promise() -> None:
+    story = shop()
+    story.order("1", A=12, deliver_by=PROMISED, line={"allow_backorder": False})
+    assert story.counts("1") == {"allocated": 10, "cancelled": 2}
+    assert story.the_order("1").promised_ms is not None
 
 
 def test_nothing_is_promised_while_everything_waits() -> None:
