@@ -77,9 +77,8 @@ class Telling:
         self.decision = decision
         self.currency: str = decision["currency"]
         self.in_money = decision["objective"] == ["cost"]
-        self.unrated = self.in_money and not any(
-            row["deliver_day"] for one in decision["sets"] for row in one["nodes"]
-        )
+        rows = [row for one in decision["sets"] for row in one["nodes"]]
+        self.unrated = self.in_money and bool(rows) and not any(row["deliver_day"] for row in rows)
         self.criteria = ["cost", *(_UNRATED if self.unrated else ())]
         if not self.in_money:
             self.criteria = decision["objective"]
@@ -168,9 +167,27 @@ class Telling:
             decided = decision["decided_by"]
             because = _DECIDED.get(decided) or self._decisive()
             yield f"{self._money(chosen['cost_minor'])} in all{extra}. Chosen since {because}."
+        unserved = self._unserved()
         for line in decision["backordered"]:
+            units = f"{line['quantity']} of line {line['line_id']}"
             due = f", expected {line['expected_at']}" if line.get("expected_at") else ""
-            yield f"{line['quantity']} of line {line['line_id']} wait for stock{due}."
+            if unserved:
+                yield (
+                    f"{units} wait for a carrier service that takes {decision['service_level']} to"
+                    f" there from {_nodes(unserved)}, where units are."
+                )
+            else:
+                yield f"{units} wait for stock{due}."
+
+    def _unserved(self) -> list[str] | int:
+        """Of what nothing ships: the nodes that have some, but no service from there."""
+        rest = self.decision["rest"]
+        unrated, short = rest["fences"].get("no_rate", []), rest["short"]
+        if self.decision["chosen"]:
+            return []
+        if isinstance(unrated, int):
+            return max(0, unrated - short)
+        return [node_id for node_id in unrated if node_id not in short]
 
     def _journey(self, leg: Json) -> str:
         parts = []
@@ -202,8 +219,10 @@ class Telling:
                 yield f"{_nodes(others)}: {_FENCES.get(fence, fence)}."
         if others := _without(self._empty(), told):
             yield f"{_nodes(others)}: without the units."
-        if rest["dearer"]:
+        if rest["dearer"] and self.decision["runner_up"]:
             yield f"{_nodes(rest['dearer'])}: dearer than the next best for certain."
+        elif rest["dearer"] and self.decision["decided_by"] == "no_candidate":
+            yield f"{_nodes(rest['dearer'])}: without a service that takes such parcels in time."
 
     def _empty(self) -> list[str] | int:
         """Nodes that have nothing of what was asked for."""

@@ -311,6 +311,7 @@ class _Asking:
             "strategy": last.outcome.strategy.name,
             "legs": [self._leg(part, leg) for part, leg in legs],
             "missing": [_line(want, want.units) for want in plan.missing],
+            "because": _because(plan, level),
             "earlier": earlier,
         }
 
@@ -489,6 +490,22 @@ def _short(part: _Part) -> list[Want]:
         for want, units in zip(part.wants, given, strict=True)
         if want.units > units
     ]
+
+
+def _because(plan: _Plan, level: str) -> str | None:
+    """Why units are missing; None where none are."""
+    if not plan.missing:
+        return None
+    decision = plan.parts[-1].outcome.decision
+    rest = decision["rest"]
+    unrated, short = rest["fences"].get("no_rate", 0), rest["short"]
+    if isinstance(unrated, str) and isinstance(short, str):  # bitmaps of the same nodes
+        unserved = bool(int(unrated, 16) & ~int(short, 16))
+    else:
+        unserved = int(unrated) > int(short)
+    if decision["chosen"] is None and unserved:
+        return f"no carrier service takes {level} to there from where the units are"
+    return "they are neither in stock, for this channel and whole as asked, nor announced"
 
 
 def _taken(part: _Part) -> Units:

@@ -295,6 +295,7 @@ _PROMISED: Example = {
         }
     ],
     "missing": [],
+    "because": None,
     "earlier": [
         {
             "how": "service_level",

@@ -136,6 +136,7 @@ class ServicePromise(Shape):
     strategy: str
     legs: list[PromisedLeg]
     missing: list[PromisedLine]
+    because: str | None = Field(description="why they are missing, as a sentence")
     earlier: list[Earlier]
 
 

@@ -16,6 +16,7 @@ from orchestrator.core.sourcing.counterfactual import counterfactual
 from projections.explained import explained
 from schemas.money import amount, money
 from tests.core import decisions as given
+from tests.core.story import Story
 from tests.projections.journals import DECISION
 
 ORDER = {"channel": "web", "order_id": "1", "market_id": "us", "status": "allocated"}
@@ -120,6 +121,45 @@ def test_where_nothing_ships_it_is_said_why() -> None:
     text = told(given.decided(market(free=[[0], [1], [0]], wants=[2], one_leg=True)))
     assert "Plan       None: no node can ship any of it." in text
     assert "Next best" not in text
+
+
+def allocated(story: Story) -> str:
+    """The newest `order_allocated`, told."""
+    (event,) = story.told("order_allocated")
+    return told(orjson.loads(event["decision"]), backordered=event["backordered"])
+
+
+@pytest.mark.parametrize("others", [0, 70])
+def test_what_no_service_takes_is_said_to_wait_for_one_and_not_for_stock(others: int) -> None:
+    story = Story()
+    for node_id in ("BOS", "CHI", *(f"N{number}" for number in range(others))):
+        story.node(node_id)
+    story.item("A")
+    story.service()
+    story.receive("BOS", A=5)
+    story.order("1", A=2, service_level="overnight")
+    text = allocated(story)
+    where = "1 node" if others else "BOS"
+    assert (
+        f"2 of line 1 wait for a carrier service that takes overnight to there from {where}, where"
+        " units are." in text
+    )
+    assert "wait for stock" not in text
+    story.order("2", A=9)
+    assert "4 of line 1 wait for stock." in allocated(story)
+
+
+def test_a_parcel_that_no_service_takes_is_not_called_dear() -> None:
+    story = Story()
+    story.node("BOS")
+    story.send("item_defined", sku="A", name="Anvil", weight_g=90_000)
+    breaks = [{"to_g": 30_000, "base_minor": 500}]
+    story.service(rates=[{"to_km": 6000, "weight_breaks": breaks, "transit_days": 2}])
+    story.receive("BOS", A=5)
+    story.order("1", A=1)
+    text = allocated(story)
+    assert "1 node: without a service that takes such parcels in time." in text
+    assert "dearer" not in text
 
 
 def test_an_order_that_only_one_node_could_ship_has_no_otherwise() -> None:

@@ -115,9 +115,24 @@ def test_what_nobody_has_is_missing(story: Story) -> None:
     one = promised(story, {"A": 5})
     assert summary(one)[:2] == (False, "now")
     assert one["missing"] == [{"line_id": "1", "sku": "A", "quantity": 2}]
+    assert one["because"].startswith("they are neither in stock")
     none = promised(story, {"B": 1})
     assert summary(none) == (False, "none", None, 0, {})
     assert none["ship_by"] is none["order_by"] is None
+
+
+@pytest.mark.parametrize("others", [0, 70])
+def test_what_no_service_takes_is_said_to_lack_a_service_and_not_stock(
+    story: Story, others: int
+) -> None:
+    for number in range(others):  # more nodes than are told one by one
+        story.node(f"N{number}")
+    story.receive("BOS", A=3)
+    one = promised(story, {"A": 2}, "overnight")
+    assert not one["possible"]
+    assert one["because"] == "no carrier service takes overnight to there from where the units are"
+    assert promised(story, {"A": 2})["because"] is None
+    assert promised(story, {"B": 2}, "overnight")["because"].startswith("they are neither in stock")
 
 
 def test_all_unknown_items_are_named(story: Story) -> None:
