@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from events.base import TIME, Fact
 from events.inputs import INPUTS, NOT_BUILT
@@ -343,9 +344,15 @@ def sentence(model: type[Fact], error: ValidationError) -> str:
 
     Personal data isn't repeated.
     """
-    problems = error.errors(include_url=False, include_context=False)
+    return sentence_of(model, model.TYPE, error.errors(include_url=False, include_context=False))
+
+
+def sentence_of(
+    model: type[BaseModel], name: str, problems: Sequence[Mapping[str, Any] | ErrorDetails]
+) -> str:
+    """The same of any model's problems, as pydantic lists them; `name` is what people call it."""
     said = [
-        _problem(model, problem["type"], problem["loc"], problem["msg"], problem["input"])
+        _problem(model, name, problem["type"], problem["loc"], problem["msg"], problem["input"])
         for problem in problems[:_SHOWN_PROBLEMS]
     ]
     more = len(problems) - _SHOWN_PROBLEMS
@@ -353,7 +360,12 @@ def sentence(model: type[Fact], error: ValidationError) -> str:
 
 
 def _problem(
-    model: type[Fact], kind: str, path: tuple[str | int, ...], message: str, was: object
+    model: type[BaseModel],
+    name: str,
+    kind: str,
+    path: tuple[str | int, ...],
+    message: str,
+    was: object,
 ) -> str:
     root = schema_of(model)
     where = _where(path)
@@ -362,7 +374,7 @@ def _problem(
         names = list(resolved(parent, root).get("properties", {}))
         close = difflib.get_close_matches(str(path[-1])[:100], names, 1)
         hint = f'did you mean "{close[0]}"?' if close else "leave it out, or use attributes"
-        return f"{where}: is not a field of {model.TYPE}; {hint}"
+        return f"{where}: is not a field of {name}; {hint}"
     if kind == "value_error":
         text = message.removeprefix("Value error, ")
         return f"{where}: {text}" if where else text

@@ -181,12 +181,13 @@ class Telling:
 
     def _unserved(self) -> list[str] | int:
         """Of what nothing ships: the nodes that have some, but no service from there."""
-        rest = self.decision["rest"]
-        unrated, short = rest["fences"].get("no_rate", []), rest["short"]
         if self.decision["chosen"]:
             return []
+        rest = self.decision["rest"]
+        unrated: list[str] | int = rest["fences"].get("no_rate", [])
+        short: Any = rest["short"]
         if isinstance(unrated, int):
-            return max(0, unrated - short)
+            return max(0, unrated - int(short))
         return [node_id for node_id in unrated if node_id not in short]
 
     def _journey(self, leg: Json) -> str:

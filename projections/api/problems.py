@@ -1,7 +1,8 @@
 """Errors as RFC 9457 problem details."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from projections.queries import PageError
+from schemas.cloudevents import sentence_of
 from schemas.ports import DatabaseError, LogError
 
 MEDIA_TYPE = "application/problem+json"
@@ -64,10 +66,14 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> Response:
-        detail = "; ".join(
-            f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}, was {one['input']!r}"
-            for one in error.errors()
-        )
+        errors = error.errors()
+        if errors[0]["loc"][0] == "body":
+            detail = _body(request, errors)
+        else:
+            detail = "; ".join(
+                f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}, was {one['input']!r}"
+                for one in errors
+            )
         return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
     @app.exception_handler(PageError)
@@ -83,6 +89,18 @@ def install(app: FastAPI) -> None:
     def _defect(request: Request, _: Exception) -> Response:
         detail = "a defect of Headrace: the server's log says more"
         return _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+
+
+def _body(request: Request, errors: Sequence[dict[str, Any]]) -> str:
+    """What is wrong with what was sent."""
+    (kind, loc, message) = (errors[0][name] for name in ("type", "loc", "msg"))
+    if kind == "json_invalid":
+        return f"the body is not JSON: {message}"
+    if loc == ("body",) and kind != "value_error":
+        return "the body must be a JSON object, sent with content-type application/json"
+    model: type[BaseModel] = request.scope["route"].body_field.field_info.annotation
+    told = [{**one, "loc": one["loc"][1:]} for one in errors]
+    return sentence_of(model, f"the {model.__name__.lower()}", told)
 
 
 def _answer(

@@ -75,7 +75,9 @@ class Question(Model):
         ids = [one.line_id or str(place) for place, one in enumerate(self.lines, 1)]
         twice = sorted({one for one in ids if ids.count(one) > 1}) if len(ids) > 1 else []
         if twice:
-            message = f"line_id {', '.join(twice)} stands on more than one line"
+            message = (
+                f"lines: line_id {', '.join(twice)} stands on more than one: give each its own"
+            )
             raise ValueError(message)
         return self
 

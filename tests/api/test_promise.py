@@ -104,15 +104,36 @@ async def test_a_question_reaches_the_planner_as_an_order_would(
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"lines": []}, "lines: List should have at least 1 item"),
-        ({"lines": [{"sku": "A", "quantity": 0}]}, "lines.0.quantity: "),
-        ({"lines": [{"sku": "A", "quantity": "2"}]}, "lines.0.quantity: "),
-        ({"ship_to": {}}, "ship_to.country: "),
-        ({"market": "us"}, "market: Extra inputs are not permitted"),
-        ({"deliver_by": "soon"}, "deliver_by: neither a time nor a date"),
+        ({"lines": []}, "lines: must be a list of 1 to 1000 elements, was []"),
+        (
+            {"lines": [{"sku": "A", "quantity": "2"}]},
+            'lines[0].quantity: must be a whole number from 1 to 1000000, was "2"',
+        ),
+        (
+            {"ship_to": {}},
+            'ship_to.country: is missing; it must be two capital letters such as "US"',
+        ),
+        (
+            {"market": "us"},
+            'market: is not a field of the question; did you mean "market_id"?',
+        ),
+        (
+            {"deliver_by": "soon"},
+            (
+                'deliver_by: must be a time with its offset such as "2026-01-31T12:00:00Z" or a'
+                ' date such as "2026-01-31", was "soon"'
+            ),
+        ),
         (
             {"lines": [{"sku": "A", "quantity": 1, "line_id": "2"}, {"sku": "A", "quantity": 1}]},
-            "line_id 2 stands on more than one line",
+            "lines: line_id 2 stands on more than one: give each its own",
+        ),
+        (
+            {"currency": "usd", "priority": "high"},
+            (
+                'currency: must be three capital letters such as "USD", was "usd"; priority: must'
+                ' be a whole number from -1000000 to 1000000, was "high"'
+            ),
         ),
     ],
 )
@@ -122,8 +143,24 @@ async def test_what_is_not_valid_is_named(
     answer = await client.post("/promise", json=QUESTION | change)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
-    assert named in answer.json()["detail"]
+    assert answer.json()["detail"] == named
     assert not fake.asked
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{", "the body is not JSON: JSON decode error"),
+        (b"[]", "the body must be a JSON object, sent with content-type application/json"),
+        (b"", "the body must be a JSON object, sent with content-type application/json"),
+    ],
+)
+async def test_a_body_that_is_no_question_is_said_to_be_none(
+    client: httpx.AsyncClient, body: bytes, said: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await client.post("/promise", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (422, said)
 
 
 @pytest.mark.parametrize("path", ["/promise", "/stock/A?channel=web"])
