@@ -5,8 +5,8 @@ exact search finds the two best plans, all from `tables`.
 """
 
 from bisect import insort
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
 from orchestrator.core.shard import Market, Node, Shard
 from orchestrator.core.sourcing import availability
@@ -47,6 +47,8 @@ from orchestrator.core.sourcing.tables import (
 DAYS_AHEAD: Final = 400
 """How far ahead a day with room is looked for."""
 
+_UNITS_BITS: Final = 40
+"""More bits than an order's units have."""
 Amounts = tuple[int, ...]
 """Units of each line in a leg."""
 
@@ -111,29 +113,28 @@ class Whole:
         self.offers_asked = 0
 
 
-class Evaluated(NamedTuple):
+class Evaluated:
     """A leg as it would be."""
 
-    value: int
-    priced: Priced
-    load_minor: int
-    full_day: int | None  # its first day, where that had no room
+    __slots__ = ("full_day", "load_minor", "minor", "priced", "value")
 
-    @property
-    def minor(self) -> int:
-        """What it costs."""
-        return self.priced.minor + self.load_minor
+    def __init__(self, value: int, priced: Priced, load_minor: int, full_day: int | None) -> None:
+        self.value = value
+        self.priced = priced
+        self.load_minor = load_minor
+        self.minor = priced.minor + load_minor  # what it costs
+        self.full_day = full_day  # its first day, where that had no room
 
 
 class Question:
     """One request under one strategy."""
 
     __slots__ = (
+        "_by_amounts",
         "_by_units",
         "_contents",
         "_easy",
         "_limits",
-        "_masks",
         "_nearest",
         "_plain",
         "_wholes",
@@ -191,7 +192,7 @@ class Question:
         self._by_units = tables.units_matter or self.objective.by_units
         self._contents: dict[Amounts, Contents] = {}
         self._wholes: dict[int, Whole] = {}
-        self._masks: dict[Amounts, int] = {}
+        self._by_amounts: dict[Amounts, Whole] = {}
         # whether no more comes on top of the rankings' values than the day's load, in minor units,
         # or (where nothing has limits) the units' distance
         self._nearest = self.objective.nearest
@@ -287,33 +288,29 @@ class Question:
 
     def _ranking_alone(self, line: Line) -> Ranking:
         content, units = line.stocked.content, line.target
-        easy = not (content.requires or self._limits.apart or self.tables.volume_matters)
-        return self._ranking(
-            content.weight_g * units,
-            content.volume_ml * units,
-            units,
-            lambda: self.contents_of([(line, units)]),
-            easy=easy,
-        )
+        key = -1
+        if not (content.requires or self._limits.apart or self.tables.volume_matters):
+            key = self._plain_key(content.weight_g * units, content.volume_ml * units, units)
+            found = self.zone.plain.get(key)
+            if found is not None:
+                return found
+        return self._ranked(key, self.contents_of([(line, units)]))
 
-    def _ranking(
-        self,
-        weight_g: int,
-        volume_ml: int,
-        units: int,
-        contents: Callable[[], Contents],
-        *,
-        easy: bool,
-    ) -> Ranking:
-        """The nodes by what a leg is worth; looked up by weight where that is all prices ask."""
-        if not (easy and _fits(self._limits, weight_g, volume_ml)):
-            return self.zone.ranking(contents())
-        plain = self.zone.plain
-        key = (self.tables.step_g(weight_g), units if self._by_units else 0)
-        found = plain.get(key)
-        if found is None:
-            found = self.zone.ranking(contents())  # may empty `plain`, hence stored after it
-            plain[key] = found
+    def _plain_key(self, weight_g: int, volume_ml: int, units: int) -> int:
+        """What alone tells prices apart of a parcel that asks nothing; below 0: it is several."""
+        limits = self._limits
+        if (limits.max_g is not None and weight_g > limits.max_g) or (
+            limits.max_ml is not None and volume_ml > limits.max_ml
+        ):
+            return -1
+        step_g = self.tables.step_g(weight_g)
+        return step_g << _UNITS_BITS | units if self._by_units else step_g
+
+    def _ranked(self, key: int, contents: Contents) -> Ranking:
+        """The nodes by what a leg is worth, kept by its weight where that is all prices ask."""
+        found = self.zone.ranking(contents)  # may empty `plain`, hence stored after it
+        if key >= 0:
+            self.zone.plain[key] = found
         return found
 
     # what legs are worth
@@ -384,7 +381,7 @@ class Question:
                     base.units + units,
                 )
             self._wholes[mask] = found
-            self._masks[found.amounts] = mask
+            self._by_amounts[found.amounts] = found
         return found
 
     def _whole(self, places: list[int]) -> Whole:
@@ -402,31 +399,25 @@ class Question:
         """The nodes by what a leg of this is worth, each on its first day."""
         ranking = whole.ranking
         if ranking is None:
-            ranking = whole.ranking = self._ranking(
-                whole.weight_g,
-                whole.volume_ml,
-                whole.units,
-                lambda: self.contents(whole.amounts),
-                easy=self._easy,
-            )
+            key = -1
+            if self._easy:
+                key = self._plain_key(whole.weight_g, whole.volume_ml, whole.units)
+                ranking = self.zone.plain.get(key)
+            if ranking is None:
+                ranking = self._ranked(key, self.contents(whole.amounts))
+            whole.ranking = ranking
         return ranking
 
-    def ranking_for(self, amounts: Amounts) -> Ranking:
-        """The same of any units of the lines."""
-        mask = self._masks.get(amounts)
-        if mask is None:
-            return self.zone.ranking(self.contents(amounts))
-        return self.ranking_of(self._wholes[mask])
+    def known_whole(self, amounts: Amounts) -> Whole | None:
+        """These units as lines at their targets, where they are that and were asked for as such."""
+        return self._by_amounts.get(amounts)
 
     def evaluate(self, index: int, amounts: Amounts) -> Evaluated | None:
         """The leg on the first day with room for it; None where no service takes it, ever."""
         node = self.nodes[index]
         day = first = self.schedule.first[index]
-        mask = self._masks.get(amounts)
-        if mask is None:
-            contents = self.contents(amounts)
-        else:
-            contents = self.ranking_of(self._wholes[mask]).contents
+        whole = self.known_whole(amounts)
+        contents = self.contents(amounts) if whole is None else self.ranking_of(whole).contents
         load = 0
         if self.schedule.limited >> index & 1 and first is not None:
             day = day_with_room(node, first, sum(amounts))
@@ -459,9 +450,9 @@ class Question:
 
     def qualified(self, amounts: Amounts) -> int:
         """The nodes that no fence keeps from shipping all these units, and that have them."""
-        mask = self._masks.get(amounts)
-        if mask is not None:
-            return self._wholes[mask].able
+        whole = self.known_whole(amounts)
+        if whole is not None:
+            return whole.able
         bits = -1
         for line, units in zip(self.lines, amounts, strict=True):
             if not units:
@@ -529,9 +520,9 @@ class Question:
 
     def offers(self, amounts: Amounts, count: int) -> list[Offer]:
         """The least (value, node) of the nodes that may ship this, sorted, `count` at the most."""
-        mask = self._masks.get(amounts)
-        if mask is not None:
-            return self.offers_of_whole(mask, count)[:count]
+        whole = self.known_whole(amounts)
+        if whole is not None:
+            return self.offers_for(whole, count)[:count]
         bits = self.qualified(amounts)
         if not bits:
             return []
@@ -542,7 +533,10 @@ class Question:
 
     def offers_of_whole(self, mask: int, count: int) -> list[Offer]:
         """The same of these lines at their targets; more than `count` where more are known."""
-        whole = self._wholes.get(mask) or self.whole(mask)
+        return self.offers_for(self._wholes.get(mask) or self.whole(mask), count)
+
+    def offers_for(self, whole: Whole, count: int) -> list[Offer]:
+        """The same."""
         if not whole.able:
             return []
         if whole.offers_asked < count:

@@ -95,37 +95,59 @@ def explain(
     return decision
 
 
+class _Set:
+    """Units that are shown: where in the record, the nodes that plans use, and all with a price."""
+
+    __slots__ = ("place", "rows", "used")
+
+    def __init__(self) -> None:
+        self.place = 0
+        self.used: list[int] = []
+        self.rows: dict[int, DecisionRow] = {}
+
+
 class _Record:
     """Sets of units, and the nodes shown for each."""
 
     def __init__(self, question: Question) -> None:
         self._question = question
-        self._used: dict[Amounts, list[int]] = {}  # with the nodes that plans use
-        self._rows: dict[tuple[Amounts, int], DecisionRow] = {}
+        self._first = question.schedule.first
+        self._loads = question.schedule.loads
+        self._in_money = question.strategy.objective is None
+        self._sets: dict[Amounts, _Set] = {}
         self._shown = 0  # nodes that have a row
         self._budget = BARRED
         self.sets: list[DecisionSet] = []
-        self._places: dict[Amounts, int] = {}
 
-    def add(self, amounts: Amounts, index: int | None = None) -> None:
+    def add(self, amounts: Amounts, index: int = -1) -> None:
         """Show these units, and this node for them; each once."""
-        used = self._used.get(amounts)
-        if used is None:
-            if index is None and (len(self._used) + 1) * len(amounts) > CELLS:
+        found = self._sets.get(amounts)
+        if found is None:
+            if index < 0 and (len(self._sets) + 1) * len(amounts) > CELLS:
                 return
-            used = self._used[amounts] = []
-        if index is not None and index not in used:
-            used.append(index)
+            found = self._sets[amounts] = _Set()
+        if index >= 0 and index not in found.used:
+            found.used.append(index)
 
     def fill(self) -> None:
         """Make the rows."""
-        for amounts, used in self._used.items():
-            self._places[amounts] = len(self.sets)
-            self.sets.append([list(amounts), *self._rows_of(amounts, used)])
+        for amounts, shown in self._sets.items():
+            shown.place = len(self.sets)
+            told: DecisionSet = [list(amounts)]
+            told += self._rows_of(amounts, shown)
+            self.sets.append(told)
 
-    def _rows_of(self, amounts: Amounts, used: list[int]) -> list[DecisionRow]:
+    def _rows_of(self, amounts: Amounts, shown_as: "_Set") -> list[DecisionRow]:
         question = self._question
-        offers = question.offers(amounts, 2)
+        used = shown_as.used
+        whole = question.known_whole(amounts)
+        if whole is None:
+            offers, units = question.offers(amounts, 2), sum(amounts)
+            ranking = question.zone.ranking(question.contents(amounts))
+            able = question.qualified(amounts)
+        else:
+            offers, able, units = question.offers_for(whole, 2)[:2], whole.able, whole.units
+            ranking = question.ranking_of(whole)
         shown = offers
         if used:
             others = [
@@ -136,9 +158,8 @@ class _Record:
             ]
             if others:
                 shown = sorted(offers + others)
-        ranking = question.ranking_for(amounts)
-        closely = question.closely(sum(amounts))
-        rows = []
+        closely = question.closely(units)
+        rows: list[DecisionRow] = []
         for _, index in shown:
             row = self._first_day_row(ranking, index, closely)
             if row is None:
@@ -147,28 +168,25 @@ class _Record:
                     message = f"{question.nodes[index].node_id} was offered and can't ship"
                     raise AssertionError(message)
                 row = self._row(amounts, index, leg)
-            rows.append(self._take(amounts, index, row))
+            self._shown |= 1 << index
+            shown_as.rows[index] = row
+            rows.append(row)
         if self._budget:
-            self._bar(amounts, offers, ranking, closely, rows)
+            self._bar(amounts, offers, ranking, able & ranking.able, closely, rows)
         return rows
-
-    def _take(self, amounts: Amounts, index: int, row: DecisionRow) -> DecisionRow:
-        self._shown |= 1 << index
-        self._rows[amounts, index] = row
-        return row
 
     def _bar(
         self,
         amounts: Amounts,
         offers: list[tuple[int, int]],
         ranking: Ranking,
+        able: int,
         closely: int,
         rows: list[DecisionRow],
     ) -> None:
         """Add what would be cheaper than the second, were it not kept out."""
         question = self._question
         limit = offers[1][0] if len(offers) > 1 else None
-        able = question.qualified(amounts) & ranking.able
         lines = len(amounts) - amounts.count(0)
         parts = [
             (i, line, units)
@@ -227,27 +245,22 @@ class _Record:
 
     def _first_day_row(self, ranking: Ranking, index: int, closely: int) -> DecisionRow | None:
         """A node on its first day, where that has room and stock has no say; remembered."""
-        question = self._question
-        schedule = question.schedule
-        day = schedule.first[index]
-        if day is None or closely >> index & 1 or question.strategy.objective is not None:
+        day = self._first[index]
+        if day is None or not self._in_money or closely >> index & 1:
             return None
-        load = schedule.loads[index]
-        if not question.zone.kept:
-            priced = question.zone.priced(index, ranking.contents, day)
-            if priced is None:
-                return None
-            return self._shown_as(index, priced, load, priced.minor + load)
-        row = ranking.rows.get((index, day, load))
-        if row is None:
-            priced = question.zone.priced(index, ranking.contents, day)
-            if priced is None:
-                return None
+        load = self._loads[index]
+        found = ranking.rows.get(index)
+        if found is not None and found[0] == day and found[1] == load:
+            return found[2]
+        zone = self._question.zone
+        priced = zone.priced(index, ranking.contents, day)
+        if priced is None:
+            return None
+        row = self._shown_as(index, priced, load, priced.minor + load)
+        if zone.kept:
             if len(ranking.rows) >= ROWS_KEPT:
                 ranking.rows.clear()
-            row = ranking.rows[index, day, load] = self._shown_as(
-                index, priced, load, priced.minor + load
-            )
+            ranking.rows[index] = (day, load, row)
         return row
 
     def _row(self, amounts: Amounts, index: int, leg: Evaluated) -> DecisionRow:
@@ -267,22 +280,20 @@ class _Record:
         return row
 
     def _shown_as(self, index: int, priced: Priced, load: int, value: Value) -> DecisionRow:
-        transport, handling, per_unit, late, ship_day, deliver_day, days_late, service, parcels = (
-            priced
-        )
-        components = [transport, handling, per_unit, late, load]
+        components = [priced.transport, priced.handling, priced.per_unit, priced.late, load]
         while components and not components[-1]:
             components.pop()
+        deliver_day, service = priced.deliver_day, priced.service
         return [
             self._question.nodes[index].node_id,
             value,
             components,  # a price of the unit there comes last, once there are such
             self._question.reach.metres[index],
-            _day(ship_day),
+            _day(priced.ship_day),
             None if deliver_day is None else _day(deliver_day),
-            days_late,
+            priced.days_late,
             None if service is None else service.key,
-            parcels,
+            priced.parcels,
             [],
             [],
         ]
@@ -294,10 +305,11 @@ class _Record:
         question = self._question
         if len(plan.legs) == 1:
             index, amounts = plan.legs[0]
-            row = self._rows[amounts, index]
+            shown = self._sets[amounts]
+            row = shown.rows[index]
             costs = row[2]
             return {
-                "legs": [(self._places[amounts], row[0])],
+                "legs": [(shown.place, row[0])],
                 "units": plan.units,
                 "value": row[1],
                 "components": [*costs, *_NOTHING[len(costs) :]],
@@ -306,8 +318,9 @@ class _Record:
         total: Value | None = None
         components = [0] * _COSTS
         for index, amounts in plan.legs:
-            row = self._rows[amounts, index]
-            legs.append((self._places[amounts], row[0]))
+            shown = self._sets[amounts]
+            row = shown.rows[index]
+            legs.append((shown.place, row[0]))
             for i, minor in enumerate(row[2]):
                 components[i] += minor
             if total is None:

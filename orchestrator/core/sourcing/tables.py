@@ -7,7 +7,7 @@ is the node with index i.
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Final, NamedTuple, cast
 
@@ -268,23 +268,45 @@ def load_percent(node: Node, day: int) -> int:
     return percent
 
 
-class Priced(NamedTuple):
+class Priced:
     """What a leg costs on a day, without the day's load; money in minor units."""
 
-    transport: int
-    handling: int
-    per_unit: int
-    late: int
-    ship_day: int
-    deliver_day: int | None
-    days_late: int
-    service: Service | None  # the one for all its parcels
-    parcels: int
+    __slots__ = (
+        "days_late",
+        "deliver_day",
+        "handling",
+        "late",
+        "minor",
+        "parcels",
+        "per_unit",
+        "service",
+        "ship_day",
+        "transport",
+    )
 
-    @property
-    def minor(self) -> int:
-        """All of it."""
-        return self.transport + self.handling + self.per_unit + self.late
+    def __init__(  # noqa: PLR0913 - a record
+        self,
+        transport: int,
+        handling: int,
+        per_unit: int,
+        late: int,
+        ship_day: int,
+        deliver_day: int | None,
+        days_late: int,
+        service: Service | None,
+        parcels: int,
+    ) -> None:
+        """`service`: the one for all its parcels."""
+        self.transport = transport
+        self.handling = handling
+        self.per_unit = per_unit
+        self.late = late
+        self.minor = transport + handling + per_unit + late
+        self.ship_day = ship_day
+        self.deliver_day = deliver_day
+        self.days_late = days_late
+        self.service = service
+        self.parcels = parcels
 
 
 class Contents(NamedTuple):
@@ -333,21 +355,23 @@ class Ranking:
         else:
             first = islice(self.in_order(), HEAD)
             self.head = [(value, index, 1 << index) for value, index in first]
-        # (index, ship day, load price) -> the node as explanations show it
-        self.rows: dict[tuple[int, int, int], DecisionRow] = {}
+        # by index: a ship day, a load price, and the node as explanations show it then
+        self.rows: dict[int, tuple[int, int, DecisionRow]] = {}
 
-    def after_head(self, bits: int) -> Iterable[tuple[int, int]]:
+    def after_head(self, bits: int) -> Iterator[tuple[int, int]]:
         """Value and index of the nodes of a set that don't stand at the head, least first."""
         if len(self.head) < HEAD:
-            return ()
-        if bits.bit_count() * _RARE >= len(self.group_of):
-            after = islice(self.in_order(), HEAD, None)
-            return ((value, index) for value, index in after if bits >> index & 1)
+            return
         for _, _, bit in self.head:
             bits &= ~bit
+        if bits.bit_count() * _RARE >= len(self.group_of):
+            for one in self.in_order():
+                if bits >> one[1] & 1:
+                    yield one
+            return
         values, group_of = self.values, self.group_of
         found = [(values[group_of[index]], index) for index in nodes_in(bits)]
-        return sorted([one for one in found if one[0] >= 0])
+        yield from sorted([one for one in found if one[0] >= 0])
 
     def in_order(self) -> Iterator[tuple[int, int]]:
         """Value and index, least first."""
@@ -558,8 +582,8 @@ class Zone:
         if not self._by_distance:
             self._find_groups(schedule)
         self._rankings: dict[Contents, Ranking] = {}
-        # the same by (weight step, units), of what is one parcel that asks nothing of its carrier
-        self.plain: dict[tuple[int, int], Ranking] = {}
+        # the same by weight step (and units), of one parcel that asks nothing of its carrier
+        self.plain: dict[int, Ranking] = {}
         self._prices: dict[tuple[int, Contents, int], Priced | None] = {}
         self.bytes = 400 + 20 * len(self._nodes) + 300 * len(self.groups)
 
