@@ -106,6 +106,11 @@ def moment_of(told: str, zone_name: str) -> int:
     return instant_ms(told)
 
 
+def day_told(told: str, of: Zone) -> int:
+    """The day that a time or a date lies in."""
+    return day_number(told) if len(told) == _DATE_CHARACTERS else of.day_of(instant_ms(told))
+
+
 def start_of(told: str, zone_name: str) -> int:
     """The same where a date is that day's start: `ship_not_before`, a rule set's `from`."""
     if len(told) == _DATE_CHARACTERS:

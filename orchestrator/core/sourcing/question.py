@@ -10,7 +10,7 @@ from typing import Final
 
 from orchestrator.core.shard import Market, Node, Shard
 from orchestrator.core.sourcing import availability
-from orchestrator.core.sourcing.calendars import moment_of, start_of, zone
+from orchestrator.core.sourcing.calendars import day_told, start_of, zone
 from orchestrator.core.sourcing.parcels import NOTHING, Limits, Parcel, cut
 from orchestrator.core.sourcing.places import Place
 from orchestrator.core.sourcing.plan import Leg, Request, Want
@@ -49,6 +49,7 @@ DAYS_AHEAD: Final = 400
 
 _UNITS_BITS: Final = 40
 """More bits than an order's units have."""
+_TWO: Final = 2
 Amounts = tuple[int, ...]
 """Units of each line in a leg."""
 
@@ -206,11 +207,13 @@ class Question:
         members: dict[str, list[int]] = {}  # lines of one item draw on the same units
         for i, want in enumerate(request.wants):
             members.setdefault(want.sku, []).append(i)
-        items = shard.items
-        self.lines = [
-            self._line(of_sku, tables.stocked(strategy, items[sku], fresh_from))
-            for sku, of_sku in members.items()
-        ]
+        items, assortment = shard.items, tables.assortment(strategy, fresh_from)
+        self.lines: list[Line] = []
+        for sku, of_sku in members.items():
+            stocked = assortment.get(sku)
+            if stocked is None or stocked.holders is None:
+                stocked = tables.stocked(assortment, strategy, items[sku], fresh_from)
+            self.lines.append(self._line(of_sku, stocked))
         self.sought = [i for i, line in enumerate(self.lines) if line.target]
         # whether whatever they ship together asks nothing of its carrier but to carry its weight
         self._easy = (
@@ -221,9 +224,7 @@ class Question:
 
     def _day(self, text: str | None) -> int | None:
         """The day that a time or a date of the order means, in the market's zone."""
-        if text is None:
-            return None
-        return self.days.day_of(moment_of(text, self.market.time_zone))
+        return None if text is None else day_told(text, self.days)
 
     # what each line may get, and from where
 
@@ -576,6 +577,8 @@ class Question:
     ) -> list[Offer] | None:
         """The cheapest, where those at the ranking's head will do; else None."""
         loads, away = self.schedule.loads, self.reach.away
+        if count == _TWO:
+            return self._two_at_the_head(bits, ranking, units)
         found: list[Offer] = []
         for value, index, bit in ranking.head:
             if len(found) == count and value > found[-1][0]:
@@ -589,16 +592,40 @@ class Question:
                     insort(found, offer)
         return None
 
+    def _two_at_the_head(self, bits: int, ranking: Ranking, units: int) -> list[Offer] | None:
+        loads, away = self.schedule.loads, self.reach.away
+        first = second = -1
+        first_value = second_value = 0
+        for value, index, bit in ranking.head:
+            if second >= 0 and value > second_value:
+                return [(first_value, first), (second_value, second)]
+            if bits & bit:
+                worth = value + loads[index]
+                if units:
+                    worth += units * away[index]
+                if first < 0:
+                    first, first_value = index, worth
+                elif worth < first_value or (worth == first_value and index < first):
+                    second, second_value = first, first_value
+                    first, first_value = index, worth
+                elif (
+                    second < 0 or worth < second_value or (worth == second_value and index < second)
+                ):
+                    second, second_value = index, worth
+        return None
+
     def _add_ranked(
         self, found: list[Offer], rest: int, ranking: Ranking, amounts: Amounts, count: int
     ) -> None:
         """Add those of the rest that are cheaper; nothing after a ranked value is."""
         if rest.bit_count() * SPARSE < len(self.nodes):
-            values, group_of = ranking.values, ranking.group_of
+            values, group_of, loads = ranking.values, ranking.group_of, self.schedule.loads
+            plain = self._plain and not self._nearest
             for index in nodes_in(rest):
-                offer = (self.today(index, amounts, values[group_of[index]]), index)
-                if len(found) < count or offer < found[-1]:
-                    insort(found, offer)
+                value = values[group_of[index]]
+                value = value + loads[index] if plain else self.today(index, amounts, value)
+                if len(found) < count or value <= found[-1][0]:
+                    insort(found, (value, index))
                     del found[count:]
             return
         for value, index in ranking.in_order():

@@ -185,28 +185,24 @@ class _Record:
         rows: list[DecisionRow],
     ) -> None:
         """Add what would be cheaper than the second, were it not kept out."""
-        question = self._question
         limit = offers[1][0] if len(offers) > 1 else None
-        lines = len(amounts) - amounts.count(0)
-        parts = [
-            (i, line, units)
-            for i, (line, units) in enumerate(zip(question.lines, amounts, strict=True))
-            if units
-        ]
-        barred = question.tables.everyone & ~able
-        if lines > 1:  # a node that has nothing of this says little: no one item would change that
-            barred &= question.with_any(parts)
-        if not barred:
-            return
+        barred = -1  # not looked for yet: mostly nobody is that is so cheap
+        parts: list[tuple[int, Line, int]] = []
         for value, index, bit in ranking.head:
             if limit is not None and value >= limit:
                 return
+            if able & bit:
+                continue
+            if barred < 0:
+                parts, barred = self._kept_from(amounts, able)
             if barred & bit:
                 row = self._barred(ranking, amounts, parts, closely, value, index, limit)
                 if row is not None:
                     rows.append(row)
                     if not self._budget:
                         return
+        if barred < 0:
+            parts, barred = self._kept_from(amounts, able)
         for value, index in ranking.after_head(barred):
             if limit is not None and value >= limit:
                 return
@@ -215,6 +211,19 @@ class _Record:
                 rows.append(row)
                 if not self._budget:
                     return
+
+    def _kept_from(self, amounts: Amounts, able: int) -> tuple[list[tuple[int, Line, int]], int]:
+        """The lines of a set: place, line, units; and the nodes that may be shown as barred."""
+        question = self._question
+        parts = [
+            (i, line, units)
+            for i, (line, units) in enumerate(zip(question.lines, amounts, strict=True))
+            if units
+        ]
+        barred = question.tables.everyone & ~able
+        if len(parts) > 1:  # who has nothing of this says little: no one item would change that
+            barred &= question.with_any(parts)
+        return parts, barred
 
     def _barred(
         self,
@@ -367,7 +376,7 @@ class _Record:
         kept_out = short
         for bits in told.values():
             kept_out |= bits
-        indexes = list(nodes_in(kept_out))
+        indexes = nodes_in(kept_out)
         return {
             "nodes": [question.nodes[index].node_id for index in indexes],
             "fences": {code: _bitmap(bits, indexes) for code, bits in told.items()},

@@ -47,12 +47,30 @@ _SCHEDULES_KEPT: Final = 16
 _HEAVIEST: Final = 1 << 60  # stands for whatever is beyond a scale's last step
 
 
-def nodes_in(bits: int) -> Iterator[int]:
+_WORD: Final = 1 << 62
+_PLACES: Final = tuple([[i for i in range(8) if byte >> i & 1] for byte in range(256)])
+
+
+def nodes_in(bits: int) -> list[int]:
     """The indexes of a set of nodes, lowest first."""
-    while bits:
-        low = bits & -bits
-        yield low.bit_length() - 1
-        bits ^= low
+    found: list[int] = []
+    if bits < _WORD:
+        while bits:
+            low = bits & -bits
+            found.append(low.bit_length() - 1)
+            bits ^= low
+        return found
+    at = 0
+    for byte in as_bytes(bits):  # a large integer is made anew by everything that is done to it
+        if byte:
+            found += [at + place for place in _PLACES[byte]]
+        at += 8
+    return found
+
+
+def as_bytes(bits: int) -> bytes:
+    """A set of nodes, eight a byte, for who asks for many of them one by one."""
+    return bits.to_bytes(bits.bit_length() + 7 >> 3, "little")
 
 
 class Holders:
@@ -60,6 +78,7 @@ class Holders:
 
     __slots__ = (
         "_at_least",
+        "_changes",
         "_fresh_from",
         "_item",
         "_keeps",
@@ -82,6 +101,7 @@ class Holders:
     ) -> None:
         """`fresh_from`: the day that units must live to, if any."""
         self._shelf = shelf
+        self._changes = shelf.changes
         self._market = market
         self._nodes = market.nodes
         self._item = item
@@ -94,7 +114,7 @@ class Holders:
         self._fill()
 
     def _fill(self) -> None:
-        self._seen = self._shelf.changes.count
+        self._seen = self._changes.count
         self._other.clear()
         found = [0] * len(self._at_least)
         for node_id, there in self._shelf.items():
@@ -146,8 +166,8 @@ class Holders:
 
     def bits(self, units: int) -> int:
         """The nodes that have at least so many units free."""
-        if self._shelf.changes.count != self._seen:
-            missed = self._shelf.changes.since(self._seen)
+        if self._changes.count != self._seen:
+            missed = self._changes.since(self._seen)
             if missed is None:
                 self._fill()
             else:
@@ -166,7 +186,7 @@ class Holders:
         return found
 
     def _mend(self, changed: Sequence[str]) -> None:
-        self._seen = self._shelf.changes.count
+        self._seen = self._changes.count
         self._other.clear()
         at_least = self._at_least
         for node_id in changed:
@@ -284,7 +304,7 @@ class Priced:
         "transport",
     )
 
-    def __init__(  # noqa: PLR0913 - a record
+    def __init__(  # noqa: PLR0913, PLR0917 - a record
         self,
         transport: int,
         handling: int,
@@ -365,9 +385,11 @@ class Ranking:
         for _, _, bit in self.head:
             bits &= ~bit
         if bits.bit_count() * _RARE >= len(self.group_of):
-            for one in self.in_order():
-                if bits >> one[1] & 1:
-                    yield one
+            there = as_bytes(bits)
+            beyond = 8 * len(there)
+            for value, index in self.in_order():
+                if index < beyond and there[index >> 3] >> (index & 7) & 1:
+                    yield value, index
             return
         values, group_of = self.values, self.group_of
         found = [(values[group_of[index]], index) for index in nodes_in(bits)]
@@ -824,8 +846,8 @@ class Tables:
         self._suppression = -1
         self._suppressed: list[Node] = []
 
-    def stocked(self, strategy: Strategy, item: Plain, fresh_from: int | None) -> Stocked:
-        """An item under a strategy, and who has it."""
+    def assortment(self, strategy: Strategy, fresh_from: int | None) -> "dict[str, Stocked]":
+        """The items by sku that a strategy has asked for; `fresh_from`: see `Holders`."""
         by_sku = self._stocked.get((strategy.name, fresh_from))
         if by_sku is None:
             if len(self._stocked) >= _STRATEGIES_KEPT:
@@ -833,8 +855,18 @@ class Tables:
             for key in [one for one in self._stocked if one[0] == strategy.name]:
                 del self._stocked[key]  # of a day gone by
             by_sku = self._stocked[strategy.name, fresh_from] = {}
+        return by_sku
+
+    def stocked(
+        self,
+        assortment: dict[str, Stocked],
+        strategy: Strategy,
+        item: Plain,
+        fresh_from: int | None,
+    ) -> Stocked:
+        """An item under a strategy, and who has it."""
         sku: str = item["sku"]
-        found = by_sku.get(sku)
+        found = assortment.get(sku)
         if found is None:
             requires = item.get("requires") or ()
             labels = frozenset(requires)
@@ -848,7 +880,7 @@ class Tables:
                 labels if category is None else labels | {category},
                 labels,
             )
-            found = by_sku[sku] = Stocked(item, content, requires, self.capable(requires))
+            found = assortment[sku] = Stocked(item, content, requires, self.capable(requires))
         if found.holders is None:
             shelf = self.market.bins.get(sku)
             if shelf is not None:
