@@ -38,6 +38,7 @@ from orchestrator.core.sourcing.tables import (
     Tables,
     Terms,
     Zone,
+    as_bytes,
     has_room,
     load_percent,
     nodes_in,
@@ -618,24 +619,27 @@ class Question:
         self, found: list[Offer], rest: int, ranking: Ranking, amounts: Amounts, count: int
     ) -> None:
         """Add those of the rest that are cheaper; nothing after a ranked value is."""
+        loads, plain = self.schedule.loads, self._plain and not self._nearest
+        limit = found[-1][0] if len(found) == count else -1
         if rest.bit_count() * SPARSE < len(self.nodes):
-            values, group_of, loads = ranking.values, ranking.group_of, self.schedule.loads
-            plain = self._plain and not self._nearest
+            values, group_of = ranking.values, ranking.group_of
             for index in nodes_in(rest):
                 value = values[group_of[index]]
                 value = value + loads[index] if plain else self.today(index, amounts, value)
-                if len(found) < count or value <= found[-1][0]:
-                    insort(found, (value, index))
-                    del found[count:]
+                if limit < 0 or value <= limit:
+                    limit = _insert(found, (value, index), count)
             return
-        for value, index in ranking.in_order():
-            if len(found) == count and value > found[-1][0]:
+        there = as_bytes(rest)
+        beyond = 8 * len(there)
+        for at in range(ranking.tiers):
+            least = ranking.value_of_tier(at)
+            if 0 <= limit < least:
                 return
-            if rest >> index & 1:
-                offer = (self.today(index, amounts, value), index)
-                if len(found) < count or offer < found[-1]:
-                    insort(found, offer)
-                    del found[count:]
+            for index in ranking.tier(at):
+                if index < beyond and there[index >> 3] >> (index & 7) & 1:
+                    value = least + loads[index] if plain else self.today(index, amounts, least)
+                    if limit < 0 or value <= limit:
+                        limit = _insert(found, (value, index), count)
 
     def today(self, index: int, amounts: Amounts, value: int) -> int:
         """A ranked value with the first day's load, and what today's stock says."""
@@ -818,6 +822,13 @@ class _Narrowed:
         return answer._replace(
             best=self._wide_plan(answer.best), second=self._wide_plan(answer.second)
         )
+
+
+def _insert(found: list[Offer], offer: Offer, count: int) -> int:
+    """Put an offer among the `count` least; what the last of so many is worth, else -1."""
+    insort(found, offer)
+    del found[count:]
+    return found[-1][0] if len(found) == count else -1
 
 
 def _fits(limits: Limits, weight_g: int, volume_ml: int) -> bool:

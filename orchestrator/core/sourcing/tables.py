@@ -8,7 +8,7 @@ is the node with index i.
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Final, NamedTuple, cast
 
 from events.decided import DecisionRow, Plain
@@ -358,7 +358,7 @@ class Ranking:
         contents: Contents,
         values: list[int],
         group_of: Sequence[int],
-        tiers: list[tuple[int, list[list[int]]]] | None,
+        tiers: list[tuple[int, list[list[int]]]],
         order: list[int] | None,
         able: int,
     ) -> None:
@@ -370,11 +370,13 @@ class Ranking:
         self._order = order
         self.able = able  # nodes that have a price, in time where they must be
         # the first nodes once more, as they are asked for most: value, index, set of one
-        if order is not None:
-            self.head = [(values[index], index, 1 << index) for index in order[:HEAD]]
-        else:
-            first = islice(self.in_order(), HEAD)
-            self.head = [(value, index, 1 << index) for value, index in first]
+        self.head: list[tuple[int, int, int]] = []
+        for at in range(self.tiers):
+            value = self.value_of_tier(at)
+            room = HEAD - len(self.head)
+            self.head += [(value, index, 1 << index) for index in self.tier(at)[:room]]
+            if len(self.head) == HEAD:
+                break
         # by index: a ship day, a load price, and the node as explanations show it then
         self.rows: dict[int, tuple[int, int, DecisionRow]] = {}
 
@@ -387,22 +389,32 @@ class Ranking:
         if bits.bit_count() * _RARE >= len(self.group_of):
             there = as_bytes(bits)
             beyond = 8 * len(there)
-            for value, index in self.in_order():
-                if index < beyond and there[index >> 3] >> (index & 7) & 1:
-                    yield value, index
+            for at in range(self.tiers):
+                for index in self.tier(at):
+                    if index < beyond and there[index >> 3] >> (index & 7) & 1:
+                        yield self.value_of_tier(at), index
             return
         values, group_of = self.values, self.group_of
         found = [(values[group_of[index]], index) for index in nodes_in(bits)]
         yield from sorted([one for one in found if one[0] >= 0])
 
-    def in_order(self) -> Iterator[tuple[int, int]]:
-        """Value and index, least first."""
-        values = self.values
-        for index in self._order or ():
-            yield values[index], index
-        for value, groups in self._tiers or ():
-            for index in groups[0] if len(groups) == 1 else sorted(chain(*groups)):
-                yield value, index
+    @property
+    def tiers(self) -> int:
+        """How many values there are; the least is tier 0."""
+        return len(self._tiers if self._order is None else self._order)
+
+    def value_of_tier(self, at: int) -> int:
+        """What nodes of a tier are worth."""
+        return self._tiers[at][0] if self._order is None else self.values[self._order[at]]
+
+    def tier(self, at: int) -> list[int]:
+        """The nodes of a tier."""
+        if self._order is not None:
+            return [self._order[at]]
+        groups = self._tiers[at][1]
+        if len(groups) > 1:
+            groups[:] = [sorted(chain(*groups))]
+        return groups[0]
 
 
 class Stocked:
@@ -723,9 +735,7 @@ class Zone:
         order = sorted(range(len(values)), key=values.__getitem__)
         if tables.never:
             order = [index for index in order if not tables.never >> index & 1]
-        return Ranking(
-            contents, values, self.group_of, None, order, tables.everyone & ~tables.never
-        )
+        return Ranking(contents, values, self.group_of, [], order, tables.everyone & ~tables.never)
 
     def _rank_groups(self, contents: Contents) -> "Ranking":
         values = []
