@@ -213,7 +213,7 @@ class Question:
         for sku, of_sku in members.items():
             stocked = assortment.get(sku)
             if stocked is None or stocked.holders is None:
-                stocked = tables.stocked(assortment, strategy, items[sku], fresh_from)
+                stocked = tables.stocked(strategy, items[sku], fresh_from)
             self.lines.append(self._line(of_sku, stocked))
         self.sought = [i for i, line in enumerate(self.lines) if line.target]
         # whether whatever they ship together asks nothing of its carrier but to carry its weight

@@ -867,14 +867,9 @@ class Tables:
             by_sku = self._stocked[strategy.name, fresh_from] = {}
         return by_sku
 
-    def stocked(
-        self,
-        assortment: dict[str, Stocked],
-        strategy: Strategy,
-        item: Plain,
-        fresh_from: int | None,
-    ) -> Stocked:
+    def stocked(self, strategy: Strategy, item: Plain, fresh_from: int | None) -> Stocked:
         """An item under a strategy, and who has it."""
+        assortment = self.assortment(strategy, fresh_from)
         sku: str = item["sku"]
         found = assortment.get(sku)
         if found is None:
