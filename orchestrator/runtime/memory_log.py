@@ -17,10 +17,16 @@ from schemas.ports import (
     Record,
     Refused,
     TopicDescription,
+    Unknown,
 )
 from schemas.topics import TOPIC_DEFAULTS, TOPICS
 
 _RECORD_OVERHEAD_BYTES = 32
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 class _Held:
@@ -29,7 +35,7 @@ class _Held:
     def __init__(self) -> None:
         self.first = 0
         self.records: list[Read] = []
-        self.grown = asyncio.Event()
+        self.waiting: list[asyncio.Future[None]] = []
 
     @property
     def next(self) -> int:
@@ -67,8 +73,9 @@ class MemoryLog:
             Read(base + n, now_ms, record.key, record.value, record.headers)
             for n, record in enumerate(records)
         ]
-        held.grown.set()
-        held.grown = asyncio.Event()
+        waiting, held.waiting = held.waiting, []
+        for grown in waiting:
+            _wake(grown)
         return Appended(base, now_ms)
 
     async def writer(self) -> "MemoryWriter":
@@ -144,13 +151,18 @@ class MemoryWriter:
             raise Refused(f"{to}: {size} bytes don't fit into one batch: split them")
         self._busy.add(to)
         try:
-            await asyncio.sleep(0)
-            return self._log.write(to, records)
-        except LogError as error:
+            return await self._deliver(to, records)
+        except BaseException as error:
             self._dead = True
-            raise Refused(str(error)) from error
+            if isinstance(error, LogError) and not isinstance(error, Refused | Unknown):
+                raise Refused(str(error)) from error
+            raise
         finally:
             self._busy.discard(to)
+
+    async def _deliver(self, to: Partition, records: Sequence[Record]) -> Appended:
+        await asyncio.sleep(0)
+        return self._log.write(to, records)
 
     async def close(self) -> None:
         """No more appends."""
@@ -177,25 +189,30 @@ class MemoryReader:
     async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
         """What is there, waiting up to `wait_ms` for the first record."""
         await asyncio.sleep(0)
-        read = self._read(max_records)
+        read = self.take(max_records)
         if read or wait_ms <= 0:
             return read
-        waits = [
-            asyncio.ensure_future(self._log.held(partition).grown.wait())
-            for partition in self._at
-            if partition not in self._paused
-        ]
-        if not waits:
-            await asyncio.sleep(wait_ms / 1000)
-            return {}
-        try:
-            await asyncio.wait(waits, timeout=wait_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        return self._read(max_records)
+        await self._growth(wait_ms / 1000)
+        return self.take(max_records)
 
-    def _read(self, max_records: int) -> dict[Partition, list[Read]]:
+    async def _growth(self, wait_s: float) -> None:
+        """Wait until one of the partitions grows, or that long."""
+        loop = asyncio.get_running_loop()
+        grown = loop.create_future()
+        timer = loop.call_later(wait_s, _wake, grown)
+        held = [self._log.held(one) for one in sorted(self._at.keys() - self._paused)]
+        for one in held:
+            one.waiting.append(grown)
+        try:
+            await grown
+        finally:
+            timer.cancel()
+            for one in held:
+                if grown in one.waiting:
+                    one.waiting.remove(grown)
+
+    def take(self, max_records: int) -> dict[Partition, list[Read]]:
+        """What is there now, at most `max_records`; OutOfRange."""
         read: dict[Partition, list[Read]] = {}
         for partition in sorted(self._at.keys() - self._paused):
             held, at = self._log.held(partition), self._at[partition]
@@ -301,7 +318,25 @@ class MemoryGroup:
 
     async def close(self) -> None:
         """Leave the group at once."""
+        self.expel()
+
+    def expel(self) -> None:
+        """The group no longer counts on this member; it hears of it as of any change."""
         if self in self._group.members:
             self._group.members.remove(self)
             self.assigned = frozenset()
+            self.changed.set()
             self._group.share_out()
+
+    def rejoin(self) -> None:
+        """The group counts on it again."""
+        if self not in self._group.members:
+            self._group.members.append(self)
+            self._group.share_out()
+
+    def give(self, partition: Partition, to: "MemoryGroup") -> None:
+        """Another member gets one of this one's partitions."""
+        self.assigned -= {partition}
+        to.assigned |= {partition}
+        self.changed.set()
+        to.changed.set()
