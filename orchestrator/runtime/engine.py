@@ -200,7 +200,7 @@ class ShardWriter(Generic[S]):
             pause_s = self._config.failed_pause_s
             try:
                 await self._open()
-                await self._work()
+                await self._work_or_give_way()
                 why = "stop"
             except _FencedError as error:
                 why, pause_s = "fenced", self._config.fenced_pause_s
@@ -360,6 +360,30 @@ class ShardWriter(Generic[S]):
             )
 
     # --- working
+
+    async def _work_or_give_way(self) -> None:
+        """Work; where the inbox is trimmed beyond us, tell who took over from what is lost."""
+        try:
+            await self._work()
+        except OutOfRange as error:
+            if await self._overtaken():
+                raise _FencedError(f"another writer trimmed behind itself: {error}") from error
+            raise
+
+    async def _overtaken(self) -> bool:
+        """Whether somebody has opened the shard after us."""
+        at, end = self.confirmed.next, (await self._log.bounds(self._journal)).next
+        reader = await self._log.reader({self._journal: at})
+        try:
+            while at < end:
+                batch = await reader.read(_FOLD_RECORDS, _IDLE_WAIT_MS)
+                for read in batch.get(self._journal, ()):
+                    if isinstance(journal.decode(read.value, read.offset), Opened):
+                        return True
+                    at = read.offset + 1
+        finally:
+            await reader.close()
+        return False
 
     async def _work(self) -> None:
         """Read, decide, commit.

@@ -302,6 +302,46 @@ async def test_an_inbox_trimmed_beyond_the_journal_halts_the_shard() -> None:
         await until(lambda: running.role.states().get(0) == "halted")
 
 
+@pytest.mark.parametrize("inputs", [0, 3])
+async def test_an_inbox_trimmed_by_who_took_over_meanwhile_fences_and_does_not_halt(
+    inputs: int,
+) -> None:
+    """A slow writer opens, or idles, while another one opens, decides and trims: nothing is lost."""
+    log = a_log()
+    give(log, *"abc"[:inputs])
+    config = EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.3, trim_margin=0)
+
+    def writer(owner: str, seed: int) -> ShardWriter[Tally]:
+        return ShardWriter(
+            0,
+            log=log,
+            clock=SteppedClock(),
+            randomness=Seeded(seed),
+            core=CORE,
+            owner=owner,
+            config=config,
+        )
+
+    slow, quick = writer("slow", 1), writer("quick", 2)
+    first = asyncio.create_task(slow.run())
+    await until(lambda: slow.state == "open" and slow.confirmed.inbox_next == inputs)
+    held = log.held(INBOX)
+    second = asyncio.create_task(quick.run())
+    await until(lambda: quick.state == "open")
+    slow._read_next = -1  # it is as far behind as a stopped process is
+    slow._reader.add(INBOX, -1)  # type: ignore[union-attr]  # open
+    give(log, "d")
+    await until(lambda: quick.confirmed.inbox_next == inputs + 1)
+    await quick.trim()
+    assert held.first == inputs + 1
+    await until(lambda: slow.state in {"pausing", "halted"})
+    assert slow.state == "pausing"
+    for one, task in ((quick, second), (slow, first)):
+        one.stop.set()
+        await task
+    assert happened(log)[0] == [*"abc"[:inputs], "d"]
+
+
 def gauges_told(shard: str, role: str) -> set[str]:
     """The gauges that this process tells of a shard, its state apart."""
     return {
