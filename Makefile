@@ -44,8 +44,9 @@ bench: .venv/.stamp ## speed and size on real Kafka and PostgreSQL, the core com
 	@tools/install-test-servers
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: .venv/.stamp ## every state of the protocol's model at its full size
+soak: .venv/.stamp ## for long: the protocol's model at its full size, then simulated clusters; e.g. ARGS="--minutes 30"
 	@$(BIN)/python -m tests.model --full
+	@$(BIN)/python -m tests.simulation 0 --soak $(or $(ARGS),--minutes 30)
 
 docs: .venv/.stamp ## write the generated files: schemas, AsyncAPI, reference pages
 	@$(BIN)/python -m schemas.generate

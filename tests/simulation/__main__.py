@@ -1,0 +1,96 @@
+"""`python -m tests.simulation SEED` runs a seed again; with --soak, many seeds."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from itertools import count
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tests.simulation.campaign import Failure, Total, attempt, campaign, replay, shrink
+from tests.simulation.plan import Fault, Oddity, Plan, a_plan
+
+_SHOWN: Final = 20
+_BY_NAME: Final = {one.name.lower(): one for one in (*Fault, *Oddity)}
+
+
+def main() -> int:
+    """Run what is asked for; 1 when a promise is broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("seed", type=int, help="the seed to run, or the first of a soak")
+    parser.add_argument("--orders", type=int, help="fewer orders than the seed has")
+    parser.add_argument(
+        "--without", action="append", default=[], choices=sorted(_BY_NAME), metavar="FAULT"
+    )
+    parser.add_argument("--shrink", action="store_true", help="look for a shorter run that fails")
+    parser.add_argument("--soak", action="store_true", help="run many seeds from this one on")
+    parser.add_argument("--runs", type=int, help="of a soak: how many")
+    parser.add_argument("--minutes", type=float, help="of a soak: for how long")
+    given = parser.parse_args()
+    console = Console()
+    if given.soak:
+        return _soak(console, given.seed, given.runs, given.minutes)
+    without = [_BY_NAME[name] for name in given.without]
+    plan = a_plan(given.seed, orders=given.orders, without=without)
+    outcome = attempt(plan)
+    if isinstance(outcome, Failure):
+        console.print(outcome.what, style="red", highlight=False)
+        if given.shrink:
+            smallest, outcome = shrink(plan, outcome)
+            console.print(outcome.what, highlight=False)
+            console.print(replay(plan.seed, *_options(plan, smallest)), highlight=False)
+        return 1
+    console.print(f"seed {plan.seed} holds: digest {outcome.digest}", highlight=False)
+    console.print({**outcome.count, **{str(one): n for one, n in outcome.fired.items()}})
+    return 0
+
+
+def _options(plan: Plan, smallest: Plan) -> Iterator[str]:
+    yield f"--orders {smallest.orders}"
+    kept = {*smallest.rates, *smallest.oddities}
+    for name, one in _BY_NAME.items():
+        if one in {*plan.rates, *plan.oddities} and one not in kept:
+            yield f"--without {name}"
+
+
+def _soak(console: Console, first: int, runs: int | None, minutes: float | None) -> int:
+    """Many seeds, by number or time; what struck, by kind."""
+    total, began = Total(), time.monotonic()
+    until = began + minutes * 60 if minutes else None
+    seeds = iter(range(first, first + runs)) if runs else count(first)
+
+    def while_time_is_left() -> Iterator[int]:
+        for seed in seeds:
+            if until is not None and time.monotonic() > until:
+                return
+            yield seed
+
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=runs or (minutes or 0) * 60 or None)
+        for one in campaign(while_time_is_left()):
+            total.add(one)
+            done = total.runs if runs else time.monotonic() - began
+            events, crashes = total.count["events"], total.fired[Fault.CRASHED]
+            said = f"{total.runs:,} runs, {events:,} events, {crashes:,} crashes"
+            progress.update(
+                task, completed=done, description=f"{said}, {len(total.failures)} failed"
+            )
+            if isinstance(one, Failure) and len(total.failures) <= _SHOWN:
+                console.print(f"{one}", style="red", highlight=False)
+    table = Table("what", "times")
+    for name, number in sorted((total.count + total.fired).items()):
+        table.add_row(str(name), f"{number:,}")
+    table.add_row("sites of crashes", f"{len(total.sites):,}")
+    console.print(table)
+    for name in total.silent():
+        console.print(f"never struck: {name}", style="red")
+    return 1 if total.failures or total.silent() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

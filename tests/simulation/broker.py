@@ -1,0 +1,294 @@
+"""The broker with its bad days: the memory log behind the ports EventLog and Group."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from orchestrator.runtime.memory_log import (
+    MemoryGroup,
+    MemoryLog,
+    MemoryReader,
+    MemoryWriter,
+)
+from schemas.ports import (
+    Appended,
+    Bounds,
+    Checkpoint,
+    Group,
+    LogError,
+    Partition,
+    Read,
+    Reader,
+    Record,
+    Refused,
+    TopicDescription,
+    Unknown,
+    Writer,
+)
+from tests.simulation.plan import Fault
+from tests.simulation.world import SimClock, SimHost, World
+
+_REQUEST_S: Final = 4.0
+"""How long clients try before they give up."""
+_LATE_S: Final = 8.0
+"""How much later a batch may land that was on its way."""
+_APPENDS: Final = (
+    Fault.APPEND_REFUSED,
+    Fault.APPEND_LOST,
+    Fault.APPEND_UNANSWERED,
+    Fault.APPEND_LATE,
+    Fault.APPEND_TWICE,
+    Fault.APPEND_TWICE_LATE,
+    Fault.APPEND_SLOW,
+)
+
+
+class Broker(MemoryLog):
+    """What all hosts share: the log itself, and who looks at what lands in it."""
+
+    def __init__(self, world: World, topics: Mapping[str, int]) -> None:
+        super().__init__(SimClock(world, SimHost("broker", 0)), topics)
+        self.world = world
+        self.landed: list[Callable[[Partition, int, Sequence[Record], SimHost | None], None]] = []
+        self.trimmed: Callable[[Partition, int], None] = lambda _partition, _before: None
+        self.saved_: Callable[[str, Mapping[Partition, Checkpoint]], None] = lambda _n, _c: None
+
+    def expire(self, group: str) -> list[Partition]:
+        """Forget a group's checkpoints; whose."""
+        members = self._groups.get(group)
+        if members is None:
+            return []
+        gone, members.checkpoints = list(members.checkpoints), {}
+        return gone
+
+    def land(self, to: Partition, records: Sequence[Record], by: SimHost | None) -> Appended:
+        """Append, and tell who looks."""
+        appended = self.write(to, records)
+        for told in self.landed:
+            told(to, appended.base_offset, records, by)
+        return appended
+
+
+class SimLog:
+    """The log as one host reaches it."""
+
+    def __init__(self, broker: Broker, host: SimHost) -> None:
+        self.broker = broker
+        self.world = broker.world
+        self.host = host
+        self.groups: list[SimGroup] = []
+
+    async def call(self, what: str) -> None:
+        """What comes before the effect of every call."""
+        await self.world.suspend(self.host, "before", what)
+        await self.reach(what)
+
+    async def answer(self, what: str) -> None:
+        """What comes after the effect of every call."""
+        await self.world.suspend(self.host, "after", what)
+
+    async def reach(self, what: str) -> None:
+        """LogError when the broker is gone for longer than a client tries."""
+        world = self.world
+        gone_s = world.gone_until - world.loop.time()
+        if gone_s > 0:
+            await asyncio.sleep(min(gone_s, _REQUEST_S))
+            if world.gone_until > world.loop.time():
+                raise LogError(f"the broker is gone: {what}")
+
+    async def writer(self) -> Writer:
+        """A writer of its own."""
+        await self.call("writer")
+        return SimWriter(self)
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> Reader:
+        """A reader of these partitions."""
+        await self.call("reader")
+        reader = SimReader(self, at)
+        await self.answer("reader")
+        return reader
+
+    async def bounds(self, partition: Partition) -> Bounds:
+        """What the log holds of a partition."""
+        await self.call("bounds")
+        found = await self.broker.bounds(partition)
+        await self.answer("bounds")
+        return found
+
+    async def trim(self, partition: Partition, before: int) -> None:
+        """Delete the records below this offset."""
+        await self.call("trim")
+        self.broker.trimmed(partition, before)
+        await self.broker.trim(partition, before)
+        await self.answer("trim")
+
+    async def describe(self) -> dict[str, TopicDescription]:
+        """The topics."""
+        await self.call("describe")
+        return await self.broker.describe()
+
+    async def saved(
+        self, group: str, partitions: Iterable[Partition]
+    ) -> dict[Partition, Checkpoint]:
+        """A group's checkpoints."""
+        await self.call("saved")
+        return await self.broker.saved(group, partitions)
+
+    async def group(self, name: str, topics: Sequence[str]) -> Group:
+        """Join a group."""
+        await self.call("join")
+        group = SimGroup(self, name, await self.broker.group(name, topics))
+        self.groups.append(group)
+        await self.answer("join")
+        return group
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class SimWriter(MemoryWriter):
+    """Appends that may fail, land late, twice, or unheard of."""
+
+    def __init__(self, log: SimLog) -> None:
+        super().__init__(log.broker)
+        self._sim = log
+
+    async def _deliver(self, to: Partition, records: Sequence[Record]) -> Appended:
+        sim, world = self._sim, self._sim.world
+        broker, host, chance = sim.broker, sim.host, world.chance
+        await world.suspend(host, "before", f"append {to.topic}")
+        if world.gone_until > world.loop.time():
+            await asyncio.sleep(_REQUEST_S * chance.random())
+            raise Refused("the broker is gone: nothing was sent")
+        match world.strikes_one_of(_APPENDS):
+            case Fault.APPEND_REFUSED:
+                raise Refused("the broker refuses it")
+            case Fault.APPEND_LOST:
+                await asyncio.sleep(_REQUEST_S * chance.random())
+                raise Unknown("no answer")
+            case Fault.APPEND_UNANSWERED:
+                broker.land(to, records, host)
+                await asyncio.sleep(_REQUEST_S * chance.random())
+                raise Unknown("no answer")
+            case Fault.APPEND_LATE:
+                world.at(_LATE_S * chance.random(), broker.land, to, records, host)
+                await asyncio.sleep(_REQUEST_S * chance.random())
+                raise Unknown("no answer")
+            case Fault.APPEND_TWICE:
+                broker.land(to, records, host)
+                await asyncio.sleep(chance.random() * 0.1)
+                appended = broker.land(to, records, host)
+            case Fault.APPEND_TWICE_LATE:
+                appended = broker.land(to, records, host)
+                world.at(_LATE_S * chance.random() ** 3, broker.land, to, records, host)
+            case Fault.APPEND_SLOW:
+                world.at(1.0 * chance.random(), self._arrive, to, records, arrived := _future())
+                appended = await arrived
+            case _:
+                appended = broker.land(to, records, host)
+        await world.suspend(host, "after", f"append {to.topic}")
+        return appended
+
+    def _arrive(
+        self, to: Partition, records: Sequence[Record], arrived: asyncio.Future[Appended]
+    ) -> None:
+        appended = self._sim.broker.land(to, records, self._sim.host)
+        if not arrived.done():
+            arrived.set_result(appended)
+
+    async def close(self) -> None:
+        """No more appends."""
+        await super().close()
+        await asyncio.sleep(0)
+
+
+def _future() -> asyncio.Future[Appended]:
+    return asyncio.get_running_loop().create_future()
+
+
+class SimReader(MemoryReader):
+    """Reads that fail or take their time."""
+
+    def __init__(self, log: SimLog, at: Mapping[Partition, int | None]) -> None:
+        super().__init__(log.broker, at)
+        self._sim = log
+
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        """What is there, waiting up to `wait_ms` for the first record."""
+        sim, world = self._sim, self._sim.world
+        await world.suspend(sim.host, "before", "read")
+        await sim.reach("read")
+        if world.strikes(Fault.READ_FAILED):
+            raise LogError("the read failed")
+        if world.strikes(Fault.READ_SLOW):
+            await asyncio.sleep(2 * world.chance.random())
+        read = self.take(max_records)
+        if not read and wait_ms > 0:
+            await self._growth(wait_ms / 1000)
+            read = self.take(max_records)
+        await world.suspend(sim.host, "after", "read")
+        return read
+
+    async def close(self) -> None:
+        """Nothing to close."""
+        await asyncio.sleep(0)
+
+
+class SimGroup:
+    """A membership that is expelled, told late, or whose checkpoints fail."""
+
+    def __init__(self, log: SimLog, name: str, member: MemoryGroup) -> None:
+        self._sim = log
+        self.name = name
+        self.member = member
+        self.deaf_until = 0.0
+        self._told: frozenset[Partition] = member.assigned
+
+    async def changes(self, timeout_s: float) -> frozenset[Partition]:
+        """The partitions of this member, when they change or after `timeout_s`."""
+        world, member = self._sim.world, self.member
+        await world.suspend(self._sim.host, "before", "changes")
+        deaf = self.deaf_until > world.loop.time()
+        if timeout_s > 0 and (deaf or not member.changed.is_set()):
+            if deaf:
+                await asyncio.sleep(timeout_s)
+            else:
+                await member.changes(timeout_s)
+        if self.deaf_until <= world.loop.time():
+            member.changed.clear()
+            self._told = member.assigned
+        return self._told
+
+    async def load(self, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
+        """The newest checkpoints."""
+        await self._sim.call(f"load {self.name}")
+        found = await self.member.load(partitions)
+        await self._sim.answer(f"load {self.name}")
+        return found
+
+    async def save(self, checkpoints: Mapping[Partition, Checkpoint]) -> None:
+        """Store checkpoints."""
+        sim, world = self._sim, self._sim.world
+        await sim.call(f"save {self.name}")
+        if world.strikes(Fault.SAVE_FAILED):
+            await asyncio.sleep(_REQUEST_S * world.chance.random())
+            raise LogError("the checkpoint was not kept")
+        await self.member.save(checkpoints)
+        sim.broker.saved_(self.name, checkpoints)
+        if world.strikes(Fault.SAVE_UNANSWERED):
+            await asyncio.sleep(_REQUEST_S * world.chance.random())
+            raise LogError("no answer: the checkpoint may be kept")
+        await sim.answer(f"save {self.name}")
+
+    async def close(self) -> None:
+        """Leave the group at once."""
+        await self.member.close()
+        await asyncio.sleep(0)
+
+    def expel(self) -> None:
+        """The group no longer counts on this member."""
+        self.member.expel()
+
+    def rejoin(self) -> None:
+        """The group counts on it again."""
+        self.member.rejoin()

@@ -1,0 +1,128 @@
+"""Many runs on all cores, what they add up to, and the shortest run that fails."""
+
+import gc
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, NamedTuple
+
+from tests.simulation.loop import SimulationError
+from tests.simulation.plan import Fault, Oddity, Plan, a_plan
+from tests.simulation.run import Outcome, simulate
+from tests.simulation.world import Violation
+
+_CHUNK: Final = 10
+"""Runs that a worker is given at a time."""
+
+
+class Failure(NamedTuple):
+    """A run that broke a promise."""
+
+    seed: int
+    kind: str
+    what: str
+
+    def __str__(self) -> str:
+        """What is wrong, and how to see it again."""
+        return f"{self.what}\n  replay: {replay(self.seed)}"
+
+
+def replay(seed: int, *options: str) -> str:
+    """The command that runs a seed again."""
+    return " ".join(["python -m tests.simulation", str(seed), *options])
+
+
+@dataclass
+class Total:
+    """What many runs add up to."""
+
+    runs: int = 0
+    cpu_s: float = 0.0
+    virtual_s: float = 0.0
+    count: Counter[str] = field(default_factory=Counter)
+    fired: Counter[str] = field(default_factory=Counter)
+    sites: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, one: Outcome | Failure) -> None:
+        """Take in a run."""
+        self.runs += 1
+        if isinstance(one, Failure):
+            self.failures.append(one)
+            return
+        self.cpu_s += one.cpu_s
+        self.virtual_s += one.virtual_s
+        self.count.update(one.count)
+        self.fired.update(one.fired)
+        self.sites.update(one.sites)
+
+    def silent(self) -> list[str]:
+        """Faults that never struck."""
+        return [one for one in (*Fault, *Oddity) if not self.fired[one]]
+
+
+def attempt(plan: Plan) -> Outcome | Failure:
+    """Run a plan."""
+    try:
+        return simulate(plan)
+    except Violation as error:
+        return Failure(plan.seed, error.kind, str(error))
+    except SimulationError as error:
+        return Failure(plan.seed, "simulation", str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it has a seed
+        return Failure(plan.seed, "defect", repr(error))
+
+
+def _chunk(seeds: list[int]) -> list[Outcome | Failure]:
+    outcomes = [attempt(a_plan(seed)) for seed in seeds]
+    gc.collect()
+    return outcomes
+
+
+def campaign(seeds: Iterable[int], workers: int | None = None) -> Iterator[Outcome | Failure]:
+    """Run seeds on all cores; outcomes as they come."""
+    workers = workers or len(os.sched_getaffinity(0))
+    rest = iter(seeds)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        running: set[Future[list[Outcome | Failure]]] = set()
+        try:
+            while True:
+                while len(running) < 2 * workers and (chunk := list(islice(rest, _CHUNK))):
+                    running.add(pool.submit(_chunk, chunk))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for one in done:
+                    yield from one.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def shrink(plan: Plan, failure: Failure) -> tuple[Plan, Failure]:
+    """A smaller plan that fails in the same way: fewer orders, fewer kinds of faults."""
+    orders, without = plan.orders, set[Fault | Oddity]()
+    smallest = plan, failure
+
+    def fails(orders: int, without: set[Fault | Oddity]) -> bool:
+        nonlocal smallest
+        smaller = a_plan(plan.seed, orders=orders, without=without)
+        outcome = attempt(smaller)
+        if isinstance(outcome, Failure) and outcome.kind == failure.kind:
+            smallest = smaller, outcome
+            return True
+        return False
+
+    kinds: list[Fault | Oddity] = [*plan.rates, *plan.oddities]
+    for one in kinds:
+        if fails(orders, without | {one}):
+            without.add(one)
+    while orders > 1 and fails(orders // 2, without):
+        orders //= 2
+    while orders > 1 and fails(orders - 1, without):
+        orders -= 1
+    return smallest

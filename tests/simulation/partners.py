@@ -1,0 +1,428 @@
+"""Channels, warehouses and carriers that behave, and some that don't.
+
+They know the public topics alone. What they send is told to the oracle.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from zlib import crc32
+
+import orjson
+
+from events.inputs import INPUTS
+from schemas.cloudevents import emit
+from schemas.ports import Partition, Record
+from schemas.times import rfc3339
+from tests.simulation.broker import Broker
+from tests.simulation.oracle import Oracle, Sent
+from tests.simulation.plan import Oddity
+from tests.simulation.world import SimHost, World
+
+_SKUS: Final = ("TEA", "MUG", "POT", "JAR")
+_UNKNOWN_SKU: Final = "NEW"
+_REASONS: Final = ("not_in_stock", "mismatch", "damaged", "capacity", "closed", "other")
+_BIG: Final = 40
+"""Units of the order that every run has to wait for stock."""
+
+Plain = dict[str, Any]
+
+
+class Partners:
+    """Everybody outside."""
+
+    def __init__(self, world: World, broker: Broker, oracle: Oracle) -> None:
+        self._world = world
+        self._broker = broker
+        self._oracle = oracle
+        self._chance = random.Random(f"{world.plan.seed}/partners")
+        self._ids = 0
+        self._seen: set[str] = set()
+        self._queue: list[tuple[Partition, Record, Sent]] = []
+        self.pending = 0
+        """How much is still to be done."""
+        self.markets: dict[str, list[str]] = {}
+        """Nodes by market."""
+        self.plain_orders: set[tuple[str, str, str]] = set()
+        """Those that may be split and shipped in parts: any unit that is free is theirs."""
+        self._jobs: dict[str, dict[str, tuple[str, int]]] = {}
+        self._markets_of: dict[str, str] = {}
+        self.raced = 0
+        """Cancellations that were sent at the moment that the node shipped."""
+
+    # --- sending
+
+    def _odd(self, oddity: Oddity) -> bool:
+        rate = self._world.plan.oddities.get(oddity)
+        if rate is None or self._world.calm or self._chance.random() >= rate:
+            return False
+        self._world.fired[oddity] += 1
+        return True
+
+    def _after(self, delay_s: float, do: Callable[..., None], *args: object) -> None:
+        self.pending += 1
+        self._world.at(delay_s, self._do, do, args)
+
+    def _do(self, do: Callable[..., None], args: Sequence[object]) -> None:
+        self.pending -= 1
+        do(*args)
+
+    def _id(self) -> str:
+        self._ids += 1
+        return f"e{self._ids}"
+
+    def send(
+        self, type_: str, data: Plain, shards: frozenset[int], *, source: str, unsure: bool = False
+    ) -> None:
+        """Send an event, and maybe send it again."""
+        if self._odd(Oddity.LATE):
+            delay_s = self._chance.choice((0.5, 5.0))
+            self._after(delay_s, self._send, type_, data, shards, source, self._id(), unsure)
+            return
+        self._send(type_, data, shards, source, self._id(), unsure)
+        if self._odd(Oddity.TOLD_AGAIN):
+            later = self._chance.random() * 3
+            self._after(later, self._send, type_, data, shards, source, self._id(), unsure)
+
+    def _send(
+        self,
+        type_: str,
+        data: Plain,
+        shards: frozenset[int],
+        source: str,
+        id_: str,
+        unsure: bool,  # noqa: FBT001 - handed on as it came
+    ) -> None:
+        model = INPUTS[type_]
+        key = _KEYS[model.TOPIC](data)
+        headers = emit(type_, id_, source, rfc3339(self._world.now_ms()))
+        record = Record(key.encode(), orjson.dumps(data), headers)
+        to = self._partition(model.TOPIC, record.key or b"")
+        sent = Sent(type_, source, id_, data, shards, unsure)
+        self._put(to, record, sent)
+        if self._odd(Oddity.REPEATED):
+            self._after(self._chance.random() * 2, self._put, to, record, sent)
+
+    def _partition(self, topic: str, key: bytes) -> Partition:
+        count = 1 if topic == "network" else self._world.plan.partitions
+        return Partition(topic, crc32(key) % count)
+
+    def _put(self, to: Partition, record: Record, sent: Sent) -> None:
+        """What can't be sent now is sent, in order, when the broker is back."""
+        self._queue.append((to, record, sent))
+        if len(self._queue) == 1:
+            self.pending += 1
+            self._flush()
+
+    def _flush(self) -> None:
+        gone_s = self._world.gone_until - self._world.loop.time()
+        if gone_s > 0:
+            self._world.at(min(gone_s + 0.1, 1.0), self._flush)
+            return
+        self.pending -= 1
+        while self._queue:
+            to, record, sent = self._queue.pop(0)
+            offset = self._broker.held(to).next
+            self._oracle.told((to.topic, to.number, offset), sent)
+            self._broker.land(to, [record], None)
+
+    def garbage(self) -> None:
+        """Something that no one can read, or that says what can't be."""
+        chance = self._chance
+        topic = chance.choice(("orders", "stock", "carriers", "network"))
+        good = emit("order_cancel_requested", self._id(), "garbage", rfc3339(self._world.now_ms()))
+        data = {"channel": "web", "market_id": "M0", "order_id": "x", "reason": "why"}
+        value, headers = chance.choice(
+            (
+                (chance.randbytes(chance.randint(0, 30)), []),
+                (None, []),
+                (b"{", good),
+                (b'{"channel": "web"}', good),
+                (b"[" * 100_000, good),
+                (orjson.dumps({**data, "reason": "a\0b"}), good),
+                (orjson.dumps({**data, "quantity": 1}), good),
+                (orjson.dumps(data), [(name, b"headrace.nothing.v1") for name, _ in good]),
+            )
+        )
+        key = chance.randbytes(4)
+        self._put(
+            self._partition(topic, key), Record(key, value, headers), Sent("", "", "", 0, NOWHERE)
+        )
+
+    # --- what they do by themselves
+
+    def begin(self) -> None:
+        """Lay out the network, stock it, and place orders while the channels are open."""
+        plan, chance = self._world.plan, self._chance
+        everywhere = frozenset(range(plan.shards))
+        for sku in _SKUS:
+            self.send("item_defined", {"sku": sku, "name": sku}, everywhere, source="erp")
+        for number in range(max(plan.shards, chance.choice((1, 2)))):
+            self._market(f"M{number}", frozenset({number % plan.shards}))
+        for number in range(plan.orders):
+            self._after(chance.uniform(0.5, plan.span_s), self._order, number)
+        for _ in range(plan.orders // 2):
+            self._after(chance.uniform(1.0, plan.span_s + 2), self._stock)
+        for _ in range(8):
+            if self._odd(Oddity.GARBAGE):
+                self._after(chance.uniform(0.0, plan.span_s), self.garbage)
+        if chance.random() < 0.5:
+            item = {"sku": _UNKNOWN_SKU, "name": "late"}
+            self._after(plan.span_s / 2, self.send_item, item, everywhere)
+
+    def send_item(self, item: Plain, everywhere: frozenset[int]) -> None:
+        """An item becomes known."""
+        self.send("item_defined", item, everywhere, source="erp")
+
+    def _market(self, market_id: str, shards: frozenset[int]) -> None:
+        chance = self._chance
+        (shard,) = shards
+        market = {"market_id": market_id, "currency": "USD", "time_zone": "UTC", "shard": shard}
+        nodes = [f"{market_id}-{letter}" for letter in "ABC"[: chance.choice((1, 2, 3))]]
+        self.markets[market_id] = nodes
+        self._send("market_defined", market, shards, "erp", self._id(), unsure=False)
+        for node_id in nodes:
+            self._markets_of[node_id] = market_id
+            node: Plain = {"node_id": node_id, "market_id": market_id, "kind": "warehouse"}
+            node |= {"name": node_id, "address": {"country": "US"}}
+            self._send("node_defined", node, shards, "erp", self._id(), unsure=False)
+            for sku in _SKUS:
+                if chance.random() < 0.7:
+                    self._receive(node_id, sku, chance.randint(1, 9))
+
+    def _of_market(self, market_id: str) -> frozenset[int]:
+        return frozenset({int(market_id[1:]) % self._world.plan.shards})
+
+    def _of_node(self, node_id: str) -> frozenset[int]:
+        return self._of_market(self._markets_of[node_id])
+
+    def _report(self, type_: str, node_id: str, data: Plain) -> None:
+        self.send(
+            type_,
+            {"node_id": node_id, **data},
+            self._of_node(node_id),
+            source=f"wms-{node_id}",
+            unsure=True,
+        )
+
+    def _receive(self, node_id: str, sku: str, quantity: int) -> None:
+        data = {"sku": sku, "quantity": quantity, "document": self._id()}
+        self._report("stock_received", node_id, data)
+
+    def receive_everywhere(self) -> None:
+        """Give every shard something to decide."""
+        for nodes in self.markets.values():
+            self._receive(nodes[0], _SKUS[-1], 1)
+
+    def _stock(self) -> None:
+        """A movement of stock, mostly more of it."""
+        chance = self._chance
+        node_id = chance.choice(list(self._markets_of))
+        sku = chance.choice(_SKUS)
+        match chance.choice(("more", "more", "more", "adjusted", "counted", "damaged")):
+            case "more":
+                self._receive(node_id, sku, chance.randint(1, 6))
+            case "adjusted":
+                delta = chance.choice((-3, -1, 2))
+                data = {"sku": sku, "delta": delta, "reason": "found", "document": self._id()}
+                self._report("stock_adjusted", node_id, data)
+            case "counted":
+                self._report(
+                    "stock_counted", node_id, {"sku": sku, "counted": chance.randint(0, 9)}
+                )
+            case _:
+                data = {"sku": sku, "quantity": 1, "state": "damaged"}
+                self._report("stock_received", node_id, data)
+
+    # --- channels
+
+    def _order(self, number: int) -> None:
+        """Place an order; the first one has to wait for stock, for a while."""
+        chance = self._chance
+        market_id = chance.choice(list(self.markets))
+        channel = chance.choice(("web", "phone"))
+        skus = chance.sample(_SKUS, chance.randint(1, 3))
+        order: Plain = {
+            "channel": channel,
+            "market_id": market_id,
+            "order_id": f"o{number}",
+            "placed_at": rfc3339(self._world.now_ms()),
+            "currency": "USD",
+            "ship_to": {"country": "US"},
+            "priority": chance.choice((0, 0, 0, 5)),
+        }
+        lines: list[Plain] = [
+            {"line_id": str(n), "sku": sku, "quantity": chance.randint(1, 4)}
+            for n, sku in enumerate(skus)
+        ]
+        if chance.random() < 0.1:
+            lines[0]["sku"] = _UNKNOWN_SKU
+        if number == 0:
+            lines = [{"line_id": "0", "sku": _SKUS[0], "quantity": _BIG}]
+            self._after(3.0, self._receive, self.markets[market_id][0], _SKUS[0], _BIG)
+        elif chance.random() < 0.2:
+            order[chance.choice(("allow_split", "allow_partial"))] = False
+        elif chance.random() < 0.1:
+            lines[0]["allow_backorder"] = False
+        else:
+            self.plain_orders.add((market_id, channel, f"o{number}"))
+        order["lines"] = lines
+        self._place(order)
+        if self._odd(Oddity.TOLD_AGAIN):
+            self._after(chance.random() * 4, self._place, {**order, "lines": lines[::-1]})
+        if self._odd(Oddity.CONTRADICTED):
+            self._after(chance.random() * 4, self._place, {**order, "priority": 9})
+        if chance.random() < 0.2:
+            self._after(chance.random() * 4, self._cancel, order, bool(chance.getrandbits(1)))
+
+    def _place(self, order: Plain) -> None:
+        shards = self._of_market(order["market_id"])
+        self.send("order_placed", order, shards, source=order["channel"], unsure=True)
+
+    def _cancel(self, order: Plain, all_of_it: bool) -> None:  # noqa: FBT001 - one word or the other
+        data = {key: order[key] for key in ("channel", "market_id", "order_id")}
+        data["reason"] = "changed my mind"
+        if not all_of_it:
+            data["lines"] = [{"line_id": order["lines"][0]["line_id"], "quantity": 1}]
+        shards = self._of_market(order["market_id"])
+        self.send("order_cancel_requested", data, shards, source=order["channel"], unsure=True)
+
+    # --- warehouses and carriers: what they read
+
+    def landed(
+        self, to: Partition, _base: int, records: Sequence[Record], _by: SimHost | None
+    ) -> None:
+        """Something was published: whom it concerns takes it in, once."""
+        take = _READ_BY.get(to.topic)
+        if take is None:
+            return
+        for record in records:
+            headers = dict(record.headers)
+            id_ = headers["ce_id"].decode()
+            if id_ not in self._seen:
+                self._seen.add(id_)
+                kind = headers["ce_type"].decode().split(".")[1]
+                take(self, kind, orjson.loads(record.value or b""))
+
+    def _command(self, kind: str, data: Plain) -> None:
+        chance = self._chance
+        if kind == "fulfillment_requested":
+            self._jobs[data["fulfillment_id"]] = {
+                line["line_id"]: (line["sku"], line["quantity"]) for line in data["lines"]
+            }
+            self._after(chance.uniform(0.05, 1.0), self._look, data)
+        elif kind == "fulfillment_cancellation_requested":
+            self._after(chance.uniform(0.05, 0.5), self._stop, data)
+
+    def _look(self, command: Plain) -> None:
+        """Accept, or reject some of it."""
+        chance, id_, node_id = self._chance, command["fulfillment_id"], command["node_id"]
+        job = self._jobs[id_]
+        if not job:
+            return
+        about = {"fulfillment_id": id_}
+        if self._odd(Oddity.SHORT):
+            reason = chance.choice(_REASONS)
+            lines = list(job) if reason in ("closed", "capacity") else [chance.choice(list(job))]
+            reported = [{"line_id": line, "quantity": job.pop(line)[1]} for line in lines]
+            data = {**about, "reason": reason, "lines": reported}
+            self._report("fulfillment_rejected", node_id, data)
+            if self._odd(Oddity.CONTRADICTED):
+                self._report("fulfillment_accepted", node_id, about)
+        elif chance.random() < 0.8:
+            self._report("fulfillment_accepted", node_id, about)
+        if job:
+            self._after(chance.uniform(0.1, 2.0), self._ship, command)
+
+    def _ship(self, command: Plain) -> None:
+        """Ship what is left, in one package or two."""
+        chance, id_, node_id = self._chance, command["fulfillment_id"], command["node_id"]
+        job = self._jobs[id_]
+        if not job:
+            return
+        if self.raced == 0 or self._odd(Oddity.RACED):
+            self.raced += 1
+            order = {**command, "lines": [{"line_id": line} for line in job]}
+            self._cancel(order, all_of_it=True)
+        lines: list[Plain] = [
+            {"line_id": line_id, "quantity": quantity} for line_id, (_, quantity) in job.items()
+        ]
+        job.clear()
+        if self._odd(Oddity.CONTRADICTED):
+            lines[0]["quantity"] += 1
+        parts = [lines[:1], lines[1:]] if len(lines) > 1 and chance.random() < 0.3 else [lines]
+        for number, part in enumerate(parts):
+            package = {
+                "package_id": f"P{number}",
+                "carrier": "acme",
+                "tracking_number": f"{id_}-{number}",
+                "lines": part,
+            }
+            data = {"shipped_at": rfc3339(self._world.now_ms()), "packages": [package]}
+            self._report("fulfillment_shipped", node_id, {"fulfillment_id": id_, **data})
+        if self._odd(Oddity.CONTRADICTED):
+            data = {"fulfillment_id": id_, "reason": chance.choice(_REASONS)}
+            self._report("fulfillment_rejected", node_id, data)
+        if self._odd(Oddity.LATE):  # the carrier was faster than the warehouse
+            self._track(f"{id_}-0", command["market_id"], "in_transit")
+
+    def _stop(self, command: Plain) -> None:
+        """Answer a cancellation: what is still here stops, what has left doesn't."""
+        job = self._jobs.get(command["fulfillment_id"], {})
+        stopped, too_late = [], []
+        for line in command["lines"]:
+            line_id, asked = line["line_id"], line["quantity"]
+            sku, left = job.get(line_id, ("", 0))
+            stop = min(asked, left)
+            if stop:
+                stopped.append({"line_id": line_id, "quantity": stop})
+                if stop == left:
+                    del job[line_id]
+                else:
+                    job[line_id] = (sku, left - stop)
+            if asked > stop:
+                too_late.append({"line_id": line_id, "quantity": asked - stop})
+        about = {key: command[key] for key in ("fulfillment_id", "cancellation_id")}
+        answers = [("accepted", stopped), ("rejected", too_late)]
+        for answer, lines in answers:
+            if lines:
+                type_ = f"fulfillment_cancellation_{answer}"
+                self._report(type_, command["node_id"], {**about, "lines": lines})
+                if self._odd(Oddity.CONTRADICTED):
+                    other = "accepted" if answer == "rejected" else "rejected"
+                    type_ = f"fulfillment_cancellation_{other}"
+                    data = {**about, "lines": lines}  # the truth is told first, and is final
+                    self._after(6.0, self._report, type_, command["node_id"], data)
+
+    def _update(self, kind: str, data: Plain) -> None:
+        if kind != "shipment_sent":
+            return
+        for package in data["packages"]:
+            number, market_id = package["tracking_number"], data["market_id"]
+            first = self._chance.uniform(0.1, 1.0)
+            self._after(first, self._track, number, market_id, "in_transit")
+            later = first + self._chance.uniform(0.1, 2.0)
+            self._after(later, self._track, number, market_id, "delivered")
+
+    def _track(self, number: str, market_id: str, status: str) -> None:
+        shards = self._of_market(market_id)
+        data = {"carrier": "acme", "tracking_number": number, "status": status}
+        data["at"] = rfc3339(self._world.now_ms())
+        if self._chance.random() < 0.8:
+            data["market_id"] = market_id
+        else:
+            shards = frozenset(range(self._world.plan.shards))
+        self.send("tracking_updated", data, shards, source="acme", unsure=True)
+
+
+NOWHERE: Final[frozenset[int]] = frozenset()
+_KEYS: Final[dict[str, Callable[[Plain], str]]] = {
+    "network": lambda data: str(sorted(data.items())[:1]),
+    "orders": lambda data: data["order_id"],
+    "stock": lambda data: data["node_id"],
+    "carriers": lambda data: data["tracking_number"],
+}
+_READ_BY: Final[dict[str, Callable[[Partners, str, Plain], None]]] = {
+    "fulfillment-commands": Partners._command,
+    "order-updates": Partners._update,
+}

@@ -1,0 +1,131 @@
+"""What a seed stands for: how many of whom, which faults and how often."""
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.runtime.engine import EngineConfig
+
+
+class Fault(StrEnum):
+    """What goes wrong."""
+
+    APPEND_REFUSED = "append refused"
+    APPEND_LOST = "append lost"  # of unknown outcome, and nothing landed
+    APPEND_UNANSWERED = "append unanswered"  # landed, but the acknowledgement is lost
+    APPEND_LATE = "append late"  # of unknown outcome, and lands when its writer is long dead
+    APPEND_TWICE = "append twice"  # the client tried again: two batches, the second acknowledged
+    APPEND_TWICE_LATE = "append twice late"  # the same, the second one landing later
+    APPEND_SLOW = "append slow"
+    READ_FAILED = "read failed"
+    READ_SLOW = "read slow"
+    SAVE_FAILED = "save failed"  # a checkpoint of a group: nothing is kept
+    SAVE_UNANSWERED = "save unanswered"  # kept, but the answer is lost
+    OFFSETS_EXPIRED = "offsets expired"
+    REBALANCED = "rebalanced"
+    BROKER_GONE = "broker gone"  # for up to minutes
+    DATABASE_FAILED = "transaction failed"
+    DATABASE_UNANSWERED = "commit unanswered"
+    DATABASE_LATE = "commit late"  # of unknown outcome, and happens when its asker is long gone
+    CRASHED = "crashed"
+    FROZEN = "frozen"  # stopped, and goes on later as if nothing had been
+    DEAF = "deaf"  # doesn't hear that its shards were given to another
+    CLOCK_JUMPED = "clock jumped"
+
+
+class Oddity(StrEnum):
+    """What partners do that they shouldn't, or not then."""
+
+    REPEATED = "repeated"  # the same record again
+    TOLD_AGAIN = "told again"  # the same under a new id
+    CONTRADICTED = "contradicted"
+    LATE = "late"
+    RACED = "cancelled while shipping"
+    SHORT = "rejected"
+    GARBAGE = "garbage"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run. What is not said is drawn from the seed."""
+
+    seed: int
+    orders: int
+    shards: int
+    partitions: int  # of public topics
+    hosts: int  # of each role
+    together: bool  # whether a host has all roles
+    span_s: float  # how long channels send
+    calm_s: float  # what may go wrong does so until then
+    thinking_s: float  # how much time passes when code looks at the clock
+    shuffled: bool
+    engine: EngineConfig
+    rates: Mapping[Fault, float] = field(default_factory=dict)
+    oddities: Mapping[Oddity, float] = field(default_factory=dict)
+
+
+_MOST = {  # how often it happens at the most: of calls, or (the last six) times in a run
+    Fault.APPEND_REFUSED: 0.06,
+    Fault.APPEND_LOST: 0.06,
+    Fault.APPEND_UNANSWERED: 0.1,
+    Fault.APPEND_LATE: 0.06,
+    Fault.APPEND_TWICE: 0.1,
+    Fault.APPEND_TWICE_LATE: 0.1,
+    Fault.APPEND_SLOW: 0.2,
+    Fault.READ_FAILED: 0.01,
+    Fault.READ_SLOW: 0.05,
+    Fault.SAVE_FAILED: 0.1,
+    Fault.SAVE_UNANSWERED: 0.1,
+    Fault.DATABASE_FAILED: 0.1,
+    Fault.DATABASE_UNANSWERED: 0.1,
+    Fault.DATABASE_LATE: 0.05,
+    Fault.CRASHED: 0.006,
+    Fault.OFFSETS_EXPIRED: 2,
+    Fault.REBALANCED: 8,
+    Fault.BROKER_GONE: 1.5,
+    Fault.FROZEN: 3,
+    Fault.DEAF: 2,
+    Fault.CLOCK_JUMPED: 3,
+}
+
+
+def a_plan(seed: int, *, orders: int | None = None, without: Iterable[Fault | Oddity] = ()) -> Plan:
+    """The run that a seed stands for, or a smaller one: fewer orders, without some faults."""
+    chance = random.Random(f"{seed}/plan")
+    left_out = frozenset(without)
+    rates = {}
+    for fault in Fault:
+        rate = _MOST[fault] * chance.random() ** 2
+        if chance.random() < 0.5:
+            rates[fault] = rate
+    oddities = {}
+    for oddity in Oddity:
+        rate = 0.3 * chance.random() ** 2
+        if chance.random() < 0.7:
+            oddities[oddity] = rate
+    span_s = chance.choice((4.0, 8.0, 15.0))
+    plan = Plan(
+        seed=seed,
+        orders=chance.randint(14, 26),
+        shards=chance.choice((1, 2, 2, 3)),
+        partitions=chance.choice((1, 2, 3)),
+        hosts=chance.choice((2, 2, 3)),
+        together=chance.random() < 0.3,
+        span_s=span_s,
+        calm_s=span_s + 4,
+        thinking_s=chance.choice((0.0, 0.0, 1e-5, 5e-4)),
+        shuffled=chance.random() < 0.8,
+        engine=EngineConfig(
+            batch_ms=chance.choice((5, 40, 40)),
+            failed_pause_s=chance.choice((0.2, 1.0)),
+            fenced_pause_s=chance.choice((2.0, 10.0)),
+            trim_s=chance.choice((0.5, 3.0, 60.0)),
+            trim_margin=chance.choice((0, 0, 10)),
+        ),
+        rates={fault: rate for fault, rate in rates.items() if fault not in left_out},
+        oddities={one: rate for one, rate in oddities.items() if one not in left_out},
+    )
+    if orders is None:
+        return plan
+    return Plan(**{**vars(plan), "orders": orders})

@@ -1,0 +1,396 @@
+"""One run: build the world of a plan, let it go wrong, let it settle, look at everything."""
+
+import asyncio
+import gc
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Final
+
+import structlog
+
+from orchestrator.core import decide as core
+from orchestrator.core.config import Config
+from orchestrator.core.shard import Shard
+from orchestrator.runtime.engine import Core, Engine
+from orchestrator.runtime.intake import INTAKE_TOPICS, Intake
+from orchestrator.runtime.relay import Relay
+from projections.projector import PROJECTOR_TOPICS, Projector
+from schemas.ports import LogError, Partition
+from schemas.topics import TOPICS
+from tests.simulation.broker import Broker, SimGroup, SimLog
+from tests.simulation.database import SimDatabase, Store
+from tests.simulation.loop import HOST
+from tests.simulation.oracle import Oracle
+from tests.simulation.partners import Partners
+from tests.simulation.plan import Fault, Plan
+from tests.simulation.world import (
+    SESSION_S,
+    SimClock,
+    SimHost,
+    SimRandomness,
+    Violation,
+    World,
+)
+
+ROLES: Final = ("intake", "engine", "relay", "projector")
+_SETTLE_S: Final = 3_600.0
+_STOP_S: Final = 10.0
+_WATCH_S: Final = 0.5
+_FENCE_S: Final = 3.0
+_FLOORS: Final = {"commits": 10, "fences": 1, "takeovers": 1, "backorders": 1, "races": 1}
+"""What every run must have seen, else it showed nothing."""
+_CORE: Final = Core(
+    new=lambda number: Shard(number, Config(order_wait_ms=5_000, suppression_ms=8_000)),
+    decide=core.decide,
+    fold=core.fold,
+    tick=core.tick,
+    work_due=core.work_due,
+    next_due_ms=core.next_due_ms,
+)
+_TOPICS_OF: Final = {
+    "intake": INTAKE_TOPICS,
+    "engine": ("inbox",),
+    "relay": ("journal",),
+    "projector": PROJECTOR_TOPICS,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    seed: int
+    digest: str
+    fired: Counter[str]
+    sites: Counter[tuple[str, str, str]]
+    count: Counter[str]
+    virtual_s: float
+    cpu_s: float
+
+
+class Run:
+    """A world, and who lives in it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.world = world = World(plan)
+        counts = {"shards": plan.shards, "public": plan.partitions, "one": 1}
+        self.broker = Broker(world, {t.name: counts[t.partitions] for t in TOPICS.values()})
+        self.store = Store(world)
+        self.oracle = Oracle(world, self.store)
+        self.partners = Partners(world, self.broker, self.oracle)
+        self.broker.landed = [self.oracle.landed, self.partners.landed]
+        self.broker.trimmed = self.oracle.trimmed
+        self.broker.saved_ = self.oracle.saved
+        self.store.written = self.oracle.written
+        world.crashed = self._crashed
+        self._roles_of: dict[str, tuple[str, ...]] = {}
+        self._logs: dict[SimHost, SimLog] = {}
+        self._stops: dict[SimHost, asyncio.Event] = {}
+        self._mains: dict[SimHost, asyncio.Task[None]] = {}
+        self._started = 0
+        self._over = False
+
+    # --- hosts
+
+    def _start(self, roles: tuple[str, ...]) -> None:
+        if self._over:
+            return
+        self._started += 1
+        host = SimHost(f"{'+'.join(roles)} {self._started}", self._started)
+        self._roles_of[host.name] = roles
+        self._mains[host] = task = self.world.start(host, self._main(host, roles))
+        task.add_done_callback(partial(self._ended, host), context=self.world.context)
+
+    async def _main(self, host: SimHost, roles: tuple[str, ...]) -> None:
+        """A process: join the groups, run the roles until told to stop or one fails."""
+        log = self._logs[host] = SimLog(self.broker, host)
+        stop = self._stops[host] = asyncio.Event()
+        clock, tasks = SimClock(self.world, host), []
+        for role in roles:
+            group = await log.group(role, _TOPICS_OF[role])
+            match role:
+                case "intake":
+                    run = Intake(log, group, clock, self.plan.shards, wait_s=2.0).run
+                case "engine":
+                    run = Engine(
+                        log=log,
+                        group=group,
+                        clock=clock,
+                        randomness=SimRandomness(self.world, host),
+                        core=_CORE,
+                        owner=host.name,
+                        config=self.plan.engine,
+                    ).run
+                case "relay":
+                    run = Relay(log=log, group=group, clock=clock, takeover_s=14.0).run
+                case _:
+                    database = SimDatabase(self.store, host)
+                    run = Projector(log, group, database, clock).run
+            tasks.append(asyncio.create_task(run(stop), name=role))
+        _done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        if rest:
+            stop.set()
+            await asyncio.wait(rest)
+        for task in tasks:
+            await task
+        for group in log.groups:
+            await group.close()
+
+    def _ended(self, host: SimHost, task: asyncio.Task[None]) -> None:
+        if host not in self.world.hosts:
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, LogError):
+            self.world.fail("defect", f"{host.name} ended: {error!r}")
+        if error is None and not self._stops[host].is_set():
+            self.world.fail("defect", f"{host.name} ended by itself")
+        self.world.hosts.remove(host)
+        self._crashed(host)
+
+    def _crashed(self, host: SimHost) -> None:
+        """The groups notice after a while; a new process takes its place."""
+        world = self.world
+        log = self._logs.get(host)
+        if log is not None:
+            world.at(SESSION_S, self._expel, log)
+        if not self._over:
+            delay_s = 0.2 if world.calm else world.chance.choice((0.1, 1.0, 4.0))
+            world.at(delay_s, self._start, self._roles_of[host.name])
+
+    def _expel_if_frozen(self, host: SimHost, log: SimLog) -> None:
+        if host.frozen is not None:
+            self._expel(log)
+
+    @staticmethod
+    def _expel(log: SimLog) -> None:
+        for group in log.groups:
+            group.expel()
+
+    # --- what goes wrong by itself
+
+    def _schedule(self) -> None:
+        """Faults that strike at a moment, not at a call; one fence and one takeover at least."""
+        world, chance, plan = self.world, self.world.chance, self.plan
+        moments: dict[Fault, Callable[[], object]] = {
+            Fault.OFFSETS_EXPIRED: self._expire,
+            Fault.REBALANCED: self._rebalance,
+            Fault.BROKER_GONE: self._broker_gone,
+            Fault.FROZEN: self._freeze,
+            Fault.DEAF: self._deafen,
+            Fault.CLOCK_JUMPED: self._jump,
+        }
+        for fault, do in moments.items():
+            times = plan.rates.get(fault, 0.0)
+            for _ in range(int(times) + (chance.random() < times % 1)):
+                world.at(chance.uniform(0.5, plan.calm_s), self._strike, fault, do)
+        world.at(plan.span_s / 2, self._until_fenced)
+
+    def _until_fenced(self) -> None:
+        """Let two engines believe in one shard until a commit of one is void."""
+        if not self.world.calm and not self._fenced():
+            self._deafen()
+            self.partners.receive_everywhere()
+            self.world.at(_FENCE_S, self._until_fenced)
+
+    def _fenced(self) -> bool:
+        return bool(self.oracle.count["fences"] and self.oracle.count["takeovers"])
+
+    def _strike(self, fault: Fault, do: Callable[[], object]) -> None:
+        if not self.world.calm:
+            self.world.fired[fault] += 1
+            do()
+
+    def _any(self) -> SimHost | None:
+        return self.world.chance.choice(self.world.hosts) if self.world.hosts else None
+
+    def _groups(self, name: str) -> list[SimGroup]:
+        return [
+            group
+            for host in self.world.hosts
+            if host in self._logs
+            for group in self._logs[host].groups
+            if group.name == name
+        ]
+
+    def _expire(self) -> None:
+        name = self.world.chance.choice(("intake", "relay"))
+        for partition in self.broker.expire(name):
+            self.oracle.expired(name, partition)
+
+    def _rebalance(self, name: str | None = None) -> SimGroup | None:
+        """A partition goes to another member; who had it, or None."""
+        chance = self.world.chance
+        groups = self._groups(name or chance.choice(ROLES))
+        having = [one for one in groups if one.member.assigned]
+        if len(groups) < 2 or not having:
+            return None
+        giver = chance.choice(having)
+        taker = chance.choice([one for one in groups if one is not giver])
+        giver.member.give(chance.choice(sorted(giver.member.assigned)), taker.member)
+        return giver
+
+    def _broker_gone(self) -> None:
+        until = self.world.loop.time() + self.world.chance.choice((1.0, 10.0, 150.0))
+        self.world.gone_until = max(self.world.gone_until, until)
+
+    def _freeze(self) -> None:
+        host = self._any()
+        if host is not None and host.frozen is None:
+            seconds = self.world.chance.choice((0.5, 8.0, 20.0))
+            self.world.freeze(host, seconds)
+            if seconds > SESSION_S and host in self._logs:
+                log = self._logs[host]
+                self.world.at(SESSION_S, self._expel_if_frozen, host, log)
+                self.world.at(seconds + 0.1, self._rejoin, host)
+
+    def _rejoin(self, host: SimHost) -> None:
+        if host in self.world.hosts and host in self._logs and not self._stops[host].is_set():
+            for group in self._logs[host].groups:
+                group.rejoin()
+
+    def _deafen(self) -> None:
+        """An engine that doesn't hear that a shard was given to another: both go on."""
+        giver = self._rebalance("engine")
+        if giver is not None:
+            giver.deaf_until = self.world.loop.time() + 5
+
+    def _jump(self) -> None:
+        host = self._any()
+        if host is not None:
+            host.skew_ms = self.world.chance.choice((-3_600_000, -2_000, 500, 90_000, 400_000))
+
+    # --- the run
+
+    async def _play(self) -> None:
+        world, plan = self.world, self.plan
+        roles = [ROLES] if plan.together else [(role,) for role in ROLES]
+        for _ in range(plan.hosts):
+            for some in roles:
+                self._start(some)
+        self.partners.begin()
+        self._schedule()
+        await asyncio.sleep(plan.calm_s)
+        while not self._fenced():
+            await asyncio.sleep(_WATCH_S)
+            if world.loop.time() > plan.calm_s + _SETTLE_S:
+                world.fail("vacuity", "no writer was ever fenced")
+        self._calm()
+        deadline = world.loop.time() + _SETTLE_S
+        while (left := self._unsettled()) is not None:
+            await asyncio.sleep(_WATCH_S)
+            if world.loop.time() > deadline:
+                world.fail("settling", left)
+        self.oracle.close()
+        await self._stop()
+        self.oracle.close()
+
+    def _calm(self) -> None:
+        """Nothing goes wrong from now on."""
+        world = self.world
+        world.calm = True
+        world.gone_until = min(world.gone_until, world.loop.time())
+        for host in world.hosts:
+            host.skew_ms = 0
+            world.thaw(host)
+            self._rejoin(host)
+
+    def _unsettled(self) -> str | None:
+        if self.partners.pending:
+            return f"partners have {self.partners.pending} things to do"
+        left = self.oracle.unsettled()
+        if left is not None:
+            return left
+        for key in sorted(self.partners.plain_orders):
+            order = self.oracle.books.orders.get(key)
+            for sku in order.waiting() if order else ():
+                if not self.oracle.short(sku, self.partners.markets[key[0]]):
+                    return f"{key} waits for {sku}, which is there"
+        return None
+
+    async def _stop(self) -> None:
+        self._over = True
+        for host in self.world.hosts:
+            self._stops[host].set()
+        _, late = await asyncio.wait(
+            [self._mains[host] for host in self.world.hosts], timeout=_STOP_S
+        )
+        for task in late:
+            at = [site for host in self.world.hosts for site in self.world.awaits(host)]
+            self.world.fail("stop", f"{task.get_name()} goes on after {_STOP_S} s at {at}")
+
+    def go(self) -> Outcome:
+        """Run it; Violation when a promise is broken."""
+        began, loop = time.process_time(), self.world.loop
+        with _heard(self._heard):
+            try:
+                loop.run_until_complete(self._play())
+            except RuntimeError:  # stopped before the end
+                if self.world.violation is None:
+                    raise
+            finally:
+                loop.discard()
+        if self.world.violation is not None:
+            raise self.world.violation
+        if loop.errors:
+            raise Violation("defect", repr(loop.errors))
+        journal = blake2b(digest_size=8)
+        for number in range(self.plan.shards):
+            for one in self.broker.held(Partition("journal", number)).records:
+                journal.update(one.value or b"")
+        count = self.oracle.count
+        count["backorders"] = self.oracle.books.backorders
+        count["races"] = self.partners.raced
+        count["sent"] = len(self.oracle.sent)
+        for what, least in _FLOORS.items():
+            if count[what] < least:
+                raise Violation("vacuity", f"{count[what]} {what}, at least {least} were wanted")
+        return Outcome(
+            self.plan.seed,
+            f"{loop.digest:016x}{journal.hexdigest()}",
+            self.world.fired,
+            self.world.sites,
+            count,
+            loop.time(),
+            time.process_time() - began,
+        )
+
+    def _heard(self, event: dict[str, Any]) -> None:
+        """A role logged an error."""
+        if event["event"] != "wrong clock" and HOST.get(None) is not None:
+            self.world.fail("halt", f"{event}")
+
+
+@contextmanager
+def _heard(hear: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Let errors that roles log be heard, and nothing be written."""
+
+    def processor(_: object, __: str, event: Any) -> Any:  # noqa: ANN401 - structlog's own
+        hear(event)
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, processor],
+        wrapper_class=structlog.make_filtering_bound_logger("error"),
+    )
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+
+
+def simulate(plan: Plan) -> Outcome:
+    """Run a plan; Violation when a promise is broken, SimulationError when it can't go on."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return Run(plan).go()
+    finally:
+        gc.unfreeze()  # engines freeze what they folded
+        if collects:
+            gc.enable()

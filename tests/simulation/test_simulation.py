@@ -1,0 +1,38 @@
+"""Whole clusters under every fault, by seed: what broke a promise prints how to see it again."""
+
+import os
+
+import pytest
+
+from tests.simulation.campaign import Failure, Total, attempt, campaign
+from tests.simulation.plan import a_plan
+
+SEEDS = int(os.environ.get("HEADRACE_TEST_SEEDS", "2000"))
+NAMED = {
+    19: "an inbox trimmed by who took over while a slow engine opened halted the slow one",
+}
+
+
+def _check(total: Total) -> None:
+    assert not total.failures, "\n".join(map(str, total.failures[:10]))
+    assert not total.silent()
+
+
+@pytest.mark.slow
+def test_no_promise_is_broken_whatever_goes_wrong() -> None:
+    total = Total()
+    for one in campaign(range(SEEDS)):
+        total.add(one)
+    _check(total)
+
+
+def test_no_promise_is_broken_in_a_few_runs() -> None:
+    for seed in range(1_000_000, 1_000_010):
+        outcome = attempt(a_plan(seed))
+        assert not isinstance(outcome, Failure), str(outcome)
+
+
+@pytest.mark.parametrize("seed", NAMED, ids=list(NAMED.values()))
+def test_what_was_found_once_is_not_found_again(seed: int) -> None:
+    outcome = attempt(a_plan(seed))
+    assert not isinstance(outcome, Failure), str(outcome)
