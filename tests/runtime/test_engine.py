@@ -306,7 +306,7 @@ async def test_an_inbox_trimmed_beyond_the_journal_halts_the_shard() -> None:
 async def test_an_inbox_trimmed_by_who_took_over_meanwhile_fences_and_does_not_halt(
     inputs: int,
 ) -> None:
-    """A slow writer opens, or idles, while another one opens, decides and trims: nothing is lost."""
+    """A slow writer idles while another one opens, decides and trims: nothing is lost."""
     log = a_log()
     give(log, *"abc"[:inputs])
     config = EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.3, trim_margin=0)
