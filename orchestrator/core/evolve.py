@@ -65,6 +65,7 @@ def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
         del shard.ids[shard.id_order.popleft()]
         shard.ids_dropped += 1
     shard.ids[key] = shard.now_ms
+    shard.ids_taken += 1
     shard.id_order.append(key)
     return None
 

@@ -248,6 +248,7 @@ class Shard:
         "id_order",
         "ids",
         "ids_dropped",
+        "ids_taken",
         "items",
         "markets",
         "marks",
@@ -288,6 +289,7 @@ class Shard:
         self.marks: dict[tuple[str, int], int] = {}  # origin topic, partition -> offset
         self.ids: dict[str, int] = {}  # "<source>\0<id>" -> tick
         self.id_order: deque[str] = deque()
+        self.ids_taken = 0  # ids ever seen: the oldest is number `ids_taken - len(ids)`
         self.ids_dropped = 0  # ids that fell out before the window ended
         self.documents: dict[str, None] = {}
 

@@ -9,7 +9,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from events.base import postal_key
 from events.decided import Plain
@@ -187,6 +187,21 @@ class Places:
         )
         self._memory = _Memory()
         return True
+
+    def coming(self) -> Iterable[tuple[str, str, int, int, list[Row]]]:
+        """The chunks of versions that aren't whole: country, version, chunks, chunk, its rows."""
+        for country, coming in self._coming.items():
+            for chunk, rows in coming.rows.items():
+                yield country, coming.version, coming.chunks, chunk, rows
+
+    def await_more(
+        self, country: str, version: str, chunks: int, chunk: int, rows: Iterable[Iterable[Any]]
+    ) -> None:
+        """Take in again what `coming` told, a chunk's rows at once or in pieces."""
+        if country not in self._coming:
+            self._coming[country] = _Coming(version, chunks)
+        kept = self._coming[country].rows.setdefault(chunk, [])
+        kept.extend((code, lat, lon, region) for code, lat, lon, region in rows)
 
     def locate(self, ship_to: Plain) -> Place:
         """Where an address is: of a `ship_to` or a node's address with its location."""

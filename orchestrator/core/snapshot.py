@@ -1,0 +1,533 @@
+"""Snapshots: a shard's state as rows of JSON, and back.
+
+`FIELDS` says of every field of every class of the state what becomes of it; a test holds that it
+leaves none out. Orders are referred to by their numbers. What only grows at its end (ids seen,
+business keys) is cut into segments of `SEGMENT` entries: a full one never changes again, so that a
+snapshot need write only those that no snapshot has yet.
+"""
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Set
+from itertools import islice
+from operator import attrgetter
+from sys import intern
+from typing import Any, Final, NamedTuple, TypeVar
+
+import orjson
+
+from events.rules import Body
+from orchestrator.core.ledger import Bin
+from orchestrator.core.orders import (
+    Cancellation,
+    Fulfillment,
+    FulfillmentLine,
+    Order,
+    OrderLine,
+    Shipment,
+)
+from orchestrator.core.shard import Market, Node, Shard, Shelf
+from orchestrator.core.sourcing.places import Places, Table
+from orchestrator.core.sourcing.rates import LaneKey, Service
+from orchestrator.core.sourcing.strategies import DEFAULT, RuleSet, RuleVersion
+
+SEGMENT: Final = 8_192
+"""Entries of a segment. Part of the format: segments of another length are others."""
+_PIECE: Final = 1_000  # entries of a long mapping in one row
+
+Row = list[Any]
+T = TypeVar("T")
+
+
+class Fields(NamedTuple):
+    """What becomes of a class's fields: written as they are, written by code, or made anew."""
+
+    plain: tuple[str, ...]
+    written: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()  # from others, or of no meaning between two entries
+
+
+FIELDS: Final[dict[type, Fields]] = {
+    OrderLine: Fields(
+        (
+            *("line_id", "sku", "quantity", "allow_backorder", "allocated", "backordered"),
+            *("shipped", "delivered", "cancelled"),
+        )
+    ),
+    FulfillmentLine: Fields(
+        ("line_id", "sku", "asked", "reserved", "shipped", "rejected", "cancelled")
+    ),
+    Cancellation: Fields(("cancellation_id", "lines", "reason", "taken_back")),
+    Shipment: Fields(("packages", "loose", "tracking", "delivered")),
+    Fulfillment: Fields(
+        (
+            *("fulfillment_id", "node_id", "status", "request_status", "asked_to_cancel"),
+            *("ship_day", "ship_by_ms", "deliver_by_ms", "carrier", "service", "booked"),
+        ),
+        ("lines", "cancellations", "shipments"),
+    ),
+    Order: Fields(
+        (
+            *("market_id", "channel", "order_id", "number", "priority", "allow_split"),
+            *("allow_partial", "refused", "closing", "unknown", "promised_ms", "told_ms"),
+            *("delivered_ms", "promise_counted", "patience_ms"),
+        ),
+        ("digest", "raw", "lines", "fulfillments", "held_plan"),
+    ),
+    Bin: Fields(
+        (
+            *("available", "on_hand", "reserved", "quality_control", "damaged", "held"),
+            *("forgotten_ms", "counted", "sold", "sold_day"),
+        ),
+        ("movements", "lots", "promises"),
+    ),
+    RuleVersion: Fields(("author", "body", "status"), ("content",)),
+    Node: Fields(
+        ("suppressed", "closed_until_ms", "lifted", "index", "last_used"),
+        ("defined", "booked"),
+        (
+            *("active", "calendar", "capabilities", "capacity_orders", "capacity_units"),
+            *("country", "groups", "handling_cost_minor", "kind", "market_id", "node_id"),
+            *("pickup", "region", "ships", "unit_cost_minor", "vector"),
+        ),
+    ),
+    Market: Fields(
+        (
+            *("market_id", "currency", "time_zone", "network_version", "suppression_version"),
+            *("fulfillments_planned", "refill_queued"),
+        ),
+        (
+            *("available", "backordered", "bins", "held", "improvable", "inbound", "nodes"),
+            *("orders", "pool_taken", "promises", "published", "retired", "rule_versions"),
+            *("rules", "rules_scheduled", "services", "suspensions", "waiting"),
+        ),
+        ("booked_changes", "node_list", "tables"),
+    ),
+    Shard: Fields(
+        (
+            *("now_ms", "ids_taken", "ids_dropped", "parked_tracking", "timers_set"),
+            *("orders_taken", "orders_open", "exceptions_opened", "packages_sent"),
+        ),
+        (
+            *("documents", "exceptions", "id_order", "ids", "items", "markets", "marks"),
+            *("nodes", "parked", "places", "timers", "tracking", "unknown_skus", "work"),
+        ),
+        (
+            *("config", "number", "freed_nodes", "freed_skus", "touched_days"),
+            *("touched_inbound", "touched_lots", "touched_orders", "touched_pools"),
+            *("touched_skus", "touched_stock", "touched_waiting"),
+        ),
+    ),
+    Places: Fields((), ("tables", "_coming"), ("_memory",)),
+    Table: Fields(
+        ("version", "_codes", "_regions"), ("_centres", "_latitudes", "_longitudes", "_rows")
+    ),
+}
+
+_TAKE: Final[dict[type, Callable[[Any], tuple[Any, ...]]]] = {
+    kind: attrgetter(*fields.plain) for kind, fields in FIELDS.items() if fields.plain
+}
+_COUNTS: Final = ("available", "backordered", "published", "improvable", "pool_taken")
+
+
+def _give(kind: type[T], values: Iterable[Any]) -> T:
+    """An object with these plain fields, and none of the others yet."""
+    return _set(kind.__new__(kind), values)
+
+
+def _set(known: T, values: Iterable[Any]) -> T:
+    for name, value in zip(FIELDS[type(known)].plain, values, strict=True):
+        setattr(known, name, value)
+    return known
+
+
+def _pieces(entries: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(entries)
+    while piece := list(islice(rest, _PIECE)):
+        yield piece
+
+
+# --- writing
+
+
+def rows(shard: Shard) -> Iterator[bytes]:
+    """The state but its segments, as rows in the order that `Restoring` takes them in.
+
+    Each row is small; the shard must not change until the last is taken.
+    """
+    yield from map(orjson.dumps, _shard_rows(shard))
+    for market in shard.markets.values():
+        yield from map(orjson.dumps, _market_rows(market))
+    for node in shard.nodes.values():
+        yield orjson.dumps(
+            ["node", node.defined, _TAKE[Node](node), [[*day] for day in node.booked.items()]]
+        )
+    for market in shard.markets.values():
+        for order in market.orders.values():
+            yield orjson.dumps(_order_row(order))
+    for market in shard.markets.values():
+        yield from map(orjson.dumps, _index_rows(market))
+    yield from map(orjson.dumps, _waiting_rows(shard))
+
+
+def _shard_rows(shard: Shard) -> Iterator[Row]:
+    yield ["shard", _TAKE[Shard](shard), len(shard.ids)]
+    for piece in _pieces(shard.marks.items()):
+        yield ["marks", [[*source, offset] for source, offset in piece]]
+    for country, table in shard.places.tables.items():
+        version, codes, regions = _TAKE[Table](table)
+        yield ["table", country, version, regions, list(table._centres.items())]  # noqa: SLF001 - a snapshot holds all there is
+        columns = zip(codes, table._latitudes, table._longitudes, table._rows, strict=True)  # noqa: SLF001
+        for piece in _pieces(columns):
+            yield ["places", country, *(list(column) for column in zip(*piece, strict=True))]
+    for country, version, chunks, chunk, found in shard.places.coming():
+        for piece in _pieces(found):
+            yield ["coming", country, version, chunks, chunk, piece]
+        if not found:
+            yield ["coming", country, version, chunks, chunk, []]
+    for item in shard.items.values():
+        yield ["item", item]
+
+
+def _market_rows(market: Market) -> Iterator[Row]:
+    rules = None if market.rules is DEFAULT else market.rules.version
+    yield ["market", _TAKE[Market](market), rules, market.rules_scheduled]
+    for version, known in market.rule_versions.items():
+        content = known.content.hex()
+        yield ["rules", market.market_id, version, _TAKE[RuleVersion](known), content]
+    for service in market.services.values():
+        yield ["service", market.market_id, service.data]
+    for key, until_ms in market.suspensions.items():
+        yield ["suspension", market.market_id, key, until_ms]
+    for name in _COUNTS:
+        for piece in _pieces(getattr(market, name).items()):
+            yield ["counts", market.market_id, name, piece]
+    for sku, announced in market.inbound.items():
+        for piece in _pieces(announced.items()):
+            yield ["inbound", market.market_id, sku, [[*key, *value] for key, value in piece]]
+
+
+def _order_row(order: Order) -> Row:
+    return [
+        "order",
+        _TAKE[Order](order),
+        order.digest.hex(),
+        order.raw.decode(),
+        [_TAKE[OrderLine](line) for line in order.lines],
+        [
+            [
+                _TAKE[Fulfillment](one),
+                [_TAKE[FulfillmentLine](line) for line in one.lines],
+                [_TAKE[Cancellation](pending) for pending in one.cancellations],
+                [_TAKE[Shipment](shipment) for shipment in one.shipments],
+            ]
+            for one in order.fulfillments
+        ],
+        order.held_plan,
+    ]
+
+
+def _index_rows(market: Market) -> Iterator[Row]:
+    """What refers to orders."""
+    of = market.market_id
+    for sku, shelf in market.bins.items():
+        for bins in _pieces(shelf.items()):
+            yield ["bins", of, sku, [[at, *_bin_row(stock)] for at, stock in bins]]
+    for sku, held in market.held.items():
+        for orders in _pieces(held):
+            yield ["held", of, sku, orders]
+    for promised_ms, awaiting in market.promises.items():
+        for some in _pieces(awaiting):
+            yield ["promises", of, promised_ms, [order.number for order in some]]
+    for sku, queue in market.waiting.items():
+        for places in _pieces(queue):
+            yield ["waiting", of, sku, [place[:3] for place in places]]
+
+
+def _bin_row(stock: Bin) -> Row:
+    promises = [_promise(order, line) for line, order in stock.promises.items()]
+    return [_TAKE[Bin](stock), stock.movements, stock.lots, promises]
+
+
+def _promise(order: Order, promised: FulfillmentLine) -> list[int]:
+    for number, fulfillment in enumerate(order.fulfillments):
+        for index, line in enumerate(fulfillment.lines):
+            if line is promised:
+                return [order.number, number, index]
+    message = f"a promise of {promised.sku} is none of order {order.key}'s"
+    raise AssertionError(message)  # the ledger made it with the order's fulfillment
+
+
+def _waiting_rows(shard: Shard) -> Iterator[Row]:
+    """What waits, and what is open."""
+    for on, parked in shard.parked.items():
+        for waits in parked:
+            yield ["parked", on, *waits]
+    for sku, orders in shard.unknown_skus.items():
+        for some in _pieces(orders):
+            yield ["unknown", sku, [order.number for order in some]]
+    for work in _pieces(shard.work):
+        yield ["work", work]
+    for timers in _pieces(shard.timers):
+        yield ["timers", timers]
+    for opened in _pieces(shard.exceptions.items()):
+        yield ["exceptions", opened]
+    for packages in _pieces(shard.tracking.items()):
+        yield ["tracking", [_package(key, *known) for key, known in packages]]
+
+
+def _package(key: str, order: Order, sent: Fulfillment, package_id: str, place: int) -> Row:
+    return [key, order.number, order.fulfillments.index(sent), package_id, place]
+
+
+# --- segments
+
+
+class Segment(NamedTuple):
+    """Entries [number * SEGMENT, …) of one log: `ids`, `documents` or `retired/<market>`."""
+
+    log: str
+    number: int
+    row: bytes
+    full: bool  # a full one never changes again
+
+
+def logs(shard: Shard) -> dict[str, tuple[int, int]]:
+    """What only grows at its end: the place of the first entry held, and of the next to come."""
+    first = shard.ids_taken - len(shard.ids)
+    held = {"ids": (first, shard.ids_taken), "documents": (0, len(shard.documents))}
+    for market in shard.markets.values():
+        held[f"retired/{market.market_id}"] = (0, len(market.retired))
+    return held
+
+
+def segments(shard: Shard, known: Set[tuple[str, int]]) -> Iterator[Segment | None]:
+    """The segments that aren't `known` as (log, number), in order; None instead of known ones.
+
+    The shard must not change until the last is taken.
+    """
+    for log, (first, end) in logs(shard).items():
+        entries = _entries(shard, log)
+        for number in range(first // SEGMENT, -(-end // SEGMENT)):
+            place, after = max(first, number * SEGMENT), min(end, (number + 1) * SEGMENT)
+            some = islice(entries, after - place)
+            if (log, number) in known:
+                deque(some, maxlen=0)
+                yield None
+            else:
+                row = ["segment", log, *_columns(shard, log, list(some))]
+                full = after == (number + 1) * SEGMENT
+                yield Segment(log, number, orjson.dumps(row), full)
+
+
+def _entries(shard: Shard, log: str) -> Iterator[Any]:
+    match log.partition("/"):
+        case ("ids", _, _):
+            return iter(shard.id_order)
+        case ("documents", _, _):
+            return iter(shard.documents)
+        case (_, _, market_id):
+            return iter(shard.markets[market_id].retired.items())
+
+
+def _columns(shard: Shard, log: str, entries: list[Any]) -> Row:
+    if log == "ids":
+        return [entries, [shard.ids[key] for key in entries]]
+    if log == "documents":
+        return [entries]
+    digests = b"".join(digest for _, (digest, _) in entries)
+    return [[key for key, _ in entries], digests.hex(), [status for _, (_, status) in entries]]
+
+
+# --- restoring
+
+
+class Restoring:
+    """A shard in the making: a new one, then every row, then `finish`.
+
+    Rows of a snapshot that another release wrote may raise anything.
+    """
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+        self._orders: dict[int, Order] = {}
+        self._retired: dict[str, dict[str, tuple[bytes, str]]] = {}
+        self._ids_held = 0
+
+    def take(self, row: Row) -> None:
+        """Take in the next row, those of segments in their order."""
+        kind, *said = row
+        _RESTORE[kind](self, *said)
+
+    def finish(self) -> Shard:
+        """The shard, when all rows are in."""
+        shard = self.shard
+        while len(shard.id_order) > self._ids_held:  # of the first segment, gone since
+            del shard.ids[shard.id_order.popleft()]
+        if len(shard.id_order) != self._ids_held or len(shard.ids) != self._ids_held:
+            message = f"{len(shard.ids)} ids are there of {self._ids_held}"
+            raise ValueError(message)
+        for market in shard.markets.values():
+            market.node_list = sorted(market.nodes.values(), key=lambda node: node.index)
+        return shard
+
+    def _shard(self, values: Row, ids_held: int) -> None:
+        _set(self.shard, values)
+        self._ids_held = ids_held
+
+    def _marks(self, marks: list[Row]) -> None:
+        self.shard.marks.update({(topic, number): offset for topic, number, offset in marks})
+
+    def _table(self, country: str, version: str, regions: list[str], centres: Row) -> None:
+        table = self.shard.places.tables[country] = _give(Table, (version, [], regions))
+        table._centres = {region: tuple(centre) for region, centre in centres}  # noqa: SLF001
+        table._latitudes, table._longitudes, table._rows = array("i"), array("i"), array("i")  # noqa: SLF001
+
+    def _places(self, country: str, codes: Row, latitudes: Row, longitudes: Row, of: Row) -> None:
+        table = self.shard.places.tables[country]
+        table._codes.extend(codes)  # noqa: SLF001
+        table._latitudes.extend(latitudes)  # noqa: SLF001
+        table._longitudes.extend(longitudes)  # noqa: SLF001
+        table._rows.extend(of)  # noqa: SLF001
+
+    def _coming(
+        self, country: str, version: str, chunks: int, chunk: int, found: list[Row]
+    ) -> None:
+        self.shard.places.await_more(country, version, chunks, chunk, found)
+
+    def _item(self, data: dict[str, Any]) -> None:
+        self.shard.items[data["sku"]] = data
+
+    def _market(self, values: Row, rules: str | None, scheduled: Row | None) -> None:
+        market = Market(dict(zip(FIELDS[Market].plain, values, strict=True)))
+        _set(market, values)
+        market.rules_scheduled = (scheduled[0], scheduled[1]) if scheduled else None
+        market.retired = self._retired.setdefault(market.market_id, {})
+        self.shard.markets[market.market_id] = market
+        self._active = rules
+
+    def _rules(self, market_id: str, version: str, values: Row, content: str) -> None:
+        market = self.shard.markets[market_id]
+        known = market.rule_versions[version] = _give(RuleVersion, values)
+        known.content = bytes.fromhex(content)
+        if version == self._active:
+            market.rules = RuleSet(version, Body.model_validate(known.body), market.time_zone)
+
+    def _service(self, market_id: str, data: dict[str, Any]) -> None:
+        service = Service(data)
+        self.shard.markets[market_id].services[service.key] = service
+
+    def _suspension(self, market_id: str, key: Row, until_ms: int | None) -> None:
+        self.shard.markets[market_id].suspensions[LaneKey(*key)] = until_ms
+
+    def _counts(self, market_id: str, name: str, counts: list[Row]) -> None:
+        getattr(self.shard.markets[market_id], name).update(counts)
+
+    def _inbound(self, market_id: str, sku: str, announced: list[Row]) -> None:
+        inbound = self.shard.markets[market_id].inbound.setdefault(sku, {})
+        for node_id, document, line, units, expected_ms in announced:
+            inbound[(node_id, document, line)] = (units, expected_ms)
+
+    def _node(self, data: dict[str, Any], values: Row, booked: list[Row]) -> None:
+        market = self.shard.markets[data["market_id"]]
+        node = _set(Node(data, market.time_zone, self.shard.places), values)
+        node.booked = {day: taken for day, taken in booked}  # noqa: C416 - of pairs that are lists
+        self.shard.nodes[node.node_id] = market.nodes[node.node_id] = node
+
+    def _order(  # noqa: PLR0913 - a row's columns
+        self,
+        values: Row,
+        digest: str,
+        raw: str,
+        lines: list[Row],
+        fulfillments: list[Row],
+        held_plan: Row | None,
+    ) -> None:
+        order = _give(Order, values)
+        order.digest = bytes.fromhex(digest)
+        order.raw = raw.encode()
+        order.lines = [_give(OrderLine, line) for line in lines]
+        order.held_plan = (held_plan[0], held_plan[1], held_plan[2]) if held_plan else None
+        order.fulfillments = []
+        for one, asked, cancellations, shipments in fulfillments:
+            fulfillment = _give(Fulfillment, one)
+            fulfillment.lines = [_give(FulfillmentLine, line) for line in asked]
+            fulfillment.cancellations = [_give(Cancellation, line) for line in cancellations]
+            fulfillment.shipments = [_give(Shipment, shipment) for shipment in shipments]
+            order.fulfillments.append(fulfillment)
+        self._orders[order.number] = order
+        self.shard.markets[order.market_id].orders[order.key] = order
+
+    def _bins(self, market_id: str, sku: str, bins: list[Row]) -> None:
+        market = self.shard.markets[market_id]
+        shelf = market.bins.get(sku)
+        if shelf is None:
+            shelf = market.bins[sku] = Shelf()
+        for node_id, values, movements, lots, promises in bins:
+            stock = shelf[node_id] = _give(Bin, values)
+            stock.movements = movements and [(a, b, c, d, e) for a, b, c, d, e in movements]
+            stock.lots = lots and [(day, units) for day, units in lots]
+            stock.promises = {}
+            for number, fulfillment, index in promises:
+                order = self._orders[number]
+                stock.promises[order.fulfillments[fulfillment].lines[index]] = order
+
+    def _held(self, market_id: str, sku: str, orders: list[int]) -> None:
+        held = self.shard.markets[market_id].held.setdefault(sku, {})
+        held.update({number: self._orders[number] for number in orders})
+
+    def _promises(self, market_id: str, promised_ms: int, orders: list[int]) -> None:
+        awaiting = self.shard.markets[market_id].promises.setdefault(promised_ms, {})
+        awaiting.update({self._orders[number]: None for number in orders})
+
+    def _waiting(self, market_id: str, sku: str, places: list[Row]) -> None:
+        queue = self.shard.markets[market_id].waiting.setdefault(sku, [])
+        queue.extend((first, number, line, self._orders[number]) for first, number, line in places)
+
+    def _parked(self, on: str, record: Any, until_ms: int) -> None:  # noqa: ANN401 - as it was parked
+        self.shard.parked.setdefault(on, deque()).append((record, until_ms))
+
+    def _unknown(self, sku: str, orders: list[int]) -> None:
+        waiting = self.shard.unknown_skus.setdefault(sku, [])
+        waiting.extend(self._orders[number] for number in orders)
+
+    def _work(self, work: list[Row]) -> None:
+        self.shard.work.extend(work)
+
+    def _timers(self, timers: list[Row]) -> None:
+        self.shard.timers.extend((due, n, kind, tuple(key)) for due, n, kind, key in timers)
+
+    def _exceptions(self, opened: list[Row]) -> None:
+        self.shard.exceptions.update({tuple(about): known for about, known in opened})
+
+    def _tracking(self, packages: list[Row]) -> None:
+        for key, number, sent, package_id, place in packages:
+            order = self._orders[number]
+            known = (order, order.fulfillments[sent], package_id, place)
+            self.shard.tracking[key] = known
+
+    def _segment(self, log: str, keys: list[str], *columns: Any) -> None:  # noqa: ANN401 - by log
+        match log.partition("/"):
+            case ("ids", _, _):
+                self.shard.ids.update(zip(keys, columns[0], strict=True))
+                self.shard.id_order.extend(keys)
+            case ("documents", _, _):
+                self.shard.documents.update(dict.fromkeys(keys))
+            case (_, _, market_id):
+                packed, statuses = bytes.fromhex(columns[0]), columns[1]
+                length = len(packed) // len(keys)
+                digests = (packed[at : at + length] for at in range(0, len(packed), length))
+                known = self._retired.setdefault(market_id, {})
+                known.update(
+                    zip(keys, zip(digests, map(intern, statuses), strict=True), strict=True)
+                )
+
+
+_RESTORE: Final[dict[str, Callable[..., None]]] = {
+    name: getattr(Restoring, f"_{name}")
+    for name in (
+        *("shard", "marks", "table", "places", "coming", "item", "market", "rules", "service"),
+        *("suspension", "counts", "inbound", "node", "order", "bins", "held", "promises"),
+        *("waiting", "parked", "unknown", "work", "timers", "exceptions", "tracking", "segment"),
+    )
+}
