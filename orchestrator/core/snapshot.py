@@ -8,7 +8,8 @@ snapshot need write only those that no snapshot has yet.
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from operator import attrgetter
 from sys import intern
@@ -24,6 +25,7 @@ from orchestrator.core.orders import (
     FulfillmentLine,
     Order,
     OrderLine,
+    PoolCount,
     Shipment,
 )
 from orchestrator.core.shard import Market, Node, Shard, Shelf
@@ -55,8 +57,9 @@ FIELDS: Final[dict[type, Fields]] = {
         )
     ),
     FulfillmentLine: Fields(
-        ("line_id", "sku", "asked", "reserved", "shipped", "rejected", "cancelled")
+        ("line_id", "sku", "asked", "reserved", "shipped", "rejected", "cancelled"), ("drew_on",)
     ),
+    PoolCount: Fields(("pool_id", "taken")),
     Cancellation: Fields(("cancellation_id", "lines", "reason", "taken_back")),
     Shipment: Fields(("packages", "loose", "tracking", "delivered")),
     Fulfillment: Fields(
@@ -127,7 +130,7 @@ FIELDS: Final[dict[type, Fields]] = {
 _TAKE: Final[dict[type, Callable[[Any], tuple[Any, ...]]]] = {
     kind: attrgetter(*fields.plain) for kind, fields in FIELDS.items() if fields.plain
 }
-_COUNTS: Final = ("available", "backordered", "published", "improvable", "pool_taken")
+_COUNTS: Final = ("available", "backordered", "published", "improvable")
 
 
 def _give(kind: type[T], values: Iterable[Any]) -> T:
@@ -164,7 +167,7 @@ def rows(shard: Shard) -> Iterator[bytes]:
         )
     for market in shard.markets.values():
         for order in market.orders.values():
-            yield orjson.dumps(_order_row(order))
+            yield orjson.dumps(_order_row(order, market.pool_taken))
     for market in shard.markets.values():
         yield from map(orjson.dumps, _index_rows(market))
     yield from map(orjson.dumps, _waiting_rows(shard))
@@ -178,13 +181,11 @@ def _shard_rows(shard: Shard) -> Iterator[Row]:
         version, codes, regions = _TAKE[Table](table)
         yield ["table", country, version, regions, list(table._centres.items())]  # noqa: SLF001 - a snapshot holds all there is
         columns = zip(codes, table._latitudes, table._longitudes, table._rows, strict=True)  # noqa: SLF001
-        for piece in _pieces(columns):
-            yield ["places", country, *(list(column) for column in zip(*piece, strict=True))]
+        for rows_of_it in _pieces(columns):
+            yield ["places", country, *(list(column) for column in zip(*rows_of_it, strict=True))]
     for country, version, chunks, chunk, found in shard.places.coming():
-        for piece in _pieces(found):
-            yield ["coming", country, version, chunks, chunk, piece]
-        if not found:
-            yield ["coming", country, version, chunks, chunk, []]
+        for some in list(_pieces(found)) or [[]]:
+            yield ["coming", country, version, chunks, chunk, some]
     for item in shard.items.values():
         yield ["item", item]
 
@@ -198,16 +199,17 @@ def _market_rows(market: Market) -> Iterator[Row]:
     for service in market.services.values():
         yield ["service", market.market_id, service.data]
     for key, until_ms in market.suspensions.items():
-        yield ["suspension", market.market_id, key, until_ms]
+        yield ["suspension", market.market_id, [*key], until_ms]
     for name in _COUNTS:
         for piece in _pieces(getattr(market, name).items()):
             yield ["counts", market.market_id, name, piece]
+    yield ["pools", market.market_id, [_TAKE[PoolCount](one) for one in market.pool_taken.values()]]
     for sku, announced in market.inbound.items():
         for piece in _pieces(announced.items()):
             yield ["inbound", market.market_id, sku, [[*key, *value] for key, value in piece]]
 
 
-def _order_row(order: Order) -> Row:
+def _order_row(order: Order, pools: Mapping[str, PoolCount]) -> Row:
     return [
         "order",
         _TAKE[Order](order),
@@ -217,7 +219,7 @@ def _order_row(order: Order) -> Row:
         [
             [
                 _TAKE[Fulfillment](one),
-                [_TAKE[FulfillmentLine](line) for line in one.lines],
+                [[_TAKE[FulfillmentLine](line), _drew_on(line, pools)] for line in one.lines],
                 [_TAKE[Cancellation](pending) for pending in one.cancellations],
                 [_TAKE[Shipment](shipment) for shipment in one.shipments],
             ]
@@ -225,6 +227,11 @@ def _order_row(order: Order) -> Row:
         ],
         order.held_plan,
     ]
+
+
+def _drew_on(line: FulfillmentLine, pools: Mapping[str, PoolCount]) -> list[str]:
+    """Of the pools that the rules still have: nothing goes back to the others."""
+    return [pool.pool_id for pool in line.drew_on if pools.get(pool.pool_id) is pool]
 
 
 def _index_rows(market: Market) -> Iterator[Row]:
@@ -301,7 +308,7 @@ def logs(shard: Shard) -> dict[str, tuple[int, int]]:
     return held
 
 
-def segments(shard: Shard, known: Set[tuple[str, int]]) -> Iterator[Segment | None]:
+def segments(shard: Shard, known: AbstractSet[tuple[str, int]]) -> Iterator[Segment | None]:
     """The segments that aren't `known` as (log, number), in order; None instead of known ones.
 
     The shard must not change until the last is taken.
@@ -357,7 +364,7 @@ class Restoring:
     def take(self, row: Row) -> None:
         """Take in the next row, those of segments in their order."""
         kind, *said = row
-        _RESTORE[kind](self, *said)
+        RESTORE[kind](self, *said)
 
     def finish(self) -> Shard:
         """The shard, when all rows are in."""
@@ -423,6 +430,10 @@ class Restoring:
     def _counts(self, market_id: str, name: str, counts: list[Row]) -> None:
         getattr(self.shard.markets[market_id], name).update(counts)
 
+    def _pools(self, market_id: str, pools: list[Row]) -> None:
+        taken = self.shard.markets[market_id].pool_taken
+        taken.update({pool_id: _give(PoolCount, (pool_id, units)) for pool_id, units in pools})
+
     def _inbound(self, market_id: str, sku: str, announced: list[Row]) -> None:
         inbound = self.shard.markets[market_id].inbound.setdefault(sku, {})
         for node_id, document, line, units, expected_ms in announced:
@@ -434,7 +445,7 @@ class Restoring:
         node.booked = {day: taken for day, taken in booked}  # noqa: C416 - of pairs that are lists
         self.shard.nodes[node.node_id] = market.nodes[node.node_id] = node
 
-    def _order(  # noqa: PLR0913 - a row's columns
+    def _order(
         self,
         values: Row,
         digest: str,
@@ -444,6 +455,7 @@ class Restoring:
         held_plan: Row | None,
     ) -> None:
         order = _give(Order, values)
+        pools = self.shard.markets[order.market_id].pool_taken
         order.digest = bytes.fromhex(digest)
         order.raw = raw.encode()
         order.lines = [_give(OrderLine, line) for line in lines]
@@ -451,7 +463,11 @@ class Restoring:
         order.fulfillments = []
         for one, asked, cancellations, shipments in fulfillments:
             fulfillment = _give(Fulfillment, one)
-            fulfillment.lines = [_give(FulfillmentLine, line) for line in asked]
+            fulfillment.lines = []
+            for line, drew_on in asked:
+                fulfillment_line = _give(FulfillmentLine, line)
+                fulfillment_line.drew_on = tuple(pools[pool_id] for pool_id in drew_on)
+                fulfillment.lines.append(fulfillment_line)
             fulfillment.cancellations = [_give(Cancellation, line) for line in cancellations]
             fulfillment.shipments = [_give(Shipment, shipment) for shipment in shipments]
             order.fulfillments.append(fulfillment)
@@ -523,11 +539,11 @@ class Restoring:
                 )
 
 
-_RESTORE: Final[dict[str, Callable[..., None]]] = {
+RESTORE: Final[dict[str, Callable[..., None]]] = {
     name: getattr(Restoring, f"_{name}")
     for name in (
         *("shard", "marks", "table", "places", "coming", "item", "market", "rules", "service"),
-        *("suspension", "counts", "inbound", "node", "order", "bins", "held", "promises"),
+        *("suspension", "counts", "pools", "inbound", "node", "order", "bins", "held", "promises"),
         *("waiting", "parked", "unknown", "work", "timers", "exceptions", "tracking", "segment"),
     )
 }
