@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from orchestrator import installed
 from orchestrator.core import decide as core
+from orchestrator.core import evolve, snapshot
 from orchestrator.core.config import Config
 from orchestrator.core.following import follow
 from orchestrator.core.promising import availability, promise
@@ -27,6 +28,7 @@ from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, kafka_s
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError, variable
 from orchestrator.runtime.shared import Shared
+from orchestrator.runtime.snapshots import Format, fingerprint
 from orchestrator.runtime.world import SystemClock, SystemRandomness
 from projections import schema
 from projections.postgres import Postgres
@@ -153,6 +155,12 @@ def a_core(settings: Settings) -> Core[Shard]:
         work_due=core.work_due,
         next_due_ms=core.next_due_ms,
         gauges=_gauges,
+        snapshots=Format(
+            fingerprint=fingerprint(evolve.__name__, snapshot.__name__),
+            rows=snapshot.rows,
+            segments=snapshot.segments,
+            restoring=lambda number: snapshot.Restoring(Shard(number, config)),
+        ),
     )
 
 

@@ -65,6 +65,20 @@ TOPICS: dict[str, Topic] = {
             {"cleanup.policy": "delete", **FOREVER},
         ),
         Topic(
+            "snapshots",
+            "internal",
+            "<shard>/<epoch>.<seq>/<chunk>",
+            "The state of a shard at a confirmed position of its journal, in chunks; to open it"
+            " faster. May be deleted at any time.",
+            "shards",
+            {
+                "cleanup.policy": "compact,delete",
+                "retention.ms": str(7 * 86_400_000),
+                "segment.bytes": str(64 * 1_048_576),
+                "min.cleanable.dirty.ratio": "0.2",
+            },
+        ),
+        Topic(
             "fulfillment-commands",
             "output",
             "node id",

@@ -295,7 +295,7 @@ class Segment(NamedTuple):
 
     log: str
     number: int
-    row: bytes
+    row: bytes | None  # None: known
     full: bool  # a full one never changes again
 
 
@@ -308,8 +308,8 @@ def logs(shard: Shard) -> dict[str, tuple[int, int]]:
     return held
 
 
-def segments(shard: Shard, known: AbstractSet[tuple[str, int]]) -> Iterator[Segment | None]:
-    """The segments that aren't `known` as (log, number), in order; None instead of known ones.
+def segments(shard: Shard, known: AbstractSet[tuple[str, int]]) -> Iterator[Segment]:
+    """The segments in order, those that are `known` (log, number) without their rows.
 
     The shard must not change until the last is taken.
     """
@@ -320,7 +320,7 @@ def segments(shard: Shard, known: AbstractSet[tuple[str, int]]) -> Iterator[Segm
             some = islice(entries, after - place)
             if (log, number) in known:
                 deque(some, maxlen=0)
-                yield None
+                yield Segment(log, number, None, full=True)
             else:
                 row = ["segment", log, *_columns(shard, log, list(some))]
                 full = after == (number + 1) * SEGMENT

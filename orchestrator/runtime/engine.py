@@ -7,7 +7,7 @@ that `ShardOpened` starts, commits chained to one another, and the filter that e
 import asyncio
 import gc
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
@@ -16,6 +16,8 @@ import structlog
 
 from events.decided import DecidedEvent, InputRecord
 from orchestrator.runtime import metrics
+from orchestrator.runtime.replica import Replica
+from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.workers import Workers
 from schemas import inbox, journal
 from schemas.journal import Commit, Entry, FilterState, JournalError, Opened, Verdict
@@ -65,6 +67,16 @@ class Core(Generic[S]):
     work_due: Callable[[S, int], bool]
     next_due_ms: Callable[[S], int | None]
     gauges: Callable[[S], Mapping[str, int]] = lambda _state: {}
+    snapshots: Format[S] | None = None  # None: none are read or written
+
+    def replica(self, number: int, clock: Clock) -> Replica[S]:
+        """A shard of which nothing was read yet."""
+        return Replica(number, self.new(number), self.fold_all, clock)
+
+    def fold_all(self, state: S, entries: Iterable[Entry]) -> None:
+        """Fold entries in order."""
+        for entry in entries:
+            self.fold(state, entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +178,7 @@ class ShardWriter(Generic[S]):
         core: Core[S],
         owner: str,
         config: EngineConfig,
+        snapshots: Snapshots[S] | None = None,
     ) -> None:
         self.number = number
         self.stop = asyncio.Event()
@@ -177,6 +190,7 @@ class ShardWriter(Generic[S]):
         self._core = core
         self._owner = owner
         self._config = config
+        self._snapshots = snapshots
         self._journal = Partition("journal", number)
         self._inbox = Partition("inbox", number)
         self._shard: S = core.new(number)
@@ -191,7 +205,7 @@ class ShardWriter(Generic[S]):
     async def run(self) -> None:
         """Open the shard and work until told to stop.
 
-        1. Open: append ShardOpened, refold the journal up to it.
+        1. Open: append ShardOpened, restore the newest snapshot, fold the journal up to it.
         2. Read, decide, commit; over and over.
         3. Anything but confirmed commits: forget everything, keep away for a while, go to 1.
            A journal that contradicts itself, or an input that can't be decided: halt.
@@ -256,7 +270,7 @@ class ShardWriter(Generic[S]):
     # --- opening
 
     async def _open(self) -> None:
-        """Start an epoch, then fold every valid commit before it.
+        """Start an epoch, then fold what happened before it, from the newest snapshot on.
 
         The clock is compared with the broker's at once, since a fold may take minutes; by the
         record itself again, since not every broker says its time when it acknowledges.
@@ -272,7 +286,7 @@ class ShardWriter(Generic[S]):
         )
         if opened.timestamp_ms > 0:
             self._check_clock(clock_ms, opened.timestamp_ms)
-        events = await self._refold(nonce, clock_ms)
+        events = await self._fold(nonce, opened.base_offset, clock_ms)
         self._read_next = self.confirmed.inbox_next
         self._reader = await self._log.reader({self._inbox: self._read_next})
         gc.freeze()  # what was folded lives long: collections need not walk it
@@ -311,45 +325,34 @@ class ShardWriter(Generic[S]):
                 "acknowledged commits, so set it to 2"
             )
 
-    async def _refold(self, nonce: str, clock_ms: int) -> int:
-        """Fold the journal up to our own ShardOpened; the number of events folded."""
-        reader = await self._log.reader({self._journal: None})
-        fold, shard, state, events = self._core.fold, self._shard, FilterState(), 0
-        slice_end = self._clock.monotonic() + _SLICE_S
+    async def _fold(self, nonce: str, opened_at: int, clock_ms: int) -> int:
+        """Restore the newest snapshot, fold on to our own ShardOpened; the number of events folded.
+
+        Both in slices, so that the process's other shards decide meanwhile.
+        """
+        replica = await self._restored(opened_at)
+        reader = await self._log.reader({self._journal: replica.filter.next or None})
         try:
             while True:
                 if self.stop.is_set():
                     raise LogError("told to stop while opening")
                 batch = await reader.read(_FOLD_RECORDS, _IDLE_WAIT_MS)
                 for read in batch.get(self._journal, ()):
-                    record = journal.decode(read.value, read.offset)
-                    state, verdict = journal.step(state, read.offset, record)
-                    if isinstance(record, Opened):
-                        if record.nonce == nonce:
-                            self._check_clock(clock_ms, read.timestamp_ms)
-                            self.confirmed = state
-                            return events
-                    elif verdict is Verdict.VALID:
-                        for number, entry in enumerate(record.entries):
-                            self._fold(fold, shard, entry, read.offset, number)
-                            events += 1 + len(entry["events"])
-                            if self._clock.monotonic() > slice_end:
-                                await asyncio.sleep(0)
-                                slice_end = self._clock.monotonic() + _SLICE_S
+                    record, _ = await replica.take(read)
+                    if isinstance(record, Opened) and record.nonce == nonce:
+                        self._check_clock(clock_ms, read.timestamp_ms)
+                        self._shard, self.confirmed = replica.state, replica.filter
+                        return replica.events
         finally:
             await reader.close()
 
-    @staticmethod
-    def _fold(
-        fold: Callable[[S, Entry], None], shard: S, entry: Entry, offset: int, number: int
-    ) -> None:
-        try:
-            fold(shard, entry)
-        except Exception as error:
-            raise JournalError(
-                f"entry {number} of the commit at offset {offset} contradicts the state before it: "
-                f"{error!r}"
-            ) from error
+    async def _restored(self, opened_at: int) -> Replica[S]:
+        replica = self._core.replica(self.number, self._clock)
+        if self._snapshots is not None:
+            found = await self._snapshots.load(opened_at)
+            if found is not None:
+                replica.state, replica.filter = found
+        return replica
 
     def _check_clock(self, clock_ms: int, broker_ms: int) -> None:
         skew_ms = clock_ms - broker_ms
@@ -666,6 +669,16 @@ class Engine(Generic[S]):
         self._group = group
         self._clock = clock
         self._config = settled = config or EngineConfig()
+        kept: dict[int, Snapshots[S]] = {}
+
+        def snapshots(number: int) -> Snapshots[S] | None:
+            """Of a shard, for as long as the process runs: it knows what it has written."""
+            if core.snapshots is not None and number not in kept:
+                kept[number] = Snapshots(
+                    number, log=log, clock=clock, randomness=randomness, form=core.snapshots
+                )
+            return kept.get(number)
+
         self._shards: Workers[ShardWriter[S]] = Workers(
             "shard",
             lambda number: ShardWriter(
@@ -676,6 +689,7 @@ class Engine(Generic[S]):
                 core=core,
                 owner=owner,
                 config=settled,
+                snapshots=snapshots(number),
             ),
         )
 

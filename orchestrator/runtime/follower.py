@@ -13,8 +13,8 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 
 from orchestrator.runtime import metrics
-from schemas import journal
-from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
+from orchestrator.runtime.replica import Replica
+from schemas.journal import Entry, JournalError, Verdict
 from schemas.ports import (
     Clock,
     EventLog,
@@ -22,7 +22,6 @@ from schemas.ports import (
     NotCaughtUp,
     NotKnown,
     OutOfRange,
-    Partition,
     Planned,
     Read,
     Reader,
@@ -31,8 +30,7 @@ from schemas.ports import (
 
 _READ_RECORDS: Final = 100
 _IDLE_WAIT_MS: Final = 200  # a stop is noticed after it
-_SLICE_S: Final = 0.002  # how long others wait while journals are folded, or a promise is planned
-_ENTRIES: Final = 16  # folded between two looks at the clock: less than 0.3 ms
+_SLICE_S: Final = 0.002  # how long others wait while a promise is planned
 _FAILED_PAUSE_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -54,14 +52,11 @@ class Sight(Generic[S]):
     availability: Callable[[Sequence[S], str, str, int], dict[str, Any]]
 
 
-class _Followed(Generic[S]):
-    """A shard as far as it was read."""
+class _Followed(Replica[S]):
+    """A shard as far as it was read, and how old that is."""
 
-    def __init__(self, number: int, state: S) -> None:
-        self.number = number
-        self.partition = Partition("journal", number)
-        self.state = state
-        self.filter = FilterState()
+    def __init__(self, number: int, sight: Sight[S], clock: Clock) -> None:
+        super().__init__(number, sight.new(number), sight.follow, clock)
         self.goal: tuple[int, int] | None = None  # an end of the journal, and when it was the end
         self.whole_ms: int | None = None  # when a goal that was reached was the end
         self.halted = ""  # why
@@ -81,8 +76,7 @@ class Follower(Generic[S]):
         self._clock = clock
         self._sight = sight
         self._lag_s = lag_s
-        self._shards = [_Followed(number, sight.new(number)) for number in range(shards)]
-        self._yielded = 0.0
+        self._shards = [_Followed(number, sight, clock) for number in range(shards)]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until told to stop; after a failure of the log go on where it was."""
@@ -113,7 +107,6 @@ class Follower(Generic[S]):
         try:
             while not stop.is_set():
                 read = await reader.read(_READ_RECORDS, _IDLE_WAIT_MS)
-                self._yielded = self._clock.monotonic()
                 for one in live:
                     for record in read.get(one.partition, ()):
                         await self._take(one, record)
@@ -127,26 +120,15 @@ class Follower(Generic[S]):
         if one.halted:
             return
         try:
-            record = journal.decode(read.value, read.offset)
-            after, verdict = journal.step(one.filter, read.offset, record)
-            if verdict is Verdict.VALID and isinstance(record, Commit):
-                for first in range(0, len(record.entries), _ENTRIES):
-                    self._sight.follow(one.state, record.entries[first : first + _ENTRIES])
-                    await self._let_others_run()
-                if one.whole_ms is not None:
-                    lag_ms = max(0, self._clock.now_ms() - read.timestamp_ms)
-                    metrics.FOLLOWER_LAG.observe(lag_ms / 1000)
-            one.filter = after
+            _, verdict = await one.take(read)
         except JournalError as error:
+            if error.__cause__ is not None:
+                _log.exception("the follower halts at a defect", shard=one.number)
             self._halt(one, str(error))
-        except Exception as error:  # noqa: BLE001 - one shard's defect must not take the others down
-            _log.exception("the follower halts at a defect", shard=one.number, offset=read.offset)
-            self._halt(one, f"a defect at offset {read.offset}: {error!r}")
-
-    async def _let_others_run(self) -> None:
-        if self._clock.monotonic() - self._yielded >= _SLICE_S:
-            await asyncio.sleep(0)
-            self._yielded = self._clock.monotonic()
+            return
+        if verdict is Verdict.VALID and one.whole_ms is not None:
+            lag_ms = max(0, self._clock.now_ms() - read.timestamp_ms)
+            metrics.FOLLOWER_LAG.observe(lag_ms / 1000)
 
     def _halt(self, one: _Followed[S], why: str) -> None:
         if not one.halted:

@@ -97,6 +97,28 @@ REOPENED = counter(
 RECOVERED_EVENTS = counter(
     "headrace_recovered_events", "Inputs and decided events folded while opening.", "shard"
 )
+SNAPSHOT_SEQ = gauge(
+    "headrace_snapshot_seq", "The commit at which this process last wrote a snapshot.", "shard"
+)
+SNAPSHOT_SECONDS = histogram(
+    "headrace_snapshot_seconds", "Time to write a snapshot, in slices between other work.", "shard"
+)
+SNAPSHOT_BYTES = counter(
+    "headrace_snapshot_bytes", "Bytes written for snapshots, before compression.", "shard"
+)
+SNAPSHOT_LOAD_SECONDS = histogram(
+    "headrace_snapshot_load_seconds", "Time to find a snapshot and restore it.", "shard"
+)
+SNAPSHOTS_SKIPPED = counter(
+    "headrace_snapshots_skipped",
+    "Snapshots that were torn, corrupt or made by other code, and passed over.",
+    "shard",
+)
+TAKEOVERS = counter(
+    "headrace_takeovers",
+    "How often a standby took a shard over because its journal stood still.",
+    "shard",
+)
 READER_LAG = gauge(
     "headrace_reader_lag_records",
     "Records that a role has still to read, as of its newest fetch.",

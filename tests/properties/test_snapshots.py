@@ -15,7 +15,7 @@ from orchestrator.core import snapshot
 from orchestrator.core.config import Config
 from orchestrator.core.decide import decide
 from orchestrator.core.shard import Shard
-from orchestrator.core.snapshot import FIELDS, Restoring, Segment
+from orchestrator.core.snapshot import FIELDS, Restoring
 from schemas.journal import encode_entry
 from tests.core.story import Event, Story, plain
 from tests.properties.test_core_invariants import NODES, SKUS, Chance, perform
@@ -37,19 +37,17 @@ def between_entries(shard: Shard) -> Shard:
     return shard
 
 
-def snapshot_of(shard: Shard, full: dict[tuple[str, int], bytes] | None = None) -> list[bytes]:
+def snapshot_of(shard: Shard, full: dict[tuple[str, int], bytes]) -> list[bytes]:
     """Its rows; full segments are taken from `full` where it has them, and put there."""
-    full = {} if full is None else full
-    rows = list(snapshot.rows(shard))
-    new: list[Segment] = [one for one in snapshot.segments(shard, full.keys()) if one is not None]
-    full |= {(one.log, one.number): one.row for one in new if one.full}
     held = snapshot.logs(shard)
-    known = [
-        row
-        for (log, number), row in sorted(full.items())
-        if held[log][0] < (number + 1) * snapshot.SEGMENT
-    ]
-    return [*rows, *known, *(one.row for one in new if not one.full)]
+    rows = list(snapshot.rows(shard))
+    for one in snapshot.segments(shard, full.keys()):
+        row = full[one.log, one.number] if one.row is None else one.row
+        assert held[one.log][0] < (one.number + 1) * snapshot.SEGMENT
+        if one.full:
+            full[one.log, one.number] = row
+        rows.append(row)
+    return rows
 
 
 def restored(rows: list[bytes], config: Config) -> Shard:

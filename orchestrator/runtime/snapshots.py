@@ -1,0 +1,426 @@
+"""Snapshots of a shard on the topic `snapshots`: written in chunks, the manifest last.
+
+A chunk is a JSON array of rows; what is in them is the core's business. A manifest names its chunks
+by offset and digest, so that a reader needs no other record of the topic. Segments that a writer
+has written before and that are full are named again, not written again. Nobody but their writer
+removes chunks; what a writer that is gone has left, the topic's retention takes.
+"""
+
+import ast
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from hashlib import blake2b
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+import orjson
+import structlog
+
+from orchestrator.runtime import metrics
+from orchestrator.runtime.replica import Slices
+from schemas.journal import FilterState, JournalError, Opened, decode, digest_of
+from schemas.ports import (
+    Clock,
+    EventLog,
+    LogError,
+    OutOfRange,
+    Partition,
+    Randomness,
+    Read,
+    Record,
+    Writer,
+)
+
+VERSION: Final = 1
+REWRITE_S: Final = 86_400.0
+"""After so long a writer writes everything again: retention takes what is older than a week."""
+_CHUNK_BYTES: Final = 400_000  # about; a row larger than that is a chunk of its own
+_MANIFEST: Final = b".manifest"
+_WINDOW: Final = 64  # records looked through for manifests, from the end on; then more
+_CANDIDATES: Final = 10  # manifests tried before the journal is refolded from its beginning
+_READ_RECORDS: Final = 50
+_WAIT_MS: Final = 500
+_SILENCES: Final = 10  # reads that bring nothing before a record is taken to be gone
+_SKIPPED_OVER: Final = 8  # records not asked for that are read rather than sought past
+_KEPT: Final = 2  # of one's own snapshots: the newest and the one before
+_TOMBSTONES: Final = 1_000  # removed in one batch
+
+_log = structlog.get_logger(__name__)
+
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Segment(Protocol):
+    """Entries of a log that only grows at its end; a full one never changes again."""
+
+    @property
+    def log(self) -> str:
+        """Which log."""
+
+    @property
+    def number(self) -> int:
+        """Its place in the log."""
+
+    @property
+    def row(self) -> bytes | None:
+        """What it holds; None where that is known."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it never changes again."""
+
+
+class Restoring(Protocol[S_co]):
+    """A state in the making."""
+
+    def take(self, row: Any) -> None:  # noqa: ANN401 - JSON
+        """Take in the next row."""
+
+    def finish(self) -> S_co:
+        """The state, when all rows are in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format(Generic[S]):
+    """The pure core's functions for writing a state and restoring it.
+
+    `fingerprint` is that of the code that folds: what other code has folded isn't restored.
+    """
+
+    fingerprint: str
+    rows: Callable[[S], Iterator[bytes]]
+    segments: Callable[[S, AbstractSet[tuple[str, int]]], Iterator[Segment]]
+    restoring: Callable[[int], Restoring[S]]
+
+
+class Found(NamedTuple):
+    """A manifest, and where it stands on the topic."""
+
+    offset: int
+    manifest: dict[str, Any]
+
+    @property
+    def filter(self) -> FilterState:
+        """The position that it was taken at."""
+        return FilterState(**self.manifest["filter"])
+
+
+class _Unusable(Exception):
+    """This snapshot can't be restored; the one before may do."""
+
+
+class _Chunk(NamedTuple):
+    """Where a chunk stands on the topic, and the digest of its bytes."""
+
+    offset: int
+    digest: str
+
+
+@dataclass(slots=True)
+class _Own:
+    """What this process has on the topic."""
+
+    journal_id: str
+    since_s: float
+    keys: dict[int, bytes] = field(default_factory=dict)  # of every record, by offset
+    full: dict[tuple[str, int], _Chunk] = field(default_factory=dict)
+    snapshots: list[set[int]] = field(default_factory=list)  # their records, the newest last
+
+
+class Snapshots(Generic[S]):
+    """The snapshots of one shard, as one process reads and writes them."""
+
+    def __init__(
+        self, number: int, *, log: EventLog, clock: Clock, randomness: Randomness, form: Format[S]
+    ) -> None:
+        self.number = number
+        self._log = log
+        self._clock = clock
+        self._form = form
+        self._partition = Partition("snapshots", number)
+        self._name = f"{randomness.bits(64):016x}"  # two writers at one position share no key
+        self._count = 0
+        self._own = _Own("", 0.0)
+
+    # --- reading
+
+    async def load(self, before: int) -> tuple[S, FilterState] | None:
+        """The newest whole snapshot at or before this journal offset; None where there is none.
+
+        What is torn, corrupt or made by other code is passed over with a warning, for the one
+        before. JournalError where a snapshot shows that the journal has lost its end; LogError.
+        """
+        began = self._clock.monotonic()
+        journal_id: str | None = None
+        tried = 0
+        async for found in self.manifests():
+            if tried == _CANDIDATES:
+                break
+            tried += 1
+            filter_state = found.filter
+            try:
+                if journal_id is None:
+                    journal_id = await self._journal_id()
+                self._check(found, journal_id)
+                if filter_state.next > before:
+                    _check_whole(filter_state, before)
+                    continue
+                state = await self._restore(found)
+            except JournalError:
+                raise
+            except Exception as error:  # the one before may do, or the journal from its beginning
+                if isinstance(error, LogError) and not isinstance(error, OutOfRange):
+                    raise
+                self._pass_over(found.offset, error)
+                continue
+            seconds = self._clock.monotonic() - began
+            metrics.SNAPSHOT_LOAD_SECONDS.labels(str(self.number)).observe(seconds)
+            _log.info(
+                "restored", shard=self.number, seq=filter_state.seq, seconds=round(seconds, 3)
+            )
+            return state, filter_state
+        return None
+
+    def _pass_over(self, offset: int, why: Exception) -> None:
+        metrics.SNAPSHOTS_SKIPPED.labels(str(self.number)).inc()
+        _log.warning("passes over a snapshot", shard=self.number, offset=offset, what=repr(why))
+
+    def _check(self, found: Found, journal_id: str) -> None:
+        version = found.manifest["version"]
+        if version != VERSION:
+            raise _Unusable(f"it has version {version}, this release reads {VERSION}")
+        if found.manifest["fingerprint"] != self._form.fingerprint:
+            raise _Unusable("it was made by another release, which may fold otherwise")
+        if found.filter.journal_id != journal_id:
+            raise _Unusable("it is of another journal")
+
+    async def manifests(self) -> AsyncIterator[Found]:
+        """Every manifest on the topic, the newest first; LogError."""
+        first, end = await self._log.bounds(self._partition)
+        window = _WINDOW
+        while end > first:
+            start = max(first, end - window)
+            for read in reversed([one async for one in self._range(start, end)]):
+                if read.value is not None and (read.key or b"").endswith(_MANIFEST):
+                    try:
+                        manifest = orjson.loads(read.value)
+                        found = Found(read.offset, manifest)
+                        found.filter  # noqa: B018 - that it has one
+                    except (ValueError, LookupError, TypeError) as error:
+                        self._pass_over(read.offset, error)
+                    else:
+                        yield found
+            end, window = start, window * 4
+
+    async def _range(self, start: int, end: int) -> AsyncIterator[Read]:
+        """The records from `start` to before `end`; compaction may have left gaps."""
+        reader = await self._log.reader({self._partition: start})
+        try:
+            at = start
+            for _ in range(_SILENCES):
+                while found := await reader.read(_READ_RECORDS, _WAIT_MS):
+                    for read in found[self._partition]:
+                        if read.offset < end:
+                            yield read
+                        at = read.offset + 1
+                    if at >= end:
+                        return
+        finally:
+            await reader.close()
+
+    async def _journal_id(self) -> str:
+        """The nonce of the journal's first record."""
+        partition = Partition("journal", self.number)
+        reader = await self._log.reader({partition: None})
+        try:
+            for _ in range(_SILENCES):
+                for read in (await reader.read(1, _WAIT_MS)).get(partition, ()):
+                    record = decode(read.value, read.offset)
+                    return record.nonce if isinstance(record, Opened) else ""
+        finally:
+            await reader.close()
+        return ""
+
+    async def _restore(self, found: Found) -> S:
+        slices = Slices(self._clock)
+        restoring = self._form.restoring(self.number)
+        async for value in self._chunks([_Chunk(*one) for one in found.manifest["chunks"]]):
+            for row in orjson.loads(value):
+                restoring.take(row)
+                await slices.between()
+        return restoring.finish()
+
+    async def _chunks(self, chunks: Sequence[_Chunk]) -> AsyncIterator[bytes]:
+        """The bytes of chunks, in the order of the topic; _Unusable where one isn't whole."""
+        wanted = iter(chunks)
+        chunk = next(wanted)
+        reader = await self._log.reader({self._partition: chunk.offset})
+        try:
+            silences = 0
+            while True:
+                found = (await reader.read(_READ_RECORDS, _WAIT_MS)).get(self._partition, ())
+                silences = 0 if found else silences + 1
+                if silences > _SILENCES:
+                    raise _Unusable(f"the chunk at offset {chunk.offset} is gone")
+                for read in found:
+                    if read.offset < chunk.offset:
+                        continue
+                    if read.offset > chunk.offset:
+                        raise _Unusable(f"the chunk at offset {chunk.offset} is gone")
+                    if read.value is None or digest_of(read.value) != chunk.digest:
+                        raise _Unusable(f"the chunk at offset {chunk.offset} has other content")
+                    yield read.value
+                    following = next(wanted, None)
+                    if following is None:
+                        return
+                    chunk = following
+                    if chunk.offset - read.offset > _SKIPPED_OVER:
+                        reader.remove(self._partition)
+                        reader.add(self._partition, chunk.offset)
+                        break
+        finally:
+            await reader.close()
+
+    # --- writing
+
+    async def write(self, state: S, filter_state: FilterState) -> None:
+        """Write a snapshot of a state at a confirmed position; the state must not change meanwhile.
+
+        1. Chunks of rows, then the segments that aren't on the topic yet, each acknowledged.
+        2. The manifest.
+        3. When that is acknowledged: remove what one's own older snapshots held, but for the one
+           before.
+        LogError when any of it fails: then there may be chunks without a manifest, which count for
+        nothing.
+        """
+        now_s = self._clock.monotonic()
+        own = self._own
+        if own.journal_id != filter_state.journal_id or now_s - own.since_s > REWRITE_S:
+            own = self._own = _Own(filter_state.journal_id, now_s, own.keys, {}, own.snapshots)
+        writer = await self._log.writer()
+        try:
+            chunks = [one async for one in self._write_chunks(writer, state, filter_state)]
+            manifest = {
+                "version": VERSION,
+                "fingerprint": self._form.fingerprint,
+                "filter": asdict(filter_state),
+                "chunks": [[*chunk] for chunk in sorted(chunks)],
+            }
+            value = orjson.dumps(manifest)
+            at = (await self._append(writer, filter_state, value, _MANIFEST)).offset
+            own.snapshots = [*own.snapshots, {at, *(chunk.offset for chunk in chunks)}][-_KEPT:]
+            await self._remove(writer)
+        finally:
+            with suppress(LogError):
+                await writer.close()
+        label = str(self.number)
+        metrics.SNAPSHOT_SECONDS.labels(label).observe(self._clock.monotonic() - now_s)
+        metrics.SNAPSHOT_SEQ.labels(label).set(filter_state.seq)
+        _log.info(
+            "snapshot",
+            shard=self.number,
+            seq=filter_state.seq,
+            chunks=len(chunks),
+            seconds=round(self._clock.monotonic() - now_s, 3),
+        )
+
+    async def _write_chunks(
+        self, writer: Writer, state: S, filter_state: FilterState
+    ) -> AsyncIterator[_Chunk]:
+        slices = Slices(self._clock)
+        rows: list[bytes] = []
+        size = 0
+        for row in self._form.rows(state):
+            if rows and size + len(row) > _CHUNK_BYTES:
+                yield await self._append(writer, filter_state, _array(rows))
+                rows, size = [], 0
+            rows.append(row)
+            size += len(row) + 1
+            await slices.between()
+        yield await self._append(writer, filter_state, _array(rows))
+        full = self._own.full
+        held: dict[tuple[str, int], _Chunk] = {}
+        for segment in self._form.segments(state, full.keys()):
+            await slices.between()
+            which = segment.log, segment.number
+            chunk = (
+                full[which]
+                if segment.row is None
+                else await self._append(writer, filter_state, _array([segment.row]))
+            )
+            if segment.full:
+                held[which] = chunk
+            yield chunk
+        self._own.full = held
+
+    async def _append(
+        self, writer: Writer, at: FilterState, value: bytes, suffix: bytes = b""
+    ) -> _Chunk:
+        self._count += 1
+        key = f"{self.number}/{at.epoch}.{at.seq}/{self._name}.{self._count}".encode() + suffix
+        appended = await writer.append(self._partition, [Record(key, value)])
+        self._own.keys[appended.base_offset] = key
+        metrics.SNAPSHOT_BYTES.labels(str(self.number)).inc(len(value))
+        return _Chunk(appended.base_offset, digest_of(value))
+
+    async def _remove(self, writer: Writer) -> None:
+        own = self._own
+        needed = set().union(*own.snapshots)
+        gone = [offset for offset in own.keys if offset not in needed]
+        for first in range(0, len(gone), _TOMBSTONES):
+            some = gone[first : first + _TOMBSTONES]
+            await writer.append(self._partition, [Record(own.keys[one], None) for one in some])
+            for one in some:
+                del own.keys[one]
+
+
+def _check_whole(filter_state: FilterState, end: int) -> None:
+    """What was folded beyond our ShardOpened has seen that, or an epoch after it."""
+    if filter_state.epoch < end - 1:
+        raise JournalError(
+            f"a snapshot was taken when the journal had a record at offset {filter_state.next - 1},"
+            f" but its end was {end}: it has lost records that were confirmed"
+        )
+
+
+def _array(rows: Sequence[bytes]) -> bytes:
+    return b"[" + b",".join(rows) + b"]"
+
+
+@cache
+def fingerprint(*modules: str) -> str:
+    """A digest of these modules' code, and of all of ours that they import; not of comments."""
+    found: dict[str, str] = {}
+    todo = list(modules)
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        tree = ast.parse(inspect.getsource(import_module(name)))
+        found[name] = ast.dump(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                package = node.module.partition(".")[0]
+                if package in _OURS:
+                    inner = [f"{node.module}.{one.name}" for one in node.names]
+                    todo += [node.module, *(one for one in inner if _is_module(one))]
+    digest = blake2b(digest_size=16)
+    for name in sorted(found):
+        digest.update(f"{name}\n{found[name]}\n".encode())
+    return digest.hexdigest()
+
+
+_OURS: Final = frozenset({"events", "orchestrator", "schemas"})
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False  # the name of something in a module
