@@ -75,7 +75,7 @@ FIELDS: Final[dict[type, Fields]] = {
             *("allow_partial", "refused", "closing", "unknown", "promised_ms", "told_ms"),
             *("delivered_ms", "promise_counted", "patience_ms"),
         ),
-        ("digest", "raw", "lines", "fulfillments", "held_plan"),
+        ("digest", "raw", "lines", "fulfillments", "held_by"),
     ),
     Bin: Fields(
         (
@@ -225,7 +225,7 @@ def _order_row(order: Order, pools: Mapping[str, PoolCount]) -> Row:
             ]
             for one in order.fulfillments
         ],
-        order.held_plan,
+        order.held_by,
     ]
 
 
@@ -452,14 +452,14 @@ class Restoring:
         raw: str,
         lines: list[Row],
         fulfillments: list[Row],
-        held_plan: Row | None,
+        held_by: dict[str, Row],
     ) -> None:
         order = _give(Order, values)
         pools = self.shard.markets[order.market_id].pool_taken
         order.digest = bytes.fromhex(digest)
         order.raw = raw.encode()
         order.lines = [_give(OrderLine, line) for line in lines]
-        order.held_plan = (held_plan[0], held_plan[1], held_plan[2]) if held_plan else None
+        order.held_by = {held: (by, why) for held, (by, why) in held_by.items()}
         order.fulfillments = []
         for one, asked, cancellations, shipments in fulfillments:
             fulfillment = _give(Fulfillment, one)
