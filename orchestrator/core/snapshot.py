@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from operator import attrgetter
-from sys import intern
 from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
@@ -360,6 +359,7 @@ class Restoring:
         self._orders: dict[int, Order] = {}
         self._retired: dict[str, dict[str, tuple[bytes, str]]] = {}
         self._ids_held = 0
+        self._words: dict[str, str] = {}  # statuses, so that equal ones are one string
 
     def take(self, row: Row) -> None:
         """Take in the next row, those of segments in their order."""
@@ -533,9 +533,13 @@ class Restoring:
                 packed, statuses = bytes.fromhex(columns[0]), columns[1]
                 length = len(packed) // len(keys)
                 digests = (packed[at : at + length] for at in range(0, len(packed), length))
-                known = self._retired.setdefault(market_id, {})
+                known, words = self._retired.setdefault(market_id, {}), self._words
                 known.update(
-                    zip(keys, zip(digests, map(intern, statuses), strict=True), strict=True)
+                    zip(
+                        keys,
+                        zip(digests, (words.setdefault(one, one) for one in statuses), strict=True),
+                        strict=True,
+                    )
                 )
 
 
