@@ -95,15 +95,15 @@ FIELDS: Final[dict[type, Fields]] = {
     ),
     Market: Fields(
         (
-            *("market_id", "currency", "time_zone", "network_version", "suppression_version"),
-            *("fulfillments_planned", "refill_queued"),
+            *("defined", "network_version", "suppression_version", "fulfillments_planned"),
+            "refill_queued",
         ),
         (
             *("available", "backordered", "bins", "held", "improvable", "inbound", "nodes"),
             *("orders", "pool_taken", "promises", "published", "retired", "rule_versions"),
             *("rules", "rules_scheduled", "services", "suspensions", "waiting"),
         ),
-        ("booked_changes", "node_list", "tables"),
+        ("booked_changes", "currency", "market_id", "node_list", "tables", "time_zone"),
     ),
     Shard: Fields(
         (
@@ -406,8 +406,7 @@ class Restoring:
         self.shard.items[data["sku"]] = data
 
     def _market(self, values: Row, rules: str | None, scheduled: Row | None) -> None:
-        market = Market(dict(zip(FIELDS[Market].plain, values, strict=True)))
-        _set(market, values)
+        market = _set(Market(values[0]), values)
         market.rules_scheduled = (scheduled[0], scheduled[1]) if scheduled else None
         market.retired = self._retired.setdefault(market.market_id, {})
         self.shard.markets[market.market_id] = market

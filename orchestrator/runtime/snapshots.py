@@ -7,15 +7,14 @@ removes chunks; what a writer that is gone has left, the topic's retention takes
 """
 
 import ast
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import blake2b
-from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import orjson
@@ -395,21 +394,23 @@ def _array(rows: Sequence[bytes]) -> bytes:
 
 @cache
 def fingerprint(*modules: str) -> str:
-    """A digest of these modules' code, and of all of ours that they import; not of comments."""
+    """A digest of these modules' code, and of all of ours that they import; not of comments.
+
+    Of the source, which lies beside what was compiled from it.
+    """
     found: dict[str, str] = {}
     todo = list(modules)
     while todo:
         name = todo.pop()
-        if name in found:
+        source = _source(name)
+        if name in found or source is None:
             continue
-        tree = ast.parse(inspect.getsource(import_module(name)))
+        tree = ast.parse(source.read_bytes())
         found[name] = ast.dump(tree)
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                package = node.module.partition(".")[0]
-                if package in _OURS:
-                    inner = [f"{node.module}.{one.name}" for one in node.names]
-                    todo += [node.module, *(one for one in inner if _is_module(one))]
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            if module and module.partition(".")[0] in _OURS:
+                todo += [module, *(f"{module}.{one.name}" for one in node.names)]
     digest = blake2b(digest_size=16)
     for name in sorted(found):
         digest.update(f"{name}\n{found[name]}\n".encode())
@@ -419,8 +420,13 @@ def fingerprint(*modules: str) -> str:
 _OURS: Final = frozenset({"events", "orchestrator", "schemas"})
 
 
-def _is_module(name: str) -> bool:
+def _source(name: str) -> Path | None:
+    """Where a module's source is; None where this is the name of something in a module."""
     try:
-        return find_spec(name) is not None
+        spec = find_spec(name)
     except ModuleNotFoundError:
-        return False  # the name of something in a module
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    origin = Path(spec.origin)
+    return origin.with_name(f"{origin.name.partition('.')[0]}.py")
