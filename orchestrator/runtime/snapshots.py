@@ -407,10 +407,10 @@ def fingerprint(*modules: str) -> str:
             continue
         tree = ast.parse(source.read_bytes())
         found[name] = ast.dump(tree)
-        for node in ast.walk(tree):
-            module = node.module if isinstance(node, ast.ImportFrom) else None
-            if module and module.partition(".")[0] in _OURS:
-                todo += [module, *(f"{module}.{one.name}" for one in node.names)]
+        imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+        for module, names in ((node.module or "", node.names) for node in imports):
+            if module.partition(".")[0] in _OURS:
+                todo += [module, *(f"{module}.{one.name}" for one in names)]
     digest = blake2b(digest_size=16)
     for name in sorted(found):
         digest.update(f"{name}\n{found[name]}\n".encode())
