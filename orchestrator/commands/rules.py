@@ -4,18 +4,20 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
 import orjson
 import typer
+from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from events.decided import RuleProblem
-from events.rules import Body
+from events.rules import Body, RuleSetProposed
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
 from orchestrator.commands.rule_file import RuleFile, load
 from orchestrator.commands.send import BadLine, Event, deliver
@@ -23,6 +25,7 @@ from orchestrator.commands.send import parse as parse_lines
 from orchestrator.core.sourcing.rule_checks import Known
 from orchestrator.core.sourcing.rule_checks import check as check_body
 from orchestrator.runtime.settings import Settings, SetupError
+from schemas.cloudevents import sentence
 from schemas.ports import EventLog
 
 app = typer.Typer(
@@ -34,6 +37,7 @@ app = typer.Typer(
 _CHECK_FAILED = 1
 _TIMEOUT_S = 30
 _PAGE = 500
+_NAMED = 10  # markets in a sentence
 
 File = Annotated[
     str, typer.Argument(metavar="FILE", help="A rule set as YAML, or - for standard input.")
@@ -62,7 +66,7 @@ def _group() -> None:
 
 @app.command()
 def check(file: File, *, market: Market = None, api: Api = None) -> None:
-    """Say all that is wrong with a rule set; with --market, also what its market doesn't know.
+    """Say all that is wrong with a rule set; with --market, also what that market won't take.
 
     Examples:
       headrace rules check rules.yaml
@@ -71,6 +75,8 @@ def check(file: File, *, market: Market = None, api: Api = None) -> None:
     written = load(file)
     known = None if market is None else _known(_Api(api), market)
     _, problems = check_body(written.body, known)
+    if market is not None:
+        problems = [*_head_problems(written, market), *problems]
     _tell(written, problems)
     if problems:
         raise typer.Exit(_CHECK_FAILED)
@@ -187,6 +193,8 @@ def list_(
 ) -> None:
     """List the versions, the latest proposed first.
 
+    A version stays, since decisions name it; one that nobody activates decides nothing.
+
     Examples:
       headrace rules list
       headrace rules list --market US --json
@@ -196,11 +204,24 @@ def list_(
         for item in items:
             typer.echo(orjson.dumps(item).decode())
         return
-    table = Table("market", "version", "status", "author", "approver", "active from", "note")
+    Console().print(listed(items))
+
+
+def listed(items: Iterable[dict[str, Any]]) -> Table:
+    """Versions as a table: how a version stands is never cut, whatever the terminal's width."""
+    names = ("market_id", "version", "status", "author", "approver", "active_from", "note")
+    table = Table()
+    for name in names:
+        heading = "market" if name == "market_id" else name.replace("_", " ")
+        whole = name in {"version", "status"}
+        table.add_column(heading, no_wrap=whole, overflow="fold", ratio=None if whole else 1)
     for item in items:
-        names = ("market_id", "version", "status", "author", "approver", "active_from", "note")
-        table.add_row(*(item.get(name) or "" for name in names))
-    Console().print(table)
+        shown = {name: str(item.get(name) or "") for name in names}
+        if shown["status"] in {"proposed", "approved"}:
+            shown["status"] += ", decides nothing"
+        shown["active_from"] = shown["active_from"].partition(".")[0]  # without milliseconds
+        table.add_row(*(escape(shown[name]) for name in names))
+    return table
 
 
 # asking, and waiting for the answer
@@ -344,8 +365,29 @@ class _Api:
                 return
 
 
+def _head_problems(written: RuleFile, market: str) -> list[RuleProblem]:
+    """What proposing the file to this market would be refused for, apart from its body."""
+    of = written.head.get("market", market)
+    if of != market:
+        return [{"path": "market", "detail": f"the file is for {of}, not for {market}"}]
+    fields = {name: value for name, value in written.head.items() if name != "market"}
+    data = orjson.dumps({**fields, "market_id": market, "body": {}})
+    try:
+        RuleSetProposed.model_validate_json(data)
+    except ValidationError as error:
+        return [{"path": "", "detail": f"{sentence(RuleSetProposed, error)} (to propose it)"}]
+    return []
+
+
 def _known(api: _Api, market: str) -> Known:
-    nodes = [node for node in api.pages("/nodes", {}) if node["market_id"] == market]
+    every = list(api.pages("/nodes", {}))
+    nodes = [node for node in every if node["market_id"] == market]
+    if not nodes:
+        others = ", ".join(sorted({node["market_id"] for node in every})[:_NAMED]) or "none"
+        typer.echo(
+            f"--market: there is no market {market} with nodes; there are: {others}", err=True
+        )
+        raise typer.Exit(_CHECK_FAILED)
     groups = [group for node in nodes for group in node.get("groups", ())]
     return Known(frozenset(node["node_id"] for node in nodes), frozenset(groups))
 
@@ -368,7 +410,7 @@ def _standing(api: _Api, market: str, version: str | None) -> tuple[dict[str, An
 # differences
 
 
-def _flat(body: dict[str, Any]) -> dict[str, str]:
+def _flat(body: dict[str, Any]) -> dict[str, Any]:
     """Every value by its path, strategies and pools by their names."""
     parsed, problems = check_body(body, None)
     if parsed is None:
@@ -379,12 +421,12 @@ def _flat(body: dict[str, Any]) -> dict[str, str]:
         mode="json", by_alias=True, exclude_defaults=True
     )
     order = [one["name"] for one in written.get("strategies", [])]
-    found = {"strategies, in this order": ", ".join(order)} if order else {}
+    found: dict[str, Any] = {"strategies, in this order": ", ".join(order)} if order else {}
     found.update(_leaves("", written))
     return found
 
 
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - JSON
     if isinstance(value, dict) and value:
         for name, one in value.items():
             yield from _leaves(f"{path}.{name}" if path else name, one)
@@ -394,15 +436,30 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401
             rest = {name: inner for name, inner in one.items() if name not in {"name", "id"}}
             yield from _leaves(f"{path}[{key}]", rest)
     else:
-        yield path, json.dumps(value, ensure_ascii=False)
+        yield path, value
 
 
-def _differences(old: dict[str, str], new: dict[str, str]) -> Iterator[str]:
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
     for path in dict.fromkeys([*old, *new]):
         before, after = old.get(path), new.get(path)
+        if before == after:
+            continue
         if before is None:
-            yield f"+ {path}: {after}"
+            yield f"+ {path}: {_json(after)}"
         elif after is None:
-            yield f"- {path}: {before}"
-        elif before != after:
-            yield f"~ {path}: {before} -> {after}"
+            yield f"- {path}: {_json(before)}"
+        elif _is_set(path, before) and _is_set(path, after):
+            yield from (f"- {path}: {_json(one)}" for one in before if one not in after)
+            yield from (f"+ {path}: {_json(one)}" for one in after if one not in before)
+        else:
+            yield f"~ {path}: {_json(before)} -> {_json(after)}"
+
+
+def _is_set(path: str, value: Any) -> bool:  # noqa: ANN401 - JSON
+    """Whether it lists what belongs, in no order: who reads a change asks what came and went."""
+    ranked = ".objective[" in path
+    return isinstance(value, list) and not ranked and all(isinstance(one, str) for one in value)
+
+
+def _json(value: Any) -> str:  # noqa: ANN401 - JSON
+    return json.dumps(value, ensure_ascii=False)

@@ -1,12 +1,19 @@
 """`headrace rules`: how files are read, what is said of them, what changes between them."""
 
+import io
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from orchestrator.commands.rule_file import FileError, RuleFile, parse
-from orchestrator.commands.rules import app
+from orchestrator.commands.rules import app, listed
 from orchestrator.core.sourcing.rule_checks import check
 
 EXAMPLE = Path("tests/core/example_rules.yaml").read_text(encoding="utf-8")
@@ -149,3 +156,92 @@ def test_diff_shows_values_by_name_and_not_how_they_are_written(tmp_path: Path) 
         "~ strategies[cold-express].fences.max_km: 800 -> 600",
         "+ strategies[cold-express].fences.cross_border: false",
     ]
+
+
+def test_diff_of_a_list_that_has_no_order_shows_what_came_and_what_went(tmp_path: Path) -> None:
+    def body(nodes: str, sequence: str) -> str:
+        return (
+            f"strategies:\n- name: a\n  fences: {{nodes: {{node: [{nodes}]}}}}\n"
+            f"  objective: [{{sequence: [{sequence}]}}]\n"
+        )
+
+    changed = run(
+        tmp_path,
+        "diff",
+        "old.yaml",
+        "new.yaml",
+        old=body("S1, S2, S3", "S1, S2"),
+        new=body("S3, S1, S4", "S2, S1"),
+    )
+    assert changed.stdout.splitlines()[2:] == [
+        '- strategies[a].fences.nodes.node: "S2"',
+        '+ strategies[a].fences.nodes.node: "S4"',
+        '~ strategies[a].objective[0].nodes: ["S1", "S2"] -> ["S2", "S1"]',
+    ]
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Role api with one node in one market."""
+
+    def do_GET(self) -> None:
+        """Answer any list with the node."""
+        node = {"node_id": "BOS", "market_id": "us", "groups": ["stores"]}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"items": [node], "next": None}).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def api() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("head", "market", "said"),
+    [
+        ("market: us\nversion: 1\nauthor: Ann\n", "eu", "no market eu with nodes; there are: us"),
+        ("market: eu\nversion: 1\nauthor: Ann\n", "us", "the file is for eu, not for us"),
+        ("version: 1\n", "us", "author: is missing"),
+        ("author: Ann\n", "us", "version: is missing"),
+    ],
+)
+def test_check_for_a_market_says_what_proposing_would_be_refused_for(
+    tmp_path: Path, api: str, head: str, market: str, said: str
+) -> None:
+    text = f"{head}strategies:\n- name: a\n"
+    done = run(tmp_path, "check", "r.yaml", "--market", market, "--api", api, r=text)
+    assert done.exit_code == 1
+    assert said in done.stderr
+    alone = run(tmp_path, "check", "r.yaml", r=text)
+    assert alone.exit_code == 0, "without a market only the rules are looked at"
+
+
+def test_check_for_a_market_that_takes_it_says_so(tmp_path: Path, api: str) -> None:
+    text = "market: us\nversion: 1\nauthor: Ann\nstrategies:\n- name: a\n"
+    done = run(tmp_path, "check", "r.yaml", "--market", "us", "--api", api, r=text)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "fits market us" in done.stdout
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_how_a_version_stands_is_never_cut(width: int) -> None:
+    items: list[dict[str, Any]] = [
+        {"market_id": "us", "version": "2026-11-holiday", "status": status, "author": "Ann Lee"}
+        | {"note": "a long note about why this version " * 5, "active_from": None}
+        for status in ("active", "proposed")
+    ]
+    out = io.StringIO()
+    Console(file=out, width=width).print(listed(items))
+    text = out.getvalue()
+    assert text.count("2026-11-holiday") == 2
+    assert "│ active " in text
+    assert "proposed, decides nothing" in text
+    assert max(map(len, text.splitlines())) <= width
