@@ -146,8 +146,9 @@ class Run:
         self.partitions: dict[str, int] = {}
         self.rows: psycopg.AsyncConnection
 
-    async def all(self) -> Measured:
-        """Everything, in order."""
+    @asynccontextmanager
+    async def set_up(self) -> AsyncIterator[None]:
+        """Connect to both servers; make the topics and the read models' tables."""
         settings = self.settings
         async with AsyncLog(settings) as self.log:
             await create_topics(self.log, settings)
@@ -164,12 +165,17 @@ class Run:
                 ) as self.rows,
             ):
                 await schema.migrate(admin, settings.db_schema)
-                await self._load()
-                with self.roles() as processes:
-                    await self._latency(processes)
-                    self.measured.roles_mb = _roles_mb()
-                if self.plan.check:
-                    await self._audit()
+                yield
+
+    async def all(self) -> Measured:
+        """Everything, in order."""
+        async with self.set_up():
+            await self._load()
+            with self.roles() as processes:
+                await self._latency(processes)
+                self.measured.roles_mb = _roles_mb()
+            if self.plan.check:
+                await self._audit()
         return self.measured
 
     # --- steps

@@ -22,15 +22,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import orjson
-import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench import workload
-from bench.end_to_end import RATE, AsyncLog, Commands, Load, Plan, Run, cpu_seconds, new_servers
+from bench.end_to_end import RATE, Commands, Load, Plan, Run, cpu_seconds, new_servers
 from bench.report import Figure, Result, say
 from events.network import CarrierServiceDefined, RateBand
-from orchestrator.compose import create_topics
-from projections import schema
 from schemas.cloudevents import emit
 from schemas.ports import Record
 
@@ -80,26 +77,11 @@ class _Promising(Run):
     """The servers, the roles and the load of `end_to_end`, with questions beside it."""
 
     async def measure(self) -> Measured:
-        settings = self.settings
-        connect = psycopg.AsyncConnection.connect
-        async with AsyncLog(settings) as self.log:
-            await create_topics(self.log, settings)
-            self.partitions = {
-                name: topic.partitions for name, topic in (await self.log.describe()).items()
-            }
-            async with (
-                await connect(settings.postgres or "", autocommit=True) as admin,
-                await connect(
-                    settings.postgres or "",
-                    autocommit=True,
-                    options=schema.options(settings.db_schema),
-                ) as self.rows,
-            ):
-                await schema.migrate(admin, settings.db_schema)
-                with self.roles() as processes:
-                    await self.master_data()
-                    await self._services()
-                    return await self._ask(processes)
+        async with self.set_up():
+            with self.roles() as processes:
+                await self.master_data()
+                await self._services()
+                return await self._ask(processes)
 
     async def _services(self) -> None:
         records = [_service(*one) for one in (("ground", "standard", 3), ("air", "expedited", 1))]

@@ -1,8 +1,6 @@
 """How to write a rule set, word by word, on real servers."""
 
-import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +8,8 @@ import pytest
 from orchestrator.commands.rule_file import parse
 from orchestrator.core.sourcing.rule_checks import check as check_body
 from orchestrator.core.sourcing.strategies import DEFAULT_BODY
-from orchestrator.embedded.server import free_port
 from tests.docs.pages import NAMES, ROOT, samples
-from tests.docs.test_tutorial import check, run, serving
+from tests.docs.test_tutorial import check, run, serving, shell
 
 PAGE = NAMES["docs/how-to/write-a-rule-set.md"]
 REFERENCE = NAMES["docs/reference/rule-sets.md"]
@@ -33,18 +30,8 @@ def test_the_reference_shows_rule_sets_that_are_right() -> None:
 def test_the_page_shows_what_happens(
     kafka: str, postgres: str, prefix: str, tmp_path: Path
 ) -> None:
-    http = f"127.0.0.1:{free_port()}"
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "LANG": "C.UTF-8",
-        "COLUMNS": "200",
-        "HEADRACE_KAFKA": kafka,
-        "HEADRACE_KAFKA_FETCH_WAIT_MS": "10",
-        "HEADRACE_POSTGRES": postgres,
-        "HEADRACE_PREFIX": prefix,
-        "HEADRACE_HTTP": http,
-    }
+    environment = shell(kafka, postgres, prefix)
+    http = environment["HEADRACE_HTTP"]
     steps = [
         one._replace(body=one.body.replace("127.0.0.1:8080", http))
         for one in samples(PAGE)

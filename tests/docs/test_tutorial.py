@@ -23,6 +23,21 @@ AFTERWARDS = ["docs/how-to/explain-a-decision.md", "docs/how-to/rebuild-read-mod
 WITHIN_S = 30.0
 
 
+def shell(kafka: str, postgres: str, prefix: str) -> dict[str, str]:
+    """The environment of a reader's shell: this checkout's commands, on these servers."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "LANG": "C.UTF-8",
+        "COLUMNS": "200",
+        "HEADRACE_KAFKA": kafka,
+        "HEADRACE_KAFKA_FETCH_WAIT_MS": "10",
+        "HEADRACE_POSTGRES": postgres,
+        "HEADRACE_PREFIX": prefix,
+        "HEADRACE_HTTP": f"127.0.0.1:{free_port()}",
+    }
+
+
 @contextmanager
 def serving(command: str, environment: dict[str, str], log: Path) -> Iterator[None]:
     """The command runs, and is ready; it stops when told to."""
@@ -82,17 +97,8 @@ def missing(shown: str, output: str) -> list[str]:
 def test_the_tutorial_and_what_builds_on_it_show_what_they_say(
     kafka: str, postgres: str, prefix: str, tmp_path: Path
 ) -> None:
-    http = f"127.0.0.1:{free_port()}"
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "LANG": "C.UTF-8",
-        "COLUMNS": "200",
-        "HEADRACE_KAFKA": kafka,
-        "HEADRACE_KAFKA_FETCH_WAIT_MS": "10",
-        "HEADRACE_POSTGRES": postgres,
-        "HEADRACE_PREFIX": prefix,
-        "HEADRACE_HTTP": http,
-    }
+    environment = shell(kafka, postgres, prefix)
+    http = environment["HEADRACE_HTTP"]
     steps = [
         sample._replace(body=sample.body.replace("127.0.0.1:8080", http))
         for page in [TUTORIAL, *AFTERWARDS]
