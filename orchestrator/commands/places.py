@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -21,7 +21,7 @@ from orchestrator.commands.connection import INPUT_ERROR, load_settings, progres
 from orchestrator.commands.send import Event, Sent, deliver
 from orchestrator.runtime.settings import Settings, SetupError
 from schemas.cloudevents import emit, sentence
-from schemas.ports import EventLog, LogError, Record
+from schemas.ports import EventLog, LogError, Partition, Record
 
 app = typer.Typer(help="Where postal codes are.", no_args_is_help=True)
 
@@ -33,6 +33,9 @@ _NEEDED: Final = frozenset({"postal_code", "lat", "lon"})
 _SHOWN_BAD_ROWS: Final = 20
 _LONG_CHUNKS: Final = 10  # from here on a progress bar is worth it
 _ZIP_DIGITS: Final = 5
+_CE_TYPE: Final = f"headrace.{PlacesDefined.TYPE}.v1".encode()
+_READ_RECORDS: Final = 1_000
+_WAIT_MS: Final = 200
 
 
 class BadRow(NamedTuple):
@@ -81,7 +84,8 @@ def load(
     """Load postal codes, so that orders and nodes without a location are located by theirs.
 
     Columns: country, postal_code, lat, lon and, where known, region and city. A country's new
-    version replaces the one before as soon as its last chunk is in. The same again changes nothing.
+    version replaces the one before as soon as its last chunk is in. The one that holds isn't sent
+    again.
 
     Examples:
       headrace places load --builtin US
@@ -110,8 +114,11 @@ def load(
     except ValidationError as error:
         typer.echo(sentence(PlacesDefined, error), err=True)
         raise typer.Exit(INPUT_ERROR) from None
-    sent = [] if dry_run else _send(settings, facts)
-    _summarise(facts, sent, dry_run=dry_run, as_json=as_json)
+    known: dict[str, str] = {}
+    sent: dict[tuple[str, str, int], Sent] = {}
+    if not dry_run:
+        known, sent = _send(settings, facts)
+    _summarise(facts, sent, known, dry_run=dry_run, as_json=as_json)
 
 
 def rows(text: bytes, country: str | None) -> Iterator[_Row | BadRow]:
@@ -236,27 +243,65 @@ def _event(fact: PlacesDefined, now: str) -> Event:
     return Event(fact.chunk, fact.TYPE, id_, fact.TOPIC, record, derived_id=True)
 
 
-def _send(settings: Settings, facts: Sequence[PlacesDefined]) -> list[Sent]:
+def _send(
+    settings: Settings, facts: Sequence[PlacesDefined]
+) -> tuple[dict[str, str], dict[tuple[str, str, int], Sent]]:
+    """Send what doesn't hold yet. Returns which version holds of each country, and what was sent.
+
+    That is by country, version and chunk.
+    """
+    known: dict[str, str] = {}
     sent: list[Sent] = []
+    new: list[PlacesDefined] = []
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     async def work(log: EventLog) -> None:
-        with progress("Sending", len(facts), at_least=_LONG_CHUNKS) as advance:
+        known.update(await standing(log))
+        new.extend(fact for fact in facts if known.get(fact.country) != fact.version)
+        with progress("Sending", len(new), at_least=_LONG_CHUNKS) as advance:
 
             def acknowledged(some: Sequence[Sent]) -> None:
                 sent.extend(some)
                 advance(len(some))
 
             try:
-                await deliver(log, [_event(fact, now) for fact in facts], acknowledged)
+                await deliver(log, [_event(fact, now) for fact in new], acknowledged)
             except LogError as error:
                 raise LogError(
-                    f"{error}\n{len(sent)} of {len(facts)} chunks are acknowledged, and nothing has"
+                    f"{error}\n{len(sent)} of {len(new)} chunks are acknowledged, and nothing has"
                     " changed yet. Load the same again: what arrived is then ignored."
                 ) from error
 
     run_on_kafka(settings, work)
-    return sent
+    return known, {
+        (fact.country, fact.version, fact.chunk): one for fact, one in zip(new, sent, strict=True)
+    }
+
+
+async def standing(log: EventLog) -> dict[str, str]:
+    """The version of each country's places that was sent whole last."""
+    network = Partition(PlacesDefined.TOPIC, 0)
+    end = (await log.bounds(network)).next
+    whole: dict[str, str] = {}
+    coming: dict[tuple[str, str], set[int]] = {}
+    reader = await log.reader({network: None})
+    try:
+        reached = 0
+        while reached < end:
+            found = (await reader.read(_READ_RECORDS, _WAIT_MS)).get(network, [])
+            for record in found:
+                reached = record.offset + 1
+                if ("ce_type", _CE_TYPE) in record.headers and record.value is not None:
+                    chunk = orjson.loads(record.value)
+                    of = (chunk["country"], chunk["version"])
+                    parts = coming.setdefault(of, set())
+                    parts.add(chunk["chunk"])
+                    if len(parts) == chunk["chunks"]:
+                        whole[of[0]] = of[1]
+                        del coming[of]
+    finally:
+        await reader.close()
+    return whole
 
 
 def _read(file: str) -> bytes:
@@ -274,26 +319,35 @@ def _tell(bad: Sequence[BadRow]) -> None:
 
 
 def _summarise(
-    facts: Sequence[PlacesDefined], sent: Sequence[Sent], *, dry_run: bool, as_json: bool
+    facts: Sequence[PlacesDefined],
+    sent: Mapping[tuple[str, str, int], Sent],
+    known: Mapping[str, str],
+    *,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     counts: Counter[tuple[str, str]] = Counter()
     parts: Counter[tuple[str, str]] = Counter()
     positions: dict[tuple[str, str], str] = {}
-    for number, fact in enumerate(facts):
+    for fact in facts:
         of = (fact.country, fact.version)
         counts[of] += len(fact.rows)
         parts[of] += 1
-        if sent:
-            positions[of] = sent[number].position
+        if (*of, fact.chunk) in sent:
+            positions[of] = sent[(*of, fact.chunk)].position
     for (country, version), count in counts.items():
         of = (country, version)
         if as_json:
             shown = {"country": country, "version": version, "rows": count, "chunks": parts[of]}
             if of in positions:
                 shown["position"] = positions[of]
+            if known.get(country) == version:
+                shown["known"] = True
             typer.echo(orjson.dumps(shown).decode())
         else:
             said = "valid, nothing was sent" if dry_run else "sent"
+            if known.get(country) == version:
+                said = "known already, nothing was sent"
             what = f"{_counted(count, 'place')} in {_counted(parts[of], 'chunk')}"
             typer.echo(f"{country}: {what} {said}, version {version}.")
 

@@ -8,10 +8,22 @@ import pytest
 from typer.testing import CliRunner
 
 from events.network import PlacesDefined
-from orchestrator.commands.places import CHUNK_BYTES, BadRow, _event, _Row, app, chunks, rows
+from orchestrator.commands.places import (
+    CHUNK_BYTES,
+    BadRow,
+    _event,
+    _Row,
+    app,
+    chunks,
+    rows,
+    standing,
+)
 from orchestrator.core.sourcing.places import Places
+from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.settings import SetupError
+from orchestrator.runtime.world import SystemClock
 from schemas.cloudevents import Accepted, read
+from schemas.ports import Partition, Record
 
 HEADER = "country,postal_code,lat,lon\n"
 CSV = """country,postal_code,lat,lon,region,city
@@ -119,6 +131,29 @@ def test_what_is_sent_intake_takes_and_the_same_again_has_the_same_id() -> None:
     places = Places()
     assert places.take(orjson.loads(taken.data))
     assert places.locate({"country": fact.country, "postal_code": "02108"}).how == "postal_code"
+
+
+async def test_a_countrys_version_that_was_sent_whole_last_is_known() -> None:
+    log = MemoryLog(SystemClock(), {"network": 1})
+    now = "2026-01-31T12:00:00Z"
+
+    def write(version: str, *numbers: int) -> None:
+        found = [fact for fact in chunks(good(CSV), version) if fact.country == "US"]
+        (fact,) = found
+        for number in numbers:
+            part = fact.model_copy(update={"chunk": number, "chunks": 2})
+            log.write(Partition("network", 0), [_event(part, now).record])
+
+    assert await standing(log) == {}
+    write("1", 1)
+    assert await standing(log) == {}, "a chunk is missing"
+    write("1", 2)
+    log.write(Partition("network", 0), [Record(b"item_defined:A", b"{}")])
+    assert await standing(log) == {"US": "1"}
+    write("2", 2, 1)
+    assert await standing(log) == {"US": "2"}
+    write("1", 1, 2)
+    assert await standing(log) == {"US": "1"}
 
 
 def test_nothing_is_sent_while_a_row_is_wrong(tmp_path: Path) -> None:
