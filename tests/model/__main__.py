@@ -14,13 +14,18 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tests.model.explore import Explored, Model, explore
+from tests.model.intake import IntakeModel, IntakeSize
 from tests.model.journal import JournalModel, Size
+from tests.model.projector import ProjectorModel, ProjectorSize
 from tests.model.rules import FINDINGS
 
-FULL: Final = {
-    "2 writers, 3 openings, 3 inputs, 4 commits": Size(inputs=3, commits=4, openings=3),
-    "the same, a second repeat": Size(inputs=3, commits=4, openings=3, repeats=2),
-    "2 inputs, 3 commits that may be ticks": Size(inputs=2, commits=3, openings=3, ticks=True),
+FULL: Final[dict[str, Model]] = {
+    "journal: 3 openings, 3 inputs, 4 commits": JournalModel(Size(inputs=3, commits=4, openings=3)),
+    "journal: 3 openings, 2 inputs, 3 commits, some of them ticks": JournalModel(
+        Size(inputs=2, commits=3, openings=3, ticks=True)
+    ),
+    "intake: 4 starts, 2 origins": IntakeModel(IntakeSize((((0, 1), (0, 1)), ((0, 1),)), starts=4)),
+    "projector: 3 starts": ProjectorModel(ProjectorSize(starts=3)),
 }
 
 
@@ -36,9 +41,9 @@ def main(arguments: Sequence[str]) -> int:
             console.print(str(finding.explore()), finding.doubled, soft_wrap=True, highlight=False)
         return 0
     total, sound = 0, True
-    for name, size in FULL.items():
+    for name, model in FULL.items():
         began = time.monotonic()
-        found = _explore(console, name, JournalModel(size))
+        found = _explore(console, name, model)
         seconds = time.monotonic() - began
         console.print(f"{name}: {found} ({seconds:.0f} s)", soft_wrap=True, highlight=False)
         total += found.states

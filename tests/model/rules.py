@@ -3,39 +3,54 @@
 A rule that nothing breaks without is doubled by another, and the two are left out together too.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
 
-from tests.model.explore import Explored, explore
+from tests.model.explore import Explored, Model, explore
+from tests.model.intake import IntakeModel, IntakeRule, IntakeSize
 from tests.model.journal import JournalModel, Rule, Size
+from tests.model.projector import ProjectorModel, ProjectorRule, ProjectorSize
+from tests.model.snapshots import SnapshotModel, SnapshotRule
 
+# Enough for every counterexample below.
 SMALL: Final = Size(inputs=2, commits=3, openings=2)
-"""Enough for every counterexample below."""
+SMALL_INTAKE: Final = IntakeSize((((0, 1), (0,)), ((0, 1),)), starts=2)
+SMALL_PROJECTOR: Final = ProjectorSize(starts=2, records=4)
+
+_MODELS: Final[dict[type[StrEnum], Callable[[frozenset[Any]], Model]]] = {
+    Rule: lambda without: JournalModel(SMALL, without),
+    IntakeRule: lambda without: IntakeModel(SMALL_INTAKE, without),
+    ProjectorRule: lambda without: ProjectorModel(SMALL_PROJECTOR, without),
+    SnapshotRule: lambda without: SnapshotModel(without=without),
+}
 
 
 class Finding(NamedTuple):
-    """Leaving rules out, and what comes of it.
+    """Leaving rules of one model out, and what comes of it.
 
     `breaks` is part of the broken invariant's sentence; None where nothing breaks, and then
     `doubled` says why.
     """
 
-    without: frozenset[Rule]
+    without: frozenset[StrEnum]
     breaks: str | None
     doubled: str = ""
 
-    def explore(self, size: Size = SMALL) -> Explored:
+    def explore(self) -> Explored:
         """All states, or those up to the shortest counterexample."""
-        return explore(JournalModel(size, self.without))
+        kind = type(next(iter(self.without)))
+        return explore(_MODELS[kind](self.without))
 
     def __str__(self) -> str:
-        return " + ".join(sorted(rule.name for rule in self.without))
+        return "+".join(sorted(rule.name for rule in self.without))
 
 
-def _breaks(breaks: str, *without: Rule) -> Finding:
+def _breaks(breaks: str, *without: StrEnum) -> Finding:
     return Finding(frozenset(without), breaks)
 
 
-def _doubled(rule: Rule, doubled: str) -> Finding:
+def _doubled(rule: StrEnum, doubled: str) -> Finding:
     return Finding(frozenset({rule}), None, doubled)
 
 
@@ -80,4 +95,25 @@ FINDINGS: Final = (
     _breaks("takes the epoch of n2 for its own", Rule.SNAPSHOT_BEFORE),
     # The log.
     _breaks("every reader halts: hole", Rule.CONTIGUOUS),
+    # Intake.
+    _breaks("is taken twice", IntakeRule.MARK),
+    _breaks("is saved as done, and shard 0 has it not", IntakeRule.MARKS),
+    _breaks("is lost to shard 0: its mark hides it", IntakeRule.ONE_BATCH),
+    _breaks("is saved as done, and shard 0 has it not", IntakeRule.ALL_HEARD),
+    _breaks("is saved as done, and shard 0 has it not", IntakeRule.START_AGAIN),
+    _breaks("part 2 is lost to shard 0: its mark hides it", IntakeRule.ONE_RECORD),
+    # The projector.
+    _breaks("the rows are of the commits at [1, 3], and the fold's are [1]", ProjectorRule.FILTER),
+    _breaks("the checkpoint goes from 1 to 1", ProjectorRule.SWAP),
+    _breaks("the checkpoint goes from 1 to 1", ProjectorRule.SWAP_FIRST),
+    _breaks("the rows are of the commits at [1], and the fold's are []", ProjectorRule.TOGETHER),
+    _doubled(ProjectorRule.READ_AGAIN, "SWAP: what it goes on from isn't there, so it reads again"),
+    _breaks(
+        "the rows are of the commits at [], and the fold's are [1]",
+        ProjectorRule.READ_AGAIN,
+        ProjectorRule.SWAP,
+    ),
+    _breaks("the rows are of the commits at []", ProjectorRule.CHECKPOINT),
+    # The topic of snapshots.
+    *(_breaks("no whole snapshot is left", rule) for rule in SnapshotRule),
 )

@@ -6,21 +6,33 @@ from typing import Any
 import pytest
 
 from schemas.journal import Commit, FilterState, JournalError, Opened, Verdict, step
-from tests.model.explore import explore
+from tests.model.explore import Model, explore
+from tests.model.intake import IntakeModel, IntakeRule, IntakeSize
 from tests.model.journal import JournalModel, Rule, Size
+from tests.model.projector import ProjectorModel, ProjectorRule, ProjectorSize
 from tests.model.rules import FINDINGS, SMALL, Finding
+from tests.model.snapshots import SnapshotModel, SnapshotRule
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "size",
-    [Size(inputs=2, commits=3, openings=3), Size(inputs=3, commits=3, openings=2, ticks=True)],
-    ids=["2-3-3", "3-3-2-ticks"],
+    ("model", "states"),
+    [
+        (JournalModel(Size(inputs=2, commits=3, openings=3)), 250_000),
+        (JournalModel(Size(inputs=3, commits=3, openings=2, ticks=True)), 150_000),
+        (IntakeModel(IntakeSize((((0, 1), (0,), (0, 1)),), starts=4)), 50_000),
+        (IntakeModel(IntakeSize((((0, 1), (0,)), ((0, 1),)), starts=3)), 50_000),
+        (ProjectorModel(ProjectorSize(starts=2)), 25_000),
+        (SnapshotModel(each=3), 400),
+    ],
+    ids=["2-3-3", "3-3-2-ticks", "intake", "intake-of-two-origins", "projector", "snapshots"],
 )
-def test_nothing_lost_nothing_twice_whatever_crashes_delays_or_repeats(size: Size) -> None:
-    found = explore(JournalModel(size))
+def test_nothing_lost_nothing_twice_whatever_crashes_delays_or_repeats(
+    model: Model, states: int
+) -> None:
+    found = explore(model)
     assert found.broken is None, f"\n{found}"
-    assert found.states > 100_000  # a model that can do little shows little
+    assert found.states > states  # a model that can do little shows little
 
 
 @pytest.mark.parametrize("finding", FINDINGS, ids=str)
@@ -36,7 +48,7 @@ def test_each_rule_is_needed_or_doubled_by_another(finding: Finding) -> None:
 
 def test_every_rule_is_left_out_once() -> None:
     alone = [rule for finding in FINDINGS if len(finding.without) == 1 for rule in finding.without]
-    assert sorted(alone) == sorted(Rule)
+    assert sorted(alone) == sorted([*Rule, *IntakeRule, *ProjectorRule, *SnapshotRule])
 
 
 _BLANK = FilterState()
