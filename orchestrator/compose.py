@@ -29,6 +29,7 @@ from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError, variable
 from orchestrator.runtime.shared import Shared
 from orchestrator.runtime.snapshots import Format, fingerprint
+from orchestrator.runtime.standby import StandbyConfig
 from orchestrator.runtime.world import SystemClock, SystemRandomness
 from projections import schema
 from projections.postgres import Postgres
@@ -36,7 +37,7 @@ from projections.projector import PROJECTOR_TOPICS, Projector
 from schemas.ports import EventLog, Group, LogError, Partition, Planning, TopicDescription
 from schemas.topics import TOPIC_DEFAULTS, TOPICS, Topic
 
-ROLES: Final = ("intake", "engine", "relay", "projector", "api")
+ROLES: Final = ("intake", "engine", "standby", "relay", "projector", "api")
 _SHARED: Final = {
     "intake": INTAKE_TOPICS,
     "engine": ("inbox",),
@@ -223,7 +224,7 @@ async def run(
     2. Make the ports, start the roles and the HTTP server (on `listening`, where it is given).
     3. On stop, or when a role fails: let each finish its batch and leave its group, within 10 s.
     """
-    if {"engine", "api"} & set(roles):
+    if {"engine", "standby", "api"} & set(roles):
         gc.set_threshold(10_000, 50, 10_000)  # a collection of all generations would take its time
     async with AsyncExitStack() as stack:
         if listening is None:
@@ -250,10 +251,11 @@ async def run(
         starts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {}
         if "intake" in roles:
             starts["intake"] = _intake(settings, log, groups["intake"]).run
-        if "engine" in roles:
-            engine = _engine(settings, log, groups["engine"])
-            starts["engine"] = engine.run
-            here.states["engine"] = engine.states
+        if {"engine", "standby"} & set(roles):
+            engine = _engine(settings, log, groups.get("engine"), standby="standby" in roles)
+            name = "engine" if "engine" in roles else "standby"
+            starts[name] = engine.run
+            here.states[name] = engine.states
         if "relay" in roles:
             relay = _relay(settings, log, groups["relay"])
             starts["relay"] = relay.run
@@ -334,7 +336,15 @@ def _intake(settings: Settings, log: EventLog, group: Group) -> Intake:
     )
 
 
-def _engine(settings: Settings, log: EventLog, group: Group) -> Engine[Shard]:
+def _engine(
+    settings: Settings, log: EventLog, group: Group | None, *, standby: bool
+) -> Engine[Shard]:
+    """Decides what the group suggests; as a standby, what other processes leave undone."""
+    follows = StandbyConfig(
+        shards=settings.shards,
+        suspect_s=settings.suspect_seconds,
+        snapshot_events=settings.snapshot_events,
+    )
     return Engine(
         log=log,
         group=group,
@@ -347,6 +357,7 @@ def _engine(settings: Settings, log: EventLog, group: Group) -> Engine[Shard]:
             trim_s=settings.trim_seconds,
             trim_margin=settings.trim_margin_records,
         ),
+        standby=follows if standby else None,
     )
 
 

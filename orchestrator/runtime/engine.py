@@ -6,7 +6,7 @@ that `ShardOpened` starts, commits chained to one another, and the filter that e
 
 import asyncio
 import gc
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from events.decided import DecidedEvent, InputRecord
 from orchestrator.runtime import metrics
 from orchestrator.runtime.replica import Replica
 from orchestrator.runtime.snapshots import Format, Snapshots
+from orchestrator.runtime.standby import Standby, StandbyConfig
 from orchestrator.runtime.workers import Workers
 from schemas import inbox, journal
 from schemas.journal import Commit, Entry, FilterState, JournalError, Opened, Verdict
@@ -42,6 +43,9 @@ _FOLD_RECORDS: Final = 64
 _IDLE_WAIT_MS: Final = 500
 _SLICE_S: Final = 0.002  # how long the loop's other tasks wait while one shard decides
 _MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
+_LOOK_S: Final = 0.1  # between two looks at standbys
+_LOOK_IDLE_S: Final = 0.25
+_COOLING_S: Final = 30.0  # after an owner that seemed dead took its shard back
 _MAJORITY: Final = 2  # of three replicas
 
 _log = structlog.get_logger(__name__)
@@ -168,7 +172,7 @@ class _Pending:
 class ShardWriter(Generic[S]):
     """One shard in this process, from suggestion to withdrawal."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its ports and settings, by name
         self,
         number: int,
         *,
@@ -179,6 +183,7 @@ class ShardWriter(Generic[S]):
         owner: str,
         config: EngineConfig,
         snapshots: Snapshots[S] | None = None,
+        standby: Standby[S] | None = None,
     ) -> None:
         self.number = number
         self.stop = asyncio.Event()
@@ -191,6 +196,7 @@ class ShardWriter(Generic[S]):
         self._owner = owner
         self._config = config
         self._snapshots = snapshots
+        self._standby = standby  # that followed the shard here until now
         self._journal = Partition("journal", number)
         self._inbox = Partition("inbox", number)
         self._shard: S = core.new(number)
@@ -278,6 +284,8 @@ class ShardWriter(Generic[S]):
         self._enter("opening")
         await self._check_journal()
         began = self._clock.monotonic()
+        standby, self._standby = self._standby, None
+        warm = await standby.hand_over() if standby else None
         self._writer = await self._log.writer()
         nonce = f"{self._randomness.bits(128):032x}"
         clock_ms = self._clock.now_ms()
@@ -286,7 +294,8 @@ class ShardWriter(Generic[S]):
         )
         if opened.timestamp_ms > 0:
             self._check_clock(clock_ms, opened.timestamp_ms)
-        events = await self._fold(nonce, opened.base_offset, clock_ms)
+        replica = warm or await self._restored(opened.base_offset)
+        events = await self._fold(replica, nonce, clock_ms)
         self._read_next = self.confirmed.inbox_next
         self._reader = await self._log.reader({self._inbox: self._read_next})
         gc.freeze()  # what was folded lives long: collections need not walk it
@@ -325,12 +334,9 @@ class ShardWriter(Generic[S]):
                 "acknowledged commits, so set it to 2"
             )
 
-    async def _fold(self, nonce: str, opened_at: int, clock_ms: int) -> int:
-        """Restore the newest snapshot, fold on to our own ShardOpened; the number of events folded.
-
-        Both in slices, so that the process's other shards decide meanwhile.
-        """
-        replica = await self._restored(opened_at)
+    async def _fold(self, replica: Replica[S], nonce: str, clock_ms: int) -> int:
+        """Fold on, up to our own ShardOpened; the number of events folded."""
+        before = replica.events
         reader = await self._log.reader({self._journal: replica.filter.next or None})
         try:
             while True:
@@ -342,7 +348,7 @@ class ShardWriter(Generic[S]):
                     if isinstance(record, Opened) and record.nonce == nonce:
                         self._check_clock(clock_ms, read.timestamp_ms)
                         self._shard, self.confirmed = replica.state, replica.filter
-                        return replica.events
+                        return replica.events - before
         finally:
             await reader.close()
 
@@ -653,22 +659,29 @@ def _where(cause: InputRecord, offset: int | None) -> str:
 
 
 class Engine(Generic[S]):
-    """The role: a ShardWriter for each shard that the group suggests."""
+    """The role: a ShardWriter for each shard that the group suggests; a Standby for the others."""
 
     def __init__(
         self,
         *,
         log: EventLog,
-        group: Group,
+        group: Group | None,
         clock: Clock,
         randomness: Randomness,
         core: Core[S],
         owner: str,
         config: EngineConfig | None = None,
+        standby: StandbyConfig | None = None,
     ) -> None:
+        """Without a group it decides only what it takes over; without `standby` it follows none."""
         self._group = group
         self._clock = clock
         self._config = settled = config or EngineConfig()
+        self._all = frozenset(range(standby.shards)) if standby else frozenset[int]()
+        self._taken: set[int] = set()  # over from owners that seemed dead, on no group's word
+        self._cooling: defaultdict[int, float] = defaultdict(
+            float
+        )  # shards taken back by their owners: not before then
         kept: dict[int, Snapshots[S]] = {}
 
         def snapshots(number: int) -> Snapshots[S] | None:
@@ -690,6 +703,19 @@ class Engine(Generic[S]):
                 owner=owner,
                 config=settled,
                 snapshots=snapshots(number),
+                standby=next((one for one in self._standing if one.number == number), None),
+            ),
+        )
+        self._standing: Workers[Standby[S]] = Workers(
+            "standby",
+            lambda number: Standby(
+                core.replica(number, clock),
+                log=log,
+                clock=clock,
+                randomness=randomness,
+                work_due=core.work_due,
+                snapshots=snapshots(number),
+                config=standby or StandbyConfig(0),
             ),
         )
 
@@ -697,10 +723,15 @@ class Engine(Generic[S]):
         """The state of each shard that this process has."""
         return self._shards.states()
 
+    def standing(self) -> dict[int, str]:
+        """The state of each shard that this process stands by for."""
+        return self._standing.states()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the group until told to stop; then finish what is on its way and leave.
 
-        1. Shards that are new to us: start their writers. Those no longer ours: tell them to stop.
+        1. Shards that are new to us, by the group's word or since their owner seems dead: start
+           their writers. Those no longer ours: tell them to stop. Stand by for all others.
         2. Now and then: gauges.
         3. Beside it, since a broker may be slow: the inboxes trimmed behind the journal.
         """
@@ -708,7 +739,9 @@ class Engine(Generic[S]):
         trimming = asyncio.create_task(self._trim(), name="trim")
         try:
             while not stop.is_set():
-                self._shards.follow({one.number for one in await self._group.changes(0.25)})
+                ours = self._with_taken(await self._assigned())
+                self._shards.follow(ours)
+                self._standing.follow(set(self._all - ours))
                 if trimming.done():
                     trimming.result()  # a defect
                 now = self._clock.monotonic()
@@ -718,9 +751,34 @@ class Engine(Generic[S]):
                         writer.observe()
         finally:
             trimming.cancel()
-            await self._shards.leave()
-            await self._group.close()
+            await asyncio.gather(self._shards.leave(), self._standing.leave())
+            if self._group is not None:
+                await self._group.close()
             await _drop(trimming)
+
+    async def _assigned(self) -> set[int]:
+        """The shards that the group says are ours, a moment later."""
+        wait_s = _LOOK_S if self._all else _LOOK_IDLE_S
+        if self._group is None:
+            await self._clock.sleep(wait_s)
+            return set()
+        return {one.number for one in await self._group.changes(wait_s)}
+
+    def _with_taken(self, assigned: set[int]) -> set[int]:
+        """What is assigned, and what was taken over until its owner takes it back."""
+        now = self._clock.monotonic()
+        for writer in self._shards:
+            if writer.number in self._taken and writer.state == "pausing":
+                self._taken.discard(writer.number)
+                self._cooling[writer.number] = now + _COOLING_S
+        for one in self._standing:
+            known = self._taken | assigned
+            if one.suspects and one.number not in known and now >= self._cooling[one.number]:
+                self._taken.add(one.number)
+                metrics.TAKEOVERS.labels(str(one.number)).inc()
+                _log.warning("takes over: the journal stands still", shard=one.number)
+        self._taken -= assigned
+        return assigned | self._taken
 
     async def _trim(self) -> None:
         while True:

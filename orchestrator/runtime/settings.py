@@ -189,6 +189,21 @@ class Settings(BaseSettings):
         Field(description="Handled inbox records that are kept, for those who look into them."),
     ] = 10_000
 
+    suspect_seconds: Annotated[
+        PositiveFloat,
+        Field(
+            description="How long a shard's journal may stand still while something is due, before "
+            "role `standby` takes the shard over."
+        ),
+    ] = 1.0
+    snapshot_events: Annotated[
+        PositiveInt,
+        Field(
+            description="Inputs and decided events of a shard between two snapshots that role "
+            "`standby` takes: about what opening folds."
+        ),
+    ] = 200_000
+
     @field_validator("kafka")
     @classmethod
     def _servers(cls, value: str | None) -> str | None:

@@ -166,7 +166,9 @@ class Snapshots(Generic[S]):
             try:
                 if journal_id is None:
                     journal_id = await self._journal_id()
-                self._check(found, journal_id)
+                self._check(found)
+                if filter_state.journal_id != journal_id:
+                    raise _Unusable("it is of another journal")  # noqa: TRY301 - one way to pass over
                 if filter_state.next > before:
                     _check_whole(filter_state, before)
                     continue
@@ -186,18 +188,24 @@ class Snapshots(Generic[S]):
             return state, filter_state
         return None
 
+    async def newest(self) -> FilterState | None:
+        """Where the newest snapshot of this code was taken, whole or not; LogError."""
+        async for found in self.manifests():
+            with suppress(_Unusable):
+                self._check(found)
+                return found.filter
+        return None
+
     def _pass_over(self, offset: int, why: Exception) -> None:
         metrics.SNAPSHOTS_SKIPPED.labels(str(self.number)).inc()
         _log.warning("passes over a snapshot", shard=self.number, offset=offset, what=repr(why))
 
-    def _check(self, found: Found, journal_id: str) -> None:
+    def _check(self, found: Found) -> None:
         version = found.manifest["version"]
         if version != VERSION:
             raise _Unusable(f"it has version {version}, this release reads {VERSION}")
         if found.manifest["fingerprint"] != self._form.fingerprint:
             raise _Unusable("it was made by another release, which may fold otherwise")
-        if found.filter.journal_id != journal_id:
-            raise _Unusable("it is of another journal")
 
     async def manifests(self) -> AsyncIterator[Found]:
         """Every manifest on the topic, the newest first; LogError."""

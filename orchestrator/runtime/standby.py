@@ -1,0 +1,258 @@
+"""The standby: follows a shard that another process decides, ready to take it over.
+
+It folds what happened, as opening does, takes snapshots of it, and watches whether the shard's
+owner works: where something is due and the journal stands still, the owner is taken for dead. That
+may be wrong. Then the owner is fenced, which costs it a pause and nobody a decision.
+"""
+
+import asyncio
+import gc
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import structlog
+
+from orchestrator.runtime import metrics
+from orchestrator.runtime.replica import Replica
+from orchestrator.runtime.snapshots import Snapshots
+from schemas import journal
+from schemas.journal import JournalError, Opened
+from schemas.ports import Clock, EventLog, LogError, OutOfRange, Partition, Randomness, Read, Reader
+
+_READ_RECORDS: Final = 100
+_WAIT_MS: Final = 100  # how often it looks whether the owner works
+_QUIET_S: Final = 0.3  # without a record, before it looks into the inbox
+_FAILED_PAUSE_S: Final = 1.0
+_JITTER_S: Final = 0.25  # so that of several standbys one is first
+_OPENING_S: Final = 10.0  # what an owner may take from its ShardOpened to its first commit
+_OVERDUE_MS: Final = 5_000  # clocks of two machines differ: a timer is surely due so long after it
+_FRESH_MS: Final = 1_500  # an older answer of the broker says nothing about the owner
+_GAP_S: Final = 1.0  # between two looks: it was this process that stood still
+
+_log = structlog.get_logger(__name__)
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class StandbyConfig:
+    """When a standby takes over, and when it takes snapshots.
+
+    `shards`: how many there are. `suspect_s`: how long a journal may stand still while something is
+    due. `snapshot_events`: inputs and decided events between two snapshots.
+    """
+
+    shards: int
+    suspect_s: float = 1.0
+    snapshot_events: int = 200_000
+
+
+class Standby(Generic[S]):
+    """One shard, followed until told to stop. `suspects`: its owner seems to be dead."""
+
+    def __init__(
+        self,
+        replica: Replica[S],
+        *,
+        log: EventLog,
+        clock: Clock,
+        randomness: Randomness,
+        work_due: Callable[[S, int], bool],
+        snapshots: Snapshots[S] | None,
+        config: StandbyConfig,
+    ) -> None:
+        self.number = replica.number
+        self.stop = asyncio.Event()
+        self.state = "closed"
+        self.suspects = False
+        self._log = log
+        self._clock = clock
+        self._jitter_s = _JITTER_S * randomness.bits(10) / 1024
+        self._work_due = work_due
+        self._snapshots = snapshots
+        self._config = config
+        self._replica = replica
+        self._journal = replica.partition
+        self._inbox = Partition("inbox", replica.number)
+        self._ended = asyncio.Event()
+        self._backlog: deque[Read] = deque()  # read while a snapshot was taken
+        self._ahead = replica.filter  # through the backlog
+        self._writing: asyncio.Task[None] | None = None
+        self._snapshot_events = 0  # folded when a snapshot was last taken
+        self._snapshot_next = 0  # where in the journal that was
+        self._watching = False
+        self._looked_s = self._moved_s = self._opened_s = clock.monotonic()
+        self._waiting_s: float | None = None  # since when something is known to be due
+
+    async def run(self) -> None:
+        """Follow until told to stop.
+
+        1. Restore the newest snapshot.
+        2. Read and fold; now and then take a snapshot; watch the owner.
+        3. After a failure of the log, go on where it was. What can't be folded: halt.
+        """
+        try:
+            while not self.stop.is_set():
+                try:
+                    await self._restore()
+                    await self._follow()
+                except LogError as error:
+                    if isinstance(error, OutOfRange) and not self._watching:
+                        self._halt(str(error))
+                    else:  # the owner may have trimmed the inbox meanwhile
+                        _log.warning("reads on in a moment", shard=self.number, what=str(error))
+                        self._enter("pausing")
+                    await self._pause()
+                except JournalError as error:
+                    self._halt(str(error))
+                    await self.stop.wait()
+                except Exception:  # noqa: BLE001 - one shard's defect must not take others down
+                    _log.exception("a standby halts at a defect", shard=self.number)
+                    self._halt("a defect")
+                    await self.stop.wait()
+        finally:
+            if self.state != "halted":
+                self._enter("closed")
+            metrics.forget(metrics.READER_LAG, "standby", "journal", str(self.number))
+            self._ended.set()
+
+    async def hand_over(self) -> Replica[S] | None:
+        """Stop; the shard as far as it was folded, None where it couldn't be."""
+        self.stop.set()
+        await self._ended.wait()
+        return None if self.state == "halted" else self._replica
+
+    def _enter(self, state: str) -> None:
+        self.state = state
+
+    def _halt(self, why: str) -> None:
+        if self.state != "halted":
+            _log.error("a standby halts", shard=self.number, what=why)
+        self._enter("halted")
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FAILED_PAUSE_S):
+                await self.stop.wait()
+
+    async def _restore(self) -> None:
+        replica = self._replica
+        self._enter("opening")
+        if self._snapshots is not None and not replica.filter.next:
+            _, end = await self._log.bounds(self._journal)
+            found = await self._snapshots.load(end)
+            if found is not None:
+                replica.state, replica.filter = found
+                self._snapshot_next = replica.filter.next
+                gc.freeze()  # what was restored lives long: collections need not walk it
+
+    async def _follow(self) -> None:
+        replica = self._replica
+        self._backlog.clear()
+        self._ahead = replica.filter
+        self._watching = False
+        self._moved(self._clock.monotonic())
+        reader = await self._log.reader({self._journal: replica.filter.next or None})
+        self._enter("standby")
+        try:
+            while not self.stop.is_set():
+                read = await reader.read(_READ_RECORDS, _WAIT_MS)
+                now_s = self._clock.monotonic()
+                if records := read.get(self._journal):
+                    self._moved(now_s)
+                    if self._watching:
+                        reader.remove(self._inbox)
+                        self._watching = False
+                    self._backlog.extend(records)
+                    await self._take(len(records))
+                if self._inbox in read:
+                    self._waiting_s = now_s if self._waiting_s is None else self._waiting_s
+                    reader.pause([self._inbox])
+                self._take_snapshot()
+                self._watch(reader, self._clock.monotonic())
+        finally:
+            if self._writing is not None:
+                self._writing.cancel()
+                await asyncio.wait([self._writing])
+                self._writing = None
+            await reader.close()
+
+    async def _take(self, new: int) -> None:
+        """Fold the backlog; while a snapshot is taken only look through the newest of it."""
+        if self._writing is not None:
+            for read in list(self._backlog)[-new:]:
+                record = journal.decode(read.value, read.offset)
+                self._ahead, _ = journal.step(self._ahead, read.offset, record)
+                self._saw(record)
+            return
+        while self._backlog and not self.stop.is_set():
+            record, _ = await self._replica.take(self._backlog.popleft())
+            self._saw(record)
+        self._ahead = self._replica.filter
+
+    def _saw(self, record: object) -> None:
+        if isinstance(record, Opened):
+            self._opened_s = self._clock.monotonic()
+
+    # --- snapshots
+
+    def _take_snapshot(self) -> None:
+        """Begin one where enough has happened; end one that is written."""
+        if self._writing is not None:
+            if not self._writing.done():
+                return
+            ended, self._writing = self._writing, None
+            ended.result()
+        folded = self._replica.events - self._snapshot_events
+        if self._snapshots is not None and folded >= self._config.snapshot_events:
+            self._snapshot_events = self._replica.events
+            self._writing = asyncio.create_task(self._write(self._snapshots), name="snapshot")
+
+    async def _write(self, snapshots: Snapshots[S]) -> None:
+        """Write one, unless another standby has of late. The fold waits meanwhile."""
+        before, self._snapshot_next = self._snapshot_next, self._replica.filter.next
+        try:
+            newest = await snapshots.newest()
+            if newest is None or newest.next <= before:
+                await snapshots.write(self._replica.state, self._replica.filter)
+        except LogError as error:
+            _log.warning("no snapshot was taken", shard=self.number, what=str(error))
+
+    # --- the owner
+
+    def _moved(self, now_s: float) -> None:
+        """The owner works, or nothing is known of it."""
+        self._moved_s = now_s
+        self._waiting_s = None
+        self.suspects = False
+
+    def _watch(self, reader: Reader, now_s: float) -> None:
+        """Look whether something is due that the owner doesn't do.
+
+        The inbox is looked into only when the journal stands still, and no further than its next
+        record.
+        """
+        looked_s, self._looked_s = self._looked_s, now_s
+        end = reader.high_water(self._journal)
+        fetched_ms = reader.fetched_ms(self._journal)
+        now_ms = self._clock.now_ms()
+        if end is not None:
+            behind = max(0, end - self._replica.filter.next)
+            metrics.READER_LAG.labels("standby", "journal", str(self.number)).set(behind)
+        if now_s - looked_s > _GAP_S or fetched_ms is None or now_ms - fetched_ms > _FRESH_MS:
+            self._moved(now_s)
+            return
+        if end is None or self._ahead.next < end or now_s - self._moved_s < _QUIET_S:
+            return
+        if not self._watching:
+            reader.add(self._inbox, self._ahead.inbox_next)
+            self._watching = True
+        if self._writing is None and self._work_due(self._replica.state, now_ms - _OVERDUE_MS):
+            self._waiting_s = now_s if self._waiting_s is None else self._waiting_s
+        opening = self._ahead.last_epoch < self._ahead.epoch
+        if self._waiting_s is None or (opening and now_s - self._opened_s < _OPENING_S):
+            return
+        self.suspects = now_s - self._waiting_s >= self._config.suspect_s + self._jitter_s
