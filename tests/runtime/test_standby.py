@@ -1,0 +1,218 @@
+"""Standbys over a memory log: they take over from dead owners, and disturb no living one."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import orjson
+import pytest
+from prometheus_client import REGISTRY
+
+from orchestrator.runtime.engine import Engine, EngineConfig
+from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
+from orchestrator.runtime.snapshots import Format
+from orchestrator.runtime.standby import StandbyConfig
+from orchestrator.runtime.world import SystemClock
+from schemas.journal import encode_opened
+from schemas.ports import Appended, Group, Partition, Record
+from tests.runtime.fakes import CORE, JOURNAL, Running, Seeded, Tally, give, happened, owners, until
+
+SNAPSHOTS = Partition("snapshots", 0)
+SUSPECT_S = 0.2
+
+
+class Again:
+    """A tally in the making."""
+
+    def __init__(self, number: int) -> None:
+        self.tally = Tally(number)
+
+    def take(self, row: list[object]) -> None:
+        for name, value in zip(("now_ms", "seen", "owed"), row, strict=True):
+            setattr(self.tally, name, value)
+
+    def finish(self) -> Tally:
+        return self.tally
+
+
+FORM: Format[Tally] = Format(
+    fingerprint="ours",
+    rows=lambda tally: iter([orjson.dumps([tally.now_ms, tally.seen, tally.owed])]),
+    segments=lambda _tally, _known: iter(()),
+    restoring=Again,
+)
+
+
+class Stalling(MemoryLog):
+    """A log on which the first writer's appends hang while it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock(), {"inbox": 1, "journal": 1, "snapshots": 1})
+        self.going = asyncio.Event()
+        self.going.set()
+        self.writers = 0
+
+    async def writer(self) -> MemoryWriter:
+        self.writers += 1
+        return _StallingWriter(self) if self.writers == 1 else MemoryWriter(self)
+
+
+class _StallingWriter(MemoryWriter):
+    def __init__(self, log: Stalling) -> None:
+        super().__init__(log)
+        self._stalling = log
+
+    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
+        await self._stalling.going.wait()
+        return await super().append(to, records)
+
+
+def an_engine(
+    log: MemoryLog, owner: str, group: Group | None, *, snapshot_events: int = 1_000
+) -> Engine[Tally]:
+    """An owner where it has a group; without one it only stands by."""
+    return Engine(
+        log=log,
+        group=group,
+        clock=SystemClock(),
+        randomness=Seeded(hash_of(owner)),
+        core=replace(CORE, snapshots=FORM),
+        owner=owner,
+        config=EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.3),
+        standby=StandbyConfig(1, suspect_s=SUSPECT_S, snapshot_events=snapshot_events),
+    )
+
+
+def hash_of(owner: str) -> int:
+    return sum(owner.encode())
+
+
+async def the_owner(log: MemoryLog) -> Engine[Tally]:
+    return an_engine(log, "owner", await log.group("engine", ["inbox"]))
+
+
+def standing(engine: Engine[Tally]) -> Callable[[], bool]:
+    return lambda: engine.standing() == {0: "standby"}
+
+
+async def opened_by_the_owner(log: MemoryLog) -> None:
+    give(log, "first")
+    await until(lambda: happened(log)[1].inbox_next == 1)
+
+
+async def test_a_standby_takes_over_what_a_dead_owner_leaves_undone() -> None:
+    log = Stalling()
+    async with Running(an_engine(log, "standby", None)) as standby:
+        async with Running(await the_owner(log)):
+            await opened_by_the_owner(log)
+            await until(standing(standby.role))
+        give(log, "a", "b")
+        await until(lambda: happened(log)[1].inbox_next == 3)
+        assert standby.role.states() == {0: "open"}
+    assert owners(log) == ["owner", "standby"]
+    assert happened(log)[0] == ["first", "a", "b"]
+
+
+async def test_an_owner_that_works_or_has_nothing_to_do_keeps_its_shard() -> None:
+    log = Stalling()
+    async with (
+        Running(an_engine(log, "standby", None)) as standby,
+        Running(await the_owner(log)),
+    ):
+        await opened_by_the_owner(log)
+        await until(standing(standby.role))
+        for n, pause_s in enumerate([0.05] * 20 + [0.5, 1.0, 1.5]):
+            await asyncio.sleep(pause_s)
+            give(log, str(n))
+        await until(lambda: happened(log)[1].inbox_next == 24)
+    assert owners(log) == ["owner"]
+
+
+async def test_an_owner_wrongly_suspected_loses_nothing_and_comes_back() -> None:
+    log = Stalling()
+    async with (
+        Running(an_engine(log, "standby", None)) as standby,
+        Running(await the_owner(log)) as owner,
+    ):
+        await opened_by_the_owner(log)
+        await until(standing(standby.role))
+        log.going.clear()
+        give(log, "a", "b")
+        await until(lambda: happened(log)[1].inbox_next == 3)
+        log.going.set()
+        await until(lambda: owner.role.states() == {0: "pausing"})
+        await until(lambda: owner.role.states() == {0: "open"})
+        give(log, "c")
+        await until(lambda: happened(log)[1].inbox_next == 4)
+        await until(standing(standby.role))
+    ids, _, void = happened(log)
+    assert ids == ["first", "a", "b", "c"]
+    assert void >= 1
+    assert owners(log) == ["owner", "standby", "owner"]
+
+
+async def test_an_owner_that_is_opening_is_given_time() -> None:
+    log = Stalling()
+    log.write(JOURNAL, [Record(None, encode_opened("slow", "n1"))])
+    give(log, "a")
+    async with Running(an_engine(log, "standby", None)) as standby:
+        await until(standing(standby.role))
+        await asyncio.sleep(5 * SUSPECT_S)
+        assert owners(log) == ["slow"]
+
+
+async def test_a_shard_opens_from_the_snapshot_that_a_standby_took() -> None:
+    def folded() -> float:
+        return REGISTRY.get_sample_value("headrace_recovered_events_total", {"shard": "0"}) or 0
+
+    log = Stalling()
+    written = log.held(SNAPSHOTS)
+    async with (
+        Running(an_engine(log, "standby", None, snapshot_events=20)) as standby,
+        Running(await the_owner(log)),
+    ):
+        await opened_by_the_owner(log)
+        await until(standing(standby.role))
+        give(log, *(str(n) for n in range(50)))
+        await until(lambda: happened(log)[1].inbox_next == 51)
+        await until(lambda: any((one.key or b"").endswith(b".manifest") for one in written.records))
+        taken = orjson.loads(written.records[1].value or b"")
+    before = folded()
+    async with Running(await the_owner(log)) as again:
+        await until(lambda: again.role.states() == {0: "open"})
+        give(log, "x")
+        await until(lambda: happened(log)[1].inbox_next == 52)
+    entries = 2 * 51  # at least: each an input and an event
+    assert taken["filter"]["inbox_next"] > 1
+    assert folded() - before < entries
+    assert happened(log)[0] == ["first", *(str(n) for n in range(50)), "x"]
+
+
+async def test_what_the_group_gives_is_opened_from_what_was_followed_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = Stalling()
+    first = Running(await the_owner(log))
+    async with first:
+        await until(lambda: first.role.states() == {0: "open"})
+        group = await log.group("engine", ["inbox"])  # has nothing while the first is there
+        async with Running(an_engine(log, "second", group)) as second:
+            await opened_by_the_owner(log)
+            give(log, *(str(n) for n in range(30)))
+            await until(lambda: happened(log)[1].inbox_next == 31)
+            await until(standing(second.role))
+            read: list[int | None] = []
+            reader = MemoryLog.reader
+
+            async def noting(self: MemoryLog, at: dict[Partition, int | None]) -> object:
+                read.extend(offset for one, offset in at.items() if one == JOURNAL)
+                return await reader(self, at)
+
+            await asyncio.sleep(0.2)  # it has folded what there is
+            monkeypatch.setattr(Stalling, "reader", noting)
+            end = log.held(JOURNAL).next
+            first.stop.set()
+            await until(lambda: second.role.states() == {0: "open"})
+            assert read == [end]
+            give(log, "x")
+            await until(lambda: happened(log)[1].inbox_next == 32)
