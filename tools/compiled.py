@@ -77,8 +77,9 @@ def _digest() -> str:
     for name in _MADE_FROM:
         paths = sorted((ROOT / name).rglob("*")) if (ROOT / name).is_dir() else [ROOT / name]
         for path in paths:
-            if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(f"{path.relative_to(ROOT)}\0".encode())
+            inside = path.relative_to(ROOT)
+            if path.is_file() and not any(part.startswith((".", "__py")) for part in inside.parts):
+                digest.update(f"{inside}\0".encode())
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 

@@ -226,7 +226,7 @@ def ship(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
     if not packages:
         turn.repeat("package")
         return
-    if fulfillment in order.held():  # it left before the node was asked: it is, for the rest
+    if fulfillment in list(order.held()):  # it left before the node was asked: it is, for the rest
         release(turn, order, fulfillment)
     node = turn.shard.nodes[fulfillment.node_id]
     partly_known = len(packages) < len(data["packages"])

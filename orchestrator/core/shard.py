@@ -2,7 +2,7 @@
 
 from collections import deque
 from heapq import heappush
-from typing import Any
+from typing import Any, ClassVar
 
 from events.decided import InputRecord, Plain
 from orchestrator.core.config import Config
@@ -92,7 +92,7 @@ class Node:
         "unit_cost_minor",
         "vector",
     )
-    DERIVED = frozenset({"calendar"})
+    DERIVED: ClassVar = frozenset({"calendar"})
 
     def __init__(self, data: Plain, market_zone: str, places: Places) -> None:
         self.node_id: str = data["node_id"]
@@ -174,7 +174,7 @@ class Market:
         "time_zone",
         "waiting",
     )
-    DERIVED = frozenset({"tables", "booked_changes"})
+    DERIVED: ClassVar = frozenset({"tables", "booked_changes"})
     """What is made from the rest: no part of the state."""
 
     def __init__(self, data: Plain) -> None:

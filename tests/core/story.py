@@ -270,13 +270,14 @@ def plain(value: Any, seen: dict[int, str] | None = None, path: str = "") -> Any
         ]
     if isinstance(value, (list, tuple, deque)):
         return [plain(one, seen, f"{path}/{i}") for i, one in enumerate(value)]
-    slots = getattr(type(value), "__slots__", None)
+    kind = type(value)
+    slots = getattr(kind, "__slots__", None) or getattr(kind, "__mypyc_attrs__", None)
     if slots is None or isinstance(value, (str, bytes, int, float)) or value is None:
         return value
     if id(value) in seen:
         return f"@{seen[id(value)]}"
     seen[id(value)] = path
-    derived = getattr(type(value), "DERIVED", ())
+    derived = getattr(kind, "DERIVED", ())
     return {
         name: plain(getattr(value, name), seen, f"{path}.{name}")
         for name in slots

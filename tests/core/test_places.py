@@ -29,8 +29,8 @@ def chunk(
     }
 
 
-def known(*rows: dict[str, Any], country: str = "US") -> Places:
-    places = Places()
+def known(*rows: dict[str, Any], country: str = "US", remembered: int = 20_000) -> Places:
+    places = Places(remembered)
     assert places.take(chunk(*(rows or ROWS), country=country))
     return places
 
@@ -129,9 +129,8 @@ def test_equal_destinations_are_one_place() -> None:
     )
 
 
-def test_memory_is_bounded_and_what_is_used_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.core.sourcing.places._KEPT", 10)
-    places = known()
+def test_memory_is_bounded_and_what_is_used_stays() -> None:
+    places = known(remembered=10)
     used = places.locate({"country": "US", "postal_code": "02108"})
     for number in range(200):
         places.locate({"country": "US", "postal_code": f"5{number:04}"})

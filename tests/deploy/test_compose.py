@@ -182,3 +182,13 @@ def test_the_image_runs_as_an_unprivileged_user() -> None:
     (user,) = re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)
     assert user == "headrace"
     assert DOCKERFILE.index("USER headrace") < DOCKERFILE.index("ENTRYPOINT")
+
+
+def test_the_image_has_a_compiled_core_and_no_compiler() -> None:
+    building, running = re.split(r"^FROM .+$", DOCKERFILE, flags=re.MULTILINE)[1:]
+    assert "HATCH_BUILD_HOOK_ENABLE_CUSTOM=true pip install" in building
+    assert "headrace version | grep -q compiled" in building
+    assert "gcc" in building
+    assert "apt-get" not in running
+    (uninstalled,) = re.findall(r"pip uninstall --yes (.+) \\", building)
+    assert {"mypy", "setuptools", "hatchling"} <= set(uninstalled.split())

@@ -122,7 +122,8 @@ class Table:
         chosen = decision["chosen"]
         self.chosen: _Plan | None = None
         if chosen is not None:
-            legs = [tuple(leg) for leg in chosen["legs"]]  # lists, where they were JSON
+            written: Any = chosen["legs"]  # lists, where they were JSON
+            legs = [tuple(leg) for leg in written]
             self.chosen = self.plan([of for of in self.live if (of.place, of.node_id) in legs])
 
     def _measure(self, row: DecisionRow) -> Measure:

@@ -9,7 +9,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from events.base import postal_key
 from events.decided import Plain
@@ -127,7 +127,8 @@ class _Coming:
 class _Memory:
     """Places located lately: of two generations, what is used moves to the young one."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int) -> None:
+        self.kept = kept
         self.young: dict[object, Place] = {}
         self.old: dict[object, Place] = {}
 
@@ -138,7 +139,7 @@ class _Memory:
         return found
 
     def put(self, key: object, place: Place) -> None:
-        if len(self.young) >= _KEPT:
+        if len(self.young) >= self.kept:
             self.old, self.young = self.young, {}
         self.young[key] = place
 
@@ -147,12 +148,12 @@ class Places:
     """What is known of places, by country; the fold of `places_defined`."""
 
     __slots__ = ("_coming", "_memory", "tables")
-    DERIVED = frozenset({"_memory"})
+    DERIVED: ClassVar = frozenset({"_memory"})
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: int = _KEPT) -> None:
         self.tables: dict[str, Table] = {}
         self._coming: dict[str, _Coming] = {}
-        self._memory = _Memory()
+        self._memory = _Memory(remembered)
 
     def knows(self, country: str, version: str) -> bool:
         """Whether this version is what holds: another chunk of it says nothing new."""
@@ -185,7 +186,7 @@ class Places:
         self.tables[country] = Table(
             version, (row for number in sorted(coming.rows) for row in coming.rows[number])
         )
-        self._memory = _Memory()
+        self._memory = _Memory(self._memory.kept)
         return True
 
     def coming(self) -> Iterable[tuple[str, str, int, int, list[Row]]]:
