@@ -54,6 +54,7 @@ def test_every_role_that_runs_by_default_has_a_service() -> None:
         "intake",
         "projector",
         "relay",
+        "standby",
     }
     assert ROLES["engine"]["deploy"]["replicas"] == 2
 
