@@ -7,6 +7,7 @@ removes chunks; what a writer that is gone has left, the topic's retention takes
 """
 
 import ast
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -261,6 +262,7 @@ class Snapshots(Generic[S]):
             for row in orjson.loads(value):
                 restoring.take(row)
                 await slices.between()
+            gc.freeze()  # what is restored lives long: collections need not walk it
         return restoring.finish()
 
     async def _chunks(self, chunks: Sequence[_Chunk]) -> AsyncIterator[bytes]:

@@ -6,7 +6,6 @@ may be wrong. Then the owner is fenced, which costs it a pause and nobody a deci
 """
 
 import asyncio
-import gc
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -147,7 +146,6 @@ class Standby(Generic[S]):
             if found is not None:
                 replica.state, replica.filter = found
                 self._snapshot_next = replica.filter.next
-                gc.freeze()  # what was restored lives long: collections need not walk it
 
     async def _follow(self) -> None:
         replica = self._replica
