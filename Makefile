@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is. Every target makes .venv by itself when it has to.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick check fix generated compiled bench quality soak docs lock clean
+.PHONY: help demo test quick check fix generated compiled bench quality soak mutants docs lock clean
 
 BIN := .venv/bin
 UV := .cache/uv/bin/uv
@@ -47,6 +47,10 @@ bench: .venv/.stamp ## speed and size on real Kafka and PostgreSQL, the core com
 soak: .venv/.stamp ## for long: the protocol's model at its full size, then simulated clusters; e.g. ARGS="--minutes 30"
 	@$(BIN)/python -m tests.model --full
 	@$(BIN)/python -m tests.simulation 0 --soak $(or $(ARGS),--minutes 30)
+
+mutants: .venv/.stamp ## guards taken out one by one: each must fail the test that it names; e.g. ARGS=nonce
+	@tools/install-test-servers
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 docs: .venv/.stamp ## write the generated files: schemas, AsyncAPI, reference pages
 	@$(BIN)/python -m schemas.generate

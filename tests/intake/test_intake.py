@@ -374,9 +374,21 @@ async def test_network_is_read_to_its_end_before_anything_is_taken_in(world: Wor
     for number in range(1_200):
         world.send("item_defined", {"sku": f"S{number}", "name": "s"})
     world.market("us", shard=2)
+    world.send(  # on `carriers`, which is read before all that `network` holds
+        "tracking_updated",
+        {
+            "market_id": "us",
+            "carrier": "ups",
+            "tracking_number": "T",
+            "status": "delivered",
+            "at": TIME,
+        },
+    )
     world.order("1", "us")
     world.clock.ms += 60_000  # nobody would wait for a market by now
-    await world.run_until(lambda: (2, "order_placed") in world.taken())
+    await world.run_until(
+        lambda: {(2, "order_placed"), (2, "tracking_updated")} <= {*world.taken()}
+    )
     assert world.reasons() == []
 
 
@@ -456,6 +468,8 @@ async def test_batches_stay_below_what_an_append_takes(world: World) -> None:
         world.order(str(number), "us", attributes=big)
     assert 2 * MAX_BATCH_BYTES < 12 * 160_000
     await world.run_until(lambda: len(world.taken()) == 13)
+    orders = [offset for _, topic, _, offset in world.origins() if topic == "orders"]
+    assert orders == [*range(12)]
     assert world.days.writers == 1, "the writer refuses larger batches, and none was refused"
 
 

@@ -12,11 +12,11 @@ from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.world import SystemClock
 from projections.metrics import HALTED
 from projections.postgres import Postgres
-from projections.projector import PROJECTOR_TOPICS, Projector
+from projections.projector import PROJECTOR_TOPICS, Batch, Projector, batches
 from projections.rebuild import rebuild
 from projections.tables import TABLES, Changes
 from schemas.journal import FilterState, encode_opened
-from schemas.ports import Database, DatabaseError
+from schemas.ports import Database, DatabaseError, Partition
 from tests.projections import journals as given
 from tests.projections.conftest import SCHEMA, rows
 
@@ -83,6 +83,39 @@ async def test_two_projectors_of_one_shard_write_each_row_once(
         await until(stores[2], 0, len(given.day()))
     for store in stores:
         await store.close()
+    timeline = await rows(admin, "timeline")
+    assert len(timeline) == len(set(timeline)) > 0
+
+
+class Overtaken:
+    """A store that somebody else has written a part to just before the first write."""
+
+    def __init__(self, store: Postgres, before: Batch) -> None:
+        self.store = store
+        self.before: Batch | None = before
+
+    async def checkpoint(self, shard: int) -> FilterState | None:
+        return await self.store.checkpoint(shard)
+
+    async def apply(
+        self, shard: int, expected: FilterState | None, new: FilterState, changes: Changes
+    ) -> bool:
+        if self.before is not None:
+            assert await self.store.apply(shard, expected, self.before.state, self.before.changes)
+            self.before = None
+        return await self.store.apply(shard, expected, new, changes)
+
+
+async def test_who_finds_another_checkpoint_reads_it_again_and_goes_on_from_there(
+    log: MemoryLog, postgres: str, database: Postgres, admin: psycopg.AsyncConnection
+) -> None:
+    given.write(log, 0, given.journal(given.day()))
+    begun = [*batches(0, FilterState(), log.held(Partition("journal", 0)).records[:3])][-1]
+    assert begun is not None
+    reader = Postgres(postgres, SCHEMA)
+    async with projecting(log, Overtaken(database, begun)):
+        await until(reader, 0, len(given.day()))
+    await reader.close()
     timeline = await rows(admin, "timeline")
     assert len(timeline) == len(set(timeline)) > 0
 

@@ -112,9 +112,11 @@ async def test_a_stale_writers_commit_is_void_and_it_takes_over_only_after_a_pau
         log.write(JOURNAL, [Record(None, encode_opened("two", "n2"))])
         give(log, "b")
         await until(lambda: one.role.states() == {0: "pausing"})
+        fenced_at = asyncio.get_running_loop().time()
         assert happened(log)[0] == ["a"]
         assert happened(log)[2] == 1
         await until(lambda: happened(log)[1].inbox_next == 2)
+        assert asyncio.get_running_loop().time() - fenced_at > 0.25
     assert happened(log)[0] == ["a", "b"]
     assert owners(log) == ["one", "two", "one"]
 
@@ -242,6 +244,22 @@ async def test_a_wrong_clock_keeps_away_as_a_fenced_writer_does_before_it_reads_
     assert "again_in_s=60.0" in said
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_clock_may_be_five_minutes_off_and_no_more(sign: int) -> None:
+    writer = ShardWriter(
+        0,
+        log=a_log(),
+        clock=SteppedClock(),
+        randomness=Seeded(1),
+        core=CORE,
+        owner="one",
+        config=EngineConfig(),
+    )
+    writer._check_clock(1_000_000 + sign * 300_000, 1_000_000)
+    with pytest.raises(Exception, match=r"this machine's clock is [+-]300 s from the broker's"):
+        writer._check_clock(1_000_000 + sign * 300_001, 1_000_000)
+
+
 async def test_refuses_a_wrong_clock_too_where_only_the_record_tells_the_brokers_time() -> None:
     class Untold(MemoryLog):
         def write(self, to: Partition, records: Sequence[Record]) -> Appended:
@@ -300,6 +318,25 @@ async def test_an_inbox_trimmed_beyond_the_journal_halts_the_shard() -> None:
     await log.trim(INBOX, 2)
     async with Running(await engine(log)) as running:
         await until(lambda: running.role.states().get(0) == "halted")
+
+
+async def test_a_hole_in_the_inbox_halts_the_shard() -> None:
+    log = a_log()
+    give(log, *"abc")
+    moved = log.held(INBOX).records[2]
+    log.held(INBOX).records[1:] = [moved]  # as if b were gone
+    async with Running(await engine(log)) as running:
+        await until(lambda: running.role.states().get(0) == "halted")
+    assert "b" not in happened(log)[0]
+    assert "c" not in happened(log)[0]
+
+
+async def test_what_was_read_ahead_is_forgotten_when_a_commit_is_lost() -> None:
+    log = a_log()
+    give(log, *"abcdefgh", bytes=MAX_COMMIT_BYTES // 3)  # two fit into a commit, the rest waits
+    async with Running(await engine(FaultyLog(log, ["ok", "ok", "lost"]))):
+        await until(lambda: happened(log)[1].inbox_next == 8)
+    assert happened(log)[0] == [*"abcdefgh"]
 
 
 @pytest.mark.parametrize("inputs", [0, 3])

@@ -138,6 +138,9 @@ DAMAGES: dict[str, Callable[[MemoryLog], None]] = {
     "a chunk is gone": lambda log: damage(log, newest_manifest(log).offset - 1, None),
     "a row is nonsense": nonsense,
     "a chunk is another": lambda log: damage(log, newest_manifest(log).offset - 1, b"[[]]"),
+    "a chunk of the same shape is another": lambda log: damage(
+        log, newest_manifest(log).offset - 1, b'[["idx"]]'
+    ),
     "the manifest is cut off": lambda log: damage(log, newest_manifest(log).offset, b'{"version":'),
     "the manifest says nothing": lambda log: damage(log, newest_manifest(log).offset, b"{}"),
     "a later version": lambda log: changed(log, version=2),

@@ -1,0 +1,443 @@
+"""One-line sabotages of guards, each with the check that must notice it.
+
+A guard that can be taken out unnoticed isn't tested. Where two guards double each other they are
+taken out together, and each by itself against the test that asks for it directly.
+"""
+
+from typing import Final, NamedTuple
+
+_FILTER: Final = "schemas/journal.py"
+_ENGINE: Final = "orchestrator/runtime/engine.py"
+_REPLICA: Final = "orchestrator/runtime/replica.py"
+_SNAPSHOTS: Final = "orchestrator/runtime/snapshots.py"
+_INTAKE: Final = "orchestrator/runtime/intake.py"
+_RELAY: Final = "orchestrator/runtime/relay.py"
+_PROJECTOR: Final = "projections/projector.py"
+_POSTGRES: Final = "projections/postgres.py"
+_EVOLVE: Final = "orchestrator/core/evolve.py"
+
+_FILTER_TESTS: Final = "tests/schemas/test_journal_filter.py"
+_ENGINE_TESTS: Final = "tests/runtime/test_engine.py"
+_SNAPSHOT_TESTS: Final = "tests/runtime/test_snapshots.py"
+_INTAKE_TESTS: Final = "tests/intake/test_intake.py"
+_RELAY_TESTS: Final = "tests/runtime/test_relay.py"
+_POSTGRES_TESTS: Final = "tests/projections/test_postgres.py"
+_DEDUPE_TESTS: Final = "tests/core/test_dedupe.py"
+
+
+class Edit(NamedTuple):
+    """`old` stands exactly once in the file."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Mutant(NamedTuple):
+    """A sabotage, and the tests (pytest node ids) one of which must fail."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    checks: tuple[str, ...]
+
+
+def _mutant(name: str, file: str, old: str, new: str, *checks: str) -> Mutant:
+    return Mutant(name, (Edit(file, old, new),), checks)
+
+
+_NO_EPOCH: Final = Edit(
+    _FILTER,
+    "    if (record.epoch, record.nonce) != (state.epoch, state.nonce):\n",
+    "    if False:\n",
+)
+_TRUSTING: Final = (
+    Edit(
+        _ENGINE, "        if appended.base_offset != self.confirmed.next:\n", "        if False:\n"
+    ),
+    Edit(
+        _ENGINE,
+        "journal.step(self.confirmed, appended.base_offset, sent.record)",
+        "journal.step(self.confirmed, self.confirmed.next, sent.record)",
+    ),
+)
+_FENCED: Final = (
+    f"{_ENGINE_TESTS}::test_a_stale_writers_commit_is_void_and_it_takes_over_only_after_a_pause"
+)
+_BAD_LUCK: Final = (
+    f"{_ENGINE_TESTS}::test_an_append_of_unknown_outcome_loses_nothing_and_repeats_nothing"
+)
+
+MUTANTS: Final = (
+    # The filter.
+    Mutant("no epoch and no acknowledgement check", (_NO_EPOCH, *_TRUSTING), (_FENCED,)),
+    Mutant(
+        "no epoch check",
+        (_NO_EPOCH,),
+        (f"{_FILTER_TESTS}::test_a_stale_writers_commit_is_void_whatever_it_holds",),
+    ),
+    _mutant(
+        "no nonce check",
+        _FILTER,
+        "(record.epoch, record.nonce) != (state.epoch, state.nonce)",
+        "record.epoch != state.epoch",
+        f"{_FILTER_TESTS}::test_the_right_epoch_with_another_nonce_is_stale",
+    ),
+    _mutant(
+        "an epoch may be its own commit's offset",
+        _FILTER,
+        "if record.epoch >= offset:",
+        "if record.epoch > offset:",
+        f"{_FILTER_TESTS}::test_an_epoch_that_is_not_before_its_commit_halts",
+    ),
+    _mutant(
+        "no seq check",
+        _FILTER,
+        "if record.seq <= state.seq:",
+        "if False:",
+        f"{_FILTER_TESTS}::test_an_older_commit_again_is_void",
+    ),
+    _mutant(
+        "seq compared with <",
+        _FILTER,
+        "if record.seq <= state.seq:",
+        "if record.seq < state.seq:",
+        f"{_FILTER_TESTS}::test_the_same_commit_again_is_void",
+    ),
+    _mutant(
+        "two contents pass",
+        _FILTER,
+        "if same and record.digest != state.digest:",
+        "if False:",
+        f"{_FILTER_TESTS}::test_two_contents_for_one_commit_halt",
+    ),
+    _mutant(
+        "the newest commit's epoch is not kept",
+        _FILTER,
+        "            last_epoch=record.epoch,\n",
+        "            last_epoch=state.last_epoch,\n",
+        f"{_FILTER_TESTS}::test_two_contents_for_one_commit_halt",
+    ),
+    _mutant(
+        "a gap passes",
+        _FILTER,
+        "if record.seq != state.seq + 1:",
+        "if False:",
+        f"{_FILTER_TESTS}::test_a_gap_halts",
+    ),
+    _mutant(
+        "prev is not looked at",
+        _FILTER,
+        "if record.prev != state.digest or record.inbox_from",
+        "if record.inbox_from",
+        f"{_FILTER_TESTS}::test_a_commit_decided_on_another_history_halts",
+    ),
+    _mutant(
+        "inbox_from is not looked at",
+        _FILTER,
+        "if record.prev != state.digest or record.inbox_from != state.inbox_next:",
+        "if record.prev != state.digest:",
+        f"{_FILTER_TESTS}::test_a_commit_decided_on_another_history_halts",
+    ),
+    _mutant(
+        "a hole passes",
+        _FILTER,
+        "if offset != state.next:",
+        "if False:",
+        f"{_FILTER_TESTS}::test_a_hole_halts",
+    ),
+    _mutant(
+        "a void record takes no offset",
+        _FILTER,
+        "void = replace(state, next=offset + 1)",
+        "void = state",
+        f"{_FILTER_TESTS}::test_a_stale_writers_commit_is_void_whatever_it_holds",
+    ),
+    _mutant(
+        "a checkpoint without its epoch",
+        _FILTER,
+        "return orjson.dumps(self).decode()",
+        "return orjson.dumps(replace(self, epoch=-1)).decode()",
+        f"{_FILTER_TESTS}::test_the_filter_state_survives_its_json",
+    ),
+    # The engine.
+    Mutant("trusting the acknowledgement", _TRUSTING, (_FENCED,)),
+    _mutant(
+        "no nonce",
+        _ENGINE,
+        'nonce = f"{self._randomness.bits(128):032x}"',
+        'nonce = "0"',
+        f"{_ENGINE_TESTS}::test_what_was_decided_is_never_decided_again_after_a_restart",
+    ),
+    _mutant(
+        "the inbox position outlives the commit",
+        _ENGINE,
+        "        self._read_next = self.confirmed.inbox_next\n",
+        "        self._read_next = max(self._read_next, self.confirmed.inbox_next)\n",
+        _BAD_LUCK,
+    ),
+    _mutant(
+        "what was read ahead outlives the commit",
+        _ENGINE,
+        "        self._queue.clear()\n",
+        "",
+        f"{_ENGINE_TESTS}::test_what_was_read_ahead_is_forgotten_when_a_commit_is_lost",
+    ),
+    _mutant(
+        "a commit of unknown outcome counts",
+        _ENGINE,
+        "        appended = await sent.answer\n",
+        "        appended = await sent.answer if sent.answer.done() and not sent.answer.exception()"
+        " else Appended(self.confirmed.next, 0)\n",
+        _BAD_LUCK,
+    ),
+    _mutant(
+        "two writers fight",
+        _ENGINE,
+        'why, pause_s = "fenced", self._config.fenced_pause_s',
+        'why, pause_s = "fenced", self._config.failed_pause_s',
+        _FENCED,
+    ),
+    _mutant(
+        "a hole in the inbox passes",
+        _ENGINE,
+        "if record.offset != self._read_next:",
+        "if False:",
+        f"{_ENGINE_TESTS}::test_a_hole_in_the_inbox_halts_the_shard",
+    ),
+    _mutant(
+        "a poison input is skipped",
+        _ENGINE,
+        """return self._halt(batch, f"{_where(cause, offset)} can't be decided", error)""",
+        "return True",
+        f"{_ENGINE_TESTS}::test_a_poison_input_halts_its_shard_after_committing_what_came_before",
+    ),
+    Mutant(
+        "time goes back",
+        (
+            Edit(_ENGINE, "now_ms = max(shard.now_ms, clock.now_ms())", "now_ms = clock.now_ms()"),
+            Edit(
+                _ENGINE,
+                "elif now_ms > shard.now_ms and not self._add",
+                "elif now_ms != shard.now_ms and not self._add",
+            ),
+        ),
+        (f"{_ENGINE_TESTS}::test_time_never_goes_back_in_the_journal",),
+    ),
+    _mutant(
+        "a slow clock opens",
+        _ENGINE,
+        "if abs(skew_ms) > _MAX_CLOCK_SKEW_MS:",
+        "if skew_ms > _MAX_CLOCK_SKEW_MS:",
+        f"{_ENGINE_TESTS}::test_a_clock_may_be_five_minutes_off_and_no_more",
+    ),
+    _mutant(
+        "the inbox is trimmed behind what was only read",
+        _ENGINE,
+        "before = self.confirmed.inbox_next - self._config.trim_margin",
+        "before = self._read_next",
+        f"{_ENGINE_TESTS}::test_the_inbox_is_trimmed_behind_the_journal_less_a_margin",
+    ),
+    _mutant(
+        "a commit may pass its limit",
+        _ENGINE,
+        "if batch.size + len(encoded) + 1 > journal.MAX_COMMIT_BYTES:",
+        "if batch.size > journal.MAX_COMMIT_BYTES:",
+        f"{_ENGINE_TESTS}::"
+        "test_commits_stay_below_their_limit_and_nothing_is_left_out_at_the_border",
+    ),
+    _mutant(
+        "an entry beside the limit is left out",
+        _ENGINE,
+        "            self._pending = pending\n            return False\n",
+        "            return False\n",
+        f"{_ENGINE_TESTS}::"
+        "test_commits_stay_below_their_limit_and_nothing_is_left_out_at_the_border",
+    ),
+    _mutant(
+        "void commits are folded",
+        _REPLICA,
+        "if verdict is Verdict.VALID and isinstance(record, Commit):",
+        "if isinstance(record, Commit):",
+        "tests/runtime/test_follower.py",
+        _ENGINE_TESTS,
+    ),
+    # Snapshots.
+    _mutant(
+        "a snapshot without origins",
+        "orchestrator/core/snapshot.py",
+        '        yield ["marks", [[*source, offset] for source, offset in piece]]\n',
+        "        pass\n",
+        "tests/properties/test_snapshots.py",
+    ),
+    _mutant(
+        "a snapshot beyond one's own opening",
+        _SNAPSHOTS,
+        "if filter_state.next > before:",
+        "if False:",
+        f"{_SNAPSHOT_TESTS}::test_a_snapshot_of_after_our_opening_is_not_ours_to_open_from",
+    ),
+    _mutant(
+        "a chunk's digest is not looked at",
+        _SNAPSHOTS,
+        "if read.value is None or digest_of(read.value) != chunk.digest:",
+        "if read.value is None:",
+        _SNAPSHOT_TESTS,
+    ),
+    _mutant(
+        "the snapshot before is removed too",
+        _SNAPSHOTS,
+        "_KEPT: Final = 2",
+        "_KEPT: Final = 1",
+        f"{_SNAPSHOT_TESTS}::"
+        "test_only_ones_own_older_snapshots_are_removed_and_the_one_before_is_kept",
+    ),
+    # Intake and the fold of origins.
+    _mutant(
+        "the mark compared with <",
+        _EVOLVE,
+        "if origin[2] <= shard.marks.get(source, -1):",
+        "if origin[2] < shard.marks.get(source, -1):",
+        f"{_DEDUPE_TESTS}::test_a_record_at_or_below_its_origins_mark_was_handled",
+    ),
+    _mutant(
+        "one mark for all partitions of a topic",
+        _EVOLVE,
+        "source = (origin[0], origin[1])",
+        "source = (origin[0], 0)",
+        f"{_DEDUPE_TESTS}::test_marks_are_kept_by_topic_and_partition",
+    ),
+    _mutant(
+        "the dedupe window off by one",
+        _EVOLVE,
+        "shard.ids[shard.id_order[0]] < oldest",
+        "shard.ids[shard.id_order[0]] <= oldest",
+        f"{_DEDUPE_TESTS}::test_an_id_names_one_event_for_a_day",
+    ),
+    _mutant(
+        "the number of ids off by one",
+        _EVOLVE,
+        "if len(shard.ids) >= DEDUPE_IDS:",
+        "if len(shard.ids) > DEDUPE_IDS:",
+        f"{_DEDUPE_TESTS}::"
+        "test_where_too_many_ids_come_in_a_day_the_oldest_fall_out_and_are_counted",
+    ),
+    _mutant(
+        "intake takes a failed append for done",
+        _INTAKE,
+        "            if outcome is not None:\n                raise outcome\n",
+        "            pass\n",
+        f"{_INTAKE_TESTS}::test_an_append_of_unknown_outcome_is_done_again_with_a_new_writer",
+    ),
+    _mutant(
+        "batches of a partition are sent out of order",
+        _INTAKE,
+        "        for batch in batches(records):\n            appended = await",
+        "        for batch in reversed([*batches(records)]):\n            appended = await",
+        f"{_INTAKE_TESTS}::test_batches_stay_below_what_an_append_takes",
+    ),
+    Mutant(
+        "intake doesn't read network to its end",
+        (
+            Edit(_INTAKE, "        await session.read_network_to_its_end()\n", ""),
+            Edit(_INTAKE, "                    await self.read_network_to_its_end()\n", ""),
+        ),
+        (f"{_INTAKE_TESTS}::test_network_is_read_to_its_end_before_anything_is_taken_in",),
+    ),
+    _mutant(
+        "a node may move to another market",
+        _INTAKE,
+        "if home != fact.market_id:",
+        "if False:",
+        f"{_INTAKE_TESTS}::test_routing_never_changes",
+    ),
+    # The relay.
+    _mutant(
+        "publish before commit",
+        _RELAY,
+        "                        verdict is Verdict.VALID\n                        and isinstance",
+        "                        isinstance",
+        f"{_RELAY_TESTS}::test_what_the_filter_voids_is_not_published",
+    ),
+    _mutant(
+        "the relay takes a failed append for done",
+        _RELAY,
+        "            await asyncio.gather(*tasks)\n        finally:",
+        "            await asyncio.gather(*tasks, return_exceptions=True)\n        finally:",
+        f"{_RELAY_TESTS}::"
+        "test_after_a_lost_acknowledgement_everything_is_published_again_with_the_same_ids",
+    ),
+    _mutant(
+        "the relay goes on in another journal",
+        _RELAY,
+        "if not isinstance(opened, Opened) or opened.nonce != state.journal_id:",
+        "if not isinstance(opened, Opened):",
+        f"{_RELAY_TESTS}::test_a_checkpoint_of_another_journal_halts",
+    ),
+    _mutant(
+        "who takes over publishes nothing again",
+        _RELAY,
+        "if now - took_over > self._takeover_s:",
+        "if False:",
+        f"{_RELAY_TESTS}::test_who_takes_over_publishes_the_newest_availability_of_each_key_again",
+    ),
+    # The projector.
+    _mutant(
+        "blind checkpoint write",
+        _POSTGRES,
+        "WHERE shard = %s AND journal_id = %s AND seq = %s AND next = %s",
+        "WHERE shard = %s AND (true OR journal_id = %s AND seq = %s AND next = %s)",
+        f"{_POSTGRES_TESTS}::test_who_loses_the_compare_and_swap_writes_nothing",
+    ),
+    _mutant(
+        "a checkpoint of another journal passes",
+        _POSTGRES,
+        "WHERE shard = %s AND journal_id = %s AND seq",
+        "WHERE shard = %s AND (true OR journal_id = %s) AND seq",
+        f"{_POSTGRES_TESTS}::test_a_journal_made_anew_does_not_pass_for_the_old_one",
+    ),
+    _mutant(
+        "rows without their checkpoint",
+        _POSTGRES,
+        "            if not moved:\n                raise psycopg.Rollback\n",
+        "",
+        f"{_POSTGRES_TESTS}::test_who_loses_the_compare_and_swap_writes_nothing",
+    ),
+    _mutant(
+        "a lost compare-and-swap goes on",
+        _PROJECTOR,
+        "seq=batch.state.seq)\n            return False\n",
+        "seq=batch.state.seq)\n            return True\n",
+        "tests/projections/test_projector.py::test_who_finds_another_checkpoint_reads_it_again_and_goes_on_from_there",
+    ),
+    _mutant(
+        "the projector writes void commits",
+        _PROJECTOR,
+        "case Commit() if verdict is Verdict.VALID:",
+        "case Commit() if True:",
+        "tests/projections/test_projector.py",
+        "tests/projections/test_fold.py",
+    ),
+    # The core.
+    _mutant(
+        "a rejection keeps its reservation",
+        _EVOLVE,
+        '        _unreserve(shard, fulfillment, fulfillment_line, released["quantity"])\n',
+        "",
+        "tests/core/test_handshake.py::"
+        "test_a_rejection_moves_stock_by_its_reason_and_sources_elsewhere",
+    ),
+    _mutant(
+        "units taken off the shelf stay promised",
+        _EVOLVE,
+        "            _unreserve(shard, fulfillment, fulfillment_line, off)\n",
+        "            pass\n",
+        "tests/core/test_handshake.py::test_a_partial_shipment_leaves_the_rest_to_do",
+    ),
+    _mutant(
+        "reserved units stay available",
+        "orchestrator/core/ledger.py",
+        "        self.available -= units\n",
+        "        pass\n",
+        "tests/core/test_placing.py",
+    ),
+)
