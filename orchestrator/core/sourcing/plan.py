@@ -46,11 +46,16 @@ class Request:
     trigger: str  # the type of the input that asks
 
 
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """The best plan, legs by node id (none where nothing can ship), and its explanation."""
 
-    legs: list[Leg]
-    decision: Decision
-    strategy: Strategy
-    value: Value | None = None  # the plan's; less is better, within the strategy
+    __slots__ = ("decision", "legs", "strategy", "value")
+
+    def __init__(
+        self, legs: list[Leg], decision: Decision, strategy: Strategy, value: Value | None
+    ) -> None:
+        """`value` is the plan's; less is better, within the strategy."""
+        self.legs = legs
+        self.decision = decision
+        self.strategy = strategy
+        self.value = value

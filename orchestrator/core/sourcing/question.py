@@ -239,7 +239,7 @@ class Question:
         if strategy.leg_min_value_minor is not None:
             line.worth_minor = self._worth_minor(line)
         channel = self.request.data["channel"]
-        if stocked.limited(self.market, channel):
+        if self.market.rules.keep_back and stocked.limited(self.market, channel):
             line.atp = availability.promisable(
                 self.market, stocked.item, channel, strategy, self.now_ms
             )
@@ -419,7 +419,6 @@ class Question:
         node = self.nodes[index]
         day = first = self.schedule.first[index]
         whole = self.known_whole(amounts)
-        contents = self.contents(amounts) if whole is None else self.ranking_of(whole).contents
         load = 0
         if self.schedule.limited >> index & 1 and first is not None:
             day = day_with_room(node, first, sum(amounts))
@@ -427,7 +426,17 @@ class Question:
                 load = self.market.rules.load_price(load_percent(node, day))
         if day is None or first is None:
             return None
-        priced = self.zone.price(index, contents, day)
+        if whole is None:
+            contents = self.contents(amounts)
+            priced = self.zone.price(index, contents, day)
+        else:
+            ranking = self.ranking_of(whole)
+            contents = ranking.contents
+            priced = ranking.prices.get(index)
+            if priced is None or priced.ship_day != day:
+                priced = self.zone.price(index, contents, day)
+                if priced is not None:
+                    ranking.remember(index, priced)
         if priced is None:
             return None
         objective = self.objective

@@ -507,6 +507,7 @@ class RuleSet:
             for channel, entries in defaults.thresholds.items()
         }
         self.pools = [PoolRule(pool, time_zone) for pool in defaults.pools or ()]
+        self.keep_back = bool(self._thresholds or self.pools)  # something from some channel
         self._late_minor = defaults.late_per_day
         self._late_default_minor = defaults.late_per_day.get("default", LATE_PER_DAY_MINOR)
         self.load_steps = sorted(

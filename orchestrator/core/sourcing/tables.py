@@ -349,6 +349,7 @@ class Ranking:
         "contents",
         "group_of",
         "head",
+        "prices",
         "rows",
         "values",
     )
@@ -379,6 +380,13 @@ class Ranking:
                 break
         # by index: a ship day, a load price, and the node as explanations show it then
         self.rows: dict[int, tuple[int, int, DecisionRow]] = {}
+        self.prices: dict[int, Priced] = {}  # by index: those asked for last
+
+    def remember(self, index: int, priced: Priced) -> None:
+        """Keep what a leg costs at a node, among the few that are asked for again."""
+        if len(self.prices) >= HEAD:
+            self.prices.clear()
+        self.prices[index] = priced
 
     def after_head(self, bits: int) -> Iterator[tuple[int, int]]:
         """Value and index of the nodes of a set that don't stand at the head, least first."""
