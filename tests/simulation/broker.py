@@ -217,7 +217,8 @@ class SimReader(MemoryReader):
         """What is there, waiting up to `wait_ms` for the first record."""
         sim, world = self._sim, self._sim.world
         await world.suspend(sim.host, "before", "read")
-        await sim.reach("read")
+        if world.gone_until > world.loop.time():
+            await sim.reach("read")
         if world.strikes(Fault.READ_FAILED):
             raise LogError("the read failed")
         if world.strikes(Fault.READ_SLOW):
@@ -226,7 +227,8 @@ class SimReader(MemoryReader):
         if not read and wait_ms > 0:
             await self._growth(wait_ms / 1000)
             read = self.take(max_records)
-        await world.suspend(sim.host, "after", "read")
+        if read:
+            await world.suspend(sim.host, "after", "read")
         return read
 
     async def close(self) -> None:
@@ -270,12 +272,13 @@ class SimGroup:
         """Store checkpoints."""
         sim, world = self._sim, self._sim.world
         await sim.call(f"save {self.name}")
-        if world.strikes(Fault.SAVE_FAILED):
+        fault = world.strikes_one_of((Fault.SAVE_FAILED, Fault.SAVE_UNANSWERED))
+        if fault is Fault.SAVE_FAILED:
             await asyncio.sleep(_REQUEST_S * world.chance.random())
             raise LogError("the checkpoint was not kept")
         await self.member.save(checkpoints)
         sim.broker.saved_(self.name, checkpoints)
-        if world.strikes(Fault.SAVE_UNANSWERED):
+        if fault is Fault.SAVE_UNANSWERED:
             await asyncio.sleep(_REQUEST_S * world.chance.random())
             raise LogError("no answer: the checkpoint may be kept")
         await sim.answer(f"save {self.name}")

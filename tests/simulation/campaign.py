@@ -22,18 +22,25 @@ _CHUNK: Final = 10
 class Failure(NamedTuple):
     """A run that broke a promise."""
 
-    seed: int
+    plan: Plan
     kind: str
     what: str
 
     def __str__(self) -> str:
         """What is wrong, and how to see it again."""
-        return f"{self.what}\n  replay: {replay(self.seed)}"
+        return f"{self.what}\n  replay: {replay(self.plan)}"
 
 
-def replay(seed: int, *options: str) -> str:
-    """The command that runs a seed again."""
-    return " ".join(["python -m tests.simulation", str(seed), *options])
+def replay(plan: Plan, *options: str) -> str:
+    """The command that runs a plan again."""
+    said = ["python -m tests.simulation", str(plan.seed), *options]
+    if plan.scenario:
+        said.append(f"--scenario {plan.scenario}")
+    if plan.crash_at is not None:
+        said.append(f"--crash-at {plan.crash_at}")
+    if plan.strike_at is not None:
+        said.append(f"--strike-at {plan.strike_at[0]}:{plan.strike_at[1].name.lower()}")
+    return " ".join(said)
 
 
 @dataclass
@@ -70,23 +77,23 @@ def attempt(plan: Plan) -> Outcome | Failure:
     try:
         return simulate(plan)
     except Violation as error:
-        return Failure(plan.seed, error.kind, str(error))
+        return Failure(plan, error.kind, str(error))
     except SimulationError as error:
-        return Failure(plan.seed, "simulation", str(error))
+        return Failure(plan, "simulation", str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, it has a seed
-        return Failure(plan.seed, "defect", repr(error))
+        return Failure(plan, "defect", repr(error))
 
 
-def _chunk(seeds: list[int]) -> list[Outcome | Failure]:
-    outcomes = [attempt(a_plan(seed)) for seed in seeds]
+def _chunk(plans: list[Plan]) -> list[Outcome | Failure]:
+    outcomes = [attempt(plan) for plan in plans]
     gc.collect()
     return outcomes
 
 
-def campaign(seeds: Iterable[int], workers: int | None = None) -> Iterator[Outcome | Failure]:
-    """Run seeds on all cores; outcomes as they come."""
+def campaign(plans: Iterable[Plan], workers: int | None = None) -> Iterator[Outcome | Failure]:
+    """Run plans on all cores; outcomes as they come."""
     workers = workers or len(os.sched_getaffinity(0))
-    rest = iter(seeds)
+    rest = iter(plans)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         running: set[Future[list[Outcome | Failure]]] = set()

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from projections.tables import TABLES, Changes, Key, Row
 from schemas.journal import FilterState
 from schemas.ports import DatabaseError
 from tests.simulation.plan import Fault
 from tests.simulation.world import SimHost, World
+
+
+_APPLIES: Final = (Fault.DATABASE_FAILED, Fault.DATABASE_LATE, Fault.DATABASE_UNANSWERED)
 
 
 class Tables:
@@ -99,14 +102,15 @@ class SimDatabase:
         """Write changes and checkpoint in one transaction if the stored one is `expected`."""
         world, store = self._world, self._store
         await world.suspend(self._host, "before", "apply")
-        if world.strikes(Fault.DATABASE_FAILED):
+        fault = world.strikes_one_of(_APPLIES)
+        if fault is Fault.DATABASE_FAILED:
             raise DatabaseError("the transaction failed")
-        if world.strikes(Fault.DATABASE_LATE):
+        if fault is Fault.DATABASE_LATE:
             world.at(5 * world.chance.random(), self._late, shard, expected, new, changes)
             await asyncio.sleep(2 * world.chance.random())
             raise DatabaseError("no answer")
         moved = store.apply(shard, expected, new, changes)
-        if world.strikes(Fault.DATABASE_UNANSWERED):
+        if fault is Fault.DATABASE_UNANSWERED:
             raise DatabaseError("no answer: it may be committed")
         await world.suspend(self._host, "after", "apply")
         return moved

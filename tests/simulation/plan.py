@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from orchestrator.runtime.engine import EngineConfig
@@ -63,6 +63,12 @@ class Plan:
     engine: EngineConfig
     rates: Mapping[Fault, float] = field(default_factory=dict)
     oddities: Mapping[Oddity, float] = field(default_factory=dict)
+    scenario: str = ""
+    """Of a sweep: which one; then a run need not see a fence, a backorder, a race."""
+    crash_at: int | None = None
+    """The suspension of a port's call that a host crashes at, counted from 0."""
+    strike_at: tuple[int, Fault] | None = None
+    """The call that may fail, counted from 0, and how it does."""
 
 
 _MOST = {  # how often it happens at the most: of calls, or (the last six) times in a run
@@ -126,6 +132,4 @@ def a_plan(seed: int, *, orders: int | None = None, without: Iterable[Fault | Od
         rates={fault: rate for fault, rate in rates.items() if fault not in left_out},
         oddities={one: rate for one, rate in oddities.items() if one not in left_out},
     )
-    if orders is None:
-        return plan
-    return Plan(**{**vars(plan), "orders": orders})
+    return plan if orders is None else replace(plan, orders=orders)

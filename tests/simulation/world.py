@@ -4,7 +4,7 @@ import asyncio
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from pathlib import Path
 from types import FrameType
@@ -29,6 +29,16 @@ class Violation(AssertionError):
     def __init__(self, kind: str, what: str) -> None:
         super().__init__(f"{kind}: {what}")
         self.kind = kind
+
+
+class _Turn:
+    """What `asyncio.sleep(0)` does, for less."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+_TURN: Final = _Turn()
 
 
 class SimHost(Host):
@@ -63,6 +73,13 @@ class World:
         self.hosts: list[SimHost] = []
         self.crashed: Callable[[SimHost], None] = lambda _host: None
         self._rates = dict(plan.rates)
+        self._crash_rate = plan.rates.get(Fault.CRASHED)
+        self._suspensions = 0
+        self._choices = 0
+        self.seen: list[tuple[str, str, str]] | None = None
+        """Where every suspension was, in order, if that is wanted."""
+        self.might: list[tuple[Fault, ...]] = []
+        """What might have struck each call, in order."""
         self.context = Context()
 
     # --- time and chance
@@ -84,7 +101,14 @@ class World:
         return True
 
     def strikes_one_of(self, faults: tuple[Fault, ...]) -> Fault | None:
-        """Which of these goes wrong now, if any."""
+        """Which of these goes wrong now, if any: one call's outcome."""
+        self._choices += 1
+        if self.seen is not None:
+            self.might.append(faults)
+        at, fault = self.plan.strike_at or (-1, None)
+        if fault is not None and self._choices == at + 1:
+            self.fired[fault] += 1
+            return fault
         return next((fault for fault in faults if self.strikes(fault)), None)
 
     def fail(self, kind: str, what: str) -> None:
@@ -137,12 +161,19 @@ class World:
 
     async def suspend(self, host: SimHost, phase: str, what: str) -> None:
         """A port's call before or after its effect: others run, the process may crash here."""
-        if self.strikes(Fault.CRASHED):
+        if self._crash_rate and not self.calm and self.chance.random() < self._crash_rate:
             await self.die(host, phase, what)
-        await asyncio.sleep(0)
+        if self.seen is not None:
+            self.seen.append((*_site(), f"{phase} {what}"))
+        if self._suspensions == self.plan.crash_at:
+            self._suspensions += 1
+            await self.die(host, phase, what)
+        self._suspensions += 1
+        await _TURN
 
     async def die(self, host: SimHost, phase: str, what: str) -> NoReturn:
         """Crash the calling process where it stands."""
+        self.fired[Fault.CRASHED] += 1
         self.sites[(*_site(), f"{phase} {what}")] += 1
         self.crash(host)
         await self.loop.create_future()
@@ -157,7 +188,7 @@ def _site() -> tuple[str, str]:
         if path.startswith(_ROLES) and not path.endswith(_FAKE):
             return path.removeprefix(_ROOT), str(frame.f_lineno)
         frame = frame.f_back
-    return "", ""
+    return "a task of its own", ""
 
 
 class SimClock:

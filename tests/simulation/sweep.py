@@ -1,0 +1,66 @@
+"""Fixed scenarios, each run once for every place that it may crash at and every way a call ends."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from orchestrator.runtime.engine import EngineConfig
+from tests.simulation.plan import Fault, Oddity, Plan
+from tests.simulation.run import Run
+
+_POLLS: Final = ("before read", "before changes")
+_OF_A_POLL: Final = 2
+"""Crashes at a place where nothing has happened since the last time."""
+
+_ALIKE: Final = {Fault.APPEND_REFUSED, Fault.APPEND_SLOW, Fault.APPEND_TWICE_LATE}
+"""Ends of a call that others of a sweep stand for."""
+
+
+def _scenario(name: str, seed: int, **more: object) -> Plan:
+    plan = Plan(
+        seed=seed,
+        orders=2,
+        shards=1,
+        partitions=1,
+        hosts=2,
+        together=True,
+        span_s=1.0,
+        calm_s=1.5,
+        thinking_s=0.0,
+        shuffled=True,
+        engine=EngineConfig(failed_pause_s=0.2, fenced_pause_s=1.0, trim_s=1.0, trim_margin=0),
+        scenario=name,
+    )
+    return replace(plan, **more)
+
+
+SCENARIOS: Final = {
+    one.scenario: one
+    for one in (
+        _scenario("plain", 1, together=False, shuffled=False),
+        _scenario("shards", 2, shards=2),
+        _scenario("zombie", 3, rates={Fault.DEAF: 2, Fault.FROZEN: 1}),
+        _scenario("moving", 4, rates={Fault.REBALANCED: 4, Fault.OFFSETS_EXPIRED: 1}),
+        _scenario("races", 5, oddities={Oddity.RACED: 1, Oddity.SHORT: 0.3, Oddity.REPEATED: 0.2}),
+    )
+}
+
+
+def variations(plan: Plan) -> Iterator[Plan]:
+    """The scenario once for every resume point and for every outcome of each call."""
+    run = Run(plan)
+    seen = run.world.seen = []
+    run.go()
+    polls = Counter[tuple[str, str, str]]()
+    for index, site in enumerate(seen):
+        if site[2] in _POLLS:
+            polls[site] += 1
+            if polls[site] > _OF_A_POLL:
+                continue
+        yield replace(plan, crash_at=index)
+    for index, faults in enumerate(run.world.might):
+        for fault in faults:
+            if fault in _ALIKE:
+                continue
+            yield replace(plan, strike_at=(index, fault))
