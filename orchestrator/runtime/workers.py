@@ -59,7 +59,7 @@ class Workers(Generic[W]):
             worker.stop.set()
         tasks = [task for _, task in self._running.values()]
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=_LEAVE_S)
-            for task in late:
-                task.cancel()
+            await asyncio.wait(tasks, timeout=_LEAVE_S)
+            for task in tasks:
+                task.cancel()  # the late ones; the others are done
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Final
 
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from tests.simulation.campaign import Failure, Total, attempt, campaign, replay, shrink
 from tests.simulation.plan import Fault, Oddity, Plan, a_plan
+from tests.simulation.sweep import SCENARIOS
 
 _SHOWN: Final = 20
 _BY_NAME: Final = {one.name.lower(): one for one in (*Fault, *Oddity)}
@@ -30,19 +32,26 @@ def main() -> int:
     parser.add_argument("--soak", action="store_true", help="run many seeds from this one on")
     parser.add_argument("--runs", type=int, help="of a soak: how many")
     parser.add_argument("--minutes", type=float, help="of a soak: for how long")
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="of the sweeps")
+    parser.add_argument("--crash-at", type=int, help="of a sweep: the suspension to crash at")
+    parser.add_argument("--strike-at", metavar="N:FAULT", help="of a sweep: the call that fails")
     given = parser.parse_args()
     console = Console()
     if given.soak:
         return _soak(console, given.seed, given.runs, given.minutes)
     without = [_BY_NAME[name] for name in given.without]
     plan = a_plan(given.seed, orders=given.orders, without=without)
+    if given.scenario:
+        at, _, fault = (given.strike_at or "").partition(":")
+        strike_at = (int(at), Fault[fault.upper()]) if fault else None
+        plan = replace(SCENARIOS[given.scenario], crash_at=given.crash_at, strike_at=strike_at)
     outcome = attempt(plan)
     if isinstance(outcome, Failure):
         console.print(outcome.what, style="red", highlight=False)
         if given.shrink:
             smallest, outcome = shrink(plan, outcome)
             console.print(outcome.what, highlight=False)
-            console.print(replay(plan.seed, *_options(plan, smallest)), highlight=False)
+            console.print(replay(plan, *_options(plan, smallest)), highlight=False)
         return 1
     console.print(f"seed {plan.seed} holds: digest {outcome.digest}", highlight=False)
     console.print({**outcome.count, **{str(one): n for one, n in outcome.fired.items()}})
@@ -72,7 +81,7 @@ def _soak(console: Console, first: int, runs: int | None, minutes: float | None)
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=runs or (minutes or 0) * 60 or None)
-        for one in campaign(while_time_is_left()):
+        for one in campaign(map(a_plan, while_time_is_left())):
             total.add(one)
             done = total.runs if runs else time.monotonic() - began
             events, crashes = total.count["events"], total.fired[Fault.CRASHED]

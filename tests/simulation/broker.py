@@ -51,7 +51,9 @@ class Broker(MemoryLog):
         self.world = world
         self.landed: list[Callable[[Partition, int, Sequence[Record], SimHost | None], None]] = []
         self.trimmed: Callable[[Partition, int], None] = lambda _partition, _before: None
-        self.saved_: Callable[[str, Mapping[Partition, Checkpoint]], None] = lambda _n, _c: None
+        self.stored: Callable[[str, Mapping[Partition, Checkpoint], SimHost], None] = (
+            lambda _group, _checkpoints, _by: None
+        )
 
     def expire(self, group: str) -> list[Partition]:
         """Forget a group's checkpoints; whose."""
@@ -99,7 +101,9 @@ class SimLog:
     async def writer(self) -> Writer:
         """A writer of its own."""
         await self.call("writer")
-        return SimWriter(self)
+        writer = SimWriter(self)
+        await self.answer("writer")
+        return writer
 
     async def reader(self, at: Mapping[Partition, int | None]) -> Reader:
         """A reader of these partitions."""
@@ -125,14 +129,18 @@ class SimLog:
     async def describe(self) -> dict[str, TopicDescription]:
         """The topics."""
         await self.call("describe")
-        return await self.broker.describe()
+        found = await self.broker.describe()
+        await self.answer("describe")
+        return found
 
     async def saved(
         self, group: str, partitions: Iterable[Partition]
     ) -> dict[Partition, Checkpoint]:
         """A group's checkpoints."""
         await self.call("saved")
-        return await self.broker.saved(group, partitions)
+        found = await self.broker.saved(group, partitions)
+        await self.answer("saved")
+        return found
 
     async def group(self, name: str, topics: Sequence[str]) -> Group:
         """Join a group."""
@@ -244,7 +252,7 @@ class SimGroup:
         self.name = name
         self.member = member
         self.deaf_until = 0.0
-        self._told: frozenset[Partition] = member.assigned
+        self._told: frozenset[Partition] = frozenset()
 
     async def changes(self, timeout_s: float) -> frozenset[Partition]:
         """The partitions of this member, when they change or after `timeout_s`."""
@@ -258,7 +266,9 @@ class SimGroup:
                 await member.changes(timeout_s)
         if self.deaf_until <= world.loop.time():
             member.changed.clear()
-            self._told = member.assigned
+            if self._told != member.assigned:
+                self._told = member.assigned
+                await world.suspend(self._sim.host, "after", "changes")
         return self._told
 
     async def load(self, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
@@ -277,7 +287,7 @@ class SimGroup:
             await asyncio.sleep(_REQUEST_S * world.chance.random())
             raise LogError("the checkpoint was not kept")
         await self.member.save(checkpoints)
-        sim.broker.saved_(self.name, checkpoints)
+        sim.broker.stored(self.name, checkpoints, sim.host)
         if fault is Fault.SAVE_UNANSWERED:
             await asyncio.sleep(_REQUEST_S * world.chance.random())
             raise LogError("no answer: the checkpoint may be kept")

@@ -10,7 +10,6 @@ from schemas.ports import DatabaseError
 from tests.simulation.plan import Fault
 from tests.simulation.world import SimHost, World
 
-
 _APPLIES: Final = (Fault.DATABASE_FAILED, Fault.DATABASE_LATE, Fault.DATABASE_UNANSWERED)
 
 

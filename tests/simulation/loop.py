@@ -8,7 +8,7 @@ import asyncio
 import heapq
 import random
 from asyncio import events
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import Any, Final, NoReturn, TypeVar
@@ -121,6 +121,11 @@ class SimLoop(asyncio.BaseEventLoop):
     def call_soon_threadsafe(self, *_: object, **__: object) -> NoReturn:
         """Nothing here has threads."""
         raise SimulationError("a thread, in the simulation")
+
+    def _asyncgen_finalizer_hook(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Close a generator that was left before its end, in this thread."""
+        if not self._discards:
+            self.call_soon(self.create_task, generator.aclose())
 
     def run_in_executor(self, *_: object) -> NoReturn:
         """Nothing here has threads."""

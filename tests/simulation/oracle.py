@@ -87,7 +87,7 @@ class Oracle:
         self._due = [deque[str]() for _ in self.shards]  # ids to be published, as decided
         self._published: dict[str, tuple[bytes | None, Any]] = {}
         self._order: dict[tuple[Partition, str], tuple[int, int, int]] = {}
-        self._saved: dict[tuple[str, Partition], int] = {}
+        self._saved: dict[tuple[str, Partition], tuple[int, SimHost]] = {}
         self._reference = Tables()
 
     def told(self, origin: Origin, sent: Sent) -> None:
@@ -312,12 +312,18 @@ class Oracle:
         """A group's checkpoint is gone, which is no fault of anybody's."""
         self._saved.pop((group, partition), None)
 
-    def saved(self, group: str, checkpoints: Mapping[Partition, Checkpoint]) -> None:
-        """A group's checkpoints were stored."""
+    def stored(self, group: str, checkpoints: Mapping[Partition, Checkpoint], by: SimHost) -> None:
+        """A group's checkpoints were stored.
+
+        They only rise; but who had a partition before another one had it, and did not hear of that,
+        goes on where it was: what it does again are repeats.
+        """
         for partition, kept in checkpoints.items():
-            if kept.offset < self._saved.get((group, partition), 0):
+            last, who = self._saved.get((group, partition), (0, by))
+            if kept.offset < last and who is by:
                 self._world.fail("checkpoints", f"{group} goes back at {partition} to {kept}")
-            self._saved[group, partition] = kept.offset
+            self.count["checkpoints raced"] += kept.offset < last
+            self._saved[group, partition] = kept.offset, by
             if group == "intake":
                 self._brought(partition)
                 if kept.offset > self._done[partition]:

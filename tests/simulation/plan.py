@@ -29,6 +29,7 @@ class Fault(StrEnum):
     DATABASE_UNANSWERED = "commit unanswered"
     DATABASE_LATE = "commit late"  # of unknown outcome, and happens when its asker is long gone
     CRASHED = "crashed"
+    STOPPED = "stopped"  # told to, in the middle of anything, and replaced
     FROZEN = "frozen"  # stopped, and goes on later as if nothing had been
     DEAF = "deaf"  # doesn't hear that its shards were given to another
     CLOCK_JUMPED = "clock jumped"
@@ -71,7 +72,7 @@ class Plan:
     """The call that may fail, counted from 0, and how it does."""
 
 
-_MOST = {  # how often it happens at the most: of calls, or (the last six) times in a run
+_MOST = {  # how often it happens at the most: of calls, or (the last seven) times in a run
     Fault.APPEND_REFUSED: 0.06,
     Fault.APPEND_LOST: 0.06,
     Fault.APPEND_UNANSWERED: 0.1,
@@ -90,6 +91,7 @@ _MOST = {  # how often it happens at the most: of calls, or (the last six) times
     Fault.OFFSETS_EXPIRED: 2,
     Fault.REBALANCED: 8,
     Fault.BROKER_GONE: 1.5,
+    Fault.STOPPED: 3,
     Fault.FROZEN: 3,
     Fault.DEAF: 2,
     Fault.CLOCK_JUMPED: 3,

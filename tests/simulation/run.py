@@ -86,13 +86,12 @@ class Run:
         self.partners = Partners(world, self.broker, self.oracle)
         self.broker.landed = [self.oracle.landed, self.partners.landed]
         self.broker.trimmed = self.oracle.trimmed
-        self.broker.saved_ = self.oracle.saved
+        self.broker.stored = self.oracle.stored
         self.store.written = self.oracle.written
         world.crashed = self._crashed
         self._roles_of: dict[str, tuple[str, ...]] = {}
         self._logs: dict[SimHost, SimLog] = {}
         self._stops: dict[SimHost, asyncio.Event] = {}
-        self._mains: dict[SimHost, asyncio.Task[None]] = {}
         self._started = 0
         self._over = False
 
@@ -104,13 +103,14 @@ class Run:
         self._started += 1
         host = SimHost(f"{'+'.join(roles)} {self._started}", self._started)
         self._roles_of[host.name] = roles
-        self._mains[host] = task = self.world.start(host, self._main(host, roles))
+        self._stops[host] = asyncio.Event()
+        task = self.world.start(host, self._main(host, roles))
         task.add_done_callback(partial(self._ended, host), context=self.world.context)
 
     async def _main(self, host: SimHost, roles: tuple[str, ...]) -> None:
         """A process: join the groups, run the roles until told to stop or one fails."""
         log = self._logs[host] = SimLog(self.broker, host)
-        stop = self._stops[host] = asyncio.Event()
+        stop = self._stops[host]
         clock, tasks = SimClock(self.world, host), []
         for role in roles:
             group = await log.group(role, _TOPICS_OF[role])
@@ -181,6 +181,7 @@ class Run:
             Fault.OFFSETS_EXPIRED: self._expire,
             Fault.REBALANCED: self._rebalance,
             Fault.BROKER_GONE: self._broker_gone,
+            Fault.STOPPED: self._tell_to_stop,
             Fault.FROZEN: self._freeze,
             Fault.DEAF: self._deafen,
             Fault.CLOCK_JUMPED: self._jump,
@@ -239,6 +240,11 @@ class Run:
     def _broker_gone(self) -> None:
         until = self.world.loop.time() + self.world.chance.choice((1.0, 10.0, 150.0))
         self.world.gone_until = max(self.world.gone_until, until)
+
+    def _tell_to_stop(self) -> None:
+        host = self._any()
+        if host is not None:
+            self._stops[host].set()
 
     def _freeze(self) -> None:
         host = self._any()
@@ -315,15 +321,16 @@ class Run:
         return None
 
     async def _stop(self) -> None:
+        """Tell all hosts to stop, and see them end."""
         self._over = True
         for host in self.world.hosts:
             self._stops[host].set()
-        _, late = await asyncio.wait(
-            [self._mains[host] for host in self.world.hosts], timeout=_STOP_S
-        )
-        for task in late:
-            at = [site for host in self.world.hosts for site in self.world.awaits(host)]
-            self.world.fail("stop", f"{task.get_name()} goes on after {_STOP_S} s at {at}")
+        until = self.world.loop.time() + _STOP_S
+        while self.world.hosts:
+            await asyncio.sleep(_WATCH_S)
+            if self.world.loop.time() > until:
+                at = [site for host in self.world.hosts for site in self.world.awaits(host)]
+                self.world.fail("stop", f"after {_STOP_S} s hosts still wait at {at}")
 
     def go(self) -> Outcome:
         """Run it; Violation when a promise is broken."""

@@ -16,9 +16,11 @@ _OF_A_POLL: Final = 2
 _ALIKE: Final = {Fault.APPEND_REFUSED, Fault.APPEND_SLOW, Fault.APPEND_TWICE_LATE}
 """Ends of a call that others of a sweep stand for."""
 
+_RACES: Final = {Oddity.RACED: 1.0, Oddity.SHORT: 0.3, Oddity.REPEATED: 0.2}
 
-def _scenario(name: str, seed: int, **more: object) -> Plan:
-    plan = Plan(
+
+def _scenario(name: str, seed: int) -> Plan:
+    return Plan(
         seed=seed,
         orders=2,
         shards=1,
@@ -29,20 +31,19 @@ def _scenario(name: str, seed: int, **more: object) -> Plan:
         calm_s=1.5,
         thinking_s=0.0,
         shuffled=True,
-        engine=EngineConfig(failed_pause_s=0.2, fenced_pause_s=1.0, trim_s=1.0, trim_margin=0),
+        engine=EngineConfig(failed_pause_s=0.2, fenced_pause_s=1.0, trim_s=0.2, trim_margin=0),
         scenario=name,
     )
-    return replace(plan, **more)
 
 
 SCENARIOS: Final = {
     one.scenario: one
     for one in (
-        _scenario("plain", 1, together=False, shuffled=False),
-        _scenario("shards", 2, shards=2),
-        _scenario("zombie", 3, rates={Fault.DEAF: 2, Fault.FROZEN: 1}),
-        _scenario("moving", 4, rates={Fault.REBALANCED: 4, Fault.OFFSETS_EXPIRED: 1}),
-        _scenario("races", 5, oddities={Oddity.RACED: 1, Oddity.SHORT: 0.3, Oddity.REPEATED: 0.2}),
+        replace(_scenario("plain", 1), together=False, shuffled=False),
+        replace(_scenario("shards", 2), shards=2),
+        replace(_scenario("zombie", 104), rates={Fault.DEAF: 2, Fault.FROZEN: 2}),
+        replace(_scenario("moving", 369), rates={Fault.REBALANCED: 3, Fault.STOPPED: 6}),
+        replace(_scenario("races", 5), oddities=_RACES),
     )
 }
 

@@ -1,0 +1,54 @@
+"""Every resume point and every end of a call, one run each; and that none was left out."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.campaign import Total, campaign
+from tests.simulation.sweep import SCENARIOS, variations
+
+ROOT = Path(__file__).parents[2]
+ROLES = (
+    "orchestrator/runtime/engine.py",
+    "orchestrator/runtime/intake.py",
+    "orchestrator/runtime/relay.py",
+    "projections/projector.py",
+)
+CALLS = {"append", "apply", "bounds", "changes", "checkpoint", "describe", "load", "read", "reader"}
+CALLS |= {"save", "trim", "writer"}
+PORTS = {"_log", "log", "_group", "group", "database", "_reader", "reader", "_network", "writer"}
+PORTS |= {"_writer", "_role"}
+
+
+def _awaits(path: str) -> Iterator[tuple[int, int, str]]:
+    """First line, last line and text of each await of a port's call."""
+    source = (ROOT / path).read_text()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Await) and isinstance(node.value, ast.Call):
+            called = node.value.func
+            if isinstance(called, ast.Attribute) and called.attr in CALLS:
+                owner = ast.unparse(called.value).rpartition(".")[2]
+                if owner in PORTS and (owner, called.attr) != ("writer", "trim"):
+                    yield node.lineno, node.end_lineno or node.lineno, ast.unparse(node)
+
+
+@pytest.mark.slow
+def test_no_promise_is_broken_wherever_a_host_crashes_and_however_a_call_ends() -> None:
+    total = Total()
+    for one in campaign(plan for scenario in SCENARIOS.values() for plan in variations(scenario)):
+        total.add(one)
+    assert not total.failures, "\n".join(map(str, total.failures[:10]))
+    crashed = {(path, int(line), phase) for path, line, phase in total.sites if line}
+    missed = [
+        f"{path}:{first} {phase} {text}"
+        for path in ROLES
+        for first, last, text in _awaits(path)
+        for phase in ("before", "after")
+        if not any(
+            path == at and first <= line <= last and what.startswith(phase)
+            for at, line, what in crashed
+        )
+    ]
+    assert not missed, "\n".join(missed)
