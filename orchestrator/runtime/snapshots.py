@@ -214,7 +214,12 @@ class Snapshots(Generic[S]):
         window = _WINDOW
         while end > first:
             start = max(first, end - window)
-            for read in reversed([one async for one in self._range(start, end)]):
+            try:
+                records = [one async for one in self._range(start, end)]
+            except OutOfRange:  # retention took it since we looked
+                first = max(start + 1, (await self._log.bounds(self._partition)).first)
+                continue
+            for read in reversed(records):
                 if read.value is not None and (read.key or b"").endswith(_MANIFEST):
                     try:
                         manifest = orjson.loads(read.value)

@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY
 from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
 from orchestrator.runtime.snapshots import Format, Snapshots, fingerprint
 from schemas.journal import FilterState, JournalError, digest_of, encode_opened
-from schemas.ports import Appended, Partition, Read, Record, Refused, Unknown
-from tests.runtime.fakes import JOURNAL, Seeded, SteppedClock
+from schemas.ports import Appended, Bounds, Partition, Read, Record, Refused, Unknown
+from tests.runtime.fakes import JOURNAL, PassingLog, Seeded, SteppedClock
 
 SNAPSHOTS = Partition("snapshots", 0)
 SEGMENT = 4
@@ -181,6 +181,36 @@ async def test_a_manifest_is_found_behind_many_chunks_that_have_none() -> None:
     for n in range(500):
         log.write(SNAPSHOTS, [Record(f"0/0.6/other.{n}".encode(), b"[]")])
     assert await store(log, 2).load(END) == (state(5), at(5))
+
+
+class Shortening(PassingLog):
+    """A log whose topic `snapshots` loses its beginning between the look at its bounds and reads."""
+
+    def __init__(self, log: MemoryLog, before: int) -> None:
+        super().__init__(log)
+        self._before = before
+
+    async def bounds(self, partition: Partition) -> Bounds:
+        found = await super().bounds(partition)
+        await self.log.trim(partition, self._before)
+        return found
+
+
+@pytest.mark.parametrize("records", range(11))
+async def test_what_retention_takes_while_snapshots_are_looked_for_is_passed_over(
+    records: int,
+) -> None:
+    log = a_log()
+    one = store(log)
+    for seq in (3, 9):
+        await one.write(state(seq), at(seq))
+    first = newest_manifest(log).offset - 4  # of the newest snapshot's chunks
+    shortening = Shortening(log, min(records, log.held(SNAPSHOTS).next))
+    form: Snapshots[State] = Snapshots(
+        0, log=shortening, clock=SteppedClock(), randomness=Seeded(2), form=FORM
+    )
+    found = await form.load(END)
+    assert found == ((state(9), at(9)) if records <= first else None)
 
 
 async def test_a_snapshot_of_after_our_opening_is_not_ours_to_open_from() -> None:

@@ -63,6 +63,19 @@ class Broker(MemoryLog):
         gone, members.checkpoints = list(members.checkpoints), {}
         return gone
 
+    def tear(self, partition: Partition) -> None:
+        """Lose some of a topic: its beginning, or what one record held."""
+        held, chance = self.held(partition), self.world.chance
+        if not held.records:
+            return
+        index = chance.randrange(len(held.records))
+        if chance.random() < 0.5:
+            del held.records[:index]
+            held.first += index
+        else:
+            record = held.records[index]
+            held.records[index] = record._replace(value=chance.choice((None, b"", b"[[")))
+
     def land(self, to: Partition, records: Sequence[Record], by: SimHost | None) -> Appended:
         """Append, and tell who looks."""
         appended = self.write(to, records)
@@ -231,6 +244,9 @@ class SimReader(MemoryReader):
             raise LogError("the read failed")
         if world.strikes(Fault.READ_SLOW):
             await asyncio.sleep(2 * world.chance.random())
+        for partition in self._at:
+            if partition.topic == "snapshots" and world.strikes(Fault.SNAPSHOT_TORN):
+                sim.broker.tear(partition)
         read = self.take(max_records)
         if not read and wait_ms > 0:
             await self._growth(wait_ms / 1000)
@@ -238,6 +254,11 @@ class SimReader(MemoryReader):
         if read:
             await world.suspend(sim.host, "after", "read")
         return read
+
+    def fetched_ms(self, partition: Partition) -> int | None:
+        """When the newest read looked at the partition, by this machine's clock."""
+        fetched_ms = super().fetched_ms(partition)
+        return None if fetched_ms is None else fetched_ms + self._sim.host.skew_ms
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -5,7 +5,7 @@ counts are its own, and it starts from what the partners sent.
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -71,8 +71,16 @@ class _Shard:
 class Oracle:
     """Watches a run; what is wrong ends it."""
 
-    def __init__(self, world: World, store: Store) -> None:
+    def __init__(
+        self,
+        world: World,
+        store: Store,
+        same_state: Callable[[int, Sequence[bytes], Sequence[Commit]], bool],
+    ) -> None:
+        """`same_state`: whether a snapshot's chunks are what these commits make of a shard."""
         self._world = world
+        self._same_state = same_state
+        self._chunks: dict[tuple[int, int], bytes] = {}
         self._store = store
         self.shards = [_Shard() for _ in range(world.plan.shards)]
         self.books = Books(world.fail)
@@ -111,6 +119,9 @@ class Oracle:
             case "rejected":
                 for record in records:
                     self._refused(record)
+            case "snapshots":
+                for number, record in enumerate(records):
+                    self._snapshot(to.number, base + number, record)
             case _:
                 for record in records if to.topic in _PUBLISHED else ():
                     self._publish(to, record)
@@ -296,6 +307,23 @@ class Oracle:
         if tuple(place) < last:
             self._world.fail("outputs", f"{id_} comes on {to} after {last} of its shard")
         self._order[to, str(shard)] = (place[0], place[1], place[2])
+
+    def _snapshot(self, number: int, offset: int, record: Record) -> None:
+        """A whole snapshot is the fold at its position, and that position is confirmed."""
+        self._chunks[number, offset] = record.value or b""
+        if record.value is None or not (record.key or b"").endswith(b".manifest"):
+            return
+        manifest = orjson.loads(record.value)
+        state, shard = FilterState(**manifest["filter"]), self.shards[number]
+        if state.seq > shard.seq or (
+            state.seq and shard.commits[state.seq - 1].digest != state.digest
+        ):
+            self._world.fail("snapshots", f"one of shard {number} is at {state}")
+            return
+        chunks = [self._chunks[number, at] for at, _ in manifest["chunks"]]
+        if not self._same_state(number, chunks, shard.commits[: state.seq]):
+            self._world.fail("snapshots", f"one of shard {number} isn't the fold at {state.seq}")
+        self.count["snapshots"] += 1
 
     # --- what is trimmed, saved, written
 

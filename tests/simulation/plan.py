@@ -22,6 +22,7 @@ class Fault(StrEnum):
     READ_SLOW = "read slow"
     SAVE_FAILED = "save failed"  # a checkpoint of a group: nothing is kept
     SAVE_UNANSWERED = "save unanswered"  # kept, but the answer is lost
+    SNAPSHOT_TORN = "snapshot torn"  # while it is read: retention, compaction, a bad disk
     OFFSETS_EXPIRED = "offsets expired"
     REBALANCED = "rebalanced"
     BROKER_GONE = "broker gone"  # for up to minutes
@@ -62,6 +63,7 @@ class Plan:
     thinking_s: float  # how much time passes when code looks at the clock
     shuffled: bool
     engine: EngineConfig
+    snapshot_events: int | None = None  # between two of them; None: nobody stands by
     rates: Mapping[Fault, float] = field(default_factory=dict)
     oddities: Mapping[Oddity, float] = field(default_factory=dict)
     scenario: str = ""
@@ -87,6 +89,7 @@ _MOST = {  # how often it happens at the most: of calls, or (the last seven) tim
     Fault.DATABASE_FAILED: 0.1,
     Fault.DATABASE_UNANSWERED: 0.1,
     Fault.DATABASE_LATE: 0.05,
+    Fault.SNAPSHOT_TORN: 0.3,
     Fault.CRASHED: 0.006,
     Fault.OFFSETS_EXPIRED: 2,
     Fault.REBALANCED: 8,
@@ -131,6 +134,7 @@ def a_plan(seed: int, *, orders: int | None = None, without: Iterable[Fault | Od
             trim_s=chance.choice((0.5, 3.0, 60.0)),
             trim_margin=chance.choice((0, 0, 10)),
         ),
+        snapshot_events=chance.choice((None, None, 40, 150)),
         rates={fault: rate for fault, rate in rates.items() if fault not in left_out},
         oddities={one: rate for one, rate in oddities.items() if one not in left_out},
     )

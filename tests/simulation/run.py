@@ -4,22 +4,27 @@ import asyncio
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
+import orjson
 import structlog
 
 from orchestrator.core import decide as core
+from orchestrator.core import snapshot
 from orchestrator.core.config import Config
 from orchestrator.core.shard import Shard
 from orchestrator.runtime.engine import Core, Engine
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake
 from orchestrator.runtime.relay import Relay
+from orchestrator.runtime.snapshots import Format
+from orchestrator.runtime.standby import StandbyConfig
 from projections.projector import PROJECTOR_TOPICS, Projector
+from schemas.journal import Commit
 from schemas.ports import LogError, Partition
 from schemas.topics import TOPICS
 from tests.simulation.broker import Broker, SimGroup, SimLog
@@ -44,13 +49,20 @@ _WATCH_S: Final = 0.5
 _FENCE_S: Final = 3.0
 _FLOORS: Final = {"commits": 10, "fences": 1, "takeovers": 1, "backorders": 1, "races": 1}
 """What every run must have seen, else it showed nothing."""
+_CONFIG: Final = Config(order_wait_ms=5_000, suppression_ms=8_000)
 _CORE: Final = Core(
-    new=lambda number: Shard(number, Config(order_wait_ms=5_000, suppression_ms=8_000)),
+    new=lambda number: Shard(number, _CONFIG),
     decide=core.decide,
     fold=core.fold,
     tick=core.tick,
     work_due=core.work_due,
     next_due_ms=core.next_due_ms,
+    snapshots=Format(
+        fingerprint="simulated",
+        rows=snapshot.rows,
+        segments=snapshot.segments,
+        restoring=lambda number: snapshot.Restoring(Shard(number, _CONFIG)),
+    ),
 )
 _TOPICS_OF: Final = {
     "intake": INTAKE_TOPICS,
@@ -58,6 +70,23 @@ _TOPICS_OF: Final = {
     "relay": ("journal",),
     "projector": PROJECTOR_TOPICS,
 }
+
+
+def _same_state(number: int, chunks: Sequence[bytes], commits: Sequence[Commit]) -> bool:
+    """Whether what a snapshot holds is what these commits make of a shard."""
+    restoring, folded = snapshot.Restoring(Shard(number, _CONFIG)), Shard(number, _CONFIG)
+    for chunk in chunks:
+        for row in orjson.loads(chunk):
+            restoring.take(row)
+    for commit in commits:
+        for entry in commit.entries:
+            core.fold(folded, entry)
+    return _written(restoring.finish()) == _written(folded)
+
+
+def _written(shard: Shard) -> list[bytes | None]:
+    segments = snapshot.segments(shard, frozenset())
+    return [*snapshot.rows(shard), *(one.row for one in segments)]
 
 
 @dataclass(frozen=True)
@@ -82,7 +111,7 @@ class Run:
         counts = {"shards": plan.shards, "public": plan.partitions, "one": 1}
         self.broker = Broker(world, {t.name: counts[t.partitions] for t in TOPICS.values()})
         self.store = Store(world)
-        self.oracle = Oracle(world, self.store)
+        self.oracle = Oracle(world, self.store, _same_state)
         self.partners = Partners(world, self.broker, self.oracle)
         self.broker.landed = [self.oracle.landed, self.partners.landed]
         self.broker.trimmed = self.oracle.trimmed
@@ -126,6 +155,7 @@ class Run:
                         core=_CORE,
                         owner=host.name,
                         config=self.plan.engine,
+                        standby=self._standby(),
                     ).run
                 case "relay":
                     run = Relay(log=log, group=group, clock=clock, takeover_s=14.0).run
@@ -141,6 +171,10 @@ class Run:
             await task
         for group in log.groups:
             await group.close()
+
+    def _standby(self) -> StandbyConfig | None:
+        events = self.plan.snapshot_events
+        return None if events is None else StandbyConfig(self.plan.shards, 1.0, events)
 
     def _ended(self, host: SimHost, task: asyncio.Task[None]) -> None:
         if host not in self.world.hosts:
