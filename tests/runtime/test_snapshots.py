@@ -195,6 +195,9 @@ class Shortening(PassingLog):
         await self.log.trim(partition, self._before)
         return found
 
+    async def writer(self) -> MemoryWriter:
+        return await self.log.writer()
+
 
 @pytest.mark.parametrize("records", range(11))
 async def test_what_retention_takes_while_snapshots_are_looked_for_is_passed_over(
