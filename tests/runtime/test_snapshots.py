@@ -184,7 +184,7 @@ async def test_a_manifest_is_found_behind_many_chunks_that_have_none() -> None:
 
 
 class Shortening(PassingLog):
-    """A log whose topic `snapshots` loses its beginning between the look at its bounds and reads."""
+    """A log whose topic `snapshots` loses its beginning between a look at its bounds and reads."""
 
     def __init__(self, log: MemoryLog, before: int) -> None:
         super().__init__(log)
