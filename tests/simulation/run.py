@@ -305,6 +305,11 @@ class Run:
         host = self._any()
         if host is not None:
             host.skew_ms = self.world.chance.choice((-3_600_000, -2_000, 500, 90_000, 400_000))
+            self.world.at(self.world.chance.uniform(1.0, 10.0), self._correct, host)
+
+    @staticmethod
+    def _correct(host: SimHost) -> None:
+        host.skew_ms = 0
 
     # --- the run
 
