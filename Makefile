@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is. Every target makes .venv by itself when it has to.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick check fix generated compiled bench quality soak mutants docs lock clean
+.PHONY: help demo test quick check fix generated compiled bench quality soak mutants mutmut docs lock clean
 
 BIN := .venv/bin
 UV := .cache/uv/bin/uv
@@ -52,6 +52,9 @@ mutants: .venv/.stamp ## guards taken out one by one: each must fail the test th
 	@tools/install-test-servers
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+mutmut: .venv/.stamp .cache/mutmut ## for hours: how many line mutants of core and runtime tests kill; e.g. ARGS=orchestrator/core/ledger.py
+	@$(BIN)/python -m tests.mutants.score $(ARGS)
+
 docs: .venv/.stamp ## write the generated files: schemas, AsyncAPI, reference pages
 	@$(BIN)/python -m schemas.generate
 	@$(BIN)/python tools/reference.py
@@ -66,6 +69,9 @@ clean: ## remove what was made here, the virtual environment and the caches too
 
 .venv/.stamp: requirements.lock pyproject.toml tools/make-venv
 	@tools/make-venv
+
+.cache/mutmut: $(UV)
+	@$(UV) pip install --quiet --python $(BIN)/python --target $@ mutmut==3.8.1
 
 $(UV):
 	@python3 -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv

@@ -108,16 +108,6 @@ class Bin:
             lots[day] = lots.get(day, 0) + units
         self.lots = [(day, lots[day]) for day in sorted(lots) if lots[day]] or None
 
-    def oldest(self, units: int) -> list[list[int]]:
-        """So many units off the lots, first expired first; those without expiry leave last."""
-        off = []
-        for day, there in self.lots or ():
-            if units <= 0:
-                break
-            off.append([day, -min(there, units)])
-            units -= there
-        return off
-
     @property
     def dated(self) -> int:
         """Units on hand whose expiry is known."""
