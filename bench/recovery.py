@@ -5,7 +5,7 @@
    such as nobody sends.
 2. A standby's snapshot is written, then more is decided, then another snapshot, which writes only
    what is new; beside it a task in the same event loop notes how long it was kept waiting.
-3. The last 200,000 events come after that. A process of its own opens the shard.
+3. The last 100,000 events come after that. A process of its own opens the shard.
 
 python -m bench.recovery open SERVERS PREFIX   that process: prints what it took, as JSON
 """

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from operator import attrgetter
+from struct import iter_unpack
 from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
@@ -341,11 +342,101 @@ def _columns(shard: Shard, log: str, entries: list[Any]) -> Row:
         return [entries, [shard.ids[key] for key in entries]]
     if log == "documents":
         return [entries]
-    digests = b"".join(digest for _, (digest, _) in entries)
-    return [[key for key, _ in entries], digests.hex(), [status for _, (_, status) in entries]]
+    digests = b"".join([digest for _, (digest, _) in entries])
+    statuses = list(dict.fromkeys([status for _, (_, status) in entries]))
+    which = bytes([statuses.index(status) for _, (_, status) in entries])
+    return [[key for key, _ in entries], digests.hex(), which.hex(), statuses]
 
 
 # --- restoring
+
+
+# Of these there are many, so their plain fields are set one by one, in the order of `FIELDS`.
+
+
+def _order(values: Row) -> Order:
+    one = Order.__new__(Order)
+    (
+        one.market_id,
+        one.channel,
+        one.order_id,
+        one.number,
+        one.priority,
+        one.allow_split,
+        one.allow_partial,
+        one.refused,
+        one.closing,
+        one.unknown,
+        one.promised_ms,
+        one.told_ms,
+        one.delivered_ms,
+        one.promise_counted,
+        one.patience_ms,
+    ) = values
+    return one
+
+
+def _order_line(values: Row) -> OrderLine:
+    one = OrderLine.__new__(OrderLine)
+    (
+        one.line_id,
+        one.sku,
+        one.quantity,
+        one.allow_backorder,
+        one.allocated,
+        one.backordered,
+        one.shipped,
+        one.delivered,
+        one.cancelled,
+    ) = values
+    return one
+
+
+def _fulfillment(values: Row) -> Fulfillment:
+    one = Fulfillment.__new__(Fulfillment)
+    (
+        one.fulfillment_id,
+        one.node_id,
+        one.status,
+        one.request_status,
+        one.asked_to_cancel,
+        one.ship_day,
+        one.ship_by_ms,
+        one.deliver_by_ms,
+        one.carrier,
+        one.service,
+        one.booked,
+    ) = values
+    return one
+
+
+def _fulfillment_line(
+    values: Row, drew_on: list[str], pools: Mapping[str, PoolCount]
+) -> FulfillmentLine:
+    line_id, sku, asked, reserved, shipped, rejected, cancelled = values
+    one = FulfillmentLine(line_id, sku, asked, tuple([pools[pool_id] for pool_id in drew_on]))
+    one.reserved = reserved
+    one.shipped = shipped
+    one.rejected = rejected
+    one.cancelled = cancelled
+    return one
+
+
+def _bin(values: Row) -> Bin:
+    one = Bin.__new__(Bin)
+    (
+        one.available,
+        one.on_hand,
+        one.reserved,
+        one.quality_control,
+        one.damaged,
+        one.held,
+        one.forgotten_ms,
+        one.counted,
+        one.sold,
+        one.sold_day,
+    ) = values
+    return one
 
 
 class Restoring:
@@ -453,20 +544,16 @@ class Restoring:
         fulfillments: list[Row],
         held_by: dict[str, Row],
     ) -> None:
-        order = _give(Order, values)
+        order = _order(values)
         pools = self.shard.markets[order.market_id].pool_taken
         order.digest = bytes.fromhex(digest)
         order.raw = raw.encode()
-        order.lines = [_give(OrderLine, line) for line in lines]
+        order.lines = [_order_line(line) for line in lines]
         order.held_by = {held: (by, why) for held, (by, why) in held_by.items()}
         order.fulfillments = []
         for one, asked, cancellations, shipments in fulfillments:
-            fulfillment = _give(Fulfillment, one)
-            fulfillment.lines = []
-            for line, drew_on in asked:
-                fulfillment_line = _give(FulfillmentLine, line)
-                fulfillment_line.drew_on = tuple(pools[pool_id] for pool_id in drew_on)
-                fulfillment.lines.append(fulfillment_line)
+            fulfillment = _fulfillment(one)
+            fulfillment.lines = [_fulfillment_line(line, drew_on, pools) for line, drew_on in asked]
             fulfillment.cancellations = [_give(Cancellation, line) for line in cancellations]
             fulfillment.shipments = [_give(Shipment, shipment) for shipment in shipments]
             order.fulfillments.append(fulfillment)
@@ -479,7 +566,7 @@ class Restoring:
         if shelf is None:
             shelf = market.bins[sku] = Shelf()
         for node_id, values, movements, lots, promises in bins:
-            stock = shelf[node_id] = _give(Bin, values)
+            stock = shelf[node_id] = _bin(values)
             stock.movements = movements and [(a, b, c, d, e) for a, b, c, d, e in movements]
             stock.lots = lots and [(day, units) for day, units in lots]
             stock.promises = {}
@@ -529,17 +616,12 @@ class Restoring:
             case ("documents", _, _):
                 self.shard.documents.update(dict.fromkeys(keys))
             case (_, _, market_id):
-                packed, statuses = bytes.fromhex(columns[0]), columns[1]
-                length = len(packed) // len(keys)
-                digests = (packed[at : at + length] for at in range(0, len(packed), length))
-                known, words = self._retired.setdefault(market_id, {}), self._words
-                known.update(
-                    zip(
-                        keys,
-                        zip(digests, (words.setdefault(one, one) for one in statuses), strict=True),
-                        strict=True,
-                    )
-                )
+                packed, which, statuses = columns
+                digests = (digest for (digest,) in iter_unpack("16s", bytes.fromhex(packed)))
+                known = self._retired.setdefault(market_id, {})
+                words = [self._words.setdefault(one, one) for one in statuses]
+                said = map(words.__getitem__, bytes.fromhex(which))
+                known.update(zip(keys, zip(digests, said, strict=True), strict=True))
 
 
 RESTORE: Final[dict[str, Callable[..., None]]] = {

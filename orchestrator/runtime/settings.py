@@ -202,7 +202,7 @@ class Settings(BaseSettings):
             description="Inputs and decided events of a shard between two snapshots that role "
             "`standby` takes: about what opening folds."
         ),
-    ] = 200_000
+    ] = 100_000
 
     @field_validator("kafka")
     @classmethod

@@ -46,7 +46,7 @@ class StandbyConfig:
 
     shards: int
     suspect_s: float = 1.0
-    snapshot_events: int = 200_000
+    snapshot_events: int = 100_000
 
 
 class Standby(Generic[S]):
