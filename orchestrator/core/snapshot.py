@@ -133,12 +133,8 @@ _TAKE: Final[dict[type, Callable[[Any], tuple[Any, ...]]]] = {
 _COUNTS: Final = ("available", "backordered", "published", "improvable")
 
 
-def _give(kind: type[T], values: Iterable[Any]) -> T:
-    """An object with these plain fields, and none of the others yet."""
-    return _set(kind.__new__(kind), values)
-
-
 def _set(known: T, values: Iterable[Any]) -> T:
+    """Set the plain fields."""
     for name, value in zip(FIELDS[type(known)].plain, values, strict=True):
         setattr(known, name, value)
     return known
@@ -351,11 +347,14 @@ def _columns(shard: Shard, log: str, entries: list[Any]) -> Row:
 # --- restoring
 
 
-# Of these there are many, so their plain fields are set one by one, in the order of `FIELDS`.
+# Of these there are many, so their plain fields are set one by one, in the order of `FIELDS`. Each
+# is made blank first: compiled classes aren't made without their constructors.
+
+_BLANK: Final[dict[str, Any]] = {"market_id": "", "channel": "", "order_id": "", "lines": []}
 
 
 def _order(values: Row) -> Order:
-    one = Order.__new__(Order)
+    one = Order(0, b"", _BLANK)
     (
         one.market_id,
         one.channel,
@@ -377,7 +376,7 @@ def _order(values: Row) -> Order:
 
 
 def _order_line(values: Row) -> OrderLine:
-    one = OrderLine.__new__(OrderLine)
+    one = OrderLine("", "", 0, allow_backorder=False)
     (
         one.line_id,
         one.sku,
@@ -393,7 +392,7 @@ def _order_line(values: Row) -> OrderLine:
 
 
 def _fulfillment(values: Row) -> Fulfillment:
-    one = Fulfillment.__new__(Fulfillment)
+    one = Fulfillment("", "", [])
     (
         one.fulfillment_id,
         one.node_id,
@@ -423,7 +422,7 @@ def _fulfillment_line(
 
 
 def _bin(values: Row) -> Bin:
-    one = Bin.__new__(Bin)
+    one = Bin()
     (
         one.available,
         one.on_hand,
@@ -477,7 +476,9 @@ class Restoring:
         self.shard.marks.update({(topic, number): offset for topic, number, offset in marks})
 
     def _table(self, country: str, version: str, regions: list[str], centres: Row) -> None:
-        table = self.shard.places.tables[country] = _give(Table, (version, [], regions))
+        table = self.shard.places.tables[country] = _set(
+            Table("", [("", 0, 0, "")]), (version, [], regions)
+        )
         table._centres = {region: tuple(centre) for region, centre in centres}  # noqa: SLF001
         table._latitudes, table._longitudes, table._rows = array("i"), array("i"), array("i")  # noqa: SLF001
 
@@ -505,7 +506,9 @@ class Restoring:
 
     def _rules(self, market_id: str, version: str, values: Row, content: str) -> None:
         market = self.shard.markets[market_id]
-        known = market.rule_versions[version] = _give(RuleVersion, values)
+        known = market.rule_versions[version] = _set(
+            RuleVersion({"author": "", "body": {}}), values
+        )
         known.content = bytes.fromhex(content)
         if version == self._active:
             market.rules = RuleSet(version, Body.model_validate(known.body), market.time_zone)
@@ -522,7 +525,7 @@ class Restoring:
 
     def _pools(self, market_id: str, pools: list[Row]) -> None:
         taken = self.shard.markets[market_id].pool_taken
-        taken.update({pool_id: _give(PoolCount, (pool_id, units)) for pool_id, units in pools})
+        taken.update({pool[0]: _set(PoolCount(""), pool) for pool in pools})
 
     def _inbound(self, market_id: str, sku: str, announced: list[Row]) -> None:
         inbound = self.shard.markets[market_id].inbound.setdefault(sku, {})
@@ -554,8 +557,11 @@ class Restoring:
         for one, asked, cancellations, shipments in fulfillments:
             fulfillment = _fulfillment(one)
             fulfillment.lines = [_fulfillment_line(line, drew_on, pools) for line, drew_on in asked]
-            fulfillment.cancellations = [_give(Cancellation, line) for line in cancellations]
-            fulfillment.shipments = [_give(Shipment, shipment) for shipment in shipments]
+            fulfillment.cancellations = [
+                _set(Cancellation("", {}, "", taken_back=False), pending)
+                for pending in cancellations
+            ]
+            fulfillment.shipments = [_set(Shipment({}, {}, {}), sent) for sent in shipments]
             order.fulfillments.append(fulfillment)
         self._orders[order.number] = order
         self.shard.markets[order.market_id].orders[order.key] = order
