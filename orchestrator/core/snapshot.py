@@ -304,22 +304,24 @@ def logs(shard: Shard) -> dict[str, tuple[int, int]]:
     return held
 
 
-def segments(shard: Shard, known: AbstractSet[tuple[str, int]]) -> Iterator[Segment]:
+def segments(
+    shard: Shard, known: AbstractSet[tuple[str, int]], length: int = SEGMENT
+) -> Iterator[Segment]:
     """The segments in order, those that are `known` (log, number) without their rows.
 
     The shard must not change until the last is taken.
     """
     for log, (first, end) in logs(shard).items():
         entries = _entries(shard, log)
-        for number in range(first // SEGMENT, -(-end // SEGMENT)):
-            place, after = max(first, number * SEGMENT), min(end, (number + 1) * SEGMENT)
+        for number in range(first // length, -(-end // length)):
+            place, after = max(first, number * length), min(end, (number + 1) * length)
             some = islice(entries, after - place)
             if (log, number) in known:
                 deque(some, maxlen=0)
                 yield Segment(log, number, None, full=True)
             else:
                 row = ["segment", log, *_columns(shard, log, list(some))]
-                full = after == (number + 1) * SEGMENT
+                full = after == (number + 1) * length
                 yield Segment(log, number, orjson.dumps(row), full)
 
 
