@@ -150,10 +150,10 @@ class Snapshots(Generic[S]):
 
     # --- reading
 
-    async def load(self, before: int) -> tuple[S, FilterState] | None:
-        """The newest whole snapshot at or before this journal offset; None where there is none.
+    async def load(self, before: int | None = None) -> tuple[S, FilterState] | None:
+        """The newest whole snapshot, at or before our own ShardOpened at offset `before`.
 
-        What is torn, corrupt or made by other code is passed over with a warning, for the one
+        None where there is none. What is torn, corrupt or made by other code is passed over with a warning, for the one
         before. JournalError where a snapshot shows that the journal has lost its end; LogError.
         """
         began = self._clock.monotonic()
@@ -170,7 +170,7 @@ class Snapshots(Generic[S]):
                 self._check(found)
                 if filter_state.journal_id != journal_id:
                     raise _Unusable("it is of another journal")  # noqa: TRY301 - one way to pass over
-                if filter_state.next > before:
+                if before is not None and filter_state.next > before:
                     _check_whole(filter_state, before)
                     continue
                 state = await self._restore(found)
@@ -395,8 +395,8 @@ class Snapshots(Generic[S]):
 
 
 def _check_whole(filter_state: FilterState, end: int) -> None:
-    """What was folded beyond our ShardOpened has seen that, or an epoch after it."""
-    if filter_state.epoch < end - 1:
+    """What was folded beyond our ShardOpened is of its epoch, or of one after it."""
+    if filter_state.epoch < end:
         raise JournalError(
             f"a snapshot was taken when the journal had a record at offset {filter_state.next - 1},"
             f" but its end was {end}: it has lost records that were confirmed"

@@ -141,8 +141,7 @@ class Standby(Generic[S]):
         replica = self._replica
         self._enter("opening")
         if self._snapshots is not None and not replica.filter.next:
-            _, end = await self._log.bounds(self._journal)
-            found = await self._snapshots.load(end)
+            found = await self._snapshots.load()
             if found is not None:
                 replica.state, replica.filter = found
                 self._snapshot_next = replica.filter.next

@@ -232,6 +232,12 @@ async def test_a_journal_that_has_lost_its_end_is_refused() -> None:
         await store(log, 2).load(7)
 
 
+async def test_who_has_not_opened_takes_the_newest_whatever_it_says_of_the_journals_end() -> None:
+    log = a_log()
+    await store(log).write(state(9), at(9))
+    assert await store(log, 2).load() == (state(9), at(9))
+
+
 async def test_only_ones_own_older_snapshots_are_removed_and_the_one_before_is_kept() -> None:
     log = a_log()
     other, one = store(log, 7), store(log)
