@@ -153,8 +153,9 @@ class Snapshots(Generic[S]):
     async def load(self, before: int | None = None) -> tuple[S, FilterState] | None:
         """The newest whole snapshot, at or before our own ShardOpened at offset `before`.
 
-        None where there is none. What is torn, corrupt or made by other code is passed over with a warning, for the one
-        before. JournalError where a snapshot shows that the journal has lost its end; LogError.
+        None where there is none. What is torn, corrupt or made by other code is passed over with a
+        warning, for the one before. JournalError where a snapshot shows that the journal has lost
+        its end; LogError.
         """
         began = self._clock.monotonic()
         journal_id: str | None = None
