@@ -22,14 +22,14 @@ from typing import Any, Final, NoReturn
 
 import psycopg
 
-from bench import baseline, core, end_to_end, projector, promise, report, sourcing
+from bench import baseline, core, end_to_end, projector, promise, recovery, report, sourcing
 from bench.end_to_end import Measured
 from bench.report import Figure, Result, say
 from orchestrator import installed
 from orchestrator.embedded import embedded_postgres
 from tests.servers import KAFKA_VERSION
 
-BENCHES: Final = ("core", "sourcing", "projector", "baseline", "end_to_end", "promise")
+BENCHES: Final = ("core", "sourcing", "projector", "baseline", "end_to_end", "promise", "recovery")
 _HEADRACE_TO_BASELINE: Final = 2.5
 _ROOT: Final = Path(__file__).parents[1]
 
@@ -55,6 +55,8 @@ def main() -> None:
             results += _side_by_side(given)
         if "promise" in given.only:
             results.append(promise.result(quick=given.quick, runs=given.runs))
+        if "recovery" in given.only:
+            results.append(recovery.run(quick=given.quick, runs=given.runs))
     except KeyboardInterrupt:
         say("stopped")
     if not results:
