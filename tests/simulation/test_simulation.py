@@ -9,7 +9,8 @@ from tests.simulation.plan import a_plan
 
 SEEDS = int(os.environ.get("HEADRACE_TEST_SEEDS", "2000"))
 NAMED = {
-    19: "an inbox trimmed by who took over while a slow engine opened halted the slow one",
+    122: "an inbox trimmed by who took over while a slow engine opened halted the slow one",
+    53: "a shard halted when retention took the snapshot that it looked for",
 }
 
 

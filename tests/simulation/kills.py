@@ -1,0 +1,78 @@
+"""How often the simulator notices each mutant: `python -m tests.simulation.kills [NAME…]`.
+
+Runs are counted until there are enough of them or the time is over, since a run in which nothing
+settles is a long one.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from tests.mutants.sabotage import MUTANTS, Mutant
+from tests.mutants.trial import applied_all, copy_of_the_tree
+
+_RUN = """
+import json, sys, time
+from collections import Counter
+from tests.simulation.campaign import Failure, attempt
+from tests.simulation.plan import a_plan
+kinds, runs, until = Counter(), 0, time.monotonic() + float(sys.argv[2])
+while runs < int(sys.argv[1]) and time.monotonic() < until:
+    outcome = attempt(a_plan(runs))
+    runs += 1
+    if isinstance(outcome, Failure):
+        kinds[outcome.kind] += 1
+print(json.dumps([runs, kinds]))
+"""
+
+
+def _noticed(copy: Path, mutant: Mutant, runs: int, seconds: float) -> tuple[int, dict[str, int]]:
+    """How many runs there were, and which promises were broken how often."""
+    whole = {path: path.read_text() for path in {copy / edit.file for edit in mutant.edits}}
+    try:
+        for path, text in applied_all(copy, mutant).items():
+            path.write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-c", _RUN, str(runs), str(seconds)],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        for path, text in whole.items():
+            path.write_text(text)
+    if done.returncode:
+        return 0, {"crashed": 1}
+    counted: tuple[int, dict[str, int]] = json.loads(done.stdout)
+    return counted
+
+
+def main() -> None:
+    """Print a row for each mutant."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.kills", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="part of a mutant's name")
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    given = parser.parse_args()
+    names: list[str] = given.names
+    chosen = [one for one in MUTANTS if not names or any(name in one.name for name in names)]
+    table, console = Table("mutant", "killed", "of", "by"), Console()
+    with copy_of_the_tree() as copy:
+        for mutant in track(chosen, "mutants", console=console, transient=True):
+            runs, kinds = _noticed(copy, mutant, given.runs, given.seconds)
+            broken = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+            table.add_row(mutant.name, str(sum(kinds.values())), str(runs), broken)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
