@@ -100,6 +100,26 @@ class InputRepeated(TypedDict):
     by: Literal["origin", "id", "order", "document", "package", "state"]
 
 
+class InputSkipped(TypedDict):
+    """The cause can't be decided, and a person had it passed over. Nothing else comes of it.
+
+    A tick's timer or piece of work is done with (an event before this one says which).
+    """
+
+    type: Literal["input_skipped"]
+    reason: str
+    by: str
+
+
+class TopicRenewed(TypedDict):
+    """A person said that an input topic was made anew: its offsets begin again."""
+
+    type: Literal["topic_renewed"]
+    topic: str
+    reason: str
+    by: str
+
+
 class OrderWaits(_OfOrder):
     """The order is taken from the cause and waits for master data; every unit is open."""
 
@@ -700,6 +720,8 @@ DecidedEvent: TypeAlias = (
     | InputResumed
     | InputExpired
     | InputRepeated
+    | InputSkipped
+    | TopicRenewed
     | OrderWaits
     | OrderAccepted
     | OrderRefused

@@ -19,6 +19,7 @@ COMMANDS = (
     "status",
     "tail",
     "rejected",
+    "shard",
     "explain",
     "rules",
     "rebuild",

@@ -21,7 +21,7 @@ from orchestrator.core.promising import availability, promise
 from orchestrator.core.shard import Shard
 from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.runtime import server
-from orchestrator.runtime.engine import Core, Engine, EngineConfig
+from orchestrator.runtime.engine import Core, Engine, EngineConfig, Halt, halts
 from orchestrator.runtime.follower import Follower, Sight
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
 from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, kafka_settings
@@ -155,6 +155,7 @@ def a_core(settings: Settings) -> Core[Shard]:
         tick=core.tick,
         work_due=core.work_due,
         next_due_ms=core.next_due_ms,
+        skip=core.skip,
         gauges=_gauges,
         snapshots=Format(
             fingerprint=fingerprint(evolve.__name__, snapshot.__name__),
@@ -251,6 +252,7 @@ async def run(
         starts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {}
         if "intake" in roles:
             starts["intake"] = _intake(settings, log, groups["intake"]).run
+        engine: Engine[Shard] | None = None
         if {"engine", "standby"} & set(roles):
             engine = _engine(settings, log, groups.get("engine"), standby="standby" in roles)
             name = "engine" if "engine" in roles else "standby"
@@ -281,6 +283,7 @@ async def run(
             core=installed.core(),
         )
         await _until_stopped(stop, [serving, *here.running.values()])
+        _exit_halted(engine.halts() if engine is not None else {})
 
 
 async def _until_stopped(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -303,6 +306,13 @@ async def _until_stopped(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]
             raise SetupError(str(error), 1) from error
         if isinstance(error, Exception):
             raise error
+
+
+def _exit_halted(halts: Mapping[int, Halt]) -> None:
+    """SetupError with exit code 1 where shards halted: who only looks at exit codes learns it."""
+    if halts:
+        said = "; ".join(f"shard {number} halted: {one.what}" for number, one in halts.items())
+        raise SetupError(said, 1)
 
 
 async def _join(stack: AsyncExitStack, log: EventLog, roles: Sequence[str]) -> dict[str, Group]:
@@ -410,7 +420,14 @@ async def _application(
         except LogError:
             return {}
 
+    async def halted(shards: int) -> Mapping[int, tuple[str, list[str]]]:
+        try:
+            return await halts(log, shards)
+        except LogError:
+            return {}
+
     clock = SystemClock()
+    shared_halts = Shared(halted, clock, 1.0)
     shared_progress = Shared(progress, clock, 0.02)
     shared_ends = Shared(journal_ends, clock, 1.0)
 
@@ -427,6 +444,7 @@ async def _application(
         intake_progress=intake_progress,
         inbox_ends=lambda: ends("inbox"),
         journal_ends=lambda: shared_ends("journal"),
+        halts=lambda: shared_halts(settings.shards),
         what_if=counterfactual,
         planning=planning,
     )

@@ -22,7 +22,7 @@ from orchestrator.core.invariants import violations
 from orchestrator.core.shard import Shard
 from orchestrator.core.sourcing.strategies import DEFAULT
 from orchestrator.runtime.relay import Outgoing, publish
-from orchestrator.runtime.whole import whole
+from orchestrator.runtime.whole import Whole
 from schemas import journal
 from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
 from schemas.ports import EventLog, Partition, Read, Record
@@ -158,12 +158,13 @@ async def verify_journal(
             " retention.ms and retention.bytes to -1, and restore the topic from a replica",
         )
     else:
-        async for reads in whole(log, partition):
-            for read in reads:
-                if not reading.take(read):
-                    return reading.done
-                reading.compare(waiting.pop(read.offset + 1, ()))
-            advanced(name, reading.done.end.next, end)
+        async with Whole(log, partition) as records:
+            async for reads in records:
+                for read in reads:
+                    if not reading.take(read):
+                        return reading.done
+                    reading.compare(waiting.pop(read.offset + 1, ()))
+                advanced(name, reading.done.end.next, end)
     reading.finish()
     for beyond in (one for ones in waiting.values() for one in ones):
         _beyond(findings, name, reading.done.end, beyond)
@@ -254,7 +255,9 @@ class _Reading:
 
     def _recompute(self, where: str, entry: Entry) -> None:
         """Decide an input again; what differs from the journal is told."""
-        if self._deciding is None:
+        ordered = any(event["type"] == "input_skipped" for event in entry["events"])
+        if self._deciding is None or ordered:
+            self._strayed = self._deciding is not None
             return
         self.done.recomputed += 1
         cause: Any = entry["input"]
@@ -345,20 +348,21 @@ async def verify_published(
         for number in range(published.partitions[topic]):
             partition = Partition(topic, number)
             firsts[topic, number], end = await log.bounds(partition)
-            async for reads in whole(log, partition):
-                count += len(reads)
-                for read in reads:
-                    id_ = _event_id(read.headers)
-                    position = _position(id_)
-                    if position is None or position[0] not in ends:
-                        continue  # somebody else's
-                    at = (topic, number, position[0])
-                    lowest[at] = min(position[1], lowest.get(at, position[1]))
-                    key = (topic, read.key or b"")
-                    highest[key] = max(position, highest.get(key, position))
-                    _check(findings, partition, read, id_, position, published, ends)
-                    seen.add(id_)
-                advanced(topic, reads[-1].offset + 1, end)
+            async with Whole(log, partition) as reading:
+                async for reads in reading:
+                    count += len(reads)
+                    for read in reads:
+                        id_ = _event_id(read.headers)
+                        position = _position(id_)
+                        if position is None or position[0] not in ends:
+                            continue  # somebody else's
+                        at = (topic, number, position[0])
+                        lowest[at] = min(position[1], lowest.get(at, position[1]))
+                        key = (topic, read.key or b"")
+                        highest[key] = max(position, highest.get(key, position))
+                        _check(findings, partition, read, id_, position, published, ends)
+                        seen.add(id_)
+                    advanced(topic, reads[-1].offset + 1, end)
     for id_, (topic, number, _) in published.expected.items():
         position = _position(id_)
         if position is None or id_ in seen or topic == _COMPACTED:

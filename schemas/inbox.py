@@ -2,10 +2,31 @@
 
 import orjson
 
-from events.decided import InputRecord
+from events.decided import InputRecord, Plain
 
 MAX_INPUT_BYTES = 180_000
 """The largest input intake takes: an order of 1,000 full lines, well below a commit's limit."""
+
+
+SKIP_ORDERED = "skip_ordered"
+"""A person's order to pass over the input that a shard halts at: `{input, reason, by}`."""
+RENEWAL_ORDERED = "renewal_ordered"
+"""A person's word that an input topic was made anew: `{topic, reason, by}`."""
+ORDERS_SOURCE = "headrace-operator"
+
+
+class TopicMadeAnew(Exception):
+    """An input topic was deleted and created again under its name: its offsets mean other records.
+
+    The shard halts until a person says that the topic has a new life.
+    """
+
+    def __init__(self, topic: str, why: str) -> None:
+        super().__init__(
+            f"the topic {topic} was made anew: {why}. If that is so, accept its new life with"
+            f" `headrace topics accept {topic} --reason TEXT --by NAME`"
+        )
+        self.topic = topic
 
 
 def encode(
@@ -28,6 +49,20 @@ def encode(
             "time_ms": time_ms,
             "origin": origin,
             "data": orjson.Fragment(data),
+        }
+    )
+
+
+def encode_order(type_: str, id_: str, time_ms: int, data: Plain) -> bytes:
+    """A person's order to the shard, which stands in its inbox like an input; without origin."""
+    return orjson.dumps(
+        {
+            "type": type_,
+            "version": 1,
+            "id": id_,
+            "source": ORDERS_SOURCE,
+            "time_ms": time_ms,
+            "data": data,
         }
     )
 

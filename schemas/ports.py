@@ -206,7 +206,10 @@ class Group(Protocol):
         ...
 
     async def save(self, checkpoints: Mapping[Partition, Checkpoint]) -> None:
-        """Store checkpoints; LogError when the outcome is unknown or the member is fenced."""
+        """Store checkpoints; LogError when the outcome is unknown or the member is fenced.
+
+        It is fenced when the assignment has changed since `changes` last told it.
+        """
         ...
 
     async def close(self) -> None:

@@ -15,7 +15,7 @@ from events.base import TIME
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, progress, run_on_kafka
 from orchestrator.commands.tail import as_object
 from orchestrator.runtime.batches import batches
-from orchestrator.runtime.whole import whole
+from orchestrator.runtime.whole import Whole
 from schemas.cloudevents import Code, UnknownFields, read
 from schemas.cloudevents import Rejected as StillRejected
 from schemas.ports import EventLog, LogError, Partition, Read, Record
@@ -134,11 +134,12 @@ async def rejections(
     found: dict[Origin, Rejection] = {}
     for number in range(topics["rejected"].partitions):
         partition = Partition("rejected", number)
-        async for reads in whole(log, partition):
-            for one in (rejection(partition, record) for record in reads):
-                if one is not None:
-                    found.setdefault(one.origin, one)
-            advanced(len(reads))
+        async with Whole(log, partition) as reading:
+            async for reads in reading:
+                for one in (rejection(partition, record) for record in reads):
+                    if one is not None:
+                        found.setdefault(one.origin, one)
+                advanced(len(reads))
     return sorted(found.values(), key=lambda one: (one.read.timestamp_ms, one.origin))
 
 
@@ -151,13 +152,16 @@ async def _sent_again(
     for origin in origins:
         first[origin.partition] = min(origin.offset, first.get(origin.partition, origin.offset))
     for partition, offset in sorted(first.items()):
-        async for reads in whole(log, partition, offset):
-            for record in reads:
-                for name, raw in record.headers:
-                    root = _origin_of(raw.decode(errors="replace")) if name == REPLAY_OF else None
-                    if root is not None:
-                        newest[root] = Origin(partition, record.offset)
-            advanced(len(reads))
+        async with Whole(log, partition, offset) as reading:
+            async for reads in reading:
+                for record in reads:
+                    for name, raw in record.headers:
+                        root = (
+                            _origin_of(raw.decode(errors="replace")) if name == REPLAY_OF else None
+                        )
+                        if root is not None:
+                            newest[root] = Origin(partition, record.offset)
+                advanced(len(reads))
     return newest
 
 

@@ -12,6 +12,8 @@ DAY_MS = 24 * HOUR_MS
 DEDUPE_WINDOW_MS = DAY_MS
 DEDUPE_IDS = 2_000_000
 """Ids of one shard kept for deduplication at the most; part of the fold, hence not a setting."""
+ORIGINS_KEPT = 1_000
+"""Records remembered of each origin, so that a topic made anew is told; part of the fold."""
 
 PROMISE_GRACE_MS = 6 * HOUR_MS
 """How long after a promise news of a delivery in time may still come; part of the fold."""

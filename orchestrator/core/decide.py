@@ -18,16 +18,18 @@ from orchestrator.core import (
     stock,
     tracking,
 )
-from orchestrator.core.evolve import balances, begin, evolve
+from orchestrator.core.evolve import balances, begin, check_origin, evolve
 from orchestrator.core.orders import Order
 from orchestrator.core.shard import Contradiction, Market, Shard
 from orchestrator.core.turn import Turn, about
+from schemas.inbox import RENEWAL_ORDERED, SKIP_ORDERED
 from schemas.journal import Entry
 from schemas.times import rfc3339
 
 
 def decide(shard: Shard, record: InputRecord) -> list[DecidedEvent]:
     """Decide one input: the events to journal with it, which the shard has taken in already."""
+    check_origin(shard, record)
     turn = Turn(shard, record)
     repeat = begin(shard, record)
     if repeat is not None:
@@ -35,6 +37,22 @@ def decide(shard: Shard, record: InputRecord) -> list[DecidedEvent]:
         return turn.events
     DECIDE[record["type"]](turn)
     _finish(turn)
+    return turn.events
+
+
+def skip(shard: Shard, record: InputRecord, reason: str, by: str) -> list[DecidedEvent]:
+    """Pass over an input that can't be decided, by a person's order; as `decide` else.
+
+    Of a tick, the timer or piece of work that it came to is done with.
+    """
+    turn = Turn(shard, record)
+    repeat = begin(shard, record)
+    if repeat is not None:
+        turn.emit(repeat)
+        return turn.events
+    if record["type"] == "clock_ticked":
+        _reached(turn)
+    turn.emit({"type": "input_skipped", "reason": reason, "by": by})
     return turn.events
 
 
@@ -75,17 +93,27 @@ def work_due(shard: Shard, now_ms: int) -> bool:
 
 def _clock_ticked(turn: Turn) -> None:
     """One piece of queued work, else the earliest timer that is due."""
+    reached = _reached(turn)
+    if reached is not None:
+        do, arguments = reached
+        do(turn, *arguments)
+
+
+def _reached(turn: Turn) -> tuple[Callable[..., None], tuple[Any, ...]] | None:
+    """Take the piece of queued work, or the timer, that a tick comes to off its queue."""
     shard = turn.shard
     if shard.work:
-        _work(turn, list(shard.work[0]))
-    elif shard.timers and shard.timers[0][0] <= shard.now_ms:
+        work = list(shard.work[0])
+        turn.emit({"type": "work_done", "work": work})
+        return _work, (work,)
+    if shard.timers and shard.timers[0][0] <= shard.now_ms:
         due_ms, number, kind, key = shard.timers[0]
         turn.emit({"type": "timer_fired", "timer": [due_ms, number, kind, *key]})
-        TIMERS[kind](turn, *key)
+        return TIMERS[kind], key
+    return None
 
 
 def _work(turn: Turn, work: list[Any]) -> None:
-    turn.emit({"type": "work_done", "work": work})
     match work:
         case ["plan", market_id, key]:
             order = turn.shard.markets[market_id].orders.get(key)
@@ -209,6 +237,17 @@ def _holds(shard: Shard, type_: str, data: Plain) -> bool:
             return shard.places.knows(data["country"], data["version"])
 
 
+def _skip_ordered(turn: Turn) -> None:
+    """What it was given for lies behind: it was taken ahead of its turn, or isn't needed."""
+    turn.repeat("state")
+
+
+def _renewal_ordered(turn: Turn) -> None:
+    data = turn.data
+    event: Any = {"type": "topic_renewed", **{one: data[one] for one in ("topic", "reason", "by")}}
+    turn.emit(event)
+
+
 def _keep(turn: Turn) -> None:
     """Master data holds from now on; of a market not known yet it waits.
 
@@ -267,6 +306,8 @@ def _availability(turn: Turn, market: Market, sku: str) -> None:
 
 DECIDE: dict[str, Callable[[Turn], None]] = {
     "clock_ticked": _clock_ticked,
+    SKIP_ORDERED: _skip_ordered,
+    RENEWAL_ORDERED: _renewal_ordered,
     "market_defined": _keep,
     "node_defined": _keep,
     "item_defined": _keep,

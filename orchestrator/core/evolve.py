@@ -14,6 +14,7 @@ from orchestrator.core.config import (
     DAYS_KEPT,
     DEDUPE_IDS,
     DEDUPE_WINDOW_MS,
+    ORIGINS_KEPT,
     PROMISE_GRACE_MS,
 )
 from orchestrator.core.ledger import SHIPPED
@@ -32,6 +33,7 @@ from orchestrator.core.shard import Contradiction, Market, Node, Shard
 from orchestrator.core.sourcing.calendars import day_number
 from orchestrator.core.sourcing.rates import Service, lane_key
 from orchestrator.core.sourcing.strategies import DEFAULT, RuleSet, RuleVersion
+from schemas.inbox import TopicMadeAnew
 from schemas.times import instant_ms
 
 
@@ -51,11 +53,16 @@ def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
     if origin is None:  # a tick, made by the shard's own writer
         shard.now_ms = record["time_ms"]
         return None
-    source = (origin[0], origin[1])
-    if origin[2] <= shard.marks.get(source, -1):
-        return {"type": "input_repeated", "by": "origin"}
-    shard.marks[source] = origin[2]
     key = f"{record['source']}\0{record['id']}"
+    if origin[0] != "inbox":  # a person's order is taken ahead of what it helps over
+        source = (origin[0], origin[1])
+        if origin[2] <= shard.marks.get(source, -1):
+            return {"type": "input_repeated", "by": "origin"}
+        shard.marks[source] = origin[2]
+        newest = shard.origins.get(source)
+        if newest is None:
+            newest = shard.origins[source] = deque(maxlen=ORIGINS_KEPT)
+        newest.append((origin[2], key))
     oldest = shard.now_ms - DEDUPE_WINDOW_MS
     while shard.id_order and shard.ids[shard.id_order[0]] < oldest:
         del shard.ids[shard.id_order.popleft()]
@@ -68,6 +75,27 @@ def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
     shard.ids_taken += 1
     shard.id_order.append(key)
     return None
+
+
+def check_origin(shard: Shard, record: InputRecord) -> None:
+    """TopicMadeAnew where a record stands at an offset at which another one stood before.
+
+    One that is older than what is remembered of its origin must be known by its id. One between
+    those that are remembered was rejected once, and is a repeat. A fold doesn't ask: what is
+    journaled was decided.
+    """
+    origin = record.get("origin")
+    if origin is None or origin[2] > shard.marks.get((origin[0], origin[1]), -1):
+        return
+    key = f"{record['source']}\0{record['id']}"
+    newest = shard.origins.get((origin[0], origin[1]))
+    for offset, known in reversed(newest or ()):
+        if offset == origin[2] and known != key:
+            raise TopicMadeAnew(origin[0], f"another record, {known!r}, stood there before")
+        if offset <= origin[2]:
+            return
+    if key not in shard.ids:
+        raise TopicMadeAnew(origin[0], "newer ones were taken before it, and its id is unknown")
 
 
 def evolve(shard: Shard, cause: InputRecord, event: decided.DecidedEvent) -> None:
@@ -283,6 +311,16 @@ def _input_expired(shard: Shard, _: InputRecord, event: decided.InputExpired) ->
 
 def _input_repeated(_: Shard, __: InputRecord, ___: decided.InputRepeated) -> None:
     """A repeat changes nothing."""
+
+
+def _input_skipped(_: Shard, __: InputRecord, ___: decided.InputSkipped) -> None:
+    """It was marked as seen, and nothing comes of it."""
+
+
+def _topic_renewed(shard: Shard, _: InputRecord, event: decided.TopicRenewed) -> None:
+    for source in [one for one in shard.marks if one[0] == event["topic"]]:
+        del shard.marks[source]
+        shard.origins.pop(source, None)
 
 
 def _work_queued(shard: Shard, _: InputRecord, event: decided.WorkQueued) -> None:
@@ -1042,6 +1080,8 @@ EVOLVE: dict[str, Callable[[Shard, InputRecord, Any], None]] = {
     "input_resumed": _input_resumed,
     "input_expired": _input_expired,
     "input_repeated": _input_repeated,
+    "input_skipped": _input_skipped,
+    "topic_renewed": _topic_renewed,
     "work_queued": _work_queued,
     "work_done": _work_done,
     "timer_fired": _timer_fired,

@@ -257,6 +257,7 @@ class Shard:
         "number",
         "orders_open",
         "orders_taken",
+        "origins",
         "packages_sent",
         "parked",
         "parked_tracking",
@@ -287,6 +288,9 @@ class Shard:
 
         # inputs seen
         self.marks: dict[tuple[str, int], int] = {}  # origin topic, partition -> offset
+        # the same -> the last of them (offset, "<source>\0<id>"), by which a topic that was made
+        # anew under its name is told
+        self.origins: dict[tuple[str, int], deque[tuple[int, str]]] = {}
         self.ids: dict[str, int] = {}  # "<source>\0<id>" -> tick
         self.id_order: deque[str] = deque()
         self.ids_taken = 0  # ids ever seen: the oldest is number `ids_taken - len(ids)`

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import orjson
 
 from events.rules import Body
+from orchestrator.core.config import ORIGINS_KEPT
 from orchestrator.core.ledger import Bin
 from orchestrator.core.orders import (
     Cancellation,
@@ -113,7 +114,7 @@ FIELDS: Final[dict[type, Fields]] = {
         ),
         (
             *("documents", "exceptions", "id_order", "ids", "items", "markets", "marks"),
-            *("nodes", "parked", "places", "timers", "tracking", "unknown_skus", "work"),
+            *("nodes", "origins", "parked", "places", "timers", "tracking", "unknown_skus", "work"),
         ),
         (
             *("config", "number", "freed_nodes", "freed_skus", "touched_days"),
@@ -173,6 +174,8 @@ def _shard_rows(shard: Shard) -> Iterator[Row]:
     yield ["shard", _TAKE[Shard](shard), len(shard.ids)]
     for piece in _pieces(shard.marks.items()):
         yield ["marks", [[*source, offset] for source, offset in piece]]
+    for source, newest in shard.origins.items():
+        yield ["origins", *source, list(newest)]
     for country, table in shard.places.tables.items():
         version, codes, regions = _TAKE[Table](table)
         yield ["table", country, version, regions, list(table._centres.items())]  # noqa: SLF001 - a snapshot holds all there is
@@ -477,6 +480,10 @@ class Restoring:
     def _marks(self, marks: list[Row]) -> None:
         self.shard.marks.update({(topic, number): offset for topic, number, offset in marks})
 
+    def _origins(self, topic: str, number: int, newest: list[Row]) -> None:
+        kept = ((offset, key) for offset, key in newest)
+        self.shard.origins[(topic, number)] = deque(kept, maxlen=ORIGINS_KEPT)
+
     def _table(self, country: str, version: str, regions: list[str], centres: Row) -> None:
         table = self.shard.places.tables[country] = _set(
             Table("", [("", 0, 0, "")]), (version, [], regions)
@@ -635,7 +642,18 @@ class Restoring:
 RESTORE: Final[dict[str, Callable[..., None]]] = {
     name: getattr(Restoring, f"_{name}")
     for name in (
-        *("shard", "marks", "table", "places", "coming", "item", "market", "rules", "service"),
+        *(
+            "shard",
+            "marks",
+            "origins",
+            "table",
+            "places",
+            "coming",
+            "item",
+            "market",
+            "rules",
+            "service",
+        ),
         *("suspension", "counts", "pools", "inbound", "node", "order", "bins", "held", "promises"),
         *("waiting", "parked", "unknown", "work", "timers", "exceptions", "tracking", "segment"),
     )

@@ -17,7 +17,7 @@ import orjson
 from events.decided import INTERNAL, DecidedEvent, InputRecord
 from events.orders import OrderPlaced
 from events.outputs import OUTPUTS
-from orchestrator.runtime.whole import whole
+from orchestrator.runtime.whole import Whole
 from schemas import cloudevents, journal
 from schemas.ports import EventLog, Partition, Read
 
@@ -158,9 +158,10 @@ async def _whole(
     """Every record of a topic up to its ends as of now, in order within a partition."""
     for number in range(partitions):
         partition = Partition(topic, number)
-        async for reads in whole(log, partition):
-            for read in reads:
-                yield partition, read
+        async with Whole(log, partition) as reading:
+            async for reads in reading:
+                for read in reads:
+                    yield partition, read
 
 
 class _Ledger:
@@ -204,7 +205,7 @@ class _Ledger:
     ) -> None:
         kinds = [one.event["type"] for one in events]
         origin = cause.get("origin")
-        if origin is not None:
+        if origin is not None and origin[0] != "inbox":  # there a person's orders stand
             self.figures.inputs += 1
             repeated_origin = any(
                 one.event["type"] == "input_repeated" and one.event["by"] == "origin"
@@ -405,7 +406,8 @@ class _Ledger:
         moved: int,
     ) -> None:
         """A receipt, an adjustment and a shipment move what they say, no more and no less."""
-        if not kinds or {"input_repeated", "input_parked", "input_resumed"} & set(kinds):
+        passed = {"input_repeated", "input_skipped", "input_parked", "input_resumed"}
+        if not kinds or passed & set(kinds):
             return
         data = cause["data"]
         match cause["type"]:

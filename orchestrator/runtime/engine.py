@@ -10,8 +10,9 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
+import orjson
 import structlog
 
 from events.decided import DecidedEvent, InputRecord
@@ -24,6 +25,7 @@ from schemas import inbox, journal
 from schemas.journal import Commit, Entry, FilterState, JournalError, Opened, Verdict
 from schemas.ports import (
     Appended,
+    Checkpoint,
     Clock,
     EventLog,
     Group,
@@ -46,6 +48,8 @@ _MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
 _LOOK_S: Final = 0.1  # between two looks at standbys
 _LOOK_IDLE_S: Final = 0.25
 _COOLING_S: Final = 30.0  # after an owner that seemed dead took its shard back
+_METADATA_BYTES: Final = 1_500  # of the 4,096 that brokers take, since it is escaped
+_TELL_S: Final = 1.0
 _MAJORITY: Final = 2  # of three replicas
 
 _log = structlog.get_logger(__name__)
@@ -70,6 +74,7 @@ class Core(Generic[S]):
     tick: Callable[[int], InputRecord]
     work_due: Callable[[S, int], bool]
     next_due_ms: Callable[[S], int | None]
+    skip: Callable[[S, InputRecord, str, str], list[DecidedEvent]]
     gauges: Callable[[S], Mapping[str, int]] = lambda _state: {}
     snapshots: Format[S] | None = None  # None: none are read or written
 
@@ -108,7 +113,49 @@ class _ClockError(Exception):
 
 
 class PoisonError(Exception):
-    """An input that can't be decided. The shard halts; nothing is skipped."""
+    """An input that can't be decided. The shard halts; nothing is skipped by itself.
+
+    `names`: its coordinates, by any of which a person may order it to be skipped; of a tick they
+    are known once what came before it is committed. `renewable`: an input topic that was made anew,
+    where that is the reason.
+    """
+
+    def __init__(self, what: str, names: list[str], renewable: str | None = None) -> None:
+        super().__init__(what)
+        self.names = names
+        self.renewable = renewable
+        self.after = 0  # the inbox offset behind which orders about it stand
+
+    def helped_by(self, order: InputRecord) -> bool:
+        """Whether a person's order says how to go on."""
+        if order["type"] == inbox.SKIP_ORDERED:
+            return order["data"]["input"] in self.names
+        return order["type"] == inbox.RENEWAL_ORDERED and order["data"]["topic"] == self.renewable
+
+
+class Halt(NamedTuple):
+    """Why a shard halts, and the coordinates of the input that it halts at, if it is one."""
+
+    what: str
+    input: list[str]
+
+    def to_metadata(self) -> str:
+        """As the group's offsets keep it: what is long is cut."""
+        what = self.what.encode()[:_METADATA_BYTES].decode(errors="ignore")
+        return orjson.dumps({"halted": what, "input": self.input}).decode()
+
+    @staticmethod
+    def from_metadata(text: str) -> "Halt | None":
+        """What `to_metadata` wrote; None where the shard does not halt."""
+        said = orjson.loads(text) if text else {}
+        return Halt(said["halted"], said["input"]) if "halted" in said else None
+
+
+async def halts(log: EventLog, shards: int) -> dict[int, Halt]:
+    """The shards that halt, whichever process has them, as of about a second ago; LogError."""
+    saved = await log.saved("engine", [Partition("inbox", number) for number in range(shards)])
+    found = {one.number: Halt.from_metadata(kept.metadata) for one, kept in saved.items()}
+    return {number: halt for number, halt in sorted(found.items()) if halt is not None}
 
 
 class _Sent:
@@ -188,7 +235,9 @@ class ShardWriter(Generic[S]):
         self.number = number
         self.stop = asyncio.Event()
         self.state = "closed"
+        self.halt: Halt | None = None
         self.confirmed = FilterState()
+        self._order: InputRecord | None = None  # a person's, not carried out yet
         self._log = log
         self._clock = clock
         self._randomness = randomness
@@ -214,12 +263,16 @@ class ShardWriter(Generic[S]):
         1. Open: append ShardOpened, restore the newest snapshot, fold the journal up to it.
         2. Read, decide, commit; over and over.
         3. Anything but confirmed commits: forget everything, keep away for a while, go to 1.
-           A journal that contradicts itself, or an input that can't be decided: halt.
+           A journal that contradicts itself, or an input that can't be decided: halt. From the
+           latter a person's order leads on.
         """
         while not self.stop.is_set():
             pause_s = self._config.failed_pause_s
+            halt: Halt | None = None
+            poison: PoisonError | None = None
             try:
                 await self._open()
+                self.halt = None
                 await self._work_or_give_way()
                 why = "stop"
             except _FencedError as error:
@@ -228,27 +281,77 @@ class ShardWriter(Generic[S]):
             except _ClockError as error:
                 why, pause_s = "clock", self._config.fenced_pause_s
                 _log.error("wrong clock", shard=self.number, what=str(error), again_in_s=pause_s)
-            except (JournalError, OutOfRange, PoisonError) as error:
-                why = "halted"
+            except PoisonError as error:
+                why, poison, halt = "halted", error, Halt(str(error), error.names)
+                _log.error("halted", shard=self.number, what=str(error), input=error.names)
+            except (JournalError, OutOfRange) as error:
+                why, halt = "halted", Halt(str(error), [])
                 _log.error("halted", shard=self.number, what=str(error))
             except LogError as error:
                 why = "unknown"
                 _log.warning("reopens", shard=self.number, what=str(error), again_in_s=pause_s)
-            except Exception:  # noqa: BLE001 - one shard's defect must not take the others down
-                why = "halted"
+            except Exception as error:  # noqa: BLE001 - one shard's defect must not take the others down
+                why, halt = "halted", Halt(f"a defect: {error!r}", [])
                 _log.exception("halted by a defect", shard=self.number)
             finally:
                 await self._close()
             metrics.REOPENED.labels(self._label, why).inc()
-            if why == "halted":
+            if halt is not None:
+                self.halt = halt
                 self._enter("halted")
-                await self.stop.wait()
+                if poison is None:
+                    await self.stop.wait()
+                else:
+                    await self._await_order(poison)
             elif why != "stop":
                 self._enter("pausing")
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause_s):
-                        await self.stop.wait()
+                await self._pause(pause_s)
         self._enter("closed")
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stop.wait()
+
+    async def _await_order(self, poison: PoisonError) -> None:
+        """Look behind the input that the shard halts at for a person's order; until the stop."""
+        at = poison.after
+        while not self.stop.is_set() and self._order is None:
+            try:
+                reader = await self._log.reader({self._inbox: at})
+                try:
+                    while not self.stop.is_set() and self._order is None:
+                        read = await reader.read(_READ_RECORDS, _IDLE_WAIT_MS)
+                        for one in read.get(self._inbox, ()):
+                            at = one.offset + 1
+                            order = self._order_in(one)
+                            if order is not None and poison.helped_by(order):
+                                self._order = order
+                                break
+                finally:
+                    await reader.close()
+            except LogError as error:
+                _log.warning("can't look for orders", shard=self.number, what=str(error))
+                await self._pause(self._config.failed_pause_s)
+        if self._order is not None:
+            _log.warning("goes on by order", shard=self.number, order=self._order["data"])
+
+    def _order_in(self, read: Read) -> InputRecord | None:
+        """A person's order, where an inbox record is one."""
+        if inbox.ORDERS_SOURCE.encode() not in (read.value or b""):
+            return None
+        try:
+            record = self._input(read)
+        except ValueError:
+            return None
+        return record if record["source"] == inbox.ORDERS_SOURCE else None
+
+    def _input(self, read: Read) -> InputRecord:
+        """The input of an inbox record; ValueError where it can't be read."""
+        record = inbox.decode(read.value or b"")
+        if "origin" not in record:
+            record["origin"] = ["inbox", self.number, read.offset, read.timestamp_ms]
+        return record
 
     def _enter(self, state: str) -> None:
         metrics.SHARD_STATE.labels(self._label, self.state).set(0)
@@ -421,7 +524,10 @@ class ShardWriter(Generic[S]):
                 await self._confirm(sent)
                 sent = None
             if batch is not None and batch.halts is not None:
-                raise batch.halts
+                poison = batch.halts
+                poison.after = self.confirmed.inbox_next
+                poison.names = poison.names or [self._tick_name()]  # known only now
+                raise poison
         finally:
             if sent is not None:
                 await _drop(sent.answer)
@@ -497,6 +603,10 @@ class ShardWriter(Generic[S]):
             self._put(batch, pending)
         elif now_ms > shard.now_ms and not self._add(batch, core.tick(now_ms), None):
             return
+        if self._order is not None and self._order["type"] == inbox.RENEWAL_ORDERED:
+            order, self._order = self._order, None
+            if not self._add(batch, order, None):
+                return
         while True:
             if core.work_due(shard, shard.now_ms):
                 if not self._add(batch, core.tick(shard.now_ms), None):
@@ -515,21 +625,32 @@ class ShardWriter(Generic[S]):
     def _take(self, batch: _Batch, read: Read) -> bool:
         """Decide one inbox record into the batch; False when the batch is closed."""
         try:
-            record = inbox.decode(read.value or b"")
+            record = self._input(read)
         except ValueError as error:
-            return self._halt(batch, f"inbox record {read.offset} can't be read", error)
+            record = _unreadable(self._shard.now_ms)
+            names = self._names(record, read.offset)
+            if not self._to_skip(names):
+                what = f"inbox record {read.offset} can't be read: {error!r}"
+                return self._halt(batch, PoisonError(what, names), error)
         return self._add(batch, record, read.offset)
 
     def _add(self, batch: _Batch, cause: InputRecord, offset: int | None) -> bool:
         try:
-            events = self._core.decide(self._shard, cause)
+            events = self._skipped(batch, cause, offset)
+            if events is None:
+                events = self._core.decide(self._shard, cause)
         except Exception as error:  # noqa: BLE001 - whatever it is, the shard halts with it
-            return self._halt(batch, f"{_where(cause, offset)} can't be decided", error)
+            what = f"{_where(cause, offset)} can't be decided: {error!r}"
+            renewable = error.topic if isinstance(error, inbox.TopicMadeAnew) else None
+            return self._halt(
+                batch, PoisonError(what, self._names(cause, offset), renewable), error
+            )
         encoded = journal.encode_entry(cause, events)
         after = None if offset is None else offset + 1
         if len(encoded) + _HEAD_BYTES > journal.MAX_COMMIT_BYTES:
-            what = f"{_where(cause, offset)} makes an entry of {len(encoded)} bytes"
-            return self._halt(batch, f"{what}, more than a commit may hold", None)
+            what = f"{_where(cause, offset)} makes an entry of {len(encoded)} bytes, more than a"
+            what += " commit may hold"
+            return self._halt(batch, PoisonError(what, self._names(cause, offset)), None)
         pending = _Pending(encoded, after, cause, events)
         if batch.size + len(encoded) + 1 > journal.MAX_COMMIT_BYTES:
             self._pending = pending
@@ -545,10 +666,50 @@ class ShardWriter(Generic[S]):
             batch.inbox_next = entry.after
         batch.count(entry.cause, entry.events)
 
-    def _halt(self, batch: _Batch, what: str, error: Exception | None) -> bool:
+    def _skipped(
+        self, batch: _Batch, cause: InputRecord, offset: int | None
+    ) -> list[DecidedEvent] | None:
+        """What is journaled of an input that a person ordered to be skipped; else None."""
+        if self._order is None:
+            return None
+        if offset is not None:
+            names = self._names(cause, offset)
+        elif batch.entries or not self._core.work_due(self._shard, cause["time_ms"]):
+            return None  # the tick that can't be decided comes first
+        else:
+            names = [self._tick_name()]
+        if not self._to_skip(names):
+            return None
+        order, self._order = self._order["data"], None
+        return self._core.skip(self._shard, cause, order["reason"], order["by"])
+
+    def _to_skip(self, names: list[str]) -> bool:
+        order = self._order
+        return (
+            order is not None
+            and order["type"] == inbox.SKIP_ORDERED
+            and order["data"]["input"] in names
+        )
+
+    def _names(self, cause: InputRecord, offset: int | None) -> list[str]:
+        """An input's coordinates; none of a tick."""
+        if offset is None:
+            return []
+        names = [f"inbox/{self.number}@{offset}"]
+        if "origin" in cause:
+            topic, number, at, _ = cause["origin"]
+            names.append(f"{topic}/{number}@{at}")
+        return names
+
+    def _tick_name(self) -> str:
+        """What a tick is called: by the commit that it would follow."""
+        return f"tick/{self.number}@{self.confirmed.seq}"
+
+    @staticmethod
+    def _halt(batch: _Batch, poison: PoisonError, error: Exception | None) -> bool:
         """Close the batch before a poison input: what was decided before it is committed."""
-        batch.halts = PoisonError(f"{what}: {error!r}" if error else what)
-        batch.halts.__cause__ = error
+        batch.halts = poison
+        poison.__cause__ = error
         return False
 
     async def _send(self, batch: _Batch) -> _Sent:
@@ -648,6 +809,18 @@ async def _drop(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
+def _unreadable(now_ms: int) -> InputRecord:
+    """Stands in the journal for an inbox record that was skipped since it can't be read."""
+    return {
+        "type": "unreadable",
+        "version": 1,
+        "id": "",
+        "source": "",
+        "time_ms": now_ms,
+        "data": {},
+    }
+
+
 def _where(cause: InputRecord, offset: int | None) -> str:
     origin = cause.get("origin")
     if origin is None:
@@ -727,23 +900,30 @@ class Engine(Generic[S]):
         """The state of each shard that this process stands by for."""
         return self._standing.states()
 
+    def halts(self) -> dict[int, Halt]:
+        """The shards that halt here, and why."""
+        return {one.number: one.halt for one in self._shards if one.halt is not None}
+
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the group until told to stop; then finish what is on its way and leave.
 
         1. Shards that are new to us, by the group's word or since their owner seems dead: start
            their writers. Those no longer ours: tell them to stop. Stand by for all others.
         2. Now and then: gauges.
-        3. Beside it, since a broker may be slow: the inboxes trimmed behind the journal.
+        3. Beside it, since a broker may be slow: the inboxes trimmed behind the journal; told
+           which shards halt.
         """
         observe_at = 0.0
         trimming = asyncio.create_task(self._trim(), name="trim")
+        telling = asyncio.create_task(self._tell(), name="tell")
         try:
             while not stop.is_set():
                 ours = self._with_taken(await self._assigned())
                 self._shards.follow(ours)
                 self._standing.follow(set(self._all - ours))
-                if trimming.done():
-                    trimming.result()  # a defect
+                for beside in (trimming, telling):
+                    if beside.done():
+                        beside.result()  # a defect
                 now = self._clock.monotonic()
                 if now >= observe_at:
                     observe_at = now + 1.0
@@ -751,10 +931,31 @@ class Engine(Generic[S]):
                         writer.observe()
         finally:
             trimming.cancel()
+            telling.cancel()
             await asyncio.gather(self._shards.leave(), self._standing.leave())
             if self._group is not None:
                 await self._group.close()
             await _drop(trimming)
+            await _drop(telling)
+
+    async def _tell(self) -> None:
+        """Keep with the group's offsets which shards halt and why: other processes show it."""
+        told: dict[int, Halt | None] = {}
+        while self._group is not None:
+            await self._clock.sleep(_TELL_S)
+            here = {one.number: one for one in self._shards if one.state in {"open", "halted"}}
+            told = {number: halt for number, halt in told.items() if number in here}
+            for number, writer in here.items():
+                halt = writer.halt
+                if number in told and told[number] == halt:
+                    continue
+                text = "" if halt is None else halt.to_metadata()
+                kept = Checkpoint(writer.confirmed.inbox_next, text)
+                try:
+                    await self._group.save({Partition("inbox", number): kept})
+                    told[number] = halt
+                except LogError as error:
+                    _log.debug("could not tell of a shard", shard=number, what=str(error))
 
     async def _assigned(self) -> set[int]:
         """The shards that the group says are ours, a moment later."""

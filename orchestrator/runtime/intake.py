@@ -15,8 +15,11 @@ from events.base import Fact
 from events.network import MarketDefined, NodeDefined
 from orchestrator.runtime.batches import batches
 from orchestrator.runtime.metrics import READER_LAG, REJECTED, TAKEN, forget
+from orchestrator.runtime.taken import Taken, taken
+from orchestrator.runtime.whole import Whole
 from schemas import inbox
 from schemas.cloudevents import Accepted, Code, Rejected, UnknownFields, read
+from schemas.journal import JournalError
 from schemas.ports import (
     Checkpoint,
     Clock,
@@ -41,6 +44,7 @@ _BUSY_WAIT_MS = 20  # while a partition waits for master data, or positions for 
 _SAVE_EVERY_S = 0.02  # positions of less than this are saved together
 _RETRY_S = 1.0
 _QUIET_READS = 3
+_READ_AGAIN = 2 * _MAX_RECORDS  # more than one cycle takes; shards remember as many of each origin
 _PLACES_UNKNOWN = frozenset({Code.UNKNOWN_MARKET, Code.UNKNOWN_NODE})
 
 _log = structlog.get_logger()
@@ -196,7 +200,8 @@ class Intake:
             except OutOfRange as error:
                 raise IntakeError(
                     f"intake halts: {error}. Records may be gone that were never taken in: look at"
-                    " the topic's retention, then set the offsets of its consumer group anew"
+                    " the topic's retention, then set the offsets of intake's consumer group; if"
+                    " the topic was made anew, accept its new life with `headrace topics accept`"
                 ) from error
             except LogError as error:
                 _log.warning("intake begins anew at its saved offsets", error=str(error))
@@ -245,6 +250,7 @@ class _Session:
         self._assigned: frozenset[Partition] = frozenset()
         self._held: dict[Partition, list[Read]] = {}
         self._unsaved: dict[Partition, int] = {}
+        self._taken: dict[Partition, Taken] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._saved_at = float("-inf")
         self._network_at_end = False  # as of after this cycle's records
@@ -277,13 +283,85 @@ class _Session:
             forget(READER_LAG, "intake", *map(str, partition))
         new = sorted(assigned - self._assigned)
         saved = await self._role.group.load(new)
+        begun = {one: Checkpoint(await self._beginning(one), "") for one in new if one not in saved}
+        if begun:  # saved before anything is taken in: only then a missing offset says something
+            await self._role.group.save(begun)
+        saved |= begun
         for partition in new:
-            checkpoint = saved.get(partition)
-            self._reader.add(partition, checkpoint.offset if checkpoint else None)
+            checkpoint = saved[partition]
+            self._reader.add(partition, checkpoint.offset)
             for shard, offset in _inbox_positions(checkpoint).items():
                 self._inbox_next[shard] = max(offset, self._inbox_next.get(shard, 0))
         self._assigned = assigned
         _log.info("intake works on", partitions=[f"{p.topic}/{p.number}" for p in sorted(assigned)])
+
+    async def _beginning(self, partition: Partition) -> int:
+        """Where to begin in a partition of which no offset is saved; IntakeError where unknown.
+
+        1. What was never written to, and what no inbox or journal has anything of: at its first.
+        2. Else the offset expired, or somebody deleted it: a little before the newest record that
+           was taken, since the last ones may not have reached every shard. Repeats are told by the
+           shards. It must still be the record that it was.
+        """
+        where = f"{partition.topic}/{partition.number}"
+        first, end = await self._role.log.bounds(partition)
+        if end == 0:
+            return 0
+        known = (await self._taken_so_far()).get(partition)
+        if known is None:
+            return first
+        if known.offset < first - 1:
+            raise IntakeError(
+                f"intake halts: of {where} no offset is saved, the newest record taken in is"
+                f" {known.offset}, and the topic begins at {first} by now. Records may be gone that"
+                " were never taken in: look at the topic's retention, then set the offsets of"
+                " intake's consumer group"
+            )
+        if known.offset >= first and not await self._stands(partition, known):
+            raise IntakeError(
+                f"intake halts: {where}@{known.offset} is not the record that was taken in, or is"
+                f" not there: the topic {partition.topic} was made anew. If that is so, accept its"
+                f" new life with `headrace topics accept {partition.topic} --reason TEXT --by NAME`"
+            )
+        begins = max(first, known.offset + 1 - _READ_AGAIN)
+        _log.warning(
+            "no offset is saved: intake begins a little before what it took in last",
+            partition=where,
+            begins=begins,
+            taken=known.offset,
+        )
+        return begins
+
+    async def _taken_so_far(self) -> dict[Partition, Taken]:
+        if self._taken is None:
+            log, shards = self._role.log, range(self._role.shards)
+            inboxes = [await log.bounds(Partition("inbox", shard)) for shard in shards]
+            if any(one.next for one in inboxes):
+                _log.warning("offsets are missing: intake reads inboxes and journals to find them")
+                try:
+                    self._taken = await taken(log, self._role.shards)
+                except JournalError as error:
+                    raise IntakeError(f"intake halts: {error}") from error
+            else:
+                self._taken = {}
+        return self._taken
+
+    async def _stands(self, partition: Partition, known: Taken) -> bool:
+        """Whether the record that was taken in last still stands where it stood."""
+        async with Whole(self._role.log, partition, known.offset) as reading:
+            async for reads in reading:
+                event = read(
+                    partition.topic,
+                    reads[0].value,
+                    reads[0].headers,
+                    unknown_fields=self._role.unknown_fields,
+                )
+                return (
+                    reads[0].offset == known.offset
+                    and isinstance(event, Accepted)
+                    and (event.source, event.id) == (known.source, known.id)
+                )
+        return False
 
     async def cycle(self) -> None:
         """Take what is there, bring it where it belongs, and note how far that is."""
@@ -405,8 +483,8 @@ class _Session:
         return {partition: Checkpoint(offset, metadata) for partition, offset in unsaved.items()}
 
 
-def _inbox_positions(checkpoint: Checkpoint | None) -> dict[int, int]:
-    if checkpoint is None or not checkpoint.metadata:
+def _inbox_positions(checkpoint: Checkpoint) -> dict[int, int]:
+    if not checkpoint.metadata:
         return {}
     positions: dict[str, int] = orjson.loads(checkpoint.metadata)["inbox"]
     return {int(shard): offset for shard, offset in positions.items()}

@@ -610,7 +610,13 @@ class KafkaGroup:
         return await self._log.saved(self._name, partitions)
 
     async def save(self, checkpoints: Mapping[Partition, Checkpoint]) -> None:
-        """Store checkpoints; LogError when the outcome is unknown or the member is fenced."""
+        """Store checkpoints; LogError when the outcome is unknown or the member is fenced.
+
+        So it is since a rebalance that it was not told of yet: meanwhile a partition may have been
+        another member's, who went further.
+        """
+        if self._assignments.changed.is_set():
+            raise LogError(f"the assignment of {self._group_id} has changed since: begin anew")
         offsets = {
             TopicPartition(self._settings.prefix + one.topic, one.number): OffsetAndMetadata(
                 kept.offset, kept.metadata

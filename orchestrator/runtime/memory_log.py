@@ -310,7 +310,9 @@ class MemoryGroup:
         return {one: kept[one] for one in partitions if one in kept}
 
     async def save(self, checkpoints: Mapping[Partition, Checkpoint]) -> None:
-        """Store checkpoints; LogError when a partition is another member's by now."""
+        """Store checkpoints; LogError when a partition is, or was meanwhile, another member's."""
+        if self.changed.is_set():
+            raise LogError("the group's assignment has changed since: begin anew")
         lost = sorted(checkpoints.keys() - self.assigned)
         if lost:
             raise LogError(f"{lost[0]} is not assigned to this member of the group")

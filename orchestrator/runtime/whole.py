@@ -1,33 +1,50 @@
 """Reads partitions from end to end, for what looks at a log as it stands."""
 
-from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, Self
 
-from schemas.ports import EventLog, Partition, Read
+from schemas.ports import EventLog, Partition, Read, Reader
 
 _READ_RECORDS: Final = 2_000
 _WAIT_MS: Final = 250
 _QUIET_READS: Final = 3
 
 
-async def whole(log: EventLog, partition: Partition, at: int = 0) -> AsyncIterator[list[Read]]:
+class Whole:
     """What a partition holds from `at` on, up to its end as of now, in order, some at a time.
 
-    It ends when nothing more comes: a transaction's marker takes the last offset and is never read.
+    `async with` it, and iterate. It ends when nothing more comes: a transaction's marker takes the
+    last offset and is never read. An iterator, no generator: whoever stops half-way, or is
+    cancelled, closes its reader at once.
     """
-    first, end = await log.bounds(partition)
-    at = max(first, at)
-    if at >= end:
-        return
-    reader = await log.reader({partition: at})
-    quiet = 0
-    try:
-        while at < end and quiet < _QUIET_READS:
-            found = (await reader.read(_READ_RECORDS, _WAIT_MS)).get(partition, [])
-            if found:
-                at, quiet = found[-1].offset + 1, 0
-                yield [read for read in found if read.offset < end]
-            elif (reader.high_water(partition) or 0) >= end:
-                quiet += 1
-    finally:
-        await reader.close()
+
+    def __init__(self, log: EventLog, partition: Partition, at: int = 0) -> None:
+        self.end = 0
+        self._log = log
+        self._partition = partition
+        self._at = at
+        self._quiet = 0
+        self._reader: Reader | None = None
+
+    async def __aenter__(self) -> Self:
+        first, self.end = await self._log.bounds(self._partition)
+        self._at = max(first, self._at)
+        if self._at < self.end:
+            self._reader = await self._log.reader({self._partition: self._at})
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._reader is not None:
+            await self._reader.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Read]:
+        while self._reader is not None and self._at < self.end and self._quiet < _QUIET_READS:
+            read = await self._reader.read(_READ_RECORDS, _WAIT_MS)
+            if found := read.get(self._partition):
+                self._at, self._quiet = found[-1].offset + 1, 0
+                return [one for one in found if one.offset < self.end]
+            if (self._reader.high_water(self._partition) or 0) >= self.end:
+                self._quiet += 1
+        raise StopAsyncIteration

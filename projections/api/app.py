@@ -2,9 +2,9 @@
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import orjson
 from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
@@ -17,6 +17,8 @@ from projections.api.promise import add_promise, answer_planned, asks_planning
 from projections.explained import WhatIf, explained
 from projections.queries import Answer, Page, Reads
 from schemas.ports import Clock, Planning
+
+Halts: TypeAlias = Callable[[], Awaitable[Mapping[int, tuple[str, Sequence[str]]]]]
 
 _ABOUT = """
 What became of orders, stock, nodes and exceptions, and what an order placed now would be promised.
@@ -48,22 +50,24 @@ Limit = Annotated[int, Query(ge=1, le=500, description="items on a page")]
 After = Annotated[str | None, Query(description="the `next` of the page before")]
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - every port it may be given
     reads: Reads,
     clock: Clock,
     *,
     intake_progress: IntakeProgress | None = None,
     inbox_ends: Ends | None = None,
     journal_ends: Ends | None = None,
+    halts: Halts | None = None,
     planning: Planning | None = None,
     what_if: WhatIf | None = None,
     wait_s: float = 15.0,
 ) -> FastAPI:
     """The API over open reads. It has no state of its own and nothing to start or stop.
 
-    `journal_ends` is empty where they are not known. Without `planning` nothing is promised.
-    `what_if` says what would have changed a decision; without it nobody says so. `wait_s` bounds
-    the wait for a position: above the time that intake gives an unknown market.
+    `journal_ends` and `halts` (why a shard halts, and the coordinates of the input it halts at) are
+    empty where nothing is known. Without `planning` nothing is promised. `what_if` says what would
+    have changed a decision; without it nobody says so. `wait_s` bounds the wait for a position:
+    above the time that intake gives an unknown market.
     """
     waits = (clock, intake_progress, inbox_ends, wait_s)
     positions = Positions("the read model has", reads.shards, *waits)
@@ -213,12 +217,14 @@ def create_app(
 
     @app.get("/shards", tags=["operations"], **_answers(models.ShardList))
     async def shards() -> Response:
-        """How far each shard's read models are, and who owns the shard."""
+        """How far each shard's read models are, who owns the shard, and why it halts if it does."""
         found = await reads.shards()
         ends = {} if journal_ends is None else await journal_ends()
+        halted = {} if halts is None else await halts()
         items = [
             {
                 **one._asdict(),
+                "halted": _halted(halted.get(one.shard)),
                 "lag": max(0, ends[one.shard] - one.journal_next) if one.shard in ends else None,
             }
             for one in found
@@ -256,6 +262,10 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+def _halted(halt: tuple[str, Sequence[str]] | None) -> dict[str, Any] | None:
+    return None if halt is None else {"what": halt[0], "input": list(halt[1])}
 
 
 def _json(body: object, position: str) -> Response:

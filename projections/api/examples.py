@@ -248,6 +248,7 @@ SHARDS: Example = {
             "seq": 1042,
             "journal_next": 1050,
             "inbox_next": 20417,
+            "halted": None,
             "lag": 0,
         }
     ]

@@ -418,6 +418,16 @@ class RuleSetList(Shape):
     next: str | None
 
 
+class HaltShape(Shape):
+    """Why a shard decides nothing."""
+
+    what: str
+    input: list[str] = Field(
+        description="coordinates of the input it halts at, as `headrace shard skip` takes them;"
+        " empty where it is no input"
+    )
+
+
 class ShardShape(Shape):
     """How far a shard's read models are."""
 
@@ -427,6 +437,7 @@ class ShardShape(Shape):
     seq: int = Field(description="the newest commit in the read models")
     journal_next: int = Field(description="the journal offset they read next")
     inbox_next: int = Field(description="inbox offsets below it are handled")
+    halted: HaltShape | None
     lag: int | None = Field(description="journal records still to come; null when not known")
 
 

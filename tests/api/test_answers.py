@@ -1,14 +1,16 @@
 """What the API answers, from rows that the projector wrote."""
 
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import BaseModel
 
-from projections.api import examples, models
+from orchestrator.runtime.world import SystemClock
+from projections.api import create_app, examples, models
+from projections.queries import Reads
 from tests.projections import journals as given
 
 Get = Callable[..., Awaitable[Any]]
@@ -285,7 +287,23 @@ async def test_shards_say_who_owns_them_and_how_far_they_are(get: Get) -> None:
         "seq": day,
         "journal_next": day + 1,
         "inbox_next": inputs,
+        "halted": None,
         "lag": 100 - (day + 1),
+    }
+    models.ShardList.model_validate(answer)
+
+
+async def test_shards_say_why_they_halt_and_at_which_input(reads: Reads) -> None:
+    async def halts() -> Mapping[int, tuple[str, list[str]]]:
+        return {0: ("order_placed can't be decided", ["inbox/0@7", "orders/1@3"])}
+
+    transport = httpx.ASGITransport(app=create_app(reads, SystemClock(), halts=halts))
+    async with httpx.AsyncClient(transport=transport, base_url="http://headrace") as client:
+        answer = (await client.get("/shards")).json()
+    (shard,) = answer["items"]
+    assert shard["halted"] == {
+        "what": "order_placed can't be decided",
+        "input": ["inbox/0@7", "orders/1@3"],
     }
     models.ShardList.model_validate(answer)
 

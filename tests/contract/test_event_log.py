@@ -303,3 +303,17 @@ async def test_a_member_cannot_save_what_is_not_its_own(log: EventLog) -> None:
         await one.save({foreign: Checkpoint(1, "")})
     await one.close()
     await two.close()
+
+
+async def test_a_member_that_was_not_told_of_a_change_cannot_save(log: EventLog) -> None:
+    one = await log.group("relay", ["inbox"])
+    mine = await _until(one, lambda got: len(got) == SHARDS)
+    two = await log.group("relay", ["inbox"])
+    await _until(two, lambda got: len(got) == 2)
+    kept = {partition: Checkpoint(1, "") for partition in mine}
+    with pytest.raises(LogError):
+        await one.save(kept)
+    still = await _until(one, lambda got: len(got) == 2)
+    await one.save({partition: Checkpoint(1, "") for partition in still})
+    await one.close()
+    await two.close()

@@ -1,11 +1,13 @@
 """Every input once: marks per origin, ids within a window, business keys for ever."""
 
 import orjson
+import pytest
 
 from events.decided import InputRecord
 from orchestrator.core import evolve
-from orchestrator.core.config import DEDUPE_IDS
+from orchestrator.core.config import DEDUPE_IDS, ORIGINS_KEPT
 from orchestrator.core.shard import Shard
+from schemas.inbox import ORDERS_SOURCE, RENEWAL_ORDERED, TopicMadeAnew
 from tests.core.story import Story
 
 
@@ -26,10 +28,67 @@ def again(shop: Story, *, hours: float = 0.0, source: str = "story") -> list[str
 
 def test_a_record_at_or_below_its_origins_mark_was_handled(shop: Story) -> None:
     shop.receive("BOS", A=1)
+    assert shop.take(last(shop)) == [{"type": "input_repeated", "by": "origin"}]
+    assert shop.stock("BOS", "A") == (1, 0, 1)
+
+
+def test_another_record_at_an_offset_that_was_taken_tells_of_a_topic_made_anew(shop: Story) -> None:
+    shop.receive("BOS", A=1)
     record = last(shop)
     record["id"] = "another id"
+    with pytest.raises(TopicMadeAnew, match="headrace topics accept stock"):
+        shop.take(record)
+    shop.take(renewal("stock"))
+    assert shop.take(record)[0]["type"] == "stock_moved"
     assert shop.take(record) == [{"type": "input_repeated", "by": "origin"}]
-    assert shop.stock("BOS", "A") == (1, 0, 1)
+
+
+def test_an_offset_older_than_those_remembered_must_be_known_by_its_id(shop: Story) -> None:
+    shop.receive("BOS", A=1)
+    old = last(shop)
+    for _ in range(ORIGINS_KEPT):
+        shop.receive("BOS", A=1)
+    assert shop.take(old) == [{"type": "input_repeated", "by": "origin"}]
+    shop.at(25 * 3600)
+    shop.receive("BOS", A=1)  # forgets the ids of yesterday
+    with pytest.raises(TopicMadeAnew):
+        shop.take(old)
+
+
+def test_what_was_rejected_once_and_is_read_again_with_others_is_no_new_topic(shop: Story) -> None:
+    shop.receive("BOS", A=1)
+    next(shop.offsets["stock"])  # its node was not known then
+    shop.receive("BOS", A=1)
+    late = last(shop)
+    late["origin"][2] -= 1
+    late["id"] = "rejected"
+    assert shop.take(late) == [{"type": "input_repeated", "by": "origin"}]
+
+
+def renewal(topic: str, id_: str = "r1") -> InputRecord:
+    """A person's word that a topic has a new life."""
+    return {
+        "type": RENEWAL_ORDERED,
+        "version": 1,
+        "id": id_,
+        "source": ORDERS_SOURCE,
+        "time_ms": 0,
+        "origin": ["inbox", 0, 7, 0],
+        "data": {"topic": topic, "reason": "restored", "by": "ada"},
+    }
+
+
+def test_a_renewal_that_was_taken_ahead_of_its_turn_is_a_repeat_in_its_turn(shop: Story) -> None:
+    renewed = {"type": "topic_renewed", "topic": "stock", "reason": "restored", "by": "ada"}
+    assert shop.take(renewal("stock")) == [renewed]
+    shop.receive("BOS", A=1)
+    assert shop.take(renewal("stock")) == [{"type": "input_repeated", "by": "id"}]
+    assert shop.take(last_of(shop, "stock_received"))[0]["type"] == "input_repeated"
+
+
+def last_of(shop: Story, type_: str) -> InputRecord:
+    records: list[InputRecord] = [orjson.loads(entry)["input"] for entry in shop.entries]
+    return [one for one in records if one["type"] == type_][-1]
 
 
 def test_marks_are_kept_by_topic_and_partition(shop: Story) -> None:

@@ -27,7 +27,15 @@ from tests.runtime.fakes import PassingLog
 
 SHARDS = 4
 TIME = "2026-01-31T12:00:00Z"
-TOPICS = {"network": 1, "orders": 2, "stock": 2, "carriers": 2, "inbox": SHARDS, "rejected": 2}
+TOPICS = {
+    "network": 1,
+    "orders": 2,
+    "stock": 2,
+    "carriers": 2,
+    "inbox": SHARDS,
+    "rejected": 2,
+    "journal": SHARDS,
+}
 DEADLINE_S = 5.0
 
 

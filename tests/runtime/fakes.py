@@ -55,7 +55,9 @@ def _decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
         raise ZeroDivisionError("a defect")
     _begin(state, cause)
     events: list[DecidedEvent] = []
-    if cause["type"] == "clock_ticked":
+    if cause["source"] == inbox.ORDERS_SOURCE:
+        events.append({"type": "input_repeated", "by": "state"})
+    elif cause["type"] == "clock_ticked":
         if state.owed:
             events.append({"type": "work_done", "work": ["piece"]})
     elif "work" in cause["data"]:
@@ -78,7 +80,7 @@ def _decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
 def _begin(state: Tally, cause: InputRecord) -> None:
     if cause["type"] == "clock_ticked":
         state.now_ms = cause["time_ms"]
-    else:
+    elif cause["source"] != inbox.ORDERS_SOURCE:
         state.seen.append(cause["id"])
 
 
@@ -88,6 +90,15 @@ def _fold(state: Tally, entry: Entry) -> None:
         _evolve(state, event)
 
 
+def _skip(state: Tally, cause: InputRecord, reason: str, by: str) -> list[DecidedEvent]:
+    _begin(state, cause)
+    events: list[DecidedEvent] = []
+    if cause["type"] == "clock_ticked":
+        events.append({"type": "work_done", "work": ["piece"]})
+        state.owed -= 1
+    return [*events, {"type": "input_skipped", "reason": reason, "by": by}]
+
+
 CORE: Core[Tally] = Core(
     new=Tally,
     decide=_decide,
@@ -95,6 +106,7 @@ CORE: Core[Tally] = Core(
     tick=tick,
     work_due=lambda state, _now_ms: state.owed > 0,
     next_due_ms=lambda _state: None,
+    skip=_skip,
 )
 
 

@@ -192,6 +192,7 @@ async def test_where_the_broker_drops_metadata_nothing_is_sent_twice() -> None:
     book = Book(log)
     book.commit(accepted("1"))
     group = await log.group("relay", ["journal"])
+    await group.changes(0)
     await group.save({JOURNAL: Checkpoint(book.state.next, "")})
     await group.close()
     book.commit(accepted("2"))
@@ -205,6 +206,7 @@ async def test_a_checkpoint_of_another_journal_halts() -> None:
     book = Book(log)
     book.commit(accepted("1"))
     group = await log.group("relay", ["journal"])
+    await group.changes(0)
     await group.save({JOURNAL: Checkpoint(2, FilterState("other", 2, 0, "n1", 1, 1).to_json())})
     await group.close()
     async with Relaying(log) as relaying:

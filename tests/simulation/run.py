@@ -53,6 +53,7 @@ _CONFIG: Final = Config(order_wait_ms=5_000, suppression_ms=8_000)
 _CORE: Final = Core(
     new=lambda number: Shard(number, _CONFIG),
     decide=core.decide,
+    skip=core.skip,
     fold=core.fold,
     tick=core.tick,
     work_due=core.work_due,

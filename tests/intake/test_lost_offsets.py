@@ -1,0 +1,117 @@
+"""Offsets that are gone and topics that were made anew: nothing is skipped, nothing is silent."""
+
+import asyncio
+
+import pytest
+
+from orchestrator.runtime.intake import IntakeError
+from schemas import inbox
+from schemas.ports import Checkpoint, Partition, Record
+from tests.intake.test_intake import SHARDS, World
+
+ORDERS = Partition("orders", 0)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def lose_offsets(world: World, *topics: str) -> None:
+    """What a broker does to a group that was away for a week."""
+    kept = world.log._groups["intake"].checkpoints
+    for partition in [one for one in kept if not topics or one.topic in topics]:
+        del kept[partition]
+
+
+def orders_taken(world: World) -> list[int]:
+    return [one["origin"][2] for one in world.inbox(1) if one["type"] == "order_placed"]
+
+
+async def some_orders(world: World, count: int = 3) -> None:
+    world.market("us", shard=1)
+    for number in range(count):
+        world.order(str(number), "us")
+    await world.run_until(lambda: len(orders_taken(world)) == count)
+
+
+async def halts(world: World) -> str:
+    with pytest.raises(IntakeError) as caught:
+        async with world.intake() as (_, task), asyncio.timeout(5):
+            await asyncio.wait([task])
+    return str(caught.value)
+
+
+async def test_each_partition_has_an_offset_saved_as_soon_as_intake_has_it(world: World) -> None:
+    async with world.intake():
+        async with asyncio.timeout(5):
+            while len(kept := await world.checkpoints()) < 7:
+                await asyncio.sleep(0.002)
+    assert {one.offset for one in kept.values()} == {0}
+
+
+async def test_expired_offsets_are_found_from_inboxes_and_told(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await some_orders(world, 1_200)
+    capsys.readouterr()
+    lose_offsets(world)
+    world.order("new", "us")
+    await world.run_until(lambda: orders_taken(world)[-1] == 1_200)
+    assert orders_taken(world)[1_200:] == list(range(200, 1_201)), "a little before is read again"
+    assert "no offset is saved" in capsys.readouterr().out
+
+
+async def test_what_was_written_since_and_trimmed_before_intake_came_back_halts_it(
+    world: World,
+) -> None:
+    await some_orders(world)
+    lose_offsets(world)
+    for number in range(5):
+        world.order(f"new{number}", "us")
+    await world.log.trim(ORDERS, 5)
+    assert "Records may be gone" in await halts(world)
+    assert orders_taken(world) == [0, 1, 2]
+
+
+async def test_what_was_trimmed_but_taken_in_before_is_not_missed(world: World) -> None:
+    await some_orders(world)
+    lose_offsets(world)
+    await world.log.trim(ORDERS, 3)
+    world.order("new", "us")
+    await world.run_until(lambda: orders_taken(world) == [0, 1, 2, 3])
+
+
+def make_anew(world: World) -> None:
+    """Kafka forgets the offsets of a topic that is deleted."""
+    held = world.log.held(ORDERS)
+    held.first, held.records = 0, []
+    lose_offsets(world, "orders")
+
+
+@pytest.mark.parametrize("orders", [1, 3, 5])
+async def test_a_topic_made_anew_halts_intake_with_the_command_that_accepts_it(
+    world: World, orders: int
+) -> None:
+    await some_orders(world)
+    make_anew(world)
+    for number in range(orders):
+        world.order(f"new{number}", "us")
+    assert "headrace topics accept orders" in await halts(world)
+    assert orders_taken(world) == [0, 1, 2]
+
+
+async def test_a_new_life_that_was_accepted_is_taken_from_its_beginning(world: World) -> None:
+    await some_orders(world)
+    make_anew(world)
+    for number in range(5):
+        world.order(f"new{number}", "us")
+    data = {"topic": "orders", "reason": "restored", "by": "ada"}
+    for shard in range(SHARDS):
+        order = inbox.encode_order(inbox.RENEWAL_ORDERED, "r", 0, data)
+        world.log.write(Partition("inbox", shard), [Record(None, order)])
+    world.log._groups["intake"].checkpoints[ORDERS] = Checkpoint(0, "")
+    await world.run_until(lambda: orders_taken(world) == [0, 1, 2, 0, 1, 2, 3, 4])
+    lose_offsets(world)
+    world.order("last", "us")
+    await world.run_until(lambda: orders_taken(world)[-1] == 5)

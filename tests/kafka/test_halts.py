@@ -1,0 +1,117 @@
+"""Halts on real servers: who says so, and what leads on."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from orchestrator.compose import create_topics
+from orchestrator.runtime.engine import Halt, halts
+from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
+from orchestrator.runtime.settings import Settings
+from schemas.ports import Partition, Record
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+async def log(kafka: str, prefix: str) -> AsyncIterator[KafkaLog]:
+    log = await KafkaLog.open(KafkaSettings(kafka, prefix))
+    await create_topics(log, Settings(kafka=kafka, prefix=prefix, shards=2))
+    yield log
+    await log.close()
+
+
+@pytest.fixture
+def environment(kafka: str, prefix: str) -> Mapping[str, str]:
+    servers = {"KAFKA": kafka, "PREFIX": prefix, "SHARDS": "2", "HTTP": "127.0.0.1:0"}
+    return {**os.environ, **{f"HEADRACE_{name}": text for name, text in servers.items()}}
+
+
+@pytest.fixture
+def engine(environment: Mapping[str, str], tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-m", "orchestrator.cli", "run", "--roles", "engine"]
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(command, env=environment, stderr=said)
+    yield process
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+async def write(log: KafkaLog, value: bytes) -> None:
+    writer = await log.writer()
+    await writer.append(Partition("inbox", 0), [Record(None, value)])
+    await writer.close()
+
+
+async def halted(log: KafkaLog, name: str) -> Halt:
+    async with asyncio.timeout(60):
+        while True:
+            halt = (await halts(log, 2)).get(0)
+            if halt is not None and name in halt.input:
+                return halt
+            await asyncio.sleep(0.2)
+
+
+async def skip(environment: Mapping[str, str], name: str) -> subprocess.CompletedProcess[str]:
+    words = ["shard", "skip", "0", "--input", name, "--reason", "defect 7", "--by", "ada"]
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "orchestrator.cli", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+async def test_a_halted_shard_is_led_on_by_the_command_and_its_process_exits_with_1(
+    log: KafkaLog, environment: Mapping[str, str], engine: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(60):
+        while (await log.bounds(Partition("journal", 0))).next == 0:
+            await asyncio.sleep(0.2)
+    nothing = await skip(environment, "inbox/0@0")
+    assert nothing.returncode == 1
+    assert "does not halt" in nothing.stderr
+    await write(log, b"no JSON")
+    assert "can't be read" in (await halted(log, "inbox/0@0")).what
+    wrong = await skip(environment, "inbox/0@7")
+    assert wrong.returncode == 1
+    assert "halts at inbox/0@0, not at inbox/0@7" in wrong.stderr
+    done = await skip(environment, "inbox/0@0")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "Shard 0 passed over inbox/0@0 and goes on.\n",
+    ), done.stderr
+    await write(log, b"no JSON either")
+    await halted(log, "inbox/0@2")
+    engine.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(engine.wait, 12) == 1
+    said = (tmp_path / "said").read_text()
+    assert said.splitlines()[-1].startswith("shard 0 halted: inbox record 2 can't be read")
+
+
+async def test_a_new_life_of_a_topic_is_accepted_by_the_command(
+    log: KafkaLog, environment: Mapping[str, str]
+) -> None:
+    words = ["topics", "accept", "orders", "--reason", "restored", "--by", "ada"]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "orchestrator.cli", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [(await log.bounds(Partition("inbox", shard))).next for shard in range(2)] == [1, 1]
+    saved = await log.saved("intake", [Partition("orders", number) for number in range(4)])
+    assert {kept.offset for kept in saved.values()} == {0}
+    assert len(saved) == 4

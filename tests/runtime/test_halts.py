@@ -1,0 +1,245 @@
+"""Halted shards: what they say and to whom, and the orders by which they go on."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from events.decided import DecidedEvent, InputRecord
+from orchestrator.runtime.engine import Core, Halt, halts
+from orchestrator.runtime.memory_log import MemoryLog
+from schemas import inbox
+from schemas.inbox import RENEWAL_ORDERED, SKIP_ORDERED, TopicMadeAnew
+from schemas.journal import Commit, decode
+from schemas.ports import Record
+from tests.runtime.fakes import (
+    CORE,
+    INBOX,
+    JOURNAL,
+    FaultyLog,
+    Running,
+    SteppedClock,
+    Tally,
+    engine,
+    give,
+    happened,
+    until,
+)
+
+WHO = {"reason": "defect 7", "by": "ada"}
+
+
+def a_log(shards: int = 1) -> MemoryLog:
+    return MemoryLog(SteppedClock(), {"inbox": shards, "journal": shards})
+
+
+def order(log: MemoryLog, type_: str, id_: str = "o1", **data: str) -> None:
+    value = inbox.encode_order(type_, id_, 0, {**data, **WHO})
+    log.write(INBOX, [Record(None, value)])
+
+
+def entries(log: MemoryLog) -> list[tuple[InputRecord, list[Any]]]:
+    """All that is journaled but ticks, each with its events."""
+    commits = [decode(one.value, one.offset) for one in log.held(JOURNAL).records]
+    return [
+        (entry["input"], list(entry["events"]))
+        for commit in commits
+        if isinstance(commit, Commit)
+        for entry in commit.entries
+        if entry["input"]["type"] != "clock_ticked" or entry["events"]
+    ]
+
+
+async def halted(running: Running) -> Halt:
+    await until(lambda: running.role.states().get(0) == "halted")
+    return running.role.halts()[0]
+
+
+async def test_a_halt_says_what_it_is_and_names_the_input_by_both_its_coordinates() -> None:
+    log = a_log()
+    give(log, "a")
+    give(log, "bad", poison=True)
+    async with Running(await engine(log)) as running:
+        halt = await halted(running)
+    assert halt.input == ["inbox/0@1", "orders/0@1"]
+    assert "order_cancel_requested 'bad' of 'test'" in halt.what
+    assert "ZeroDivisionError" in halt.what
+
+
+async def test_every_process_can_see_which_shard_halts_until_it_goes_on() -> None:
+    log = a_log(shards=2)
+    give(log, "bad", poison=True)
+    async with Running(await engine(log)) as running:
+        await told(log, {0: await halted(running)})
+    order(log, SKIP_ORDERED, input="inbox/0@0")
+    async with Running(await engine(log, seed=2)):
+        await told(log, {})
+
+
+async def told(log: MemoryLog, expected: dict[int, Halt]) -> None:
+    async with asyncio.timeout(10):
+        while await halts(log, 2) != expected:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", ["inbox/0@1", "orders/0@1"])
+async def test_an_ordered_skip_is_journaled_with_the_input_and_who_ordered_it(name: str) -> None:
+    log = a_log()
+    give(log, "a")
+    give(log, "bad", poison=True)
+    give(log, "c")
+    async with Running(await engine(log)) as running:
+        await halted(running)
+        order(log, SKIP_ORDERED, input=name)
+        await until(lambda: happened(log)[1].inbox_next == 4)
+        assert running.role.halts() == {}
+    assert happened(log)[0] == ["a", "bad", "c", "o1"]
+    (skipped,) = [events for cause, events in entries(log) if cause["id"] == "bad"]
+    assert skipped == [{"type": "input_skipped", **WHO}]
+
+
+async def test_an_order_given_while_no_engine_ran_is_found_behind_the_input() -> None:
+    log = a_log()
+    give(log, "bad", poison=True)
+    give(log, *map(str, range(3_000)))
+    order(log, SKIP_ORDERED, input="inbox/0@0")
+    async with Running(await engine(log)):
+        await until(lambda: happened(log)[1].inbox_next == 3_002)
+
+
+async def test_nothing_is_skipped_by_an_order_about_another_input() -> None:
+    log = a_log()
+    give(log, "bad", poison=True)
+    order(log, SKIP_ORDERED, input="inbox/0@5")
+    order(log, RENEWAL_ORDERED, topic="orders")
+    async with Running(await engine(log)) as running:
+        await halted(running)
+        with pytest.raises(TimeoutError):
+            await until(lambda: running.role.states().get(0) != "halted", within_s=0.3)
+    assert happened(log)[0] == []
+
+
+async def test_an_order_about_an_input_that_can_be_decided_after_all_changes_nothing() -> None:
+    log = a_log()
+    give(log, "a")
+    order(log, SKIP_ORDERED, input="inbox/0@0")
+    async with Running(await engine(log)):
+        await until(lambda: happened(log)[1].inbox_next == 2)
+    assert [events[0]["type"] for _, events in entries(log)] == [
+        "availability_changed",
+        "input_repeated",
+    ]
+
+
+async def test_a_fixed_release_goes_on_without_an_order() -> None:
+    log = a_log()
+    give(log, "bad", poison=True)
+    give(log, "b")
+    async with Running(await engine(log)) as running:
+        await halted(running)
+
+    def fixed(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+        return CORE.decide(state, {**cause, "data": {}})
+
+    async with Running(await engine(log, seed=2, core=replace(CORE, decide=fixed))):
+        await until(lambda: happened(log)[1].inbox_next == 2)
+    assert happened(log)[0] == ["bad", "b"]
+
+
+@pytest.mark.parametrize("fault", ["lost", "landed", "late"])
+async def test_a_skip_is_journaled_once_whatever_becomes_of_its_commit(fault: str) -> None:
+    log = a_log()
+    give(log, "bad", poison=True)
+    order(log, SKIP_ORDERED, input="inbox/0@0")
+    give(log, "c")
+    for append in range(5):
+        faulty = FaultyLog(log, ["ok"] * append + [fault])
+        async with Running(await engine(faulty, seed=append)):
+            await until(lambda: happened(log)[1].inbox_next == 3)
+    assert happened(log)[0] == ["bad", "o1", "c"]
+
+
+async def test_an_inbox_record_that_can_not_be_read_is_skipped_by_order() -> None:
+    log = a_log()
+    log.write(INBOX, [Record(None, b"no JSON")])
+    give(log, "b")
+    async with Running(await engine(log)) as running:
+        assert (await halted(running)).input == ["inbox/0@0"]
+        order(log, SKIP_ORDERED, input="inbox/0@0")
+        await until(lambda: happened(log)[1].inbox_next == 3)
+    assert entries(log)[0][0]["type"] == "unreadable"
+
+
+async def test_an_entry_too_large_for_a_commit_is_skipped_by_order() -> None:
+    log = a_log()
+    give(log, "huge", bytes=900_000)
+    give(log, "b")
+    async with Running(await engine(log)) as running:
+        await halted(running)
+        order(log, SKIP_ORDERED, input="inbox/0@0")
+        await until(lambda: happened(log)[1].inbox_next == 3)
+    assert happened(log)[0] == ["huge", "b", "o1"]
+
+
+def stuck(pieces: int) -> Core[Tally]:
+    """A core that can't do its first so many pieces of work, over several lives."""
+    left = [pieces]
+
+    def decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+        if cause["type"] == "clock_ticked" and state.owed == 3 and left:
+            raise ZeroDivisionError("a piece of work")
+        return CORE.decide(state, cause)
+
+    return replace(CORE, decide=decide)
+
+
+async def test_a_tick_that_can_not_be_decided_is_named_by_its_commit_and_skipped_by_order() -> None:
+    log = a_log()
+    give(log, "w", work=3)
+    give(log, "b")
+    async with Running(await engine(log, core=stuck(1))) as running:
+        (name,) = (await halted(running)).input
+        assert name == f"tick/0@{happened(log)[1].seq}"
+        order(log, SKIP_ORDERED, input=name)
+        await until(lambda: happened(log)[1].inbox_next == 3)
+    works = [events for cause, events in entries(log) if cause["type"] == "clock_ticked"]
+    assert [one["type"] for one in works[0]] == ["work_done", "input_skipped"]
+    assert [[one["type"] for one in events] for events in works[1:]] == [["work_done"]] * 2
+
+
+async def test_a_topic_made_anew_halts_until_its_new_life_is_accepted() -> None:
+    log = a_log()
+    renewed = []
+
+    def decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+        if cause["type"] == RENEWAL_ORDERED:
+            renewed.append(cause["data"])
+        elif cause["id"] == "first" and not renewed:
+            raise TopicMadeAnew("orders", "another record stood there")
+        return CORE.decide(state, cause)
+
+    give(log, "a", "first", "b")
+    async with Running(await engine(log, core=replace(CORE, decide=decide))) as running:
+        assert "headrace topics accept orders" in (await halted(running)).what
+        order(log, RENEWAL_ORDERED, topic="orders")
+        await until(lambda: happened(log)[1].inbox_next == 4)
+    ids = [cause["id"] for cause, _ in entries(log)]
+    assert ids == ["a", "o1", "first", "b", "o1"], "it comes before what it helps over"
+    assert renewed[0] == {"topic": "orders", **WHO}
+
+
+def test_what_is_too_long_for_a_brokers_metadata_is_cut() -> None:
+    halt = Halt("ä" * 5_000, ["inbox/0@1"])
+    text = halt.to_metadata()
+    assert len(text.encode()) < 4_000
+    known = Halt.from_metadata(text)
+    assert known is not None
+    assert known.input == halt.input
+    assert orjson.loads(text)["halted"] in halt.what
+
+
+def test_other_metadata_is_no_halt() -> None:
+    assert Halt.from_metadata("") is None
+    assert Halt.from_metadata("{}") is None
