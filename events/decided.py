@@ -6,7 +6,7 @@ seconds). `type` is the tag. Those named like an output are published: the relay
 Times in `*_ms` are milliseconds since 1970 UTC; times without it are RFC 3339 in UTC.
 """
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from typing_extensions import (  # noqa: UP035 - pydantic reads no typing.TypedDict before 3.12
     NotRequired,
@@ -761,6 +761,11 @@ DecidedEvent: TypeAlias = (
     | ExceptionResolved
     | Balanced
 )
+
+EVENT_TYPES: frozenset[str] = frozenset(
+    get_args(one.__annotations__["type"])[0] for one in get_args(DecidedEvent)
+)
+"""The tags of all that this release knows."""
 
 INTERNAL: dict[str, frozenset[str]] = {
     "fulfillment_requested": frozenset({"ship_day"}),

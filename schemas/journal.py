@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import orjson
 
-from events.decided import DecidedEvent, InputRecord
+from events.decided import EVENT_TYPES, DecidedEvent, InputRecord
 
 GENESIS_DIGEST = ""
 MAX_COMMIT_BYTES = 800_000
@@ -139,6 +139,7 @@ def decode(value: bytes | None, offset: int) -> Opened | Commit:
         if kind == "opened":
             return Opened(record["owner"], record["nonce"])
         if kind == "commit":
+            _check_known(record["entries"], offset)
             return Commit(
                 record["epoch"],
                 record["nonce"],
@@ -155,6 +156,18 @@ def decode(value: bytes | None, offset: int) -> Opened | Commit:
         raise JournalError(message) from error
     message = f"journal record at offset {offset} is of the unknown kind {kind!r}"
     raise JournalError(message)
+
+
+def _check_known(entries: list[Entry], offset: int) -> None:
+    """JournalError where a newer release wrote what this one would pass over, or take wrongly."""
+    for entry in entries:
+        for event in entry["events"]:
+            if event["type"] not in EVENT_TYPES:
+                message = (
+                    f"journal record at offset {offset} holds an event of the unknown type"
+                    f" {event['type']!r}: a newer release wrote it, upgrade Headrace"
+                )
+                raise JournalError(message)
 
 
 def step(state: FilterState, offset: int, record: Opened | Commit) -> tuple[FilterState, Verdict]:

@@ -29,6 +29,12 @@ from schemas.times import rfc3339
 
 def decide(shard: Shard, record: InputRecord) -> list[DecidedEvent]:
     """Decide one input: the events to journal with it, which the shard has taken in already."""
+    if record["version"] != 1 or record["type"] not in DECIDE:
+        message = (
+            f"{record['type']} in version {record['version']} is unknown to this release: a newer"
+            " one took it in, upgrade Headrace"
+        )
+        raise ValueError(message)
     check_origin(shard, record)
     turn = Turn(shard, record)
     repeat = begin(shard, record)
@@ -274,6 +280,10 @@ def _finish(turn: Turn) -> None:
         market = shard.markets[market_id]
         if sku in market.waiting:
             backorders.fill(turn, market, sku)
+    for market_id in shard.touched_networks:
+        market = shard.markets[market_id]
+        if market.waiting and not market.refill_queued:
+            turn.emit({"type": "work_queued", "work": ["refill", market_id]})
     if shard.freed_skus or shard.freed_nodes:
         improving.schedule(turn)
     for market_id, sku in shard.touched_skus:

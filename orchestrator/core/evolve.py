@@ -49,6 +49,7 @@ def begin(shard: Shard, record: InputRecord) -> decided.InputRepeated | None:
     shard.touched_waiting.clear()
     shard.freed_skus.clear()
     shard.freed_nodes.clear()
+    shard.touched_networks.clear()
     origin = record.get("origin")
     if origin is None:  # a tick, made by the shard's own writer
         shard.now_ms = record["time_ms"]
@@ -222,11 +223,12 @@ def _places_known(shard: Shard, country: str) -> None:
 
 
 def _network_changed(shard: Shard, market: Market) -> None:
-    """What planning tabled no longer holds; what waits may find a source now."""
+    """What planning tabled no longer holds; what waits may find a source now.
+
+    That it is looked at again is an event of its own: journals of the first release have none.
+    """
     market.network_version += 1
-    if market.waiting and not market.refill_queued:
-        market.refill_queued = True
-        shard.work.append(["refill", market.market_id])
+    shard.touched_networks[market.market_id] = None
 
 
 def _lane_suspended(shard: Shard, _: InputRecord, event: decided.LaneSuspended) -> None:
@@ -325,6 +327,11 @@ def _topic_renewed(shard: Shard, _: InputRecord, event: decided.TopicRenewed) ->
 
 def _work_queued(shard: Shard, _: InputRecord, event: decided.WorkQueued) -> None:
     shard.work.append(event["work"])
+    match event["work"]:
+        case ["refill", market_id]:
+            shard.markets[market_id].refill_queued = True
+        case _:
+            pass
 
 
 def _work_done(shard: Shard, _: InputRecord, event: decided.WorkDone) -> None:

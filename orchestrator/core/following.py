@@ -37,6 +37,7 @@ def _as_decided(shard: Shard, cause: InputRecord, event: Mapping[str, Any]) -> N
     shard.timers.clear()
     shard.freed_skus.clear()
     shard.freed_nodes.clear()
+    shard.touched_networks.clear()
 
 
 def _stock(shard: Shard, rows: list[list[Any]]) -> None:

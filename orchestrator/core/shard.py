@@ -267,6 +267,7 @@ class Shard:
         "touched_days",
         "touched_inbound",
         "touched_lots",
+        "touched_networks",
         "touched_orders",
         "touched_pools",
         "touched_skus",
@@ -324,6 +325,7 @@ class Shard:
         # (node id, sku, document, document line)
         self.touched_waiting: dict[tuple[str, str], None] = {}  # (market id, sku)
         self.touched_inbound: dict[tuple[str, str, str, str | None], None] = {}
+        self.touched_networks: dict[str, None] = {}  # market ids
         self.freed_nodes: dict[str, None] = {}  # ids of those that may take more than before
         self.freed_skus: dict[tuple[str, str], None] = {}  # those that units may have come free of
 

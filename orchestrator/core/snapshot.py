@@ -118,7 +118,13 @@ FIELDS: Final[dict[type, Fields]] = {
         ),
         (
             *("config", "number", "freed_nodes", "freed_skus", "touched_days"),
-            *("touched_inbound", "touched_lots", "touched_orders", "touched_pools"),
+            *(
+                "touched_inbound",
+                "touched_lots",
+                "touched_networks",
+                "touched_orders",
+                "touched_pools",
+            ),
             *("touched_skus", "touched_stock", "touched_waiting"),
         ),
     ),

@@ -123,5 +123,5 @@ def test_what_waits_is_planned_again_when_the_network_changes() -> None:
     assert list(market.waiting) == ["A", "B"]
     suspend(shop)
     types = restore(shop)
-    assert types == ["lane_restored", "work_done", "work_done", "work_done"]
+    assert types == ["lane_restored", "work_queued", "work_done", "work_done", "work_done"]
     assert not market.refill_queued
