@@ -21,6 +21,7 @@ COMMANDS = (
     "rejected",
     "shard",
     "explain",
+    "state",
     "rules",
     "rebuild",
     "verify",

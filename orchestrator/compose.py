@@ -192,6 +192,11 @@ async def connected(settings: Settings) -> AsyncIterator[KafkaLog]:
         await log.close()
 
 
+def collect_rarely() -> None:
+    """For processes that hold a shard: no cycles are in its state, and walking it takes long."""
+    gc.set_threshold(10_000, 50, 10_000)
+
+
 class Roles:
     """The roles of this process, as tasks, and what they say of themselves."""
 
@@ -226,7 +231,7 @@ async def run(
     3. On stop, or when a role fails: let each finish its batch and leave its group, within 10 s.
     """
     if {"engine", "standby", "api"} & set(roles):
-        gc.set_threshold(10_000, 50, 10_000)  # a collection of all generations would take its time
+        collect_rarely()
     async with AsyncExitStack() as stack:
         if listening is None:
             try:

@@ -7,7 +7,6 @@ for PostgreSQL.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -15,17 +14,17 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from events.outputs import OUTPUTS
-from events.zones import time_zone
 from orchestrator.core import decide as core
+from orchestrator.core import snapshot
 from orchestrator.core.config import Config
 from orchestrator.core.invariants import violations
 from orchestrator.core.shard import Shard
-from orchestrator.core.sourcing.strategies import DEFAULT
 from orchestrator.runtime.relay import Outgoing, publish
+from orchestrator.runtime.snapshots import Found, Snapshots
 from orchestrator.runtime.whole import Whole
 from schemas import journal
 from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
-from schemas.ports import EventLog, Partition, Read, Record
+from schemas.ports import EventLog, LogError, Partition, Read, Record
 
 _SHOWN: Final = 20
 """Findings of one check, at the most; the rest is counted."""
@@ -83,6 +82,9 @@ class Verified:
     inputs: int = 0
     events: int = 0
     recomputed: int = 0  # inputs decided again
+    snapshots: int = 0  # compared with the fold
+    snapshots_passed_over: int = 0  # torn, or of another release
+    begin: FilterState = field(default_factory=FilterState)  # where it was begun from
 
 
 @dataclass(slots=True)
@@ -122,7 +124,7 @@ def _digest(record: Record | Read) -> bytes:
     return blake2b(repr(seen).encode(), digest_size=12).digest()
 
 
-async def verify_journal(
+async def verify_journal(  # noqa: PLR0913 - each is a check of its own
     log: EventLog,
     shard: int,
     config: Config,
@@ -131,6 +133,8 @@ async def verify_journal(
     kept: Iterable[Kept] = (),
     published: Published | None = None,
     recompute: bool = False,
+    snapshots: Snapshots[Shard] | None = None,
+    begin: Found | None = None,
     advanced: Advanced = lambda *_: None,
 ) -> Verified:
     """Read a shard's journal from end to end.
@@ -139,17 +143,27 @@ async def verify_journal(
     2. The fold: every entry into the state, which checks its books; at the end the whole state's
        invariants.
     3. `kept`: each checkpoint is the filter's state at its position.
-    4. `recompute`: every input is decided again by today's code; a decision that differs is listed
+    4. `snapshots`: each that this release can restore equals the fold at its position.
+    5. `begin`: the snapshot to begin from, instead of the journal's beginning.
+    6. `recompute`: every input is decided again by today's code; a decision that differs is listed
        and the journal's is taken.
     """
     partition = Partition("journal", shard)
     name = f"journal/{shard}"
     first, end = await log.bounds(partition)
     reading = _Reading(shard, config, findings, published, recompute=recompute)
+    if snapshots is not None and begin is not None:
+        await reading.begin(snapshots, begin)
+    at = reading.done.end.next
     waiting: dict[int, list[Kept]] = {}
     for one in kept:
-        waiting.setdefault(one.state.next, []).append(one)
-    reading.compare(waiting.pop(0, ()))
+        if one.state.next >= at:
+            waiting.setdefault(one.state.next, []).append(one)
+    found: dict[int, list[Found]] = {}
+    if snapshots is not None:
+        async for manifest in snapshots.manifests():
+            found.setdefault(manifest.filter.next, []).append(manifest)
+    reading.compare(waiting.pop(at, ()))
     if first > 0:
         findings.add(
             "journal",
@@ -158,12 +172,14 @@ async def verify_journal(
             " retention.ms and retention.bytes to -1, and restore the topic from a replica",
         )
     else:
-        async with Whole(log, partition) as records:
+        async with Whole(log, partition, at) as records:
             async for reads in records:
                 for read in reads:
                     if not reading.take(read):
                         return reading.done
                     reading.compare(waiting.pop(read.offset + 1, ()))
+                    for manifest in found.pop(read.offset + 1, ()):
+                        await reading.compare_snapshot(snapshots, manifest)
                 advanced(name, reading.done.end.next, end)
     reading.finish()
     for beyond in (one for ones in waiting.values() for one in ones):
@@ -294,6 +310,37 @@ class _Reading:
                 " was written on, or the checkpoint is no longer its own",
             )
 
+    async def begin(self, snapshots: Snapshots[Shard], found: Found) -> None:
+        """Begin with what a snapshot holds."""
+        self._folded = await snapshots.restore(found)
+        self.done.end = self.done.begin = found.filter
+        if self._deciding is not None:
+            self._deciding = await snapshots.restore(found)
+
+    async def compare_snapshot(self, snapshots: Snapshots[Shard] | None, found: Found) -> None:
+        """A snapshot holds the fold at its position, where this release can restore it at all."""
+        if self._folded is None or snapshots is None:
+            return
+        if found.filter.journal_id != self.done.end.journal_id:
+            self.done.snapshots_passed_over += 1
+            return
+        try:
+            snapshots.check(found)
+            restored = await snapshots.restore(found)
+        except LogError:
+            raise
+        except Exception:  # noqa: BLE001 - torn, or of another release: whoever opens passes it over
+            self.done.snapshots_passed_over += 1
+            return
+        self.done.snapshots += 1
+        if found.filter != self.done.end or _written(restored) != _written(self._folded):
+            self._findings.add(
+                "snapshot",
+                f"snapshots/{self.done.shard}@{found.offset}",
+                f"differs from the fold at commit {self.done.end.seq}: delete it, so that shards"
+                " open from the one before, and report it",
+            )
+
     def finish(self) -> None:
         """At the end: the whole state."""
         if self._folded is not None:
@@ -302,12 +349,24 @@ class _Reading:
                 self._findings.add("invariant", where, sentence)
 
 
+def _written(shard: Shard) -> bytes:
+    """The digest of all that a snapshot would hold of it."""
+    digest = blake2b(digest_size=16)
+    for row in snapshot.rows(shard):
+        digest.update(row)
+    for segment in snapshot.segments(shard, frozenset()):
+        digest.update(segment.row or b"")
+    return digest.digest()
+
+
 def _copied(shard: Shard) -> Shard:
-    """The same state once more; what is one for all stays one."""
-    zones = {node.defined.get("time_zone") for node in shard.nodes.values()}
-    zones |= {market.time_zone for market in shard.markets.values()}
-    shared = [DEFAULT, *(time_zone(name) for name in sorted(filter(None, zones)))]
-    return deepcopy(shard, {id(one): one for one in shared})
+    """The same state once more, by way of a snapshot's rows."""
+    restoring = snapshot.Restoring(Shard(shard.number, shard.config))
+    for row in snapshot.rows(shard):
+        restoring.take(orjson.loads(row))
+    for segment in snapshot.segments(shard, frozenset()):
+        restoring.take(orjson.loads(segment.row or b"null"))
+    return restoring.finish()
 
 
 def _difference(was: list[Any], now: list[Any]) -> str:
@@ -328,6 +387,7 @@ def _difference(was: list[Any], now: list[Any]) -> str:
 async def verify_published(
     log: EventLog,
     published: Published,
+    begins: Mapping[int, FilterState],
     ends: Mapping[int, FilterState],
     relayed: Mapping[int, FilterState],
     findings: Findings,
@@ -335,9 +395,9 @@ async def verify_published(
 ) -> int:
     """Compare the public topics with what follows from the journals; how many records were read.
 
-    `ends`: how far each journal was read; `relayed`: the relay's checkpoints. Up to those all must
-    be there, apart from what a topic's retention removed. Beyond the first nothing is known. One id
-    may stand there twice, with one content.
+    `begins`, `ends`: from where and how far each journal was read; `relayed`: the relay's
+    checkpoints. Up to those all must be there, apart from what a topic's retention removed. Beyond
+    the others nothing is known. One id may stand there twice, with one content.
     """
     seen: set[str] = set()
     lowest: dict[tuple[str, int, int], int] = {}  # topic, partition, shard -> seq
@@ -360,7 +420,7 @@ async def verify_published(
                         lowest[at] = min(position[1], lowest.get(at, position[1]))
                         key = (topic, read.key or b"")
                         highest[key] = max(position, highest.get(key, position))
-                        _check(findings, partition, read, id_, position, published, ends)
+                        _check(findings, partition, read, id_, position, published, begins, ends)
                         seen.add(id_)
                     advanced(topic, reads[-1].offset + 1, end)
     for id_, (topic, number, _) in published.expected.items():
@@ -382,12 +442,13 @@ def _check(
     id_: str,
     position: tuple[int, ...],
     published: Published,
+    begins: Mapping[int, FilterState],
     ends: Mapping[int, FilterState],
 ) -> None:
     where = f"{partition.topic}/{partition.number}@{read.offset}"
     expected = published.expected.get(id_)
     if expected is None:
-        if position[1] <= ends[position[0]].seq:
+        if begins[position[0]].seq < position[1] <= ends[position[0]].seq:
             findings.add("published", where, f"{id_} does not follow from the journal")
     elif expected[:2] != (partition.topic, partition.number):
         findings.add("published", where, f"{id_} belongs on {expected[0]}/{expected[1]}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import orjson
 import typer
@@ -15,8 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
 from orchestrator.commands.database import exit_on_failure
-from orchestrator.compose import check_topics, config_of_core
-from orchestrator.runtime.settings import Settings
+from orchestrator.compose import a_core, check_topics, collect_rarely, config_of_core
+from orchestrator.core.shard import Shard
+from orchestrator.runtime.settings import Settings, SetupError
+from orchestrator.runtime.snapshots import Found, Snapshots
+from orchestrator.runtime.world import SystemClock, SystemRandomness
 from orchestrator.verification import (
     Advanced,
     Findings,
@@ -34,6 +37,14 @@ _CHECK_FAILED: Final = 1
 _POLL_S: Final = 0.5
 _READ_MODELS: Final = "PostgreSQL"
 _RELAY: Final = "the relay"
+
+
+class _Given(NamedTuple):
+    """What one verification goes by."""
+
+    begin: str | None
+    published: Published
+    recompute: bool
 
 
 @dataclass(slots=True)
@@ -80,6 +91,14 @@ def _table(one: Compared) -> dict[str, Any]:
 
 def verify(
     *,
+    begin: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="SNAPSHOT",
+            help="Begin at each shard's `newest` snapshot, or at the one of this EPOCH.SEQ.",
+        ),
+    ] = None,
     recompute: Annotated[
         bool,
         typer.Option(
@@ -106,6 +125,7 @@ def verify(
       headrace verify
       headrace verify --json
       headrace verify --recompute --report verified.json
+      headrace verify --from newest
     """
     settings = load_settings()
     if report is not None and not report.parent.is_dir():
@@ -115,6 +135,7 @@ def verify(
 
     async def work(log: EventLog) -> None:
         began = monotonic()
+        collect_rarely()
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -124,7 +145,13 @@ def verify(
             disable=not sys.stderr.isatty(),
         ) as bar:
             await verify_all(
-                log, settings, done, recompute=recompute, wait_s=wait, advanced=_on(bar)
+                log,
+                settings,
+                done,
+                begin=begin,
+                recompute=recompute,
+                wait_s=wait,
+                advanced=_on(bar),
             )
         done.seconds = monotonic() - began
 
@@ -157,7 +184,8 @@ async def verify_all(
     settings: Settings,
     done: Report,
     *,
-    recompute: bool,
+    begin: str | None = None,
+    recompute: bool = False,
     wait_s: float,
     advanced: Advanced = lambda *_: None,
 ) -> None:
@@ -175,7 +203,7 @@ async def verify_all(
     }
     relayed = await _caught_up(ends, wait_s, lambda: _relayed(log, ends))
     _behind(done, _RELAY, ends, relayed)
-    published = Published({name: one.partitions for name, one in topics.items()})
+    given = _Given(begin, Published({n: one.partitions for n, one in topics.items()}), recompute)
     if settings.postgres:
         url, name = settings.postgres, settings.db_schema
 
@@ -186,20 +214,19 @@ async def verify_all(
         await _caught_up(ends, wait_s, stand)
         async with read_models(url, name) as models:
             _behind(done, _READ_MODELS, ends, models.checkpoints)
-            await _journals(log, settings, done, published, relayed, models, recompute, advanced)
+            await _journals(log, settings, done, given, relayed, models, advanced)
     else:
         done.notes.append("HEADRACE_POSTGRES is not set: the read models were not compared.")
-        await _journals(log, settings, done, published, relayed, None, recompute, advanced)
+        await _journals(log, settings, done, given, relayed, None, advanced)
 
 
 async def _journals(
     log: EventLog,
     settings: Settings,
     done: Report,
-    published: Published,
+    given: "_Given",
     relayed: Mapping[int, FilterState],
     models: ReadModels | None,
-    recompute: bool,  # noqa: FBT001 - the same
     advanced: Advanced,
 ) -> None:
     stored = models.checkpoints if models is not None else {}
@@ -209,22 +236,29 @@ async def _journals(
             for whose, states in ((_READ_MODELS, stored), (_RELAY, relayed))
             if shard in states
         ]
+        snapshots = _snapshots(log, settings, shard)
         verified = await verify_journal(
             log,
             shard,
             config_of_core(settings),
             done.findings,
             kept=kept,
-            published=published,
-            recompute=recompute,
+            published=given.published,
+            recompute=given.recompute,
+            snapshots=snapshots,
+            begin=await _manifest(snapshots, given.begin) if given.begin else None,
             advanced=advanced,
         )
         done.shards.append(verified)
+    begins = {one.shard: one.begin for one in done.shards}
     ends = {one.shard: one.end for one in done.shards}
     done.published_records = await verify_published(
-        log, published, ends, relayed, done.findings, advanced
+        log, given.published, begins, ends, relayed, done.findings, advanced
     )
     if models is None:
+        return
+    if given.begin:
+        done.notes.append("The read models were not compared: a rebuild takes the whole journal.")
         return
     if done.findings.counts["journal"] or done.findings.counts["checkpoint"]:
         done.notes.append("The read models were not compared: see the findings on the journals.")
@@ -240,6 +274,20 @@ async def _journals(
                 f"{one.live.rows} rows stand there, the journals make {one.rebuilt.rows}:"
                 f" {'; '.join(one.differing)}. Run `headrace rebuild`",
             )
+
+
+def _snapshots(log: EventLog, settings: Settings, shard: int) -> Snapshots[Shard]:
+    form = a_core(settings).snapshots
+    assert form is not None  # noqa: S101 - the core has one
+    return Snapshots(shard, log=log, clock=SystemClock(), randomness=SystemRandomness(), form=form)
+
+
+async def _manifest(snapshots: Snapshots[Shard], name: str) -> Found:
+    """The shard's snapshot of this name; SetupError where there is none."""
+    async for found in snapshots.manifests():
+        if name in {"newest", f"{found.filter.last_epoch}.{found.filter.seq}"}:
+            return found
+    raise SetupError(f"--from: shard {snapshots.number} has no snapshot {name}.", INPUT_ERROR)
 
 
 async def _relayed(log: EventLog, ends: Mapping[int, int]) -> dict[int, FilterState]:
@@ -285,7 +333,8 @@ def _show(done: Report) -> None:
         again = f", {one.recomputed:,} decided again" if one.recomputed else ""
         console.print(
             f"shard {one.shard}: {one.commits:,} commits with {one.inputs:,} inputs and"
-            f" {one.events:,} events up to offset {one.end.next}, {one.void:,} void{again}",
+            f" {one.events:,} events up to offset {one.end.next}, {one.void:,} void,"
+            f" {one.snapshots} snapshots equal{again}",
             highlight=False,
         )
     if done.tables is not None:

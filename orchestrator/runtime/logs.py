@@ -2,9 +2,43 @@
 
 import logging
 import sys
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
+
+from orchestrator.runtime.world import SystemClock
+from schemas.ports import Clock
+
+_REPEATS_S: Final = 10.0
+_LIBRARIES: Final = ("aiokafka", "psycopg")
+
+
+class Repeats(logging.Filter):
+    """Writes what a library says again and again once in 10 s: it warns at every retry.
+
+    The next one says how many were held back.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}  # when, and held back since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is written."""
+        if not record.name.startswith(_LIBRARIES):
+            return True
+        said = record.name, str(record.msg)
+        now = self._clock.monotonic()
+        at, held_back = self._said.get(said, (float("-inf"), 0))
+        if now - at < _REPEATS_S:
+            self._said[said] = at, held_back + 1
+            return False
+        self._said[said] = now, 0
+        if held_back:
+            record.msg = f"{record.getMessage()} ({held_back} more of these in {now - at:.0f} s)"
+            record.args = ()
+        return True
 
 
 def configure(form: Literal["console", "json"], level: str = "info") -> None:
@@ -29,6 +63,7 @@ def configure(form: Literal["console", "json"], level: str = "info") -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(Repeats(SystemClock()))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)

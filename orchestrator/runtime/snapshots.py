@@ -168,13 +168,13 @@ class Snapshots(Generic[S]):
             try:
                 if journal_id is None:
                     journal_id = await self._journal_id()
-                self._check(found)
+                self.check(found)
                 if filter_state.journal_id != journal_id:
                     raise _Unusable("it is of another journal")  # noqa: TRY301 - one way to pass over
                 if before is not None and filter_state.next > before:
                     _check_whole(filter_state, before)
                     continue
-                state = await self._restore(found)
+                state = await self.restore(found)
             except JournalError:
                 raise
             except Exception as error:  # the one before may do, or the journal from its beginning
@@ -194,7 +194,7 @@ class Snapshots(Generic[S]):
         """Where the newest snapshot of this code was taken, whole or not; LogError."""
         async for found in self.manifests():
             with suppress(_Unusable):
-                self._check(found)
+                self.check(found)
                 return found.filter
         return None
 
@@ -202,7 +202,8 @@ class Snapshots(Generic[S]):
         metrics.SNAPSHOTS_SKIPPED.labels(str(self.number)).inc()
         _log.warning("passes over a snapshot", shard=self.number, offset=offset, what=repr(why))
 
-    def _check(self, found: Found) -> None:
+    def check(self, found: Found) -> None:
+        """_Unusable where this release can't restore it."""
         version = found.manifest["version"]
         if version != VERSION:
             raise _Unusable(f"it has version {version}, this release reads {VERSION}")
@@ -261,7 +262,8 @@ class Snapshots(Generic[S]):
             await reader.close()
         return ""
 
-    async def _restore(self, found: Found) -> S:
+    async def restore(self, found: Found) -> S:
+        """The state that a snapshot holds; _Unusable or what its rows raise, LogError."""
         slices = Slices(self._clock)
         restoring = self._form.restoring(self.number)
         async for value in self._chunks([_Chunk(*one) for one in found.manifest["chunks"]]):

@@ -244,3 +244,35 @@ async def test_a_process_is_killed_and_nothing_is_lost_or_done_twice(
     assert sum(one["inputs"] for one in verified["shards"]) >= orders
     for process in (two, others, *([] if victim == "engine" else [one])):
         await process.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.real_kafka("assigns partitions anew within seconds")
+async def test_told_to_stop_in_the_middle_of_anything_a_process_ends_within_10_s_and_loses_nothing(
+    log: KafkaLog, database: str, processes: Processes
+) -> None:
+    """While it starts, joins its groups, opens shards, reads a backlog, decides, projects."""
+    roles, clock = "intake,engine,relay,projector", asyncio.get_running_loop().time
+    partitions = {name: topic.partitions for name, topic in (await log.describe()).items()}
+    writer = await log.writer()
+    channel = Channel(writer, partitions, seed=2)
+    await channel.network()
+    orders = 0
+    for after_s in (0.5, 1.5, 2.5, 3.5, 5.0, 8.0):
+        process, until = processes.start(roles), clock() + after_s
+        while clock() < until:
+            await channel.orders(range(orders, orders + 50))
+            orders += 50
+            await asyncio.sleep(0.25)
+        began = clock()
+        process.running.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(process.running.wait, 30)
+        said = process.said.read_text()
+        assert clock() - began <= 10, (after_s, clock() - began, said[-2000:])
+        assert "did not stop in time" not in said
+        assert code == 0 or (code == -signal.SIGTERM and not said), said[-2000:]
+    last = processes.start(roles)
+    report = await audited(log, database, orders)
+    assert report.figures.placed == orders
+    await last.stop()
+    await writer.close()

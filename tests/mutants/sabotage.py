@@ -207,7 +207,9 @@ MUTANTS: Final = (
     _mutant(
         "a poison input is skipped",
         _ENGINE,
-        """return self._halt(batch, f"{_where(cause, offset)} can't be decided", error)""",
+        """return self._halt(
+                batch, PoisonError(what, self._names(cause, offset), renewable), error
+            )""",
         "return True",
         f"{_ENGINE_TESTS}::test_a_poison_input_halts_its_shard_after_committing_what_came_before",
     ),

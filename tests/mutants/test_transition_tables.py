@@ -13,12 +13,14 @@ from typing import Any, Final, NamedTuple
 import orjson
 import pytest
 
+from events.decided import InputRecord
 from orchestrator.core.config import Config
-from orchestrator.core.decide import DECIDE, TIMERS, decide, fold
+from orchestrator.core.decide import DECIDE, TIMERS, decide, fold, skip
 from orchestrator.core.evolve import EVOLVE
 from orchestrator.core.following import BALANCES, FOLLOW, follow
 from orchestrator.core.shard import Contradiction, Shard
-from schemas.journal import Entry
+from schemas.inbox import ORDERS_SOURCE, RENEWAL_ORDERED, SKIP_ORDERED
+from schemas.journal import Entry, encode_entry
 from tests.core.story import Story, plain
 from tests.core.test_following import planned_with
 from tests.properties.test_core_invariants import NODES, SKUS, Chance, perform
@@ -80,7 +82,36 @@ def _rare_day() -> Story:
     story.send("rule_set_activated", **version)
     story.order("2", X=1)
     story.at(2 * 86_400)
+    _orders(story)
     return story
+
+
+def _orders(story: Story) -> None:
+    """What persons order, and what comes of it."""
+    who = {"reason": "restored", "by": "ada"}
+    for number, type_ in enumerate((SKIP_ORDERED, RENEWAL_ORDERED)):
+        story.take(
+            {
+                "type": type_,
+                "version": 1,
+                "id": f"o{number}",
+                "source": ORDERS_SOURCE,
+                "time_ms": 0,
+                "origin": ["inbox", 0, number, 0],
+                "data": {"input": "inbox/0@7", "topic": "stock", **who},
+            }
+        )
+    poison: InputRecord = {
+        "type": "item_defined",
+        "version": 1,
+        "id": "poison",
+        "source": "story",
+        "time_ms": 0,
+        "origin": ["network", 0, next(story.offsets["network"]), 0],
+        "data": {"sku": "P", "name": "P"},
+    }
+    events = skip(story.shard, poison, who["reason"], who["by"])
+    story.entries.append(encode_entry(poison, events))
 
 
 @cache
@@ -165,6 +196,7 @@ ROWS: Final = [(table, row) for table, (rows, _) in TABLES.items() for row in ro
 
 SILENT: Final = {
     "input_repeated",
+    "input_skipped",
     "order_cancellation_rejected",
     "order_improved",
     "package_tracked",
@@ -173,8 +205,8 @@ SILENT: Final = {
 """Events that only tell: folding them changes nothing as it is."""
 
 
-SAME: Final = {"input_resumed", "input_expired"}
-"""Both take what waited off its list, so that one may stand for the other."""
+SAME: Final = ({"input_resumed", "input_expired"}, {"input_repeated", "input_skipped"})
+"""Rows that may stand for each other: they take what waited off its list, or only tell."""
 
 
 def _nothing(*_: object) -> None:
@@ -199,7 +231,7 @@ def _noticed(table: str, row: str, sabotage: Callable[[pytest.MonkeyPatch], None
 @pytest.mark.parametrize(("table", "row"), ROWS)
 def test_a_row_that_is_dropped_redirected_or_silenced_is_noticed(table: str, row: str) -> None:
     rows = TABLES[table][0]
-    same = SAME if row in SAME else {row}
+    same = next((rows_alike for rows_alike in SAME if row in rows_alike), {row})
     following = [*rows][[*rows].index(row) + 1 :]
     other = next(
         rows[one] for one in [*following, *rows] if one not in same and rows[one] is not rows[row]

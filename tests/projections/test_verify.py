@@ -9,15 +9,24 @@ import psycopg
 import pytest
 
 from orchestrator.commands.verify import Report, verify_all
-from orchestrator.compose import partitions_of
+from orchestrator.compose import a_core, partitions_of
+from orchestrator.core.decide import fold
 from orchestrator.core.invariants import violations
 from orchestrator.core.shard import Shard
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError
-from orchestrator.runtime.world import SystemClock
+from orchestrator.runtime.snapshots import Snapshots
+from orchestrator.runtime.world import SystemClock, SystemRandomness
 from projections.postgres import Postgres
-from schemas.journal import digest_of, encode_opened
+from schemas.journal import (
+    Commit,
+    FilterState,
+    decode,
+    digest_of,
+    encode_opened,
+    step,
+)
 from schemas.ports import Partition, Record
 from schemas.topics import TOPICS
 from tests.core.story import Story
@@ -63,10 +72,29 @@ class World:
         saved = await self.log.saved("relay", [JOURNAL])
         assert saved[JOURNAL].offset == len(self.values)
 
-    async def verified(self, *, recompute: bool = False) -> Report:
+    async def verified(self, *, recompute: bool = False, begin: str | None = None) -> Report:
         report = Report()
-        await verify_all(self.log, self.settings, report, recompute=recompute, wait_s=0)
+        await verify_all(
+            self.log, self.settings, report, begin=begin, recompute=recompute, wait_s=0
+        )
         return report
+
+    async def snapshot(self, commits: int, *, with_what_follows: bool = False) -> None:
+        """Write a snapshot after so many commits; or one that is wrong."""
+        form = a_core(self.settings).snapshots
+        assert form is not None
+        shard, state = Shard(0), FilterState()
+        for offset, value in enumerate(self.values):
+            record = decode(value, offset)
+            if offset > commits and not with_what_follows:
+                break
+            if offset <= commits:
+                state, _ = step(state, offset, record)
+            for entry in record.entries if isinstance(record, Commit) else ():
+                fold(shard, entry)
+        await Snapshots(
+            0, log=self.log, clock=SystemClock(), randomness=SystemRandomness(), form=form
+        ).write(shard, state)
 
     async def found(self, *, recompute: bool = False) -> list[str]:
         return [
@@ -218,6 +246,46 @@ async def test_what_todays_code_would_decide_otherwise_is_listed_once_for_each_d
     found = [one for one in await world.found(recompute=True) if one.startswith("recompute")]
     assert len(found) == 2, "a difference is no reason for others after it"
     assert all("availability_changed, differs in as_of" in one for one in found)
+
+
+async def test_snapshots_equal_the_fold_at_their_positions(world: World) -> None:
+    await world.snapshot(5)
+    await world.snapshot(12)
+    report = await world.verified(recompute=True)
+    assert list(report.findings.shown()) == []
+    assert report.shards[0].snapshots == 2
+
+
+async def test_a_snapshot_that_holds_something_else_is_found(world: World) -> None:
+    await world.snapshot(5, with_what_follows=True)
+    (found,) = await world.found()
+    assert found.startswith("snapshot: snapshots/0@")
+    assert "differs from the fold at commit 5" in found
+
+
+async def test_a_torn_snapshot_is_no_finding_since_openers_pass_it_over(world: World) -> None:
+    await world.snapshot(5)
+    records = world.log.held(Partition("snapshots", 0)).records
+    records[0] = records[0]._replace(value=b"[]")
+    report = await world.verified()
+    assert report.ok
+    assert report.shards[0].snapshots_passed_over == 1
+
+
+@pytest.mark.parametrize("begin", ["newest", "0.12"])
+async def test_verifying_from_a_snapshot_reads_what_follows_it(world: World, begin: str) -> None:
+    await world.snapshot(5)
+    await world.snapshot(12)
+    report = await world.verified(begin=begin, recompute=True)
+    assert list(report.findings.shown()) == []
+    assert report.shards[0].commits == len(world.values) - 1 - 12
+    assert report.tables is None
+    assert "a rebuild takes the whole journal" in report.notes[0]
+
+
+async def test_a_snapshot_that_is_not_there_is_said(world: World) -> None:
+    with pytest.raises(SetupError, match="--from: shard 0 has no snapshot newest"):
+        await world.verified(begin="newest")
 
 
 async def test_published_events_that_differ_are_missing_or_do_not_follow_are_found(

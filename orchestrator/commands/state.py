@@ -1,0 +1,168 @@
+"""`headrace state`: what was true then."""
+
+import re
+import sys
+from typing import Annotated, Any, Final
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from events.base import TIME
+from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
+from orchestrator.commands.database import exit_on_failure
+from orchestrator.compose import a_core, check_topics, collect_rarely
+from orchestrator.past import Past, Until, order_then, past, stock_then, summary_then
+from orchestrator.runtime.settings import Settings
+from schemas.ports import EventLog
+from schemas.times import instant_ms, rfc3339
+
+_CHECK_FAILED: Final = 1
+_POSITION: Final = re.compile(r"(\d{1,6}):(\d{1,18})")
+
+
+def state(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="ORDER|SKU", help="CHANNEL/ORDER_ID, such as web/4711, or a sku."),
+    ] = None,
+    *,
+    at: Annotated[
+        str, typer.Option("--at", metavar="TIME|SHARD:SEQ", help="A moment, or a commit.")
+    ],
+    summary: Annotated[
+        bool, typer.Option("--summary", help="What the shards held in all, instead.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Say what was true at a moment, or after a commit, by folding the journals until then.
+
+    The moment is one of Headrace's own clock, as journaled: what happened by then is in.
+
+    Examples:
+      headrace state web/4711 --at 2026-01-31T12:00:00Z
+      headrace state MUG --at 3:1042
+      headrace state --summary --at 2026-01-31T00:00:00Z --json
+    """
+    settings = load_settings()
+    if (what is None) is not summary:
+        typer.echo("Name an order or a sku, or give --summary.", err=True)
+        raise typer.Exit(INPUT_ERROR)
+    shards, until = _until(at, settings)
+    found: list[Past] = []
+
+    async def work(log: EventLog) -> None:
+        check_topics(await log.describe(), settings)
+        collect_rarely()
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        ) as bar:
+            for shard in shards:
+                task = bar.add_task(f"shard {shard}", total=None)
+                found.append(
+                    await past(
+                        log,
+                        shard,
+                        until,
+                        lambda next_, end, task=task: bar.update(task, completed=next_, total=end),  # type: ignore[misc]  # mypy infers no default's type
+                        a_core(settings).snapshots,
+                    )
+                )
+
+    with exit_on_failure():
+        run_on_kafka(settings, work)
+    told = _told(found, what)
+    if as_json:
+        typer.echo(orjson.dumps(told).decode())
+    else:
+        _show(told, what)
+    if what is not None and not told["found"]:
+        typer.echo(f"There was nothing of {what} then.", err=True)
+        raise typer.Exit(_CHECK_FAILED)
+
+
+def _until(at: str, settings: Settings) -> tuple[list[int], Until]:
+    """The shards to look at, and how far; exits where the option says neither."""
+    position = _POSITION.fullmatch(at)
+    if position is not None:
+        shard, seq = map(int, position.groups())
+        if shard >= settings.shards:
+            typer.echo(f"--at: there are the shards 0 to {settings.shards - 1}", err=True)
+            raise typer.Exit(INPUT_ERROR)
+        return [shard], Until(seq=seq)
+    try:
+        if TIME.fullmatch(at):
+            return list(range(settings.shards)), Until(time_ms=instant_ms(at.upper()))
+    except (ValueError, OverflowError):
+        pass  # no such day or hour
+    typer.echo(
+        f'--at: must be a time such as 2026-01-31T12:00:00Z or a commit such as 3:1042, was "{at}"',
+        err=True,
+    )
+    raise typer.Exit(INPUT_ERROR)
+
+
+def _told(found: list[Past], what: str | None) -> dict[str, Any]:
+    positions = [
+        {"shard": one.shard.number, "seq": one.seq, "clock": rfc3339(one.shard.now_ms)}
+        for one in found
+    ]
+    if what is None:
+        return {
+            "positions": positions,
+            "shards": [{"shard": one.shard.number, **summary_then(one.shard)} for one in found],
+        }
+    then = order_then if "/" in what else stock_then
+    return {
+        "positions": positions,
+        "found": [row for one in found for row in then(one.shard, what)],
+    }
+
+
+def _show(told: dict[str, Any], what: str | None) -> None:
+    console = Console()
+    at = ", ".join(f"{one['shard']}:{one['seq']} ({one['clock']})" for one in told["positions"])
+    console.print(f"As of {at}", highlight=False)
+    if what is None:
+        _rows(console, [_flat(one) for one in told["shards"]])
+    elif "/" in what:
+        for order in told["found"]:
+            title = f"{what} in {order['market_id']}: {order['status']}"
+            console.print(title, style="bold", highlight=False, markup=False)
+            if order.get("closed"):
+                console.print("It was closed, and its lines had left memory.")
+            _rows(console, order.get("lines", []))
+            _rows(console, [_flat(one) for one in order.get("fulfillments", [])])
+    else:
+        _rows(console, told["found"])
+
+
+def _flat(row: dict[str, Any]) -> dict[str, str]:
+    """Cells of text, one a field."""
+    return {name: _cell(value) for name, value in row.items()}
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401 - JSON
+    match value:
+        case dict():
+            return ", ".join(f"{name} {count}" for name, count in value.items()) or "—"
+        case [dict(), *_]:
+            return ", ".join(f"{one['quantity']} {one['sku']}" for one in value)
+        case list():
+            return ", ".join(value)
+        case _:
+            return str(value)
+
+
+def _rows(console: Console, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        table = Table(*rows[0], box=None)
+        for row in rows:
+            table.add_row(*map(str, row.values()))
+        console.print(table, highlight=False, markup=False)
