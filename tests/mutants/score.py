@@ -41,9 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     console = Console()
     with copy_of_the_tree() as copy:
         _configure(copy, given.files, given.tests)
-        _run(copy)
+        status = _run(copy)
         found = _results(copy)
-    table = Table("module", "mutants", "killed", "survived", "no test", "score %")
+    table = Table("module", "mutants", "killed", "survived", "no test", "not tried", "score %")
     total: Counter[str] = Counter()
     for module, results in sorted(found.items()):
         counts = Counter(map(_outcome, results.values()))
@@ -55,7 +55,9 @@ def main(arguments: Sequence[str]) -> int:
         for name, code in sorted(results.items()):
             if _outcome(code) in {"survived", "no test"}:
                 console.print(f"{_outcome(code)}: {name}", highlight=False)
-    return 0 if _score(total) >= ASKED else 1
+    if total["not tried"]:
+        console.print(f"mutmut ended with {status} before it had tried all: this is no score")
+    return 0 if _score(total) >= ASKED and not total["not tried"] else 1
 
 
 def _configure(copy: Path, files: Sequence[str], tests: Sequence[str]) -> None:
@@ -72,14 +74,14 @@ def _configure(copy: Path, files: Sequence[str], tests: Sequence[str]) -> None:
             project.write(f"{name} = {json.dumps(value)}\n")
 
 
-def _run(copy: Path) -> None:
-    """Run mutmut in the copy; -P, so that what it mutated is imported and not what it copied."""
-    subprocess.run(
+def _run(copy: Path) -> int:
+    """mutmut's exit status in the copy; -P, so that what it mutated is imported."""
+    return subprocess.run(
         [sys.executable, "-P", "-m", "mutmut", "run", "--max-children", "2"],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(_TOOL)},
         check=False,
-    )
+    ).returncode
 
 
 def _results(copy: Path) -> dict[str, dict[str, int | None]]:
@@ -101,8 +103,8 @@ def _score(counts: Counter[str]) -> int:
 
 
 def _row(counts: Counter[str]) -> list[str]:
-    columns = (counts.total(), counts["killed"], counts["survived"], counts["no test"])
-    return [*map(str, columns), str(_score(counts))]
+    outcomes = ("killed", "survived", "no test", "not tried")
+    return [str(counts.total()), *(str(counts[one]) for one in outcomes), str(_score(counts))]
 
 
 if __name__ == "__main__":
