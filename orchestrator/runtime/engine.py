@@ -41,7 +41,7 @@ from schemas.ports import (
 
 _HEAD_BYTES: Final = 1_000  # a commit without its entries, generously
 _READ_RECORDS: Final = 2_000
-_FOLD_RECORDS: Final = 64
+_FOLD_RECORDS: Final = 16  # the client unpacks them in one piece
 _IDLE_WAIT_MS: Final = 500
 _SLICE_S: Final = 0.002  # how long the loop's other tasks wait while one shard decides
 _MAX_CLOCK_SKEW_MS: Final = 5 * 60_000

@@ -21,7 +21,7 @@ from schemas import journal
 from schemas.journal import JournalError, Opened
 from schemas.ports import Clock, EventLog, LogError, OutOfRange, Partition, Randomness, Read, Reader
 
-_READ_RECORDS: Final = 100
+_READ_RECORDS: Final = 16  # the client unpacks them in one piece
 _WAIT_MS: Final = 100  # how often it looks whether the owner works
 _QUIET_S: Final = 0.3  # without a record, before it looks into the inbox
 _FAILED_PAUSE_S: Final = 1.0
