@@ -130,11 +130,17 @@ def places_of(story: Story) -> None:
         )
 
 
+def fields_of(kind: type) -> list[str]:
+    """By its slots, or as the compiler noted them."""
+    names = getattr(kind, "__slots__", None) or getattr(kind, "__mypyc_attrs__", ())
+    return [name for name in names if not name.startswith("__")]
+
+
 def test_what_a_snapshot_says_of_each_class_is_all_that_it_has() -> None:
     """A field that is new to the state must be told what becomes of it."""
     for kind, fields in FIELDS.items():
         said = [*fields.plain, *fields.written, *fields.made]
-        assert sorted(said) == sorted(kind.__slots__), kind  # type: ignore[attr-defined]
+        assert sorted(said) == sorted(fields_of(kind)), kind
 
 
 def test_every_class_of_the_state_is_one_that_snapshots_know() -> None:
@@ -160,7 +166,7 @@ def test_every_class_of_the_state_is_one_that_snapshots_know() -> None:
         if type(one).__module__.startswith("orchestrator."):
             found.add(type(one))
             if type(one).__name__ not in {"Service", "RuleSet"}:  # made from what defined them
-                names = [n for n in getattr(type(one), "__slots__", ()) if n not in made]
+                names = [n for n in fields_of(type(one)) if n not in made]
                 todo += [getattr(one, name) for name in names]
         if isinstance(one, dict | list | tuple) or type(one).__name__ == "deque":
             todo += gc.get_referents(one)
