@@ -4,6 +4,7 @@ The random walks are those of the core's invariants; a snapshot is taken somewhe
 """
 
 import gc
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -132,7 +133,7 @@ def places_of(story: Story) -> None:
 
 def fields_of(kind: type) -> list[str]:
     """By its slots, or as the compiler noted them."""
-    names = getattr(kind, "__slots__", None) or getattr(kind, "__mypyc_attrs__", ())
+    names: Sequence[str] = getattr(kind, "__slots__", ()) or getattr(kind, "__mypyc_attrs__", ())
     return [name for name in names if not name.startswith("__")]
 
 
