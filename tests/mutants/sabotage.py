@@ -274,7 +274,7 @@ MUTANTS: Final = (
     _mutant(
         "a snapshot beyond one's own opening",
         _SNAPSHOTS,
-        "if filter_state.next > before:",
+        "if before is not None and filter_state.next > before:",
         "if False:",
         f"{_SNAPSHOT_TESTS}::test_a_snapshot_of_after_our_opening_is_not_ours_to_open_from",
     ),
