@@ -304,7 +304,9 @@ async def _until_stopped(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]
             _log.warning("did not stop in time", role=task.get_name())
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for error in ended:
+    for task, error in zip(tasks, ended, strict=True):
+        if isinstance(error, asyncio.CancelledError) and task not in late:
+            raise RuntimeError(f"{task.get_name()} was cancelled, and not by us") from error
         if isinstance(error, LogError):
             raise SetupError(str(error)) from error
         if isinstance(error, IntakeError):

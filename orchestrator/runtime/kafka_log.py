@@ -137,14 +137,36 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
 
 @asynccontextmanager
 async def _bounded(seconds: float, what: str) -> AsyncIterator[None]:
-    """Turn what the client throws, and what takes too long, into a LogError that says what."""
+    """Turn what the client throws, and what takes too long, into a LogError that says what.
+
+    The client lets cancellations of its own tasks escape; one that nobody asked of us is its.
+    """
     try:
         async with asyncio.timeout(seconds):
             yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise LogError(f"Kafka's client gave up: {what}") from error
     except TimeoutError as error:
         raise LogError(f"Kafka did not answer within {seconds:g} s: {what}") from error
     except (KafkaError, OSError) as error:
         raise LogError(f"Kafka can't {what}: {error!r}") from error
+
+
+async def _stop(consumer: AIOKafkaConsumer, seconds: float, what: str) -> None:
+    """Stop a consumer; its connections are closed also where its own stop ends early.
+
+    That does where a fetch had just failed and waits to be tried again: its cancellation escapes.
+    """
+    try:
+        async with _bounded(seconds, what):
+            await consumer.stop()
+    except LogError:
+        with suppress(LogError):
+            async with _bounded(seconds, what):
+                await consumer._client.close()  # noqa: SLF001 - a second `stop` does nothing
 
 
 @contextmanager
@@ -220,7 +242,7 @@ class KafkaLog:
             async with _bounded(self.settings.request_timeout_s, "start a consumer"):
                 await consumer.start()
         except BaseException:
-            await consumer.stop()
+            await _stop(consumer, self.settings.request_timeout_s, "stop a consumer")
             raise
         return KafkaReader(consumer, self.settings, at)
 
@@ -517,9 +539,7 @@ class KafkaReader:
     async def close(self) -> None:
         """Drop the consumer."""
         await asyncio.sleep(0)  # its stop fails where its own tasks were never given a turn
-        with suppress(LogError):
-            async with _bounded(self._settings.request_timeout_s, "stop a consumer"):
-                await self._consumer.stop()
+        await _stop(self._consumer, self._settings.request_timeout_s, "stop a consumer")
 
 
 class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # ships no types
@@ -589,7 +609,7 @@ class KafkaGroup:
                 )
                 await consumer.start()
         except BaseException:
-            await consumer.stop()
+            await _stop(consumer, settings.request_timeout_s, f"leave the group {group_id}")
             raise
         return KafkaGroup(log, name, consumer, assignments)
 
@@ -630,6 +650,5 @@ class KafkaGroup:
 
     async def close(self) -> None:
         """Leave the group at once."""
-        with suppress(LogError):
-            async with _bounded(SESSION_TIMEOUT_MS / 1000, f"leave the group {self._group_id}"):
-                await self._consumer.stop()
+        leave = f"leave the group {self._group_id}"
+        await _stop(self._consumer, SESSION_TIMEOUT_MS / 1000, leave)

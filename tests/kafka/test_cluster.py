@@ -1,7 +1,9 @@
 """Three brokers, of which some are killed."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -10,7 +12,11 @@ from orchestrator.compose import create_topics
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings
 from schemas.ports import Partition, Record
+from tests.kafka.storm import PAUSED, VICTIMS, Storm
 from tests.servers.killable import Cluster, Server
+
+KILLS = int(os.environ.get("HEADRACE_TEST_KILLS", "20"))
+SEED = int(os.environ.get("HEADRACE_TEST_SEED", "1"))
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_kafka("is a cluster of its own")]
 
@@ -38,6 +44,21 @@ async def test_what_was_acknowledged_outlives_the_broker_that_led(
     assert appended.base_offset == 1
 
 
+async def test_readers_of_a_broker_that_is_gone_are_closed_as_others_are(
+    cluster: Cluster, log: KafkaLog, prefix: str
+) -> None:
+    inbox = Partition("inbox", 0)
+    readers = [await log.reader({inbox: None}) for _ in range(5)]
+    for reader in readers:
+        await reader.read(1, 10)
+    leader = await cluster.leader(f"{prefix}inbox", 0)
+    await asyncio.to_thread(leader.kill)
+    for reader in readers:
+        await asyncio.sleep(0.15)  # a fetch failed by then, and waits to be tried again
+        await reader.close()
+    await asyncio.to_thread(leader.start)
+
+
 def test_postgres_killed_with_all_its_processes_has_its_data(mortal_postgres: Server) -> None:
     with psycopg.connect(mortal_postgres.address, autocommit=True) as one:
         one.execute("SET synchronous_commit = on")
@@ -48,3 +69,17 @@ def test_postgres_killed_with_all_its_processes_has_its_data(mortal_postgres: Se
     assert mortal_postgres.address == address
     with psycopg.connect(address) as one:
         assert one.execute("SELECT n FROM kept").fetchone() == (1,)
+
+
+async def test_nothing_is_lost_twice_or_oversold_while_all_are_killed_in_turn(
+    cluster: Cluster, mortal_postgres: Server, tmp_path: Path
+) -> None:
+    storm = Storm(cluster, mortal_postgres, tmp_path, seed=SEED, kills=KILLS, rate=500)
+    try:
+        outcome = await storm.run()
+    except BaseException as error:
+        error.add_note(f"python -m tests.kafka.storm --seed {SEED} --kills {KILLS}")
+        raise
+    assert outcome.kills.total() == KILLS
+    assert set(outcome.kills) == set(VICTIMS)
+    assert set(outcome.pauses) == set(PAUSED)

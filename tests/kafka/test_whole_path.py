@@ -1,11 +1,6 @@
 """The whole path on real servers, from `orders` to the read model, while processes are killed."""
 
 import asyncio
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random
@@ -25,6 +20,7 @@ from orchestrator.runtime.settings import Settings
 from projections import schema
 from schemas.cloudevents import emit
 from schemas.ports import Partition, Record, Writer
+from tests.kafka.roles import Processes
 
 SHARDS = 4
 SKUS = [f"A{number}" for number in range(20)]
@@ -48,70 +44,9 @@ async def database(postgres: str) -> str:
     return postgres
 
 
-class Process:
-    """`headrace run` in a process of its own."""
-
-    def __init__(self, roles: str, environment: dict[str, str], said: Path) -> None:
-        self.said = said
-        command = [sys.executable, "-m", "orchestrator.cli", "run", "--roles", roles]
-        with said.open("wb") as out:
-            self.running = subprocess.Popen(command, env=environment, stderr=out)
-
-    def opened(self) -> set[int]:
-        """The shards that its engine says it opened."""
-        lines = self.said.read_text().splitlines()
-        said = [json.loads(line) for line in lines if line.startswith("{")]
-        return {line["shard"] for line in said if line["event"] == "open"}
-
-    def kill(self) -> None:
-        self.running.send_signal(signal.SIGKILL)
-        self.running.wait()
-
-    async def stop(self) -> None:
-        self.running.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(self.running.wait, 12) == 0, self.said.read_text()[-2000:]
-
-
-class Processes:
-    """Starts roles against the test's servers; what is left at the end is killed."""
-
-    def __init__(self, kafka: str, prefix: str, database: str, at: Path) -> None:
-        self._at = at
-        self._environment = {
-            **os.environ,
-            "HEADRACE_KAFKA": kafka,
-            "HEADRACE_POSTGRES": database,
-            "HEADRACE_PREFIX": prefix,
-            "HEADRACE_SHARDS": str(SHARDS),
-            "HEADRACE_HTTP": "127.0.0.1:0",
-            "HEADRACE_LOG": "json",
-        }
-        self._started: list[Process] = []
-
-    def start(self, roles: str) -> Process:
-        said = self._at / f"{len(self._started)}-{roles.replace(',', '-')}.log"
-        self._started.append(Process(roles, self._environment, said))
-        return self._started[-1]
-
-    async def verify(self) -> dict[str, Any]:
-        """What `headrace verify --json` says; that it found nothing."""
-        command = [sys.executable, "-m", "orchestrator.cli", "verify", "--json", "--recompute"]
-        done = await asyncio.to_thread(
-            subprocess.run, command, env=self._environment, capture_output=True, check=False
-        )
-        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-        told: dict[str, Any] = json.loads(done.stdout)
-        return told
-
-    def end(self) -> None:
-        for process in self._started:
-            if process.running.poll() is None:
-                process.kill()
-
-
 @pytest.fixture
 def processes(kafka: str, prefix: str, database: str, tmp_path: Path) -> Iterator[Processes]:
-    started = Processes(kafka, prefix, database, tmp_path)
+    started = Processes(tmp_path, kafka, prefix, database, shards=str(SHARDS))
     yield started
     started.end()
 
@@ -239,7 +174,7 @@ async def test_a_process_is_killed_and_nothing_is_lost_or_done_twice(
     assert report.figures.units_oversold == 0
     assert report.figures.backordered > 0, "stock was to run short"
     assert report.figures.split > 0
-    verified = await processes.verify()
+    verified = await processes.verify("--recompute")
     assert verified["ok"]
     assert sum(one["inputs"] for one in verified["shards"]) >= orders
     for process in (two, others, *([] if victim == "engine" else [one])):

@@ -186,6 +186,14 @@ async def test_a_role_that_fails_at_a_server_ends_with_its_exit_code(
     assert ended.value.exit_code == code
 
 
+async def test_a_role_that_is_cancelled_by_nobody_here_is_a_defect_not_a_clean_end() -> None:
+    async def role() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="engine was cancelled, and not by us"):
+        await compose._until_stopped(asyncio.Event(), [asyncio.create_task(role(), name="engine")])
+
+
 async def test_a_process_with_a_halted_shard_is_not_ready() -> None:
     here = compose.Roles()
     here.running["projector"] = asyncio.create_task(asyncio.sleep(60))
