@@ -44,9 +44,12 @@ bench: .venv/.stamp ## speed and size on real Kafka and PostgreSQL, the core com
 	@tools/install-test-servers
 	@$(BIN)/python -m bench $(ARGS)
 
-soak: .venv/.stamp ## for long: the protocol's model at its full size, then simulated clusters; e.g. ARGS="--minutes 30"
+soak: .venv/.stamp ## for long: the protocol's model at its full size, simulated clusters, real servers killed 100 times
+	@tools/install-test-servers
 	@$(BIN)/python -m tests.model --full
 	@$(BIN)/python -m tests.simulation 0 --soak $(or $(ARGS),--minutes 30)
+	@$(BIN)/python -m tests.intake.hostile --count 1000000
+	@$(BIN)/python -m tests.kafka.storm --kills 100
 
 mutants: .venv/.stamp ## guards taken out one by one: each must fail the test that it names; e.g. ARGS=nonce
 	@tools/install-test-servers

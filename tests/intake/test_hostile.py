@@ -1,0 +1,44 @@
+"""What no producer should send, through intake itself."""
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from tests.intake.hostile import KINDS, LARGE_EVERY, attack
+
+COUNT = int(os.environ.get("HEADRACE_TEST_HOSTILE", "100000"))
+SEED = int(os.environ.get("HEADRACE_TEST_SEED", "1"))
+
+
+@pytest.fixture
+def _quiet() -> Iterator[None]:
+    """No line for each rejection."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    yield
+    structlog.configure(**before)
+
+
+async def _all_rejected(count: int) -> None:
+    tally = await attack(SEED, count)
+    assert tally.sent.total() == count
+    assert tally.sent["large"] == count // LARGE_EVERY
+    assert set(tally.sent) == {*KINDS, "large"}
+    assert tally.taken == [], f"seed {SEED}"
+    assert tally.rejected.total() == count
+    assert len(tally.rejected) >= 8, tally.rejected
+    assert tally.grown_mb < 100, f"{tally.grown_mb:.0f} MB"
+
+
+@pytest.mark.usefixtures("_quiet")
+async def test_every_one_of_a_few_hostile_inputs_is_rejected_with_its_reason() -> None:
+    await _all_rejected(LARGE_EVERY)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_quiet")
+async def test_every_one_of_many_hostile_inputs_is_rejected_in_bounded_memory() -> None:
+    await _all_rejected(COUNT)
