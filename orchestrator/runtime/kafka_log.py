@@ -429,6 +429,7 @@ class KafkaReader:
         self._at: dict[Partition, int | None] = dict(at)
         self._paused: set[Partition] = set()
         self._high_water: dict[Partition, int] = {}
+        self._beyond_since: dict[Partition, float] = {}
         self._changed = True
 
     def _tp(self, partition: Partition) -> TopicPartition:
@@ -475,11 +476,7 @@ class KafkaReader:
                 raise OutOfRange(f"{where} is no longer, or not yet, in the log") from cause
             raise
         for tp, partition in active.items() if not fetched else ():
-            end, at = self._consumer.highwater(tp), self._at[partition]
-            if end is not None and at is not None and at > end:  # not every broker says so itself
-                raise OutOfRange(
-                    f"{tp.topic}/{tp.partition}@{at} is not yet in the log, which ends at {end}"
-                )
+            self._check_end(tp, partition)
         read: dict[Partition, list[Read]] = {}
         for tp, messages in fetched.items():
             partition = active[tp]
@@ -487,7 +484,25 @@ class KafkaReader:
                 Read(one.offset, one.timestamp, one.key, one.value, one.headers) for one in messages
             ]
             self._at[partition] = messages[-1].offset + 1
+            self._beyond_since.pop(partition, None)
         return read
+
+    def _check_end(self, tp: TopicPartition, partition: Partition) -> None:
+        """OutOfRange where the log ends below what is read next, which not every broker says.
+
+        A broker may tell of an end below records that it gave in the same answer, and a new leader
+        of one below what the last one gave: only an end that stays there is one.
+        """
+        end, at = self._consumer.highwater(tp), self._at[partition]
+        if end is None or at is None or at <= end:
+            self._beyond_since.pop(partition, None)
+            return
+        now = asyncio.get_running_loop().time()
+        since = self._beyond_since.setdefault(partition, now)
+        if now - since > self._settings.request_timeout_s:
+            raise OutOfRange(
+                f"{tp.topic}/{tp.partition}@{at} is not yet in the log, which ends at {end}"
+            )
 
     def add(self, partition: Partition, at: int | None) -> None:
         """Read this partition too."""
@@ -499,6 +514,7 @@ class KafkaReader:
         self._at.pop(partition, None)
         self._paused.discard(partition)
         self._high_water.pop(partition, None)
+        self._beyond_since.pop(partition, None)
         self._changed = True
 
     def pause(self, partitions: Iterable[Partition]) -> None:
