@@ -31,6 +31,10 @@ class Process:
         """The shards that its engine says it opened."""
         return {line["shard"] for line in self.lines() if line["event"] == "open"}
 
+    def opened_times(self) -> int:
+        """How often it opened any shard."""
+        return sum(line["event"] == "open" for line in self.lines())
+
     def lines(self) -> list[dict[str, Any]]:
         """What it said."""
         lines = self.said.read_text().splitlines()

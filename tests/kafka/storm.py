@@ -211,7 +211,7 @@ class Storm:
             asyncio.create_task(self._watch(database)),
         ]
         try:
-            for fact, event_id in _network(Random(self.outcome.seed)):
+            for fact, event_id in network(Random(self.outcome.seed)):
                 channel.put(fact, event_id)
             await channel.flush()
             async with asyncio.TaskGroup() as tasks:
@@ -254,7 +254,7 @@ class Storm:
                 if len(self._sent) - self._readable >= self._rate * _WINDOW_S:
                     break
                 owed -= 1
-                order = _order(chance, str(next(numbers)))
+                order = an_order(chance, str(next(numbers)))
                 self._sent.add(order.order_id)
                 channel.put(order, order.order_id)
                 if chance.random() < _SUPPLIED / 10:  # ten orders' worth at once
@@ -436,7 +436,8 @@ def _turns(chance: Random, of: tuple[str, ...]) -> Iterator[str]:
         yield from chance.sample(of, len(of))
 
 
-def _network(chance: Random) -> Iterator[tuple[Fact, str]]:
+def network(chance: Random) -> Iterator[tuple[Fact, str]]:
+    """Markets, nodes, items and their first stock, with an event id each."""
     for number in range(SHARDS):
         market = f"m{number}"
         yield (
@@ -465,7 +466,8 @@ def _receipt(chance: Random, document: str, quantity: int) -> StockReceived:
     return StockReceived(node_id=node, sku=sku, quantity=quantity, document=document)
 
 
-def _order(chance: Random, order_id: str) -> OrderPlaced:
+def an_order(chance: Random, order_id: str) -> OrderPlaced:
+    """Two lines of one to three units, in any market."""
     lat, lon = chance.choice(PLACES)
     return OrderPlaced(
         channel="web",
