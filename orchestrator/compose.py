@@ -203,15 +203,19 @@ class Roles:
     def __init__(self) -> None:
         self.running: dict[str, asyncio.Task[None]] = {}
         self.states: dict[str, Callable[[], dict[int, str]]] = {}
+        self.intake: Callable[[], str] | None = None
 
     def health(self) -> tuple[bool, dict[str, Any]]:
-        """Ready when every role runs and every shard that it was given is open."""
+        """Ready when every role runs and works, and every shard that it was given is open."""
         roles: dict[str, Any] = {}
         ready = True
         for name, task in self.running.items():
             shards = self.states[name]() if name in self.states else {}
             ready = ready and not task.done() and all(one == "open" for one in shards.values())
             roles[name] = {"running": not task.done()}
+            if name == "intake" and self.intake is not None:
+                roles[name]["state"] = self.intake()
+                ready = ready and self.intake() == "open"
             if shards:
                 roles[name]["shards"] = {str(number): state for number, state in shards.items()}
         return ready, roles
@@ -256,7 +260,9 @@ async def run(
         groups = await _join(stack, log, roles)
         starts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {}
         if "intake" in roles:
-            starts["intake"] = _intake(settings, log, groups["intake"]).run
+            intake = _intake(settings, log, groups["intake"])
+            starts["intake"] = intake.run
+            here.intake = intake.state
         engine: Engine[Shard] | None = None
         if {"engine", "standby"} & set(roles):
             engine = _engine(settings, log, groups.get("engine"), standby="standby" in roles)

@@ -91,7 +91,7 @@ class Projector:
     _states: dict[int, str] = field(default_factory=dict, init=False)
 
     def states(self) -> dict[int, str]:
-        """Opening, open or halted, by assigned shard."""
+        """Opening, open, pausing or halted, by assigned shard."""
         return dict(sorted(self._states.items()))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -120,8 +120,8 @@ class Projector:
     async def _follow(self, shard: int, leave: asyncio.Event) -> None:
         label = str(shard)
         HALTED.labels(label).set(0)
+        self._states[shard] = "opening"
         while not leave.is_set():
-            self._states[shard] = "opening"
             try:
                 await self._session(shard, leave)
             except (JournalError, OutOfRange) as error:
@@ -135,6 +135,7 @@ class Projector:
                 )
                 return
             except (DatabaseError, LogError) as error:
+                self._states[shard] = "pausing"
                 RELOADS.labels(label, "failed").inc()
                 _log.warning(
                     "the projector goes back to its checkpoint", shard=shard, error=str(error)
@@ -154,7 +155,6 @@ class Projector:
         state = confirmed or FilterState()
         journal = Partition("journal", shard)
         reader = await self.log.reader({journal: state.next or None})
-        self._states[shard] = "open"
         writing: asyncio.Task[bool] | None = None
         try:
             while not leave.is_set():
@@ -174,6 +174,8 @@ class Projector:
                     confirmed = state = batch.state
                 if writing is not None and not await writing:
                     return
+                if writing is not None or state.next >= (reader.high_water(journal) or 0):
+                    self._states[shard] = "open"  # not before: PostgreSQL may read and not write
                 writing = None
                 self._measure_lag(reader, journal, state.next)
                 if records:

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
@@ -174,6 +174,11 @@ class Intake:
     shards: int
     wait_s: float = 10.0
     unknown_fields: UnknownFields = "refuse"
+    _states: dict[str, str] = field(default_factory=dict, init=False)
+
+    def state(self) -> str:
+        """Opening, open, or pausing after a failure."""
+        return self._states.get("intake", "opening")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`; IntakeError when a person has to act.
@@ -195,7 +200,8 @@ class Intake:
                     session = await self._open(stack, routes, reached)
                     while not stop.is_set():
                         await session.follow_assignment()
-                        await session.cycle()
+                        if await session.cycle():
+                            self._states["intake"] = "open"
                     await session.save()
             except OutOfRange as error:
                 raise IntakeError(
@@ -204,6 +210,7 @@ class Intake:
                     " the topic was made anew, accept its new life with `headrace topics accept`"
                 ) from error
             except LogError as error:
+                self._states["intake"] = "pausing"
                 _log.warning("intake begins anew at its saved offsets", error=str(error))
                 await self.clock.sleep(_RETRY_S)
 
@@ -363,8 +370,11 @@ class _Session:
                 )
         return False
 
-    async def cycle(self) -> None:
-        """Take what is there, bring it where it belongs, and note how far that is."""
+    async def cycle(self) -> bool:
+        """Take what is there, bring it where it belongs, and note how far that is.
+
+        Whether it brought something, or nothing is left to take: intake works.
+        """
         taken, waited = self._held, frozenset(self._held)
         wait_ms = _BUSY_WAIT_MS if waited or self._unsaved else _IDLE_WAIT_MS
         for partition, records in (await self._reader.read(_MAX_RECORDS, wait_ms)).items():
@@ -396,6 +406,9 @@ class _Session:
             end = self._reader.high_water(partition) or offset
             READER_LAG.labels("intake", *map(str, partition)).set(max(end - offset, 0))
         await self._save_when_due()
+        return bool(reached) or all(
+            self._reader.high_water(one) is not None for one in self._assigned
+        )
 
     async def _settle(
         self, origin: Partition, record: Read, out: dict[Partition, list[Record]]

@@ -159,7 +159,6 @@ class ShardRelay:
             reader = await self._log.reader({self._journal: state.next})
             touched: dict[tuple[Partition, bytes], Record] | None = {}
             took_over = save_at = self._clock.monotonic()
-            self.state = "open"
             while not self.stop.is_set():
                 read = (await reader.read(_READ_RECORDS, _IDLE_WAIT_MS)).get(self._journal, ())
                 outgoing: Outgoing = defaultdict(list)
@@ -175,6 +174,8 @@ class ShardRelay:
                         placed_at_ms += publish(record, self.number, partitions, outgoing)
                         await asyncio.sleep(0)
                 await self._append(writer, outgoing)
+                if outgoing or state.next >= (reader.high_water(self._journal) or state.next + 1):
+                    self.state = "open"  # not before: a topic may refuse what is to be published
                 self._observe(reader, state, outgoing, placed_at_ms)
                 now = self._clock.monotonic()
                 if touched is not None:

@@ -436,9 +436,9 @@ def _turns(chance: Random, of: tuple[str, ...]) -> Iterator[str]:
         yield from chance.sample(of, len(of))
 
 
-def network(chance: Random) -> Iterator[tuple[Fact, str]]:
+def network(chance: Random, markets: int = SHARDS) -> Iterator[tuple[Fact, str]]:
     """Markets, nodes, items and their first stock, with an event id each."""
-    for number in range(SHARDS):
+    for number in range(markets):
         market = f"m{number}"
         yield (
             MarketDefined(market_id=market, currency="USD", time_zone="UTC", shard=number),
@@ -456,22 +456,22 @@ def network(chance: Random) -> Iterator[tuple[Fact, str]]:
             yield node, node.node_id
     for sku in SKUS:
         yield ItemDefined(sku=sku, name=sku), sku
-    for number in range(SHARDS * len(SKUS)):
-        yield _receipt(chance, f"first-{number}", 50), f"first-{number}"
+    for number in range(markets * len(SKUS)):
+        yield _receipt(chance, f"first-{number}", 50, markets), f"first-{number}"
 
 
-def _receipt(chance: Random, document: str, quantity: int) -> StockReceived:
-    node = f"m{chance.randrange(SHARDS)}n{chance.randrange(len(PLACES))}"
+def _receipt(chance: Random, document: str, quantity: int, markets: int = SHARDS) -> StockReceived:
+    node = f"m{chance.randrange(markets)}n{chance.randrange(len(PLACES))}"
     sku = chance.choice(SKUS)
     return StockReceived(node_id=node, sku=sku, quantity=quantity, document=document)
 
 
-def an_order(chance: Random, order_id: str) -> OrderPlaced:
+def an_order(chance: Random, order_id: str, markets: int = SHARDS) -> OrderPlaced:
     """Two lines of one to three units, in any market."""
     lat, lon = chance.choice(PLACES)
     return OrderPlaced(
         channel="web",
-        market_id=f"m{chance.randrange(SHARDS)}",
+        market_id=f"m{chance.randrange(markets)}",
         order_id=order_id,
         placed_at=datetime(2026, 1, 1, tzinfo=UTC),
         currency="USD",

@@ -277,7 +277,7 @@ async def test_the_role_says_which_shards_are_open_and_which_halted(log: MemoryL
     store.away = True
     values = given.journal(given.day())
     async with projecting(log, store) as role:
-        await states(role, {0: "opening", 1: "opening"})
+        await states(role, {0: "pausing", 1: "pausing"})
         store.away = False
         await states(role, {0: "open", 1: "open"})
         given.write(log, 0, [values[0], values[2]])  # a gap
