@@ -287,9 +287,11 @@ def main() -> None:
     given = parser.parse_args()
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     sys.stderr.write(f"--seed {seed}\n")
-    tally = Rush(seed).run(
-        given.attempts, lambda number: sys.stderr.write(f"\r{number:,}") and None
-    )
+
+    def tell(number: int) -> None:
+        sys.stderr.write(f"\r{number:,}")
+
+    tally = Rush(seed).run(given.attempts, tell)
     sys.stdout.write(f"\n{tally}\n")
 
 

@@ -17,7 +17,8 @@ from orchestrator.runtime.settings import Settings
 from schemas import inbox
 from schemas.journal import Commit, FilterState, Verdict, decode, step
 from schemas.ports import Partition, Read, Record, Writer
-from tests.kafka.test_whole_path import SHARDS, Process, Processes
+from tests.kafka.roles import Process, Processes
+from tests.kafka.storm import SHARDS
 
 INBOX, JOURNAL = Partition("inbox", 0), Partition("journal", 0)
 EVERY_S = 0.02  # between two inputs
@@ -34,7 +35,7 @@ async def log(kafka: str, prefix: str) -> AsyncIterator[KafkaLog]:
 
 @pytest.fixture
 def processes(kafka: str, prefix: str, tmp_path: Path) -> Iterator[Processes]:
-    started = Processes(kafka, prefix, "", tmp_path)
+    started = Processes(tmp_path, kafka, prefix, "", shards=str(SHARDS))
     yield started
     started.end()
 
