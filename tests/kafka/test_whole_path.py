@@ -1,6 +1,7 @@
 """The whole path on real servers, from `orders` to the read model, while processes are killed."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random

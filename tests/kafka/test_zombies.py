@@ -16,7 +16,7 @@ from orchestrator.demo.outbox import Outbox
 from orchestrator.demo.readmodel import ReadModel
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings
-from orchestrator.runtime.whole import whole
+from orchestrator.runtime.whole import Whole
 from orchestrator.runtime.world import SystemClock
 from projections import schema
 from schemas import journal
@@ -53,11 +53,12 @@ async def void_commits(log: KafkaLog) -> int:
     void = 0
     for number in range(SHARDS):
         state = FilterState()
-        async for reads in whole(log, Partition("journal", number)):
-            for read in reads:
-                record = journal.decode(read.value, read.offset)
-                state, verdict = journal.step(state, read.offset, record)
-                void += isinstance(record, Commit) and verdict is Verdict.VOID
+        async with Whole(log, Partition("journal", number)) as reading:
+            async for reads in reading:
+                for read in reads:
+                    record = journal.decode(read.value, read.offset)
+                    state, verdict = journal.step(state, read.offset, record)
+                    void += isinstance(record, Commit) and verdict is Verdict.VOID
     return void
 
 
