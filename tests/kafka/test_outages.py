@@ -32,7 +32,14 @@ from tests.servers.killable import (
     processes_in,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.real_kafka("is a cluster of its own")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real_kafka("is a cluster of its own"),
+    pytest.mark.skipif(
+        "HEADRACE_TEST_LONG" not in os.environ,
+        reason="takes three minutes: make soak, or HEADRACE_TEST_LONG=1",
+    ),
+]
 
 READY, NOT_READY = 200, 503
 DISK_MB = 120
