@@ -174,7 +174,6 @@ async def test_a_process_is_killed_and_nothing_is_lost_or_done_twice(
     assert report.figures.placed == orders
     assert report.figures.units_oversold == 0
     assert report.figures.backordered > 0, "stock was to run short"
-    assert report.figures.split > 0
     verified = await processes.verify("--recompute")
     assert verified["ok"]
     assert sum(one["inputs"] for one in verified["shards"]) >= orders
