@@ -22,14 +22,27 @@ from typing import Any, Final, NoReturn
 
 import psycopg
 
-from bench import baseline, core, end_to_end, projector, promise, recovery, report, sourcing
+from bench import (
+    baseline,
+    core,
+    end_to_end,
+    history,
+    projector,
+    promise,
+    recovery,
+    report,
+    sourcing,
+)
 from bench.end_to_end import Measured
 from bench.report import Figure, Result, say
 from orchestrator import installed
 from orchestrator.embedded import embedded_postgres
 from tests.servers import KAFKA_VERSION
 
-BENCHES: Final = ("core", "sourcing", "projector", "baseline", "end_to_end", "promise", "recovery")
+BENCHES: Final = (
+    *("core", "sourcing", "projector", "baseline", "end_to_end", "promise", "recovery"),
+    "history",
+)
 _HEADRACE_TO_BASELINE: Final = 2.5
 _ROOT: Final = Path(__file__).parents[1]
 
@@ -57,6 +70,8 @@ def main() -> None:
             results.append(promise.result(quick=given.quick, runs=given.runs))
         if "recovery" in given.only:
             results.append(recovery.run(quick=given.quick, runs=given.runs))
+        if "history" in given.only:
+            results.append(history.run(quick=given.quick, runs=given.runs))
     except KeyboardInterrupt:
         say("stopped")
     if not results:

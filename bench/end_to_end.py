@@ -54,6 +54,7 @@ from tests.servers import kafka_jars
 
 LAYOUTS: Final = {
     "three": ("engine", "projector,api", "intake,relay"),
+    "three-history": ("engine", "history", "projector,api", "intake,relay"),
     "two": ("engine,relay", "intake,projector,api"),
     "one": ("intake,engine,relay,projector,api",),
     "each": ("engine", "relay", "projector", "api", "intake"),

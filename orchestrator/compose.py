@@ -20,11 +20,14 @@ from orchestrator.core.following import follow
 from orchestrator.core.promising import availability, promise
 from orchestrator.core.shard import Shard
 from orchestrator.core.sourcing.counterfactual import counterfactual
+from orchestrator.remembered import history_format
 from orchestrator.runtime import server
 from orchestrator.runtime.engine import Core, Engine, EngineConfig, Halt, halts
 from orchestrator.runtime.follower import Follower, Sight
+from orchestrator.runtime.history import History
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
 from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, kafka_settings
+from orchestrator.runtime.publisher import Publishers
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError, variable
 from orchestrator.runtime.shared import Shared
@@ -37,11 +40,12 @@ from projections.projector import PROJECTOR_TOPICS, Projector
 from schemas.ports import EventLog, Group, LogError, Partition, Planning, TopicDescription
 from schemas.topics import TOPIC_DEFAULTS, TOPICS, Topic
 
-ROLES: Final = ("intake", "engine", "standby", "relay", "projector", "api")
+ROLES: Final = ("intake", "engine", "standby", "relay", "history", "projector", "api")
 _SHARED: Final = {
     "intake": INTAKE_TOPICS,
     "engine": ("inbox",),
     "relay": ("journal",),
+    "history": ("journal",),
     "projector": PROJECTOR_TOPICS,
 }
 """What the members of each role's group share out among them."""
@@ -232,8 +236,11 @@ async def run(
 
     1. Check what they need; SetupError where it is missing.
     2. Make the ports, start the roles and the HTTP server (on `listening`, where it is given).
+       Role `history` is left out where it is switched off.
     3. On stop, or when a role fails: let each finish its batch and leave its group, within 10 s.
     """
+    if not settings.history:
+        roles = [role for role in roles if role != "history"]
     if {"engine", "standby", "api"} & set(roles):
         collect_rarely()
     async with AsyncExitStack() as stack:
@@ -269,10 +276,11 @@ async def run(
             name = "engine" if "engine" in roles else "standby"
             starts[name] = engine.run
             here.states[name] = engine.states
-        if "relay" in roles:
-            relay = _relay(settings, log, groups["relay"])
-            starts["relay"] = relay.run
-            here.states["relay"] = relay.states
+        for name, make in (("relay", _relay), ("history", _history)):
+            if name in roles:
+                publishers = make(settings, log, groups[name])
+                starts[name] = publishers.run
+                here.states[name] = publishers.states
         if "projector" in roles:
             database = Postgres(database_url, settings.db_schema)
             stack.push_async_callback(database.close)
@@ -384,9 +392,20 @@ def _engine(
     )
 
 
-def _relay(settings: Settings, log: EventLog, group: Group) -> Relay:
+def _relay(settings: Settings, log: EventLog, group: Group) -> Publishers:
     takeover_s = settings.kafka_request_timeout_seconds + SESSION_TIMEOUT_MS / 1000
     return Relay(log=log, group=group, clock=SystemClock(), takeover_s=takeover_s)
+
+
+def _history(settings: Settings, log: EventLog, group: Group) -> Publishers:
+    return History(
+        log=log,
+        group=group,
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+        form=history_format(),
+        late_s=2 * settings.kafka_request_timeout_seconds,  # as long as a writer waits
+    )
 
 
 def _follower(settings: Settings, log: EventLog) -> Follower[Shard]:

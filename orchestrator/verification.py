@@ -19,7 +19,8 @@ from orchestrator.core import snapshot
 from orchestrator.core.config import Config
 from orchestrator.core.invariants import violations
 from orchestrator.core.shard import Shard
-from orchestrator.runtime.relay import Outgoing, publish
+from orchestrator.runtime.publisher import Outgoing
+from orchestrator.runtime.relay import publish
 from orchestrator.runtime.snapshots import Found, Snapshots
 from orchestrator.runtime.whole import Whole
 from schemas import journal

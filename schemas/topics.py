@@ -98,6 +98,15 @@ TOPICS: dict[str, Topic] = {
         ),
         Topic("exceptions", "output", "exception id", "What doesn't add up: opened, resolved."),
         Topic(
+            "history",
+            "output",
+            "order id, else sku, node id, market id, or shard/<number>",
+            "Every input taken and every event decided, flat, one record each; and watermarks."
+            " Kept for ever.",
+            "public",
+            {"cleanup.policy": "delete", **FOREVER},
+        ),
+        Topic(
             "rejected",
             "output",
             "the original key",

@@ -141,9 +141,19 @@ PLACED_TO_COMMAND = histogram(
     "From the broker taking an order to it taking the node's command.",
     buckets=_LATENCY,
 )
-PUBLISHED = counter("headrace_published", "Events that the relay published, by topic.", "topic")
+PUBLISHED = counter(
+    "headrace_published", "Events that relay and history published, by topic.", "topic"
+)
 RELAY_RESTARTS = counter(
     "headrace_relay_restarts", "How often the relay went back to its checkpoint.", "shard"
+)
+HISTORY_RESTARTS = counter(
+    "headrace_history_restarts", "How often the history went back to its checkpoint.", "shard"
+)
+HISTORY_COMPLETE = gauge(
+    "headrace_history_complete_until_seconds",
+    "Up to when history is complete, as its newest watermark says: seconds since 1970 UTC.",
+    "shard",
 )
 ORDERS_OPEN = gauge("headrace_open_orders", "Orders that are not closed.", "shard")
 BACKORDERS = gauge("headrace_backordered_lines", "Order lines that wait for stock.", "shard")

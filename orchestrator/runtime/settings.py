@@ -176,6 +176,13 @@ class Settings(BaseSettings):
         PositiveFloat,
         Field(description="How old what promises rest on may be, at the most; beyond it is 503."),
     ] = 2.0
+    history: Annotated[
+        bool,
+        Field(
+            description="Whether role `history` publishes the topic `history`; where it is off, "
+            "the role does nothing."
+        ),
+    ] = True
     batch_ms: Annotated[
         PositiveInt,
         Field(description="How long the engine decides before it commits, when more is waiting."),

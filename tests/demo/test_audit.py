@@ -23,7 +23,8 @@ from orchestrator.core.decide import decide, tick
 from orchestrator.core.shard import Shard
 from orchestrator.demo.audit import Bin, Counts, OrderKey, Report, Rows, audit, status_of
 from orchestrator.runtime.memory_log import MemoryLog
-from orchestrator.runtime.relay import Outgoing, publish
+from orchestrator.runtime.publisher import Outgoing
+from orchestrator.runtime.relay import publish
 from orchestrator.runtime.world import SystemClock
 from schemas import journal
 from schemas.cloudevents import Accepted, emit, read

@@ -51,6 +51,7 @@ def test_every_role_that_runs_by_default_has_a_service() -> None:
     assert {role for it in ROLES.values() for role in it["command"][2].split(",")} == {
         "api",
         "engine",
+        "history",
         "intake",
         "projector",
         "relay",

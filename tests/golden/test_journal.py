@@ -20,7 +20,8 @@ from orchestrator.core.decide import decide, fold, tick, work_due
 from orchestrator.core.following import follow
 from orchestrator.core.invariants import violations
 from orchestrator.core.shard import Shard
-from orchestrator.runtime.relay import Outgoing, publish
+from orchestrator.runtime.publisher import Outgoing
+from orchestrator.runtime.relay import publish
 from projections.fold import project
 from projections.tables import Changes
 from schemas.journal import Commit, FilterState, JournalError, Verdict, decode, encode_entry, step

@@ -12,6 +12,7 @@ _REPLICA: Final = "orchestrator/runtime/replica.py"
 _SNAPSHOTS: Final = "orchestrator/runtime/snapshots.py"
 _INTAKE: Final = "orchestrator/runtime/intake.py"
 _RELAY: Final = "orchestrator/runtime/relay.py"
+_PUBLISHER: Final = "orchestrator/runtime/publisher.py"
 _PROJECTOR: Final = "projections/projector.py"
 _POSTGRES: Final = "projections/postgres.py"
 _EVOLVE: Final = "orchestrator/core/evolve.py"
@@ -362,7 +363,7 @@ MUTANTS: Final = (
     ),
     _mutant(
         "the relay takes a failed append for done",
-        _RELAY,
+        _PUBLISHER,
         "            await asyncio.gather(*tasks)\n        finally:",
         "            await asyncio.gather(*tasks, return_exceptions=True)\n        finally:",
         f"{_RELAY_TESTS}::"
@@ -370,7 +371,7 @@ MUTANTS: Final = (
     ),
     _mutant(
         "the relay goes on in another journal",
-        _RELAY,
+        _PUBLISHER,
         "if not isinstance(opened, Opened) or opened.nonce != state.journal_id:",
         "if not isinstance(opened, Opened):",
         f"{_RELAY_TESTS}::test_a_checkpoint_of_another_journal_halts",

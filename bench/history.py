@@ -1,0 +1,136 @@
+"""History: records a second onto the topic, from the journal, on Apache Kafka.
+
+Whole lives of orders (placed, accepted, shipped, delivered) are decided and journaled. Then a
+role `history` alone publishes the journal from its beginning.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import orjson
+
+from bench import workload
+from bench.core import as_the_engine_collects, resident_bytes
+from bench.recovery import JOURNAL, Book
+from bench.report import Figure, Result, say
+from events.carriers import TrackingUpdated
+from events.fulfillment import FulfillmentAccepted, FulfillmentShipped
+from orchestrator.compose import create_topics
+from orchestrator.core.shard import Shard
+from orchestrator.remembered import history_format
+from orchestrator.runtime.history import History
+from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
+from orchestrator.runtime.settings import Settings
+from orchestrator.runtime.world import SystemClock, SystemRandomness
+from schemas.cloudevents import emit
+from schemas.ports import Record
+from tests import servers
+
+_ORDERS: Final = 20_000
+
+
+def reports(order_id: str, node_id: str) -> Iterator[tuple[str, Record]]:
+    """What a node and a carrier say of an order's first fulfillment: topic and record."""
+    work: dict[str, Any] = {"node_id": node_id, "fulfillment_id": f"web.{order_id}.1"}
+    number = f"T{order_id}"
+    package = {"package_id": "1", "carrier": "ups", "tracking_number": number}
+    shipped = {**work, "shipped_at": "2026-11-23T10:00:00Z", "packages": [package]}
+    arrived = {"carrier": "ups", "tracking_number": number, "market_id": workload.MARKET}
+    arrived |= {"status": "delivered", "at": "2026-11-25T10:00:00Z"}
+    for model, said in (
+        (FulfillmentAccepted, work),
+        (FulfillmentShipped, shipped),
+        (TrackingUpdated, arrived),
+    ):
+        model.model_validate_json(orjson.dumps(said))
+        headers = emit(model.TYPE, f"{model.TYPE}-{order_id}", "bench", workload.PLACED_AT)
+        yield model.TOPIC, Record(b"", orjson.dumps(said), headers)
+
+
+def node_of(shard: Shard, order_id: str) -> list[str]:
+    """The nodes that the order's fulfillments are at."""
+    order = shard.markets[workload.MARKET].orders[f"{workload.CHANNEL}/{order_id}"]
+    return [one.node_id for one in order.fulfillments]
+
+
+async def write(book: Book, inbox: workload.Inbox, orders: int) -> None:
+    """Journal so many orders' lives."""
+    await book.open()
+    for topic, record in workload.master_data():
+        await book.take(inbox.take(topic, record))
+    await book.commit()
+    pending = []
+    for order in workload.orders("history", orders):
+        await book.take(inbox.take("orders", order.record()))
+        pending.append(order.order_id)
+        if len(pending) == 300:
+            await book.commit()
+            for order_id in pending:
+                nodes = node_of(book.shard, order_id)
+                if len(nodes) == 1:
+                    for topic, record in reports(order_id, nodes[0]):
+                        await book.take(inbox.take(topic, record))
+            pending = []
+    await book.commit()
+
+
+async def measure(servers_at: str, prefix: str, orders: int) -> dict[str, float]:
+    """One run on topics of its own."""
+    log = await KafkaLog.open(KafkaSettings(servers_at, prefix))
+    await create_topics(log, Settings(kafka=servers_at, prefix=prefix, shards=1, replication=1))
+    writer = await log.writer()
+    book = Book(writer)
+    await write(book, workload.Inbox(), orders)
+    await writer.close()
+    as_the_engine_collects()
+    before = resident_bytes()
+    stop = asyncio.Event()
+    history = History(
+        log=log,
+        group=await log.group("history", ["journal"]),
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+        form=history_format(),
+        late_s=30,
+    )
+    began, cpu = time.perf_counter(), time.process_time()
+    running = asyncio.create_task(history.run(stop))
+    while True:
+        kept = (await log.saved("history", [JOURNAL])).get(JOURNAL)
+        if kept is not None and kept.offset >= book.filter.next:
+            break
+        await asyncio.sleep(0.02)
+    seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
+    stop.set()
+    await running
+    await log.close()
+    return {
+        "records_s": book.events / seconds,
+        "cpu_us": cpu_s / book.events * 1e6,
+        "records_an_order": book.events / orders,
+        "cpu_us_an_order": cpu_s / orders * 1e6,
+        "grown_bytes_an_order": (resident_bytes() - before) / orders,
+    }
+
+
+def run(*, quick: bool, runs: int) -> Result:
+    """Measure it so often."""
+    its: list[dict[str, float]] = []
+    with servers.run(servers.choose()) as servers_at:
+        for number in range(runs):
+            its.append(
+                asyncio.run(measure(servers_at, f"h{number}-", _ORDERS // 10 if quick else _ORDERS))
+            )
+            say(f"history: {its[-1]}")
+    of = {name: [one[name] for one in its] for name in its[0]}
+    note = f"{of['records_an_order'][0]:.1f} records an order"
+    return Result(
+        "history",
+        [
+            Figure("history published", "records/s", of["records_s"], note=note),
+            Figure("its CPU a record", "µs", of["cpu_us"]),
+            Figure("its CPU an order", "µs", of["cpu_us_an_order"]),
+        ],
+    )

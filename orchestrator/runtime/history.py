@@ -1,0 +1,270 @@
+"""The history: turns every valid entry into flat records on the topic `history`.
+
+It reads the journal beside the relay, with a checkpoint of its own, so that it delays no command.
+"""
+
+from collections import defaultdict
+from typing import Any, Final
+from zlib import crc32
+
+import orjson
+
+from orchestrator.runtime import metrics
+from orchestrator.runtime.publisher import (
+    IDLE_WAIT_MS,
+    SAVE_EVERY_S,
+    Outgoing,
+    Publishers,
+    ShardPublisher,
+)
+from orchestrator.runtime.replica import Slices
+from orchestrator.runtime.snapshots import Format, Snapshots
+from schemas import journal
+from schemas.history import Flat, Known, flatten, fold
+from schemas.journal import Commit, FilterState, JournalError, Verdict
+from schemas.ports import (
+    Clock,
+    EventLog,
+    Group,
+    LogError,
+    OutOfRange,
+    Partition,
+    Randomness,
+    Read,
+    Reader,
+    Record,
+    Writer,
+)
+from schemas.times import rfc3339
+
+WATERMARK_S: Final = 10.0
+_READ_RECORDS: Final = 200
+_FLUSH_BYTES: Final = 4_000_000  # of values, in memory before they are sent
+
+_HEADERS: Final = (
+    ("ce_specversion", b"1.0"),
+    ("ce_type", b"headrace.history_recorded.v1"),
+    ("content-type", b"application/json"),
+)
+_WATERMARK: Final = (
+    ("ce_specversion", b"1.0"),
+    ("ce_type", b"headrace.history_watermark.v1"),
+    ("content-type", b"application/json"),
+)
+
+
+def record_of(flat: Flat, source: bytes) -> Record:
+    """A record of history as a CloudEvent in binary mode."""
+    said = flat.record
+    headers = (
+        *_HEADERS,
+        ("ce_id", said["position"].encode()),
+        ("ce_source", source),
+        ("ce_time", said["happened_at"].encode()),
+    )
+    return Record(flat.key.encode(), orjson.dumps(said), headers)
+
+
+def source_of(shard: int) -> bytes:
+    """The `ce_source` of a shard's history: not that of its outputs, whose ids it repeats."""
+    return b"headrace/%d/history" % shard
+
+
+class ShardHistory(ShardPublisher):
+    """One shard's history in this process."""
+
+    role = "history"
+    restarts = metrics.HISTORY_RESTARTS
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        log: EventLog,
+        group: Group,
+        clock: Clock,
+        randomness: Randomness,
+        form: Format[Known],
+        late_s: float,
+    ) -> None:
+        super().__init__(number, log=log, group=group, clock=clock)
+        self._randomness = randomness
+        self._form = form
+        self._late_ms = int(late_s * 1000)
+        self._source = source_of(number)
+        self._known = Known()
+        self._behind_ms = 0  # the broker's clock, less the tick, of the newest commit
+        self._complete_ms = 0
+        self._partitions_there = 0
+        self._shards_there = 0
+        self._waiting: Outgoing = defaultdict(list)
+        self._waiting_bytes = 0
+
+    async def _publish(self) -> None:
+        """Publish from the checkpoint on.
+
+        1. Load the checkpoint. What has to be known there comes from the newest snapshot of the
+           shard that lies before it, and from the journal in between: read, and not published.
+        2. Read, filter, and turn valid commits into records by target partition.
+        3. Append them, some megabytes at a time; await every acknowledgement.
+        4. Only then save the checkpoint (a few times a second; what follows it is published again).
+        5. Every 10 s, when all before is acknowledged: a watermark for every partition.
+        """
+        self.state = "opening"
+        there = await self._partitions(["history", "journal"])
+        self._partitions_there, self._shards_there = there["history"], there["journal"]
+        kept, publish_from = await self._checkpoint()
+        self._waiting, self._waiting_bytes = defaultdict(list), 0
+        self._known, state = await self._restored(kept)
+        writer = await self._log.writer()
+        reader: Reader | None = None
+        saved = kept
+        try:
+            reader = await self._log.reader({self._journal: state.next})
+            mark_at = save_at = self._clock.monotonic()
+            while not self.stop.is_set():
+                read = (await reader.read(_READ_RECORDS, IDLE_WAIT_MS)).get(self._journal, ())
+                for one in read:
+                    state = await self._take(writer, state, one, publish_from)
+                    if one.offset + 1 == kept.next and state != kept:
+                        raise JournalError(
+                            f"the checkpoint of history is of another history than"
+                            f" journal/{self.number} has at offset {one.offset}"
+                        )
+                await self._flush(writer)
+                high_water = reader.high_water(self._journal)
+                caught_up = high_water is not None and state.next >= high_water
+                if state.next > publish_from or caught_up:
+                    self.state = "open"
+                self._observe(reader, state, {})
+                now = self._clock.monotonic()
+                if now >= mark_at and state.next >= publish_from:
+                    fetched_ms = reader.fetched_ms(self._journal) if caught_up else None
+                    await self._mark(writer, state, fetched_ms)
+                    mark_at = now + WATERMARK_S
+                if state.next > max(saved.next, publish_from) and (now >= save_at or not read):
+                    await self._save(state)
+                    saved, save_at = state, now + SAVE_EVERY_S
+            if state.next > max(saved.next, publish_from):
+                await self._save(state)
+        finally:
+            metrics.forget(metrics.READER_LAG, self.role, "journal", self._label)
+            metrics.forget(metrics.HISTORY_COMPLETE, self._label)
+            await writer.close()
+            if reader is not None:
+                await reader.close()
+
+    async def _restored(self, kept: FilterState) -> tuple[Known, FilterState]:
+        """What is known at the newest snapshot up to the checkpoint; else nothing, at the start."""
+        if not kept.next or "snapshots" not in await self._log.describe():
+            return Known(), FilterState()
+        snapshots = Snapshots(
+            self.number,
+            log=self._log,
+            clock=self._clock,
+            randomness=self._randomness,
+            form=self._form,
+        )
+        async for found in snapshots.manifests():
+            if found.filter.journal_id == kept.journal_id and found.filter.next <= kept.next:
+                try:
+                    snapshots.check(found)
+                    return await snapshots.restore(found), found.filter
+                except Exception as error:  # torn, or of another release: the one before may do
+                    if isinstance(error, LogError) and not isinstance(error, OutOfRange):
+                        raise
+        return Known(), FilterState()
+
+    async def _take(
+        self, writer: Writer, state: FilterState, read: Read, publish_from: int
+    ) -> FilterState:
+        """Take in a record of the journal; what it publishes waits for `_flush`."""
+        commit = journal.decode(read.value, read.offset)
+        after, verdict = journal.step(state, read.offset, commit)
+        if verdict is not Verdict.VALID or not isinstance(commit, Commit):
+            return after
+        slices = Slices(self._clock)
+        for number, entry in enumerate(commit.entries):
+            if read.offset < publish_from:
+                fold(self._known, self.number, entry)
+            else:
+                for flat in flatten(self._known, self.number, commit.seq, number, entry):
+                    record = record_of(flat, self._source)
+                    to = Partition("history", crc32(record.key or b"") % self._partitions_there)
+                    self._waiting[to].append(record)
+                    self._waiting_bytes += len(record.value or b"")
+            await slices.between()
+        self._behind_ms = read.timestamp_ms - self._known.clock_ms
+        if self._waiting_bytes > _FLUSH_BYTES:
+            await self._flush(writer)
+        return after
+
+    async def _flush(self, writer: Writer) -> None:
+        """Append what waits; all acknowledged on return."""
+        outgoing, self._waiting, self._waiting_bytes = self._waiting, defaultdict(list), 0
+        await self._append(writer, outgoing)
+        published = sum(len(records) for records in outgoing.values())
+        metrics.PUBLISHED.labels("history").inc(published)
+
+    async def _mark(self, writer: Writer, state: FilterState, fetched_ms: int | None) -> None:
+        """Say in every partition how far it is complete.
+
+        No later commit has an earlier tick than the newest. While nothing happens the moment goes
+        on with the clock (`fetched_ms`: when the journal's end was seen last), less what an append
+        that is on its way may take, and less what the newest one was behind the broker's clock.
+        """
+        complete_ms = self._known.clock_ms
+        if fetched_ms is not None:
+            complete_ms = max(complete_ms, fetched_ms - self._late_ms - max(0, self._behind_ms))
+        self._complete_ms = complete_ms = max(self._complete_ms, complete_ms)
+        if not complete_ms:
+            return  # nothing is known yet
+        until = rfc3339(complete_ms)
+        value: dict[str, Any] = {
+            "kind": "watermark",
+            "shard": self.number,
+            "shards": self._shards_there,
+            "seq": state.seq,
+            "complete_until": until,
+        }
+        headers = (
+            *_WATERMARK,
+            ("ce_id", f"{self.number}.{state.seq}.{complete_ms}".encode()),
+            ("ce_source", self._source),
+            ("ce_time", until.encode()),
+        )
+        record = Record(b"watermark/%d" % self.number, orjson.dumps(value), headers)
+        numbers = range(self._partitions_there)
+        await self._append(writer, {Partition("history", one): [record] for one in numbers})
+        metrics.HISTORY_COMPLETE.labels(self._label).set(complete_ms / 1000)
+
+
+class History(Publishers):
+    """The role: a ShardHistory for each shard that the group suggests.
+
+    `late_s`: how long after it was decided a commit may still land in the journal.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        group: Group,
+        clock: Clock,
+        randomness: Randomness,
+        form: Format[Known],
+        late_s: float,
+    ) -> None:
+        super().__init__(
+            "history",
+            group,
+            lambda number: ShardHistory(
+                number,
+                log=log,
+                group=group,
+                clock=clock,
+                randomness=randomness,
+                form=form,
+                late_s=late_s,
+            ),
+        )

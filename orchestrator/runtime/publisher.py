@@ -1,0 +1,178 @@
+"""A publisher: what one shard's journal becomes on public topics, from a checkpoint of its own on.
+
+A checkpoint is the whole filter state, kept as the metadata of the group's offset. What is
+published twice has the same id both times, so consumers may drop the second.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from prometheus_client import Counter
+
+from orchestrator.runtime import metrics
+from orchestrator.runtime.batches import batches
+from orchestrator.runtime.workers import Workers
+from schemas import journal
+from schemas.journal import FilterState, JournalError, Opened
+from schemas.ports import (
+    Checkpoint,
+    Clock,
+    EventLog,
+    Group,
+    LogError,
+    OutOfRange,
+    Partition,
+    Reader,
+    Record,
+    Writer,
+)
+
+IDLE_WAIT_MS: Final = 500
+SAVE_EVERY_S: Final = 0.25
+_FAILED_PAUSE_S: Final = 1.0
+
+Outgoing = dict[Partition, list[Record]]
+
+_log = structlog.get_logger(__name__)
+
+
+class ShardPublisher(ABC):
+    """One shard's publisher in this process.
+
+    It has one unacknowledged batch a target partition and nothing queued behind it. Another shard's
+    may be on its way to the same partition meanwhile: from a producer and a checkpoint of its own,
+    so that after a failure neither sends, nor hides, what the other lost. No market, and so no node
+    or order, is in two shards, so nothing between the two has an order to keep; waiting for one
+    another's acknowledgements would only make commands later.
+    """
+
+    role: str
+    restarts: Counter
+
+    def __init__(self, number: int, *, log: EventLog, group: Group, clock: Clock) -> None:
+        self.stop = asyncio.Event()
+        self.state = "closed"
+        self.number = number
+        self._log = log
+        self._group = group
+        self._clock = clock
+        self._journal = Partition("journal", number)
+        self._label = str(number)
+
+    async def run(self) -> None:
+        """Publish until told to stop; after any failure begin again at the checkpoint."""
+        while not self.stop.is_set():
+            try:
+                await self._publish()
+            except (JournalError, OutOfRange) as error:
+                self.state = "halted"
+                _log.error(f"{self.role} halted", shard=self.number, what=str(error))
+                await self.stop.wait()
+            except LogError as error:
+                self.state = "pausing"
+                self.restarts.labels(self._label).inc()
+                _log.warning(f"{self.role} starts again", shard=self.number, what=str(error))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_FAILED_PAUSE_S):
+                        await self.stop.wait()
+        self.state = "closed"
+
+    @abstractmethod
+    async def _publish(self) -> None:
+        """Publish from the checkpoint on until told to stop; JournalError, LogError."""
+
+    async def _partitions(self, topics: Sequence[str]) -> dict[str, int]:
+        """How many partitions every topic has; LogError where one of these is missing."""
+        partitions = {name: one.partitions for name, one in (await self._log.describe()).items()}
+        missing = sorted(set(topics) - partitions.keys())
+        if missing:
+            raise LogError(
+                f"topics are missing: {', '.join(missing)}: run `headrace topics create`"
+            )
+        return partitions
+
+    async def _checkpoint(self) -> tuple[FilterState, int]:
+        """The filter state to go on from, and the first offset that is not published yet.
+
+        A broker that keeps offsets without metadata makes the filter start over, publishing nothing
+        below the offset.
+        """
+        kept = (await self._group.load([self._journal])).get(self._journal)
+        if kept is None:
+            return FilterState(), 0
+        if not kept.metadata:
+            return FilterState(), kept.offset
+        state = FilterState.from_json(kept.metadata)
+        reader = await self._log.reader({self._journal: 0})
+        try:
+            first = (await reader.read(1, IDLE_WAIT_MS * 10)).get(self._journal)
+        finally:
+            await reader.close()
+        if not first:
+            raise LogError(f"the first record of journal/{self.number} can't be read")
+        opened = journal.decode(first[0].value, 0)
+        if not isinstance(opened, Opened) or opened.nonce != state.journal_id:
+            raise JournalError(
+                f"the checkpoint of {self.role} is of another journal than journal/{self.number}:"
+                " the topic was made anew; delete the consumer group to publish it from its"
+                " beginning"
+            )
+        return state, state.next
+
+    async def _append(self, writer: Writer, outgoing: Mapping[Partition, list[Record]]) -> None:
+        """Append to every target at once, one batch at a time each; all acknowledged on return."""
+        tasks = [
+            asyncio.create_task(self._append_to(writer, to, records))
+            for to, records in outgoing.items()
+        ]
+        if not tasks:
+            return
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @staticmethod
+    async def _append_to(writer: Writer, to: Partition, records: list[Record]) -> None:
+        for part in batches(records):
+            await writer.append(to, part)
+
+    async def _save(self, state: FilterState) -> None:
+        await self._group.save({self._journal: Checkpoint(state.next, state.to_json())})
+
+    def _observe(
+        self, reader: Reader, state: FilterState, outgoing: Mapping[Partition, list[Record]]
+    ) -> None:
+        high_water = reader.high_water(self._journal)
+        if high_water is not None:
+            lag = max(0, high_water - state.next)
+            metrics.READER_LAG.labels(self.role, "journal", self._label).set(lag)
+        for to, records in outgoing.items():
+            metrics.PUBLISHED.labels(to.topic).inc(len(records))
+
+
+class Publishers:
+    """A role: a publisher for each shard that the group suggests."""
+
+    def __init__(self, name: str, group: Group, make: Callable[[int], ShardPublisher]) -> None:
+        self._group = group
+        self._shards: Workers[ShardPublisher] = Workers(name, make)
+
+    def states(self) -> dict[int, str]:
+        """The state of each shard published here."""
+        return self._shards.states()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow the group until told to stop; then save and leave."""
+        try:
+            while not stop.is_set():
+                self._shards.follow({one.number for one in await self._group.changes(0.25)})
+        finally:
+            await self._shards.leave()
+            await self._group.close()
