@@ -11,7 +11,6 @@ from orchestrator.core.orders import (
     UNSUBMITTED,
     Cancellation,
     Fulfillment,
-    FulfillmentLine,
     Order,
     OrderLine,
 )
@@ -233,11 +232,14 @@ def overtaken(turn: Turn, order: Order, fulfillment: Fulfillment) -> str | None:
     return "cancellation_requested" if fulfillment.cancellations else "cancellation_rejected"
 
 
-def cancel_taken_back(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
-    """Units were taken back that the customer no longer wants: they are cancelled at once."""
+def cancel_beyond(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
+    """Units that are to be cancelled and are no longer with the node: no one has to answer.
+
+    What it still has it answers for, even where it rejects others of the same line.
+    """
     for pending, lines in _excess(fulfillment):
+        _answer(turn, order, fulfillment, pending, lines, "accepted")
         if not pending.taken_back:
-            _answer(turn, order, fulfillment, pending, lines, "accepted")
             turn.cancelled(order, _cancel_units(lines), pending.reason, "channel")
 
 
@@ -258,32 +260,6 @@ def _excess(fulfillment: Fulfillment) -> list[tuple[Cancellation, list[Line]]]:
         if lines:
             found.append((pending, lines))
     return found
-
-
-def cancel_rejected_units(
-    turn: Turn,
-    order: Order,
-    fulfillment: Fulfillment,
-    line: FulfillmentLine,
-    *,
-    freed: int,
-    taken_back: int,
-) -> None:
-    """A node rejected units that it was asked to cancel: no one wants them from elsewhere.
-
-    `freed` units were reserved until now, `taken_back` ones no longer.
-    """
-    for pending in list(fulfillment.cancellations):
-        units = min(pending.lines.get(line.line_id, 0), taken_back if pending.taken_back else freed)
-        if not units:
-            continue
-        lines = [line.units(units)]
-        _answer(turn, order, fulfillment, pending, lines, "accepted")
-        if pending.taken_back:
-            taken_back -= units
-        else:
-            freed -= units
-            turn.cancelled(order, _cancel_units(lines), pending.reason, "channel")
 
 
 def _answers(

@@ -168,9 +168,7 @@ def _reject_lines(
                 "closed": [held.units(units)],
             }
         )
-        cancelling.cancel_rejected_units(
-            turn, order, fulfillment, held, freed=freed, taken_back=units - freed
-        )
+        cancelling.cancel_beyond(turn, order, fulfillment)
         if effect == "apply":
             _correct(turn, node, held, units, reason)
         _suppress(turn, node, held.sku, reason)

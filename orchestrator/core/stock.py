@@ -5,7 +5,7 @@ Promises that no longer fit are taken back.
 
 from typing import Any
 
-from orchestrator.core.cancelling import ask_node, cancel_taken_back, withdraw
+from orchestrator.core.cancelling import ask_node, cancel_beyond, withdraw
 from orchestrator.core.evolve import exception_key
 from orchestrator.core.ledger import HELD_STATES, Bin
 from orchestrator.core.orders import UNSUBMITTED, FulfillmentLine, Order
@@ -341,7 +341,7 @@ def _take_back(turn: Turn, order: Order, held: FulfillmentLine, units: int) -> N
             "closed": [],
         }
     )
-    cancel_taken_back(turn, order, fulfillment)
+    cancel_beyond(turn, order, fulfillment)
     ask_node(turn, order, fulfillment, lines, "stock_discrepancy", taken_back=True)
 
 

@@ -355,19 +355,22 @@ class _Session:
 
     async def _stands(self, partition: Partition, known: Taken) -> bool:
         """Whether the record that was taken in last still stands where it stood."""
-        async with Whole(self._role.log, partition, known.offset) as reading:
-            async for reads in reading:
-                event = read(
-                    partition.topic,
-                    reads[0].value,
-                    reads[0].headers,
-                    unknown_fields=self._role.unknown_fields,
-                )
-                return (
-                    reads[0].offset == known.offset
-                    and isinstance(event, Accepted)
-                    and (event.source, event.id) == (known.source, known.id)
-                )
+        try:
+            async with Whole(self._role.log, partition, known.offset) as reading:
+                async for reads in reading:
+                    event = read(
+                        partition.topic,
+                        reads[0].value,
+                        reads[0].headers,
+                        unknown_fields=self._role.unknown_fields,
+                    )
+                    return (
+                        reads[0].offset == known.offset
+                        and isinstance(event, Accepted)
+                        and (event.source, event.id) == (known.source, known.id)
+                    )
+        except OutOfRange as error:
+            raise LogError(f"{partition} was trimmed while it was looked at: {error}") from error
         return False
 
     async def cycle(self) -> bool:

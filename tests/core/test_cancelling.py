@@ -163,6 +163,26 @@ def test_units_rejected_while_they_are_to_be_cancelled_are_cancelled(split: Stor
     assert split.plan("1") == {"BOS": {"A": 2}, "LAX": {"A": 1}}
 
 
+@pytest.mark.parametrize(
+    ("answer", "counts"),
+    [
+        ("accepted", {"backordered": 3, "cancelled": 1}),
+        ("rejected", {"allocated": 1, "backordered": 3}),
+    ],
+)
+def test_a_rejection_of_other_units_leaves_the_node_its_answer(
+    shop: Story, answer: str, counts: dict[str, int]
+) -> None:
+    shop.receive("BOS", A=4)
+    shop.order("1", A=4)
+    shop.cancel("1", lines=[one(1)])
+    shop.report("rejected", "1.1", reason="damaged", lines=[one(3)])
+    assert shop.counts("1") == {"allocated": 1, "backordered": 3}
+    shop.report(f"cancellation_{answer}", "1.1", cancellation_id="web.1.1.c1", lines=[one(1)])
+    assert not shop.exceptions()
+    assert shop.counts("1") == counts
+
+
 def test_units_taken_back_while_they_are_to_be_cancelled_are_cancelled(split: Story) -> None:
     split.cancel("1", lines=[one(4)])
     split.send("stock_counted", node_id="CHI", sku="A", counted=1)

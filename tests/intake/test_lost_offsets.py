@@ -1,13 +1,17 @@
 """Offsets that are gone and topics that were made anew: nothing is skipped, nothing is silent."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from orchestrator.runtime.intake import IntakeError
-from schemas import inbox
-from schemas.ports import Checkpoint, Partition, Record
+from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.taken import Taken, taken
+from schemas import inbox, journal
+from schemas.ports import Checkpoint, Partition, Reader, Record, Writer
 from tests.intake.test_intake import SHARDS, World
+from tests.runtime.fakes import PassingLog
 
 ORDERS = Partition("orders", 0)
 
@@ -115,3 +119,67 @@ async def test_a_new_life_that_was_accepted_is_taken_from_its_beginning(world: W
     lose_offsets(world)
     world.order("last", "us")
     await world.run_until(lambda: orders_taken(world)[-1] == 5)
+
+
+class Meanwhile(PassingLog):
+    """A log in which something happens as soon as its partition is opened for reading, once."""
+
+    def __init__(self, log: MemoryLog, opened: Partition, happens: Callable[[], None]) -> None:
+        super().__init__(log)
+        self._opened = opened
+        self._happens = happens
+        self._happened = False
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> Reader:
+        if self._opened in at and not self._happened:
+            self._happened = True
+            self._happens()
+        return await super().reader(at)
+
+    async def writer(self) -> Writer:
+        return await self.log.writer()
+
+
+def commit(world: World, shard: int, first: int, end: int) -> None:
+    """What an engine does: these inputs of its inbox are in the journal, and trimmed."""
+    inputs = world.inbox(shard)[first:end]
+    value = journal.encode_commit(
+        epoch=0,
+        nonce="n",
+        seq=1,
+        inbox_from=first,
+        inbox_next=end,
+        prev="",
+        now_ms=0,
+        entries=[journal.encode_entry(one, []) for one in inputs],
+    )
+    world.log.write(Partition("journal", shard), [Record(None, value)])
+    held = world.log.held(Partition("inbox", shard))
+    del held.records[: end - held.first]
+    held.first = end
+
+
+@pytest.mark.parametrize("opened", ["journal", "inbox"])
+async def test_an_inbox_that_is_trimmed_while_offsets_are_looked_for_hides_nothing(
+    world: World, opened: str
+) -> None:
+    await some_orders(world)
+    newest = Taken(2, "test", world.inbox(1)[-1]["id"])
+    world.log.write(Partition("journal", 1), [Record(None, journal.encode_opened("engine", "n"))])
+    end = world.log.held(Partition("inbox", 1)).next
+    log = Meanwhile(world.log, Partition(opened, 1), lambda: commit(world, 1, 0, end))
+    assert (await taken(log, SHARDS))[ORDERS] == newest
+
+
+async def test_a_topic_that_is_trimmed_while_it_is_looked_at_halts_nothing(world: World) -> None:
+    await some_orders(world)
+    lose_offsets(world, "orders")
+    world.order("new", "us")
+
+    def retention() -> None:
+        held = world.log.held(ORDERS)
+        del held.records[:3]
+        held.first = 3
+
+    world.days.log = Meanwhile(world.log, ORDERS, retention)  # type: ignore[assignment]
+    await world.run_until(lambda: orders_taken(world) == [0, 1, 2, 3])

@@ -46,6 +46,8 @@ class _Epoch:
     offset: int
     nonce: str
     owner: str
+    seq: int = 0
+    """Of the newest commit that landed of it; what lands again is no news to its writer."""
     stale_at: float | None = None
     """When its writer could first know that another one began: a commit of its was void."""
 
@@ -173,9 +175,9 @@ class Oracle:
             return
         epoch = shard.epochs[-1]
         if (record.epoch, record.nonce) != (epoch.offset, epoch.nonce):
-            self.count["fences"] += 1
             self._stale(number, record, by)
             return
+        epoch.seq = max(epoch.seq, record.seq)
         if record.seq <= shard.seq:
             self.count["repeats"] += 1
             if shard.commits[record.seq - 1].digest != record.digest:
@@ -200,6 +202,11 @@ class Oracle:
         if epoch is None:
             self._world.fail("journal", f"shard {number}: a commit of no epoch: {record[:7]}")
             return
+        if record.seq <= epoch.seq:
+            self.count["late repeats"] += 1
+            return
+        epoch.seq = record.seq
+        self.count["fences"] += 1
         if epoch.stale_at is None:
             epoch.stale_at = now
         woke_at = max(epoch.stale_at, by.thawed_at if by else 0.0, self._world.gone_until)
