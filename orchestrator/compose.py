@@ -22,8 +22,9 @@ from orchestrator.core.shard import Shard
 from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.remembered import history_format
 from orchestrator.runtime import server
-from orchestrator.runtime.engine import Core, Engine, EngineConfig, Halt, halts
+from orchestrator.runtime.engine import Core, Engine, EngineConfig
 from orchestrator.runtime.follower import Follower, Sight
+from orchestrator.runtime.halting import Halt, halts
 from orchestrator.runtime.history import History
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
 from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, kafka_settings
@@ -454,7 +455,7 @@ async def _application(
 
     async def halted(shards: int) -> Mapping[int, tuple[str, list[str]]]:
         try:
-            return await halts(log, shards)
+            return await halts(log, range(shards))
         except LogError:
             return {}
 

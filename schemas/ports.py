@@ -197,6 +197,12 @@ class Group(Protocol):
     Correctness never rests on it.
     """
 
+    generation: int
+    """Rises with every assignment that `changes` tells of, one of the same partitions too.
+
+    Somebody else may have had them in between.
+    """
+
     async def changes(self, timeout_s: float) -> frozenset[Partition]:
         """The partitions of this member: when they change, or after `timeout_s` as they are."""
         ...

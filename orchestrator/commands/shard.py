@@ -10,7 +10,7 @@ import typer
 
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
 from orchestrator.compose import check_topics
-from orchestrator.runtime.engine import Halt, halts
+from orchestrator.runtime.halting import Halt, halts
 from orchestrator.runtime.settings import Settings
 from schemas.inbox import SKIP_ORDERED, encode_order
 from schemas.ports import EventLog, Partition, Record
@@ -79,7 +79,7 @@ async def _skip(
     log: EventLog, settings: Settings, shard: int, input_: str, reason: str, by: str
 ) -> None:
     """Order it, if the shard halts there, and wait until the shard has gone on."""
-    halt = (await halts(log, settings.shards)).get(shard)
+    halt = (await halts(log, range(settings.shards))).get(shard)
     if halt is None:
         typer.echo(f"Shard {shard} does not halt: there is nothing to skip.", err=True)
         raise typer.Exit(_CHECK_FAILED)
@@ -112,7 +112,7 @@ async def order(log: EventLog, shards: list[int], type_: str, data: dict[str, st
 async def _gone_on(log: EventLog, settings: Settings, shard: int, halt: Halt) -> bool:
     until = monotonic() + _WAIT_S
     while monotonic() < until:
-        if (await halts(log, settings.shards)).get(shard) != halt:
+        if (await halts(log, range(settings.shards))).get(shard) != halt:
             return True
         await asyncio.sleep(_POLL_S)
     return False

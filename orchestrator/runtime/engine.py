@@ -10,13 +10,13 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
 
-import orjson
 import structlog
 
 from events.decided import DecidedEvent, InputRecord
 from orchestrator.runtime import metrics
+from orchestrator.runtime.halting import Halt
 from orchestrator.runtime.replica import Replica
 from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.standby import Standby, StandbyConfig
@@ -48,8 +48,7 @@ _MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
 _LOOK_S: Final = 0.1  # between two looks at standbys
 _LOOK_IDLE_S: Final = 0.25
 _COOLING_S: Final = 30.0  # after an owner that seemed dead took its shard back
-_METADATA_BYTES: Final = 1_500  # of the 4,096 that brokers take, since it is escaped
-_TELL_S: Final = 1.0
+_TELL_S: Final = 0.5  # before a standby takes an owner that halts for dead
 _MAJORITY: Final = 2  # of three replicas
 
 _log = structlog.get_logger(__name__)
@@ -131,31 +130,6 @@ class PoisonError(Exception):
         if order["type"] == inbox.SKIP_ORDERED:
             return order["data"]["input"] in self.names
         return order["type"] == inbox.RENEWAL_ORDERED and order["data"]["topic"] == self.renewable
-
-
-class Halt(NamedTuple):
-    """Why a shard halts, and the coordinates of the input that it halts at, if it is one."""
-
-    what: str
-    input: list[str]
-
-    def to_metadata(self) -> str:
-        """As the group's offsets keep it: what is long is cut."""
-        what = self.what.encode()[:_METADATA_BYTES].decode(errors="ignore")
-        return orjson.dumps({"halted": what, "input": self.input}).decode()
-
-    @staticmethod
-    def from_metadata(text: str) -> "Halt | None":
-        """What `to_metadata` wrote; None where the shard does not halt."""
-        said = orjson.loads(text) if text else {}
-        return Halt(said["halted"], said["input"]) if "halted" in said else None
-
-
-async def halts(log: EventLog, shards: int) -> dict[int, Halt]:
-    """The shards that halt, whichever process has them, as of about a second ago; LogError."""
-    saved = await log.saved("engine", [Partition("inbox", number) for number in range(shards)])
-    found = {one.number: Halt.from_metadata(kept.metadata) for one, kept in saved.items()}
-    return {number: halt for number, halt in sorted(found.items()) if halt is not None}
 
 
 class _Sent:
@@ -390,6 +364,7 @@ class ShardWriter(Generic[S]):
         standby, self._standby = self._standby, None
         warm = await standby.hand_over() if standby else None
         self._writer = await self._log.writer()
+        self._check_wanted()  # an epoch of who is to leave would only fence who comes
         nonce = f"{self._randomness.bits(128):032x}"
         clock_ms = self._clock.now_ms()
         opened = await self._writer.append(
@@ -443,8 +418,7 @@ class ShardWriter(Generic[S]):
         reader = await self._log.reader({self._journal: replica.filter.next or None})
         try:
             while True:
-                if self.stop.is_set():
-                    raise LogError("told to stop while opening")
+                self._check_wanted()
                 batch = await reader.read(_FOLD_RECORDS, _IDLE_WAIT_MS)
                 for read in batch.get(self._journal, ()):
                     record, _ = await replica.take(read)
@@ -454,6 +428,10 @@ class ShardWriter(Generic[S]):
                         return replica.events - before
         finally:
             await reader.close()
+
+    def _check_wanted(self) -> None:
+        if self.stop.is_set():
+            raise LogError("told to stop while opening")
 
     async def _restored(self, opened_at: int) -> Replica[S]:
         replica = self._core.replica(self.number, self._clock)

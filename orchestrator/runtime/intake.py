@@ -255,6 +255,8 @@ class _Session:
         self._network = network
         self._rejected_partitions = rejected_partitions
         self._assigned: frozenset[Partition] = frozenset()
+        self._generation = -1
+        self._position: dict[Partition, int] = {}  # the offset that is taken next
         self._held: dict[Partition, list[Read]] = {}
         self._unsaved: dict[Partition, int] = {}
         self._taken: dict[Partition, Taken] | None = None
@@ -279,28 +281,42 @@ class _Session:
         return bool(records)
 
     async def follow_assignment(self) -> None:
-        """Begin with partitions that are new here, let go of those that no longer are."""
-        assigned = await self._role.group.changes(0)
-        if assigned == self._assigned:
+        """Begin with partitions that are new here, let go of those that no longer are.
+
+        What is assigned again may have been another member's in between: where that one got
+        further, it is begun anew there.
+        """
+        group = self._role.group
+        assigned = await group.changes(0)
+        if (assigned, group.generation) == (self._assigned, self._generation):
             return
+        generation = group.generation
         for partition in sorted(self._assigned - assigned):
-            self._reader.remove(partition)
-            self._held.pop(partition, None)
-            self._unsaved.pop(partition, None)
+            self._let_go(partition)
             forget(READER_LAG, "intake", *map(str, partition))
-        new = sorted(assigned - self._assigned)
-        saved = await self._role.group.load(new)
+        saved = await group.load(sorted(assigned))
+        for partition in sorted(self._assigned & assigned):
+            if partition in saved and saved[partition].offset > self._position[partition]:
+                self._let_go(partition)
+        new = sorted(assigned - self._position.keys())
         begun = {one: Checkpoint(await self._beginning(one), "") for one in new if one not in saved}
         if begun:  # saved before anything is taken in: only then a missing offset says something
-            await self._role.group.save(begun)
+            await group.save(begun)
         saved |= begun
         for partition in new:
             checkpoint = saved[partition]
             self._reader.add(partition, checkpoint.offset)
+            self._position[partition] = checkpoint.offset
             for shard, offset in _inbox_positions(checkpoint).items():
                 self._inbox_next[shard] = max(offset, self._inbox_next.get(shard, 0))
-        self._assigned = assigned
+        self._assigned, self._generation = assigned, generation
         _log.info("intake works on", partitions=[f"{p.topic}/{p.number}" for p in sorted(assigned)])
+
+    def _let_go(self, partition: Partition) -> None:
+        self._reader.remove(partition)
+        self._position.pop(partition, None)
+        self._held.pop(partition, None)
+        self._unsaved.pop(partition, None)
 
     async def _beginning(self, partition: Partition) -> int:
         """Where to begin in a partition of which no offset is saved; IntakeError where unknown.
@@ -405,6 +421,7 @@ class _Session:
         self._reader.resume(waited - self._held.keys())
         await self._append(out)
         self._unsaved |= reached
+        self._position |= reached
         for partition, offset in reached.items():
             end = self._reader.high_water(partition) or offset
             READER_LAG.labels("intake", *map(str, partition)).set(max(end - offset, 0))

@@ -19,6 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
     InvalidTopicError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -49,6 +50,7 @@ SESSION_TIMEOUT_MS: Final = 6_000
 """Below it brokers refuse to let a member join; a dead member's partitions move after it."""
 HEARTBEAT_MS: Final = 1_500
 _NEVER_MS: Final = 2**31 - 1
+_COORDINATOR_WAIT_S: Final = 0.1  # before a group's coordinator is asked again
 _BATCH_BYTES: Final = (
     3 * 1_048_576
 )  # above the largest record of any topic; the broker holds the real limits
@@ -327,8 +329,17 @@ class KafkaLog:
         if not wanted:
             return {}
         group_id = self.group_id(group)
+        found: dict[TopicPartition, OffsetAndMetadata] = {}
         async with _bounded(self.settings.request_timeout_s, f"load the offsets of {group_id}"):
-            found = await self._admin.list_consumer_group_offsets(group_id, partitions=list(wanted))
+            # Without an answer for each, the group's coordinator isn't there yet: a broker that
+            # never had a group, or that has just become the coordinator of this one.
+            while not found.keys() >= wanted.keys():
+                with suppress(GroupCoordinatorNotAvailableError):
+                    found = await self._admin.list_consumer_group_offsets(
+                        group_id, partitions=list(wanted)
+                    )
+                if not found.keys() >= wanted.keys():
+                    await asyncio.sleep(_COORDINATOR_WAIT_S)
         return {
             wanted[tp]: Checkpoint(kept.offset, kept.metadata or "")
             for tp, kept in found.items()
@@ -601,6 +612,7 @@ class KafkaGroup:
         self._group_id = log.group_id(name)
         self._consumer = consumer
         self._assignments = assignments
+        self.generation = 0
 
     @staticmethod
     async def join(log: KafkaLog, name: str, topics: Sequence[str]) -> "KafkaGroup":
@@ -634,6 +646,7 @@ class KafkaGroup:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._assignments.changed.wait()
+        self.generation += self._assignments.changed.is_set()
         self._assignments.changed.clear()
         prefix = self._settings.prefix
         return frozenset(

@@ -180,6 +180,7 @@ class MemoryReader:
     def __init__(self, log: MemoryLog, at: Mapping[Partition, int | None]) -> None:
         self._log = log
         self._at: dict[Partition, int] = {}
+        self._order: list[Partition] | None = None  # of those that are read; None: to be found
         self._paused: set[Partition] = set()
         self._high_water: dict[Partition, int] = {}
         self._fetched_ms: dict[Partition, int] = {}
@@ -200,7 +201,7 @@ class MemoryReader:
         loop = asyncio.get_running_loop()
         grown = loop.create_future()
         timer = loop.call_later(wait_s, _wake, grown)
-        held = [self._log.held(one) for one in sorted(self._at.keys() - self._paused)]
+        held = [self._log.held(one) for one in self._turns()]
         for one in held:
             one.waiting.append(grown)
         try:
@@ -214,36 +215,47 @@ class MemoryReader:
     def take(self, max_records: int) -> dict[Partition, list[Read]]:
         """What is there now, at most `max_records`; OutOfRange."""
         read: dict[Partition, list[Read]] = {}
-        for partition in sorted(self._at.keys() - self._paused):
+        now_ms = self._log.now_ms()
+        for partition in self._turns():
             held, at = self._log.held(partition), self._at[partition]
-            if not held.first <= at <= held.next:
+            end = held.next
+            if not held.first <= at <= end:
                 raise OutOfRange(f"{partition}@{at} is no longer, or not yet, in the log")
-            self._high_water[partition] = held.next
-            self._fetched_ms[partition] = self._log.now_ms()
-            records = held.records[at - held.first :][:max_records]
-            if records:
-                read[partition] = records
+            self._high_water[partition] = end
+            self._fetched_ms[partition] = now_ms
+            if at < end:
+                at -= held.first
+                records = read[partition] = held.records[at : at + max_records]
                 max_records -= len(records)
                 self._at[partition] = records[-1].offset + 1
             if not max_records:
                 break
         return read
 
+    def _turns(self) -> list[Partition]:
+        if self._order is None:
+            self._order = sorted(self._at.keys() - self._paused)
+        return self._order
+
     def add(self, partition: Partition, at: int | None) -> None:
         """Read this partition too."""
+        self._order = None
         self._at[partition] = self._log.held(partition).first if at is None else at
 
     def remove(self, partition: Partition) -> None:
         """No longer read this partition."""
+        self._order = None
         self._at.pop(partition, None)
         self._paused.discard(partition)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Hold these back until `resume`."""
+        self._order = None
         self._paused.update(partitions)
 
     def resume(self, partitions: Iterable[Partition]) -> None:
         """Go on with these."""
+        self._order = None
         self._paused.difference_update(partitions)
 
     def high_water(self, partition: Partition) -> int | None:
@@ -293,6 +305,7 @@ class MemoryGroup:
         self.wanted = frozenset(wanted)
         self.assigned: frozenset[Partition] = frozenset()
         self.changed = asyncio.Event()
+        self.generation = 0
         group.members.append(self)
         group.share_out()
 
@@ -301,6 +314,7 @@ class MemoryGroup:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.changed.wait()
+        self.generation += self.changed.is_set()
         self.changed.clear()
         return self.assigned
 

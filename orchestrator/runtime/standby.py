@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from orchestrator.runtime import metrics
+from orchestrator.runtime.halting import halts
 from orchestrator.runtime.replica import Replica
 from orchestrator.runtime.snapshots import Snapshots
 from schemas import journal
@@ -29,6 +30,8 @@ _JITTER_S: Final = 0.25  # so that of several standbys one is first
 _OPENING_S: Final = 10.0  # what an owner may take from its ShardOpened to its first commit
 _OVERDUE_MS: Final = 5_000  # clocks of two machines differ: a timer is surely due so long after it
 _FRESH_MS: Final = 1_500  # an older answer of the broker says nothing about the owner
+_ASK_S: Final = 0.5  # for the owner's last word: a takeover waits no longer for it
+_ASK_AGAIN_S: Final = 1.0
 _GAP_S: Final = 1.0  # between two looks: it was this process that stood still
 
 _log = structlog.get_logger(__name__)
@@ -85,6 +88,8 @@ class Standby(Generic[S]):
         self._watching = False
         self._looked_s = self._moved_s = self._opened_s = clock.monotonic()
         self._waiting_s: float | None = None  # since when something is known to be due
+        self._ask_s = 0.0  # not before then: whether the owner halts
+        self._halts = False
 
     async def run(self) -> None:
         """Follow until told to stop.
@@ -169,7 +174,9 @@ class Standby(Generic[S]):
                     self._waiting_s = now_s if self._waiting_s is None else self._waiting_s
                     reader.pause([self._inbox])
                 self._take_snapshot()
-                self._watch(reader, self._clock.monotonic())
+                dead = self._seems_dead(reader, self._clock.monotonic())
+                if not (dead and self.suspects):
+                    self.suspects = dead and not await self._owner_halts()
         finally:
             if self._writing is not None:
                 self._writing.cancel()
@@ -226,7 +233,18 @@ class Standby(Generic[S]):
         self._waiting_s = None
         self.suspects = False
 
-    def _watch(self, reader: Reader, now_s: float) -> None:
+    async def _owner_halts(self) -> bool:
+        """Whether the owner has told that the shard halts: whoever took it over would, too."""
+        now_s = self._clock.monotonic()
+        if now_s >= self._ask_s:
+            self._ask_s = now_s + _ASK_AGAIN_S
+            self._halts = False
+            with suppress(LogError, TimeoutError):  # who can't be asked says nothing
+                async with asyncio.timeout(_ASK_S):
+                    self._halts = bool(await halts(self._log, [self.number]))
+        return self._halts
+
+    def _seems_dead(self, reader: Reader, now_s: float) -> bool:
         """Look whether something is due that the owner doesn't do.
 
         The inbox is looked into only when the journal stands still, and no further than its next
@@ -241,9 +259,9 @@ class Standby(Generic[S]):
             metrics.READER_LAG.labels("standby", "journal", str(self.number)).set(behind)
         if now_s - looked_s > _GAP_S or fetched_ms is None or now_ms - fetched_ms > _FRESH_MS:
             self._moved(now_s)
-            return
+            return False
         if end is None or self._ahead.next < end or now_s - self._moved_s < _QUIET_S:
-            return
+            return False
         if not self._watching:
             reader.add(self._inbox, self._ahead.inbox_next)
             self._watching = True
@@ -251,5 +269,5 @@ class Standby(Generic[S]):
             self._waiting_s = now_s if self._waiting_s is None else self._waiting_s
         opening = self._ahead.last_epoch < self._ahead.epoch
         if self._waiting_s is None or (opening and now_s - self._opened_s < _OPENING_S):
-            return
-        self.suspects = now_s - self._waiting_s >= self._config.suspect_s + self._jitter_s
+            return False
+        return now_s - self._waiting_s >= self._config.suspect_s + self._jitter_s

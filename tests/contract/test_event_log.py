@@ -22,6 +22,7 @@ from schemas.ports import (
     Refused,
 )
 from schemas.topics import TOPIC_DEFAULTS, TOPICS
+from tests import servers
 
 INBOX = Partition("inbox", 0)
 OTHER = Partition("inbox", 1)
@@ -34,10 +35,10 @@ async def log(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Even
     if request.param == "memory":
         yield MemoryLog(SystemClock(), {"inbox": SHARDS, "availability": 1})
         return
-    servers: str = request.getfixturevalue(request.param)
+    address: str = request.getfixturevalue(request.param)
     wait_ms = 10 if request.param == "tansu" else 500
     kafka = await KafkaLog.open(
-        KafkaSettings(servers, prefix, fetch_wait_ms=wait_ms, request_timeout_s=10)
+        KafkaSettings(address, prefix, fetch_wait_ms=wait_ms, request_timeout_s=10)
     )
     for name, partitions in {"inbox": SHARDS, "availability": 1}.items():
         topic = TOPICS[name]
@@ -296,6 +297,31 @@ async def test_a_checkpoint_keeps_its_metadata(
     assert await group.load([INBOX]) == {INBOX: Checkpoint(4, '{"seq": 8}')}
     assert await log.saved("relay", [INBOX, OTHER]) == {INBOX: Checkpoint(4, '{"seq": 8}')}
     await group.close()
+
+
+@pytest.mark.slow
+@pytest.mark.real_kafka("what its groups rest on is made when they are first asked for")
+async def test_nothing_is_saved_on_a_broker_that_never_had_a_group(prefix: str) -> None:
+    with servers.run(servers.choose()) as fresh:
+        kafka = await KafkaLog.open(KafkaSettings(fresh, prefix, request_timeout_s=15))
+        topic = TOPICS["inbox"]
+        await kafka.create(topic, SHARDS, TOPIC_DEFAULTS | topic.config, 1)
+        assert await kafka.saved("nobody", [INBOX, OTHER]) == {}
+        await kafka.close()
+
+
+async def test_an_assignment_is_told_by_its_number_too(log: EventLog) -> None:
+    one = await log.group("relay", ["inbox"])
+    await _until(one, lambda got: len(got) == SHARDS)
+    before = one.generation
+    await one.changes(0)
+    assert one.generation == before, "nothing changed"
+    two = await log.group("relay", ["inbox"])
+    await _until(one, lambda got: len(got) < SHARDS)
+    await two.close()
+    await _until(one, lambda got: len(got) == SHARDS)
+    assert one.generation > before + 1, "as before, but not all the while"
+    await one.close()
 
 
 async def test_a_member_cannot_save_what_is_not_its_own(log: EventLog) -> None:

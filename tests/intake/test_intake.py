@@ -11,7 +11,7 @@ import pytest
 from events.decided import InputRecord
 from events.inputs import INPUTS
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError, shard_of
-from orchestrator.runtime.memory_log import MemoryGroup, MemoryLog, MemoryWriter
+from orchestrator.runtime.memory_log import MemoryGroup, MemoryLog, MemoryWriter, _Members
 from schemas import inbox
 from schemas.cloudevents import UnknownFields, emit
 from schemas.ports import (
@@ -26,6 +26,7 @@ from schemas.ports import (
 from tests.runtime.fakes import PassingLog
 
 SHARDS = 4
+ORDERS = Partition("orders", 0)
 TIME = "2026-01-31T12:00:00Z"
 TOPICS = {
     "network": 1,
@@ -376,6 +377,46 @@ async def test_a_rejected_node_does_not_tie_its_id_to_a_market_that_never_was(
         world.node("B", "us")
         world.received("B")
         await until(lambda: len(world.taken()) == 3)
+
+
+class Returned(MemoryGroup):
+    """A membership that hears once that its partitions were another's, and are its own again."""
+
+    def __init__(self, log: MemoryLog, elsewhere: Callable[[], None]) -> None:
+        members = log._groups.setdefault("intake", _Members())
+        super().__init__(members, [ORDERS])
+        self.elsewhere: Callable[[], None] | None = elsewhere
+        self.due = False
+
+    async def changes(self, timeout_s: float) -> frozenset[Partition]:
+        if self.due and self.elsewhere is not None:
+            self.elsewhere()
+            self.elsewhere = None
+            self.changed.set()
+        return await super().changes(timeout_s)
+
+
+async def test_what_another_member_took_in_between_is_not_taken_again(world: World) -> None:
+    def elsewhere() -> None:
+        for number in (1, 2):
+            world.order(str(number), "us")
+        world.log._groups["intake"].checkpoints[ORDERS] = Checkpoint(2, "")
+
+    world.market("us", shard=1)
+    await world.run_until(lambda: len(world.inbox(1)) == 1)
+    world.order("0", "us")
+    group = Returned(world.log, elsewhere)
+    stop = asyncio.Event()
+    role = Intake(world.days, group, world.clock, shards=SHARDS)
+    task = asyncio.create_task(role.run(stop))
+    await until(lambda: len(world.inbox(1)) == 2)
+    group.due = True
+    await until(lambda: len(world.inbox(1)) == 3)
+    stop.set()
+    await task
+    assert world.log._groups["intake"].checkpoints[ORDERS].offset == 3
+    taken = [one["origin"][2] for one in world.inbox(1) if one["type"] == "order_placed"]
+    assert taken == [0, 2]
 
 
 async def test_network_is_read_to_its_end_before_anything_is_taken_in(world: World) -> None:

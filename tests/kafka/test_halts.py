@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.compose import create_topics
-from orchestrator.runtime.engine import Halt, halts
+from orchestrator.runtime.halting import Halt, halts
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings
 from schemas.ports import Partition, Record
@@ -53,7 +53,7 @@ async def write(log: KafkaLog, value: bytes) -> None:
 async def halted(log: KafkaLog, name: str) -> Halt:
     async with asyncio.timeout(60):
         while True:
-            halt = (await halts(log, 2)).get(0)
+            halt = (await halts(log, range(2))).get(0)
             if halt is not None and name in halt.input:
                 return halt
             await asyncio.sleep(0.2)

@@ -14,12 +14,22 @@ from orchestrator.runtime.engine import Core, EngineConfig, ShardWriter
 from orchestrator.runtime.memory_log import MemoryLog, MemoryReader
 from orchestrator.runtime.metrics import TABLE
 from schemas.journal import MAX_COMMIT_BYTES, encode_opened
-from schemas.ports import Appended, Bounds, LogError, Partition, Read, Record, TopicDescription
+from schemas.ports import (
+    Appended,
+    Bounds,
+    LogError,
+    Partition,
+    Read,
+    Record,
+    TopicDescription,
+    Writer,
+)
 from tests.runtime.fakes import (
     CORE,
     INBOX,
     JOURNAL,
     FaultyLog,
+    PassingLog,
     Running,
     Seeded,
     SteppedClock,
@@ -119,6 +129,42 @@ async def test_a_stale_writers_commit_is_void_and_it_takes_over_only_after_a_pau
         assert asyncio.get_running_loop().time() - fenced_at > 0.25
     assert happened(log)[0] == ["a", "b"]
     assert owners(log) == ["one", "two", "one"]
+
+
+class _SlowToDescribe(PassingLog):
+    """A log that describes its topics when it is told to."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log)
+        self.asked = asyncio.Event()
+        self.answers = asyncio.Event()
+
+    async def describe(self) -> dict[str, TopicDescription]:
+        self.asked.set()
+        await self.answers.wait()
+        return await super().describe()
+
+    async def writer(self) -> Writer:
+        return await self.log.writer()
+
+
+async def test_a_writer_told_to_leave_while_it_opens_fences_nobody() -> None:
+    log = _SlowToDescribe(a_log())
+    writer = ShardWriter(
+        0,
+        log=log,
+        clock=SteppedClock(),
+        randomness=Seeded(1),
+        core=CORE,
+        owner="one",
+        config=EngineConfig(),
+    )
+    task = asyncio.create_task(writer.run())
+    await log.asked.wait()
+    writer.stop.set()
+    log.answers.set()
+    await task
+    assert owners(log.log) == []
 
 
 async def test_two_engines_share_the_shards_and_one_takes_over_what_the_other_leaves() -> None:

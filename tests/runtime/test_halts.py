@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from events.decided import DecidedEvent, InputRecord
-from orchestrator.runtime.engine import Core, Halt, halts
+from orchestrator.runtime.engine import Core
+from orchestrator.runtime.halting import Halt, halts
 from orchestrator.runtime.memory_log import MemoryLog
 from schemas import inbox
 from schemas.inbox import RENEWAL_ORDERED, SKIP_ORDERED, TopicMadeAnew
@@ -80,7 +81,7 @@ async def test_every_process_can_see_which_shard_halts_until_it_goes_on() -> Non
 
 async def told(log: MemoryLog, expected: dict[int, Halt]) -> None:
     async with asyncio.timeout(10):
-        while await halts(log, 2) != expected:
+        while await halts(log, range(2)) != expected:
             await asyncio.sleep(0.01)
 
 

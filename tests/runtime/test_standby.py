@@ -13,6 +13,7 @@ from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
 from orchestrator.runtime.snapshots import Format
 from orchestrator.runtime.standby import StandbyConfig
 from orchestrator.runtime.world import SystemClock
+from schemas import inbox
 from schemas.journal import encode_opened
 from schemas.ports import Appended, Group, Partition, Record
 from tests.runtime.fakes import CORE, JOURNAL, Running, Seeded, Tally, give, happened, owners, until
@@ -68,7 +69,12 @@ class _StallingWriter(MemoryWriter):
 
 
 def an_engine(
-    log: MemoryLog, owner: str, group: Group | None, *, snapshot_events: int = 1_000
+    log: MemoryLog,
+    owner: str,
+    group: Group | None,
+    *,
+    snapshot_events: int = 1_000,
+    suspect_s: float = SUSPECT_S,
 ) -> Engine[Tally]:
     """An owner where it has a group; without one it only stands by."""
     return Engine(
@@ -79,7 +85,7 @@ def an_engine(
         core=replace(CORE, snapshots=FORM),
         owner=owner,
         config=EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.3),
-        standby=StandbyConfig(1, suspect_s=SUSPECT_S, snapshot_events=snapshot_events),
+        standby=StandbyConfig(1, suspect_s=suspect_s, snapshot_events=snapshot_events),
     )
 
 
@@ -126,6 +132,35 @@ async def test_an_owner_that_works_or_has_nothing_to_do_keeps_its_shard() -> Non
             give(log, str(n))
         await until(lambda: happened(log)[1].inbox_next == 24)
     assert owners(log) == ["owner"]
+
+
+async def test_a_shard_that_halts_is_not_taken_over_until_its_owner_is_helped_on() -> None:
+    log = Stalling()
+    give(log, "first")
+    give(log, "bad", poison=True)
+    async with Running(an_engine(log, "standby", None, suspect_s=1.0)) as standby:
+        async with Running(await the_owner(log)) as owner:
+            await until(lambda: owner.role.states() == {0: "halted"})
+            await until(standing(standby.role))
+            with pytest.raises(TimeoutError):
+                await until(lambda: standby.role.states() != {}, within_s=2.5)
+        assert owners(log) == ["owner"]
+        data = {"input": "inbox/0@1", "reason": "a defect", "by": "ada"}
+        value = inbox.encode_order(inbox.SKIP_ORDERED, "o1", 0, data)
+        log.write(Partition("inbox", 0), [Record(None, value)])
+        group = await log.group("engine", ["inbox"])
+        async with Running(an_engine(log, "again", group, suspect_s=1.0)):
+            await until(lambda: happened(log)[1].inbox_next == 3)
+            await until(lambda: not told_to_halt(log))
+        give(log, "b")
+        await until(lambda: happened(log)[1].inbox_next == 4)
+    assert owners(log)[-1] == "standby"
+    assert "standby" not in owners(log)[:-1]
+
+
+def told_to_halt(log: MemoryLog) -> bool:
+    kept = log._groups["engine"].checkpoints.values()
+    return any("halted" in one.metadata for one in kept)
 
 
 async def test_an_owner_wrongly_suspected_loses_nothing_and_comes_back() -> None:

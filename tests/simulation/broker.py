@@ -244,9 +244,10 @@ class SimReader(MemoryReader):
             raise LogError("the read failed")
         if world.strikes(Fault.READ_SLOW):
             await asyncio.sleep(2 * world.chance.random())
-        for partition in self._at:
-            if partition.topic == "snapshots" and world.strikes(Fault.SNAPSHOT_TORN):
-                sim.broker.tear(partition)
+        if world.may(Fault.SNAPSHOT_TORN):
+            for partition in self._at:
+                if partition.topic == "snapshots" and world.strikes(Fault.SNAPSHOT_TORN):
+                    sim.broker.tear(partition)
         read = self.take(max_records)
         if not read and wait_ms > 0:
             await self._growth(wait_ms / 1000)
@@ -265,6 +266,24 @@ class SimReader(MemoryReader):
         await asyncio.sleep(0)
 
 
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+class _Signal(asyncio.Event):
+    """An event that one waits for with a future of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        super().set()
+        if self.waiting is not None:
+            _wake(self.waiting)
+
+
 class SimGroup:
     """A membership that is expelled, told late, or whose checkpoints fail."""
 
@@ -273,6 +292,11 @@ class SimGroup:
         self.name = name
         self.member = member
         self.deaf_until = 0.0
+        self.generation = 0
+        self._signal = _Signal()
+        if member.changed.is_set():
+            self._signal.set()
+        member.changed = self._signal
         self._told: frozenset[Partition] = frozenset()
 
     async def changes(self, timeout_s: float) -> frozenset[Partition]:
@@ -284,13 +308,22 @@ class SimGroup:
             if deaf:
                 await asyncio.sleep(timeout_s)
             else:
-                await member.changes(timeout_s)
+                await self._change(timeout_s)
         if self.deaf_until <= world.loop.time():
+            self.generation += member.changed.is_set()
             member.changed.clear()
             if self._told != member.assigned:
                 self._told = member.assigned
                 await world.suspend(self._sim.host, "after", "changes")
         return self._told
+
+    async def _change(self, timeout_s: float) -> None:
+        """Wait for a change, or that long; for less than one of asyncio's time-outs takes."""
+        loop = self._sim.world.loop
+        waiting = self._signal.waiting = loop.create_future()
+        timer = loop.call_later(timeout_s, _wake, waiting)
+        await waiting
+        timer.cancel()
 
     async def load(self, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
         """The newest checkpoints."""

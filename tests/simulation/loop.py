@@ -10,7 +10,7 @@ import random
 from asyncio import events
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class Host:
 
     def __init__(self) -> None:
         self.gone = False
-        self.frozen: list[asyncio.Handle] | None = None
+        self.frozen: list[_Handle] | None = None
 
 
 HOST: ContextVar[Host] = ContextVar("host")
@@ -55,11 +55,33 @@ class HostedTask(asyncio.Task[T]):
         return self.number
 
 
+class _Handle(asyncio.TimerHandle):
+    """What asyncio's own handles do, for less: there are thousands in a run."""
+
+    __slots__ = ("args", "callback", "context", "host")
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> None:
+        self.callback: Callable[..., object] | None = callback
+        self.args = args
+        self.context = copy_context() if context is None else context
+        self.host = self.context.get(HOST)
+
+    def cancel(self) -> None:
+        """Never run it."""
+        self.callback = None
+
+    def cancelled(self) -> bool:
+        """Whether it is never run."""
+        return self.callback is None
+
+
 class SimLoop(asyncio.BaseEventLoop):
     """Runs one handle at a time: which of those that are ready, chance decides."""
 
-    _ready: list[asyncio.Handle]  # any of them may be next
-    _scheduled: list[asyncio.TimerHandle]
+    _ready: list[_Handle]  # any of them may be next
+    _scheduled: list[tuple[float, int, _Handle]]
     _stopping: bool
 
     def __init__(self, chance: random.Random, *, steps: int, shuffled: bool = True) -> None:
@@ -70,6 +92,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._shuffled = shuffled
         self._steps_left = steps
         self._tasks = 0
+        self._timers = 0
         self._discards = False
         self.digest = 0
         """Of the schedule so far, and of what was noted."""
@@ -113,10 +136,33 @@ class SimLoop(asyncio.BaseEventLoop):
         self, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> asyncio.Handle:
         """Run it when its turn comes."""
-        handle = events.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, context)
         if not self._discards:
             self._ready.append(handle)
         return handle
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: object,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Run it at that time; of several at the same, the one that was asked for first."""
+        handle = _Handle(callback, args, context)
+        self._timers += 1
+        heapq.heappush(self._scheduled, (when, self._timers, handle))
+        return handle
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: object,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Run it after a while."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_soon_threadsafe(self, *_: object, **__: object) -> NoReturn:
         """Nothing here has threads."""
@@ -134,24 +180,24 @@ class SimLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         """Run handles until told to stop."""
         ready, scheduled, chance = self._ready, self._scheduled, self._chance.random
-        steps = self._steps_left
+        steps, shuffled, pop = self._steps_left, self._shuffled, heapq.heappop
         while not self._stopping:
             if not ready:
                 if not scheduled:
                     raise SimulationError("deadlock: nothing is ready, nothing will ever be")
-                self._now = max(self._now, scheduled[0].when())
+                self._now = max(self._now, scheduled[0][0])
                 self.note(round(self._now * 1e6))
-            while scheduled and scheduled[0].when() <= self._now:
-                ready.append(heapq.heappop(scheduled))
+            while scheduled and scheduled[0][0] <= self._now:
+                ready.append(pop(scheduled)[2])
             count = len(ready)
             index = 0
-            if count > 1 and self._shuffled:
+            if count > 1 and shuffled:
                 index = int(chance() * count)
                 self.digest = (self.digest * 6_364_136_223_846_793_005 + index + 1) & _MASK
             handle = ready.pop(index)
-            if handle.cancelled():
+            callback, host = handle.callback, handle.host
+            if callback is None:
                 continue
-            host = handle._context.get(HOST)  # type: ignore[attr-defined]
             if host is not None:
                 if host.gone:
                     continue
@@ -161,7 +207,12 @@ class SimLoop(asyncio.BaseEventLoop):
             steps -= 1
             if steps < 0:
                 raise SimulationError("too many steps: does something spin?")
-            handle._run()
+            try:
+                handle.context.run(callback, *handle.args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001 - as asyncio does
+                self.errors.append(error)
         self._steps_left = steps
 
     def thaw(self, host: Host) -> None:

@@ -74,6 +74,7 @@ class World:
         self.crashed: Callable[[SimHost], None] = lambda _host: None
         self._rates = dict(plan.rates)
         self._crash_rate = plan.rates.get(Fault.CRASHED)
+        self._swept = bool(plan.scenario)
         self._suspensions = 0
         self._choices = 0
         self.seen: list[tuple[str, str, str]] | None = None
@@ -91,6 +92,10 @@ class World:
     def at(self, delay_s: float, do: Callable[..., object], *args: object) -> None:
         """Let something happen, whoever is gone by then."""
         self.loop.call_later(delay_s, do, *args, context=self.context)
+
+    def may(self, fault: Fault) -> bool:
+        """Whether it can go wrong at all."""
+        return fault in self._rates and not self.calm
 
     def strikes(self, fault: Fault) -> bool:
         """Whether something goes wrong now."""
@@ -163,12 +168,13 @@ class World:
         """A port's call before or after its effect: others run, the process may crash here."""
         if self._crash_rate and not self.calm and self.chance.random() < self._crash_rate:
             await self.die(host, phase, what)
-        if self.seen is not None:
-            self.seen.append((*_site(), f"{phase} {what}"))
-        if self._suspensions == self.plan.crash_at:
+        if self._swept:
+            if self.seen is not None:
+                self.seen.append((*_site(), f"{phase} {what}"))
+            if self._suspensions == self.plan.crash_at:
+                self._suspensions += 1
+                await self.die(host, phase, what)
             self._suspensions += 1
-            await self.die(host, phase, what)
-        self._suspensions += 1
         await _TURN
 
     async def die(self, host: SimHost, phase: str, what: str) -> NoReturn:
