@@ -1,11 +1,11 @@
-"""`python -m tests.simulation SEED` runs a seed again; with --soak, many seeds."""
+"""`python -m tests.simulation SEED` runs a seed again; with --soak, many seeds; or the sweeps."""
 
 import argparse
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from typing import Final
 
 from rich.console import Console
@@ -13,11 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tests.simulation.campaign import Failure, Total, attempt, campaign, replay, shrink
-from tests.simulation.plan import Fault, Oddity, Plan, a_plan
-from tests.simulation.sweep import SCENARIOS
+from tests.simulation.plan import Change, Fault, Oddity, Plan, a_plan
+from tests.simulation.sweep import SCENARIOS, variations
 
 _SHOWN: Final = 20
-_BY_NAME: Final = {one.name.lower(): one for one in (*Fault, *Oddity)}
+_BY_NAME: Final = {one.name.lower(): one for one in (*Fault, *Oddity, *Change)}
 
 
 def main() -> int:
@@ -30,6 +30,10 @@ def main() -> int:
     )
     parser.add_argument("--shrink", action="store_true", help="look for a shorter run that fails")
     parser.add_argument("--soak", action="store_true", help="run many seeds from this one on")
+    parser.add_argument("--sweeps", action="store_true", help="run every sweep")
+    parser.add_argument(
+        "--sites", action="store_true", help="of a soak or the sweeps: list where hosts crashed"
+    )
     parser.add_argument("--runs", type=int, help="of a soak: how many")
     parser.add_argument("--minutes", type=float, help="of a soak: for how long")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="of the sweeps")
@@ -37,8 +41,12 @@ def main() -> int:
     parser.add_argument("--strike-at", metavar="N:FAULT", help="of a sweep: the call that fails")
     given = parser.parse_args()
     console = Console()
+    if given.sweeps:
+        plans = [plan for scenario in SCENARIOS.values() for plan in variations(scenario)]
+        return _told(console, _many(console, iter(plans), len(plans), None), [], given.sites)
     if given.soak:
-        return _soak(console, given.seed, given.runs, given.minutes)
+        total = _many(console, map(a_plan, count(given.seed)), given.runs, given.minutes)
+        return _told(console, total, total.silent(), given.sites)
     without = [_BY_NAME[name] for name in given.without]
     plan = a_plan(given.seed, orders=given.orders, without=without)
     if given.scenario:
@@ -60,28 +68,29 @@ def main() -> int:
 
 def _options(plan: Plan, smallest: Plan) -> Iterator[str]:
     yield f"--orders {smallest.orders}"
-    kept = {*smallest.rates, *smallest.oddities}
+    kept = {*smallest.rates, *smallest.oddities, *smallest.changes}
     for name, one in _BY_NAME.items():
-        if one in {*plan.rates, *plan.oddities} and one not in kept:
+        if one in {*plan.rates, *plan.oddities, *plan.changes} and one not in kept:
             yield f"--without {name}"
 
 
-def _soak(console: Console, first: int, runs: int | None, minutes: float | None) -> int:
-    """Many seeds, by number or time; what struck, by kind."""
+def _many(
+    console: Console, plans: Iterator[Plan], runs: int | None, minutes: float | None
+) -> Total:
+    """Many runs, by number or time."""
     total, began = Total(), time.monotonic()
     until = began + minutes * 60 if minutes else None
-    seeds = iter(range(first, first + runs)) if runs else count(first)
 
-    def while_time_is_left() -> Iterator[int]:
-        for seed in seeds:
+    def while_time_is_left() -> Iterator[Plan]:
+        for plan in islice(plans, runs):
             if until is not None and time.monotonic() > until:
                 return
-            yield seed
+            yield plan
 
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=runs or (minutes or 0) * 60 or None)
-        for one in campaign(map(a_plan, while_time_is_left())):
+        for one in campaign(while_time_is_left()):
             total.add(one)
             done = total.runs if runs else time.monotonic() - began
             events, crashes = total.count["events"], total.fired[Fault.CRASHED]
@@ -91,14 +100,34 @@ def _soak(console: Console, first: int, runs: int | None, minutes: float | None)
             )
             if isinstance(one, Failure) and len(total.failures) <= _SHOWN:
                 console.print(f"{one}", style="red", highlight=False)
+    return total
+
+
+def _told(console: Console, total: Total, silent: list[str], sites: bool) -> int:  # noqa: FBT001 - one word or the other
+    """Say what struck, by kind, and where if that is wanted; 1 when something failed."""
     table = Table("what", "times")
     for name, number in sorted((total.count + total.fired).items()):
         table.add_row(str(name), f"{number:,}")
     table.add_row("sites of crashes", f"{len(total.sites):,}")
     console.print(table)
-    for name in total.silent():
+    if sites:
+        console.print(_table_of(total))
+    for name in silent:
         console.print(f"never struck: {name}", style="red")
-    return 1 if total.failures or total.silent() else 0
+    return 1 if total.failures or silent else 0
+
+
+def _table_of(total: Total) -> Table:
+    """Where hosts crashed: at which await of which role's, and on which side of the effect."""
+    table = Table("await in role code", "before the effect", "after it", "call")
+    by_await: dict[tuple[str, int, str], dict[str, int]] = {}
+    for (path, line, what), times in total.sites.items():
+        phase, _, call = what.partition(" ")
+        by_await.setdefault((path, int(line or 0), call), {})[phase] = times
+    for (path, line, call), times in sorted(by_await.items()):
+        where = f"{path}:{line}" if line else path
+        table.add_row(where, f"{times.get('before', 0):,}", f"{times.get('after', 0):,}", call)
+    return table
 
 
 if __name__ == "__main__":

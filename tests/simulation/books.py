@@ -40,9 +40,12 @@ class Units:
             row[_OPEN] or row[_ALLOCATED] or row[_SHIPPED] for row in self.counts.values()
         )
 
-    def waiting(self) -> list[str]:
-        """The skus of units that are backordered."""
-        return [self.sku[line] for line, row in self.counts.items() if row[_BACKORDERED]]
+    def waiting(self) -> Counter[str]:
+        """Backordered units, by sku."""
+        units = Counter[str]()
+        for line, row in self.counts.items():
+            units[self.sku[line]] += row[_BACKORDERED]
+        return +units
 
 
 class Books:

@@ -250,7 +250,7 @@ class SimReader(MemoryReader):
                     sim.broker.tear(partition)
         read = self.take(max_records)
         if not read and wait_ms > 0:
-            await self._growth(wait_ms / 1000)
+            await self._growth(wait_ms / 1000 * world.plan.patience)
             read = self.take(max_records)
         if read:
             await world.suspend(sim.host, "after", "read")
@@ -304,6 +304,7 @@ class SimGroup:
         world, member = self._sim.world, self.member
         await world.suspend(self._sim.host, "before", "changes")
         deaf = self.deaf_until > world.loop.time()
+        timeout_s *= world.plan.patience
         if timeout_s > 0 and (deaf or not member.changed.is_set()):
             if deaf:
                 await asyncio.sleep(timeout_s)

@@ -11,11 +11,11 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from tests.simulation.loop import SimulationError
-from tests.simulation.plan import Fault, Oddity, Plan, a_plan
+from tests.simulation.plan import Change, Fault, Oddity, Plan, a_plan
 from tests.simulation.run import Outcome, simulate
 from tests.simulation.world import Violation
 
-_CHUNK: Final = 10
+_CHUNK: Final = 20
 """Runs that a worker is given at a time."""
 
 
@@ -68,8 +68,8 @@ class Total:
         self.sites.update(one.sites)
 
     def silent(self) -> list[str]:
-        """Faults that never struck."""
-        return [one for one in (*Fault, *Oddity) if not self.fired[one]]
+        """Faults that never struck, changes that were never made."""
+        return [one for one in (*Fault, *Oddity, *Change) if not self.fired[one]]
 
 
 def attempt(plan: Plan) -> Outcome | Failure:
@@ -112,10 +112,10 @@ def campaign(plans: Iterable[Plan], workers: int | None = None) -> Iterator[Outc
 
 def shrink(plan: Plan, failure: Failure) -> tuple[Plan, Failure]:
     """A smaller plan that fails in the same way: fewer orders, fewer kinds of faults."""
-    orders, without = plan.orders, set[Fault | Oddity]()
+    orders, without = plan.orders, set[Fault | Oddity | Change]()
     smallest = plan, failure
 
-    def fails(orders: int, without: set[Fault | Oddity]) -> bool:
+    def fails(orders: int, without: set[Fault | Oddity | Change]) -> bool:
         nonlocal smallest
         smaller = a_plan(plan.seed, orders=orders, without=without)
         outcome = attempt(smaller)
@@ -124,7 +124,11 @@ def shrink(plan: Plan, failure: Failure) -> tuple[Plan, Failure]:
             return True
         return False
 
-    kinds: list[Fault | Oddity] = [*plan.rates, *plan.oddities]
+    kinds: list[Fault | Oddity | Change] = [
+        *plan.rates,
+        *plan.oddities,
+        *dict.fromkeys(plan.changes),
+    ]
     for one in kinds:
         if fails(orders, without | {one}):
             without.add(one)

@@ -30,6 +30,14 @@ Origin = tuple[str, int, int]
 """Topic, partition, offset."""
 
 
+class Moves(NamedTuple):
+    """What an event means for a warehouse's shelves, by sku, however often it is told."""
+
+    node_id: str
+    units: Mapping[str, int]
+    sure: bool = True  # else what the book makes of it depends on what it held
+
+
 class Sent(NamedTuple):
     """An input as a partner sent it: which shards must take it in, none if it must be rejected."""
 
@@ -39,6 +47,7 @@ class Sent(NamedTuple):
     data: Any
     shards: frozenset[int]
     unsure: bool = False  # depends on whether master data comes in time: taken in or rejected
+    moves: Moves | None = None
 
 
 @dataclass
@@ -447,12 +456,10 @@ class Oracle:
                 return f"{key} is {order.status}: {order.counts}"
         return None
 
-    def short(self, sku: str, nodes: Sequence[str]) -> bool:
-        """Whether none of these nodes has units of an item that aren't promised."""
-        return all(
-            on_hand - reserved - sum(held) <= 0
-            for on_hand, reserved, *held in (self.books.bins[node, sku] for node in nodes)
-        )
+    def free(self, node_id: str, sku: str) -> int:
+        """Units that are there and not promised."""
+        on_hand, reserved, *held = self.books.bins[node_id, sku]
+        return max(0, on_hand - reserved - sum(held))
 
     def close(self) -> None:
         """What must hold at the end of it all."""
@@ -460,6 +467,29 @@ class Oracle:
             for origin in shard.taken:
                 if origin not in self.sent:
                     self._world.fail("inputs", f"the journal has {origin}, which nobody sent")
+        self._compare_shelves()
         for name, rows in self._reference.rows.items():
             if rows != self._store.tables.rows[name]:
                 self._world.fail("read models", f"{name} is not the fold of the journal")
+
+    def _compare_shelves(self) -> None:
+        """The book has what stands on the shelves, where only receipts and shipments moved it."""
+        acts = {
+            id(sent.moves): sent.moves
+            for origin, sent in self.sent.items()
+            if sent.moves is not None and origin not in self._rejected
+        }
+        shelves, unsure = Counter[tuple[str, str]](), set[tuple[str, str]]()
+        for moves in acts.values():
+            for sku, units in moves.units.items():
+                shelves[moves.node_id, sku] += units
+                if not moves.sure:
+                    unsure.add((moves.node_id, sku))
+        for shelf, units in shelves.items():
+            if shelf not in unsure:
+                self.count["shelves compared"] += 1
+                if self.books.bins[shelf][0] != units:
+                    there = self.books.bins[shelf]
+                    self._world.fail(
+                        "shelves", f"{shelf} holds {units} units, the book has {there}"
+                    )

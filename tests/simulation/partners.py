@@ -15,8 +15,9 @@ from schemas.cloudevents import emit
 from schemas.ports import Partition, Record
 from schemas.times import rfc3339
 from tests.simulation.broker import Broker
-from tests.simulation.oracle import Oracle, Sent
-from tests.simulation.plan import Oddity
+from tests.simulation.operations import NOWHERE, Operations
+from tests.simulation.oracle import Moves, Oracle, Sent
+from tests.simulation.plan import Change, Oddity
 from tests.simulation.world import SimHost, World
 
 _SKUS: Final = ("TEA", "MUG", "POT", "JAR")
@@ -43,10 +44,20 @@ class Partners:
         """How much is still to be done."""
         self.markets: dict[str, list[str]] = {}
         """Nodes by market."""
-        self.plain_orders: set[tuple[str, str, str]] = set()
-        """Those that may be split and shipped in parts: any unit that is free is theirs."""
+        self.terms: dict[tuple[str, str, str], str] = {}
+        """What orders that may wait take: any unit, nothing but the whole, the whole together."""
         self._jobs: dict[str, dict[str, tuple[str, int]]] = {}
         self._markets_of: dict[str, str] = {}
+        self._nodes: dict[str, Plain] = {}  # as first defined
+        self._operations = Operations(
+            chance=self._chance,
+            send=self.tell,
+            after=self._after,
+            now_ms=world.now_ms,
+            changed=self._changed,
+            shards_of=self._of_market,
+        )
+        self._supplied = False
         self.raced = 0
         """Cancellations that were sent at the moment that the node shipped."""
 
@@ -72,33 +83,47 @@ class Partners:
         return f"e{self._ids}"
 
     def send(
-        self, type_: str, data: Plain, shards: frozenset[int], *, source: str, unsure: bool = False
-    ) -> None:
-        """Send an event, and maybe send it again."""
-        if self._odd(Oddity.LATE):
-            delay_s = self._chance.choice((0.5, 5.0))
-            self._after(delay_s, self._send, type_, data, shards, source, self._id(), unsure)
-            return
-        self._send(type_, data, shards, source, self._id(), unsure)
-        if self._odd(Oddity.TOLD_AGAIN):
-            later = self._chance.random() * 3
-            self._after(later, self._send, type_, data, shards, source, self._id(), unsure)
-
-    def _send(
         self,
         type_: str,
         data: Plain,
         shards: frozenset[int],
+        *,
         source: str,
-        id_: str,
-        unsure: bool,  # noqa: FBT001 - handed on as it came
+        unsure: bool = False,
+        moves: Moves | None = None,
     ) -> None:
-        model = INPUTS[type_]
-        key = _KEYS[model.TOPIC](data)
-        headers = emit(type_, id_, source, rfc3339(self._world.now_ms()))
-        record = Record(key.encode(), orjson.dumps(data), headers)
+        """Send an event, and maybe send it again."""
+        sent = Sent(type_, source, self._id(), data, shards, unsure, moves)
+        if self._odd(Oddity.LATE):
+            self._after(self._chance.choice((0.5, 5.0)), self._send, sent)
+            return
+        self._send(sent)
+        if self._odd(Oddity.TOLD_AGAIN):
+            again = sent._replace(id=self._id())
+            self._after(self._chance.random() * 3, self._send, again)
+
+    def tell(
+        self,
+        type_: str,
+        data: Plain,
+        shards: frozenset[int],
+        *,
+        source: str,
+        unsure: bool = False,
+        moves: Moves | None = None,
+    ) -> None:
+        """Send an event now, once, in its order."""
+        self._send(Sent(type_, source, self._id(), data, shards, unsure, moves))
+
+    def _changed(self, change: Change) -> None:
+        self._world.fired[change] += 1
+
+    def _send(self, sent: Sent) -> None:
+        model = INPUTS[sent.type]
+        key = _KEYS[model.TOPIC](sent.data)
+        headers = emit(sent.type, sent.id, sent.source, rfc3339(self._world.now_ms()))
+        record = Record(key.encode(), orjson.dumps(sent.data), headers)
         to = self._partition(model.TOPIC, record.key or b"")
-        sent = Sent(type_, source, id_, data, shards, unsure)
         self._put(to, record, sent)
         if self._odd(Oddity.REPEATED):
             self._after(self._chance.random() * 2, self._put, to, record, sent)
@@ -166,6 +191,7 @@ class Partners:
         for _ in range(8):
             if self._odd(Oddity.GARBAGE):
                 self._after(chance.uniform(0.0, plan.span_s), self.garbage)
+        self._operations.begin(plan.changes, self._nodes, _SKUS, plan.span_s)
         if chance.random() < 0.5:
             item = {"sku": _UNKNOWN_SKU, "name": "late"}
             self._after(plan.span_s / 2, self.send_item, item, everywhere)
@@ -180,12 +206,13 @@ class Partners:
         market = {"market_id": market_id, "currency": "USD", "time_zone": "UTC", "shard": shard}
         nodes = [f"{market_id}-{letter}" for letter in "ABC"[: chance.choice((1, 2, 3))]]
         self.markets[market_id] = nodes
-        self._send("market_defined", market, shards, "erp", self._id(), unsure=False)
+        self.tell("market_defined", market, shards, source="erp")
         for node_id in nodes:
             self._markets_of[node_id] = market_id
             node: Plain = {"node_id": node_id, "market_id": market_id, "kind": "warehouse"}
             node |= {"name": node_id, "address": {"country": "US"}}
-            self._send("node_defined", node, shards, "erp", self._id(), unsure=False)
+            self._nodes[node_id] = node
+            self.tell("node_defined", node, shards, source="erp")
             for sku in _SKUS:
                 if chance.random() < 0.7:
                     self._receive(node_id, sku, chance.randint(1, 9))
@@ -196,18 +223,19 @@ class Partners:
     def _of_node(self, node_id: str) -> frozenset[int]:
         return self._of_market(self._markets_of[node_id])
 
-    def _report(self, type_: str, node_id: str, data: Plain) -> None:
+    def _report(self, type_: str, node_id: str, data: Plain, moves: Moves | None = None) -> None:
         self.send(
             type_,
             {"node_id": node_id, **data},
             self._of_node(node_id),
             source=f"wms-{node_id}",
             unsure=True,
+            moves=moves,
         )
 
     def _receive(self, node_id: str, sku: str, quantity: int) -> None:
         data = {"sku": sku, "quantity": quantity, "document": self._id()}
-        self._report("stock_received", node_id, data)
+        self._report("stock_received", node_id, data, Moves(node_id, {sku: quantity}))
 
     def receive_everywhere(self) -> None:
         """Give every shard something to decide."""
@@ -225,14 +253,14 @@ class Partners:
             case "adjusted":
                 delta = chance.choice((-3, -1, 2))
                 data = {"sku": sku, "delta": delta, "reason": "found", "document": self._id()}
-                self._report("stock_adjusted", node_id, data)
+                moves = Moves(node_id, {sku: delta}, sure=delta > 0)
+                self._report("stock_adjusted", node_id, data, moves)
             case "counted":
-                self._report(
-                    "stock_counted", node_id, {"sku": sku, "counted": chance.randint(0, 9)}
-                )
+                data = {"sku": sku, "counted": chance.randint(0, 9)}
+                self._report("stock_counted", node_id, data, Moves(node_id, {sku: 0}, sure=False))
             case _:
                 data = {"sku": sku, "quantity": 1, "state": "damaged"}
-                self._report("stock_received", node_id, data)
+                self._report("stock_received", node_id, data, Moves(node_id, {sku: 1}, sure=False))
 
     # --- channels
 
@@ -259,13 +287,15 @@ class Partners:
             lines[0]["sku"] = _UNKNOWN_SKU
         if number == 0:
             lines = [{"line_id": "0", "sku": _SKUS[0], "quantity": _BIG}]
-            self._after(3.0, self._receive, self.markets[market_id][0], _SKUS[0], _BIG)
         elif chance.random() < 0.2:
-            order[chance.choice(("allow_split", "allow_partial"))] = False
+            field = chance.choice(("allow_split", "allow_partial"))
+            order[field] = False
+            key = (market_id, channel, f"o{number}")
+            self.terms[key] = "together" if field == "allow_split" else "whole"
         elif chance.random() < 0.1:
             lines[0]["allow_backorder"] = False
         else:
-            self.plain_orders.add((market_id, channel, f"o{number}"))
+            self.terms[market_id, channel, f"o{number}"] = "any"
         order["lines"] = lines
         self._place(order)
         if self._odd(Oddity.TOLD_AGAIN):
@@ -324,9 +354,11 @@ class Partners:
         if self._odd(Oddity.SHORT):
             reason = chance.choice(_REASONS)
             lines = list(job) if reason in ("closed", "capacity") else [chance.choice(list(job))]
+            skus = {job[line][0]: 0 for line in lines}
             reported = [{"line_id": line, "quantity": job.pop(line)[1]} for line in lines]
             data = {**about, "reason": reason, "lines": reported}
-            self._report("fulfillment_rejected", node_id, data)
+            known = reason not in ("not_in_stock", "mismatch")
+            self._report("fulfillment_rejected", node_id, data, Moves(node_id, skus, sure=known))
             if self._odd(Oddity.CONTRADICTED):
                 self._report("fulfillment_accepted", node_id, about)
         elif chance.random() < 0.8:
@@ -347,8 +379,10 @@ class Partners:
         lines: list[Plain] = [
             {"line_id": line_id, "quantity": quantity} for line_id, (_, quantity) in job.items()
         ]
+        skus = {line_id: sku for line_id, (sku, _) in job.items()}
         job.clear()
-        if self._odd(Oddity.CONTRADICTED):
+        contradicted = self._odd(Oddity.CONTRADICTED)
+        if contradicted:
             lines[0]["quantity"] += 1
         parts = [lines[:1], lines[1:]] if len(lines) > 1 and chance.random() < 0.3 else [lines]
         for number, part in enumerate(parts):
@@ -359,10 +393,13 @@ class Partners:
                 "lines": part,
             }
             data = {"shipped_at": rfc3339(self._world.now_ms()), "packages": [package]}
-            self._report("fulfillment_shipped", node_id, {"fulfillment_id": id_, **data})
+            left = {skus[line["line_id"]]: -line["quantity"] for line in part}
+            moves = Moves(node_id, left, sure=not contradicted)
+            self._report("fulfillment_shipped", node_id, {"fulfillment_id": id_, **data}, moves)
         if self._odd(Oddity.CONTRADICTED):
             data = {"fulfillment_id": id_, "reason": chance.choice(_REASONS)}
-            self._report("fulfillment_rejected", node_id, data)
+            moves = Moves(node_id, dict.fromkeys(skus.values(), 0), sure=False)
+            self._report("fulfillment_rejected", node_id, data, moves)
         if self._odd(Oddity.LATE):  # the carrier was faster than the warehouse
             self._track(f"{id_}-0", command["market_id"], "in_transit")
 
@@ -395,6 +432,11 @@ class Partners:
                     self._after(6.0, self._report, type_, command["node_id"], data)
 
     def _update(self, kind: str, data: Plain) -> None:
+        waits = kind == "order_allocated" and data["backordered"] and data["order_id"] == "o0"
+        if waits and not self._supplied:  # what every run has to wait for comes when it waits
+            self._supplied = True
+            node_id = self.markets[data["market_id"]][0]
+            self._after(1.0, self._receive, node_id, _SKUS[0], _BIG)
         if kind != "shipment_sent":
             return
         for package in data["packages"]:
@@ -415,12 +457,11 @@ class Partners:
         self.send("tracking_updated", data, shards, source="acme", unsure=True)
 
 
-NOWHERE: Final[frozenset[int]] = frozenset()
 _KEYS: Final[dict[str, Callable[[Plain], str]]] = {
     "network": lambda data: str(sorted(data.items())[:1]),
     "orders": lambda data: data["order_id"],
     "stock": lambda data: data["node_id"],
-    "carriers": lambda data: data["tracking_number"],
+    "carriers": lambda data: data.get("tracking_number") or data["market_id"],
 }
 _READ_BY: Final[dict[str, Callable[[Partners, str, Plain], None]]] = {
     "fulfillment-commands": Partners._command,

@@ -1,7 +1,7 @@
 """What a seed stands for: how many of whom, which faults and how often."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -48,6 +48,20 @@ class Oddity(StrEnum):
     GARBAGE = "garbage"
 
 
+class Change(StrEnum):
+    """What operations change while orders flow."""
+
+    RULES = "rules activated"
+    HELD = "rules that hold plans activated"
+    BAD_RULES = "rules refused"
+    SERVICE = "carrier service changed"
+    LANE = "lane suspended"
+    INBOUND = "inbound announced"
+    CAPACITY = "capacity set"
+    NODE = "node closed"
+    MOVED = "market or node moved"  # which is rejected
+
+
 @dataclass(frozen=True)
 class Plan:
     """One run. What is not said is drawn from the seed."""
@@ -62,10 +76,12 @@ class Plan:
     calm_s: float  # what may go wrong does so until then
     thinking_s: float  # how much time passes when code looks at the clock
     shuffled: bool
+    patience: float  # how many times as long as asked an idle call waits
     engine: EngineConfig
     snapshot_events: int | None = None  # between two of them; None: nobody stands by
     rates: Mapping[Fault, float] = field(default_factory=dict)
     oddities: Mapping[Oddity, float] = field(default_factory=dict)
+    changes: Sequence[Change] = ()
     scenario: str = ""
     """Of a sweep: which one; then a run need not see a fence, a backorder, a race."""
     crash_at: int | None = None
@@ -90,7 +106,7 @@ _MOST = {  # how often it happens at the most: of calls, or (the last seven) tim
     Fault.DATABASE_UNANSWERED: 0.1,
     Fault.DATABASE_LATE: 0.05,
     Fault.SNAPSHOT_TORN: 0.3,
-    Fault.CRASHED: 0.006,
+    Fault.CRASHED: 0.02,
     Fault.OFFSETS_EXPIRED: 2,
     Fault.REBALANCED: 8,
     Fault.BROKER_GONE: 1.5,
@@ -101,7 +117,15 @@ _MOST = {  # how often it happens at the most: of calls, or (the last seven) tim
 }
 
 
-def a_plan(seed: int, *, orders: int | None = None, without: Iterable[Fault | Oddity] = ()) -> Plan:
+_CHANGED = {  # in how many runs; those that hold plans take a virtual minute more
+    **dict.fromkeys(Change, 0.25),
+    Change.HELD: 0.1,
+}
+
+
+def a_plan(
+    seed: int, *, orders: int | None = None, without: Iterable[Fault | Oddity | Change] = ()
+) -> Plan:
     """The run that a seed stands for, or a smaller one: fewer orders, without some faults."""
     chance = random.Random(f"{seed}/plan")
     left_out = frozenset(without)
@@ -115,10 +139,16 @@ def a_plan(seed: int, *, orders: int | None = None, without: Iterable[Fault | Od
         rate = 0.3 * chance.random() ** 2
         if chance.random() < 0.7:
             oddities[oddity] = rate
+    changes = [
+        change
+        for change in Change
+        if chance.random() < _CHANGED[change]
+        for _ in range(chance.randint(1, 3))
+    ]
     span_s = chance.choice((4.0, 8.0, 15.0))
     plan = Plan(
         seed=seed,
-        orders=chance.randint(14, 26),
+        orders=chance.randint(9, 16),
         shards=chance.choice((1, 2, 2, 3)),
         partitions=chance.choice((1, 2, 3)),
         hosts=chance.choice((2, 2, 3)),
@@ -127,6 +157,7 @@ def a_plan(seed: int, *, orders: int | None = None, without: Iterable[Fault | Od
         calm_s=span_s + 4,
         thinking_s=chance.choice((0.0, 0.0, 1e-5, 5e-4)),
         shuffled=chance.random() < 0.8,
+        patience=chance.choice((1.0, 3.0, 3.0, 3.0)),
         engine=EngineConfig(
             batch_ms=chance.choice((5, 40, 40)),
             failed_pause_s=chance.choice((0.2, 1.0)),
@@ -137,5 +168,6 @@ def a_plan(seed: int, *, orders: int | None = None, without: Iterable[Fault | Od
         snapshot_events=chance.choice((None, None, 40, 150)),
         rates={fault: rate for fault, rate in rates.items() if fault not in left_out},
         oddities={one: rate for one, rate in oddities.items() if one not in left_out},
+        changes=[one for one in changes if one not in left_out],
     )
     return plan if orders is None else replace(plan, orders=orders)

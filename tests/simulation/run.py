@@ -27,6 +27,7 @@ from projections.projector import PROJECTOR_TOPICS, Projector
 from schemas.journal import Commit
 from schemas.ports import LogError, Partition
 from schemas.topics import TOPICS
+from tests.simulation.books import OrderKey, Units
 from tests.simulation.broker import Broker, SimGroup, SimLog
 from tests.simulation.database import SimDatabase, Store
 from tests.simulation.loop import HOST
@@ -353,12 +354,26 @@ class Run:
         left = self.oracle.unsettled()
         if left is not None:
             return left
-        for key in sorted(self.partners.plain_orders):
+        for key in sorted(self.partners.terms):
             order = self.oracle.books.orders.get(key)
-            for sku in order.waiting() if order else ():
-                if not self.oracle.short(sku, self.partners.markets[key[0]]):
-                    return f"{key} waits for {sku}, which is there"
+            if order is not None and (there := self._there(key, order)):
+                return f"{key} waits for {there}, which is there"
         return None
+
+    def _there(self, key: OrderKey, order: Units) -> str:
+        """What an order waits for though its nodes have it, as the order may be divided; or ""."""
+        waiting = order.waiting()
+        free, nodes = self.oracle.free, self.partners.markets[key[0]]
+        match self.partners.terms[key]:
+            case "whole":  # all that it wants, from one node or several
+                if all(sum(free(node, sku) for node in nodes) >= n for sku, n in waiting.items()):
+                    return ", ".join(waiting)
+            case "together":  # all that it wants, from one node
+                if any(all(free(node, sku) >= n for sku, n in waiting.items()) for node in nodes):
+                    return ", ".join(waiting)
+            case _:  # any unit
+                return next((sku for sku in waiting if any(free(one, sku) for one in nodes)), "")
+        return ""
 
     async def _stop(self) -> None:
         """Tell all hosts to stop, and see them end."""

@@ -16,6 +16,7 @@ _OF_A_POLL: Final = 2
 _ALIKE: Final = {Fault.APPEND_REFUSED, Fault.APPEND_SLOW, Fault.APPEND_TWICE_LATE}
 """Ends of a call that others of a sweep stand for."""
 
+_MOVING: Final = {Fault.REBALANCED: 3, Fault.STOPPED: 6}
 _RACES: Final = {Oddity.RACED: 1.0, Oddity.SHORT: 0.3, Oddity.REPEATED: 0.2}
 
 
@@ -31,6 +32,7 @@ def _scenario(name: str, seed: int) -> Plan:
         calm_s=1.5,
         thinking_s=0.0,
         shuffled=True,
+        patience=3.0,
         engine=EngineConfig(failed_pause_s=0.2, fenced_pause_s=1.0, trim_s=0.2, trim_margin=0),
         scenario=name,
     )
@@ -39,11 +41,11 @@ def _scenario(name: str, seed: int) -> Plan:
 SCENARIOS: Final = {
     one.scenario: one
     for one in (
-        replace(_scenario("plain", 1), together=False, shuffled=False),
-        replace(_scenario("shards", 2), shards=2),
-        replace(_scenario("zombie", 104), rates={Fault.DEAF: 2, Fault.FROZEN: 2}),
-        replace(_scenario("moving", 369), rates={Fault.REBALANCED: 3, Fault.STOPPED: 6}),
-        replace(_scenario("races", 5), oddities=_RACES),
+        replace(_scenario("plain", 1031), together=False, shuffled=False),
+        replace(_scenario("shards", 1064), shards=2),
+        replace(_scenario("zombie", 1099), rates={Fault.DEAF: 2, Fault.FROZEN: 2}),
+        replace(_scenario("moving", 65), patience=1.0, rates=_MOVING),
+        replace(_scenario("races", 1153), oddities=_RACES),
     )
 }
 
