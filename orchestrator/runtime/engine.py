@@ -211,6 +211,8 @@ class ShardWriter(Generic[S]):
         self.state = "closed"
         self.halt: Halt | None = None
         self.confirmed = FilterState()
+        self.inbox_next = 0
+        """As far as the inbox was handled when that was last known here; stays when it halts."""
         self._order: InputRecord | None = None  # a person's, not carried out yet
         self._log = log
         self._clock = clock
@@ -374,7 +376,7 @@ class ShardWriter(Generic[S]):
             self._check_clock(clock_ms, opened.timestamp_ms)
         replica = warm or await self._restored(opened.base_offset)
         events = await self._fold(replica, nonce, clock_ms)
-        self._read_next = self.confirmed.inbox_next
+        self._read_next = self.inbox_next = self.confirmed.inbox_next
         self._reader = await self._log.reader({self._inbox: self._read_next})
         gc.freeze()  # what was folded lives long: collections need not walk it
         self._enter("open")
@@ -738,6 +740,7 @@ class ShardWriter(Generic[S]):
         if verdict is not Verdict.VALID:
             self._fenced(appended.base_offset)
         self.confirmed = state
+        self.inbox_next = state.inbox_next
         batch, label = sent.batch, self._label
         metrics.COMMIT_SECONDS.labels(label).observe(sent.seconds)
         metrics.COMMIT_BYTES.labels(label).inc(sent.size)
@@ -928,7 +931,7 @@ class Engine(Generic[S]):
                 if number in told and told[number] == halt:
                     continue
                 text = "" if halt is None else halt.to_metadata()
-                kept = Checkpoint(writer.confirmed.inbox_next, text)
+                kept = Checkpoint(writer.inbox_next, text)
                 try:
                     await self._group.save({Partition("inbox", number): kept})
                     told[number] = halt

@@ -85,6 +85,18 @@ async def told(log: MemoryLog, expected: dict[int, Halt]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_what_a_shard_handled_before_it_halted_stays_told() -> None:
+    log = a_log()
+    give(log, "a", "b")
+    give(log, "bad", poison=True)
+    async with Running(await engine(log)) as running:
+        halt = await halted(running)
+        async with asyncio.timeout(10):
+            while await halts(log, range(1)) != {0: halt}:
+                await asyncio.sleep(0.01)
+        assert (await log.saved("engine", [INBOX]))[INBOX].offset == 2
+
+
 @pytest.mark.parametrize("name", ["inbox/0@1", "orders/0@1"])
 async def test_an_ordered_skip_is_journaled_with_the_input_and_who_ordered_it(name: str) -> None:
     log = a_log()

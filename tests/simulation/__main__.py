@@ -124,9 +124,9 @@ def _table_of(total: Total) -> Table:
     for (path, line, what), times in total.sites.items():
         phase, _, call = what.partition(" ")
         by_await.setdefault((path, int(line or 0), call), {})[phase] = times
-    for (path, line, call), times in sorted(by_await.items()):
-        where = f"{path}:{line}" if line else path
-        table.add_row(where, f"{times.get('before', 0):,}", f"{times.get('after', 0):,}", call)
+    for (path, number, call), hit in sorted(by_await.items()):
+        where = f"{path}:{number}" if number else path
+        table.add_row(where, f"{hit.get('before', 0):,}", f"{hit.get('after', 0):,}", call)
     return table
 
 

@@ -114,6 +114,10 @@ class Oracle:
         self.sent[origin] = sent
         self._ends[Partition(*origin[:2])] += 1
 
+    def ordered(self, origin: Origin, sent: Sent) -> None:
+        """A person orders something, in a shard's inbox."""
+        self.sent[origin] = sent
+
     # --- what lands in the log
 
     def landed(
@@ -125,8 +129,12 @@ class Oracle:
                 for number, record in enumerate(records):
                     self._journaled(to.number, base + number, record.value or b"", by)
             case "inbox":
-                for record in records:
-                    self._queued(to.number, orjson.loads(record.value or b""))
+                for number, record in enumerate(records):
+                    queued = orjson.loads(record.value or b"")
+                    if "origin" not in queued:  # a person's order
+                        at = base + number
+                        queued["origin"] = [*to, at, self._world.now_ms()]
+                    self._queued(to.number, queued)
             case "rejected":
                 for record in records:
                     self._refused(record)

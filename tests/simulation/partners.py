@@ -11,6 +11,7 @@ from zlib import crc32
 import orjson
 
 from events.inputs import INPUTS
+from schemas import inbox
 from schemas.cloudevents import emit
 from schemas.ports import Partition, Record
 from schemas.times import rfc3339
@@ -23,6 +24,8 @@ from tests.simulation.world import SimHost, World
 _SKUS: Final = ("TEA", "MUG", "POT", "JAR")
 _UNKNOWN_SKU: Final = "NEW"
 _REASONS: Final = ("not_in_stock", "mismatch", "damaged", "capacity", "closed", "other")
+POISON: Final = "poison"
+"""An attribute of orders that the core fails on."""
 _BIG: Final = 40
 """Units of the order that every run has to wait for stock."""
 
@@ -58,6 +61,7 @@ class Partners:
             shards_of=self._of_market,
         )
         self._supplied = False
+        self._helped: set[str] = set()  # inputs that shards halted at
         self.raced = 0
         """Cancellations that were sent at the moment that the node shipped."""
 
@@ -173,6 +177,47 @@ class Partners:
         self._put(
             self._partition(topic, key), Record(key, value, headers), Sent("", "", "", 0, NOWHERE)
         )
+
+    # --- what can't be decided
+
+    def poison(self) -> None:
+        """An order on which the core fails, whose defect nobody knows yet."""
+        market_id = self._chance.choice(list(self.markets))
+        order: Plain = {
+            "channel": "web",
+            "market_id": market_id,
+            "order_id": f"poison{self._ids}",
+            "placed_at": rfc3339(self._world.now_ms()),
+            "currency": "USD",
+            "ship_to": {"country": "US"},
+            "attributes": {POISON: "yes"},
+            "lines": [{"line_id": "1", "sku": _SKUS[0], "quantity": 1}],
+        }
+        self._place(order)
+
+    def helps(self, shard: int, names: Sequence[str]) -> bool:
+        """Have a poison input skipped that a shard halts at, a while later; False for any other."""
+        for name in names:
+            topic, _, rest = name.partition("/")
+            number, _, offset = rest.partition("@")
+            sent = self._oracle.sent.get((topic, int(number), int(offset)))
+            if sent is not None and POISON in sent.data.get("attributes", ()):
+                if names[0] not in self._helped:  # what stands in the inbox twice halts it twice
+                    self._helped.add(names[0])
+                    delay_s = self._chance.uniform(0.2, 3.0)
+                    self._after(delay_s, self._skip, shard, self._chance.choice(names))
+                return True
+        return False
+
+    def _skip(self, shard: int, name: str) -> None:
+        """What `headrace shard skip` does."""
+        to, id_ = Partition("inbox", shard), self._id()
+        data = {"input": name, "reason": "a defect", "by": "Di"}
+        origin = (*to, self._broker.held(to).next)
+        sent = Sent(inbox.SKIP_ORDERED, inbox.ORDERS_SOURCE, id_, data, frozenset({shard}))
+        self._oracle.ordered(origin, sent)
+        value = inbox.encode_order(inbox.SKIP_ORDERED, id_, self._world.now_ms(), data)
+        self._broker.land(to, [Record(None, value)], None)
 
     # --- what they do by themselves
 

@@ -34,6 +34,7 @@ class Fault(StrEnum):
     FROZEN = "frozen"  # stopped, and goes on later as if nothing had been
     DEAF = "deaf"  # doesn't hear that its shards were given to another
     CLOCK_JUMPED = "clock jumped"
+    POISONED = "poisoned"  # an input on which deciding raises: a person has it skipped
 
 
 class Oddity(StrEnum):
@@ -90,7 +91,7 @@ class Plan:
     """The call that may fail, counted from 0, and how it does."""
 
 
-_MOST = {  # how often it happens at the most: of calls, or (the last seven) times in a run
+_MOST = {  # how often it happens at the most: of calls, or (the last eight) times in a run
     Fault.APPEND_REFUSED: 0.06,
     Fault.APPEND_LOST: 0.06,
     Fault.APPEND_UNANSWERED: 0.1,
@@ -114,6 +115,7 @@ _MOST = {  # how often it happens at the most: of calls, or (the last seven) tim
     Fault.FROZEN: 3,
     Fault.DEAF: 2,
     Fault.CLOCK_JUMPED: 3,
+    Fault.POISONED: 1.5,
 }
 
 

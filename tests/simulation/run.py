@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from events.decided import DecidedEvent, InputRecord
 from orchestrator.core import decide as core
 from orchestrator.core import snapshot
 from orchestrator.core.config import Config
@@ -32,7 +33,7 @@ from tests.simulation.broker import Broker, SimGroup, SimLog
 from tests.simulation.database import SimDatabase, Store
 from tests.simulation.loop import HOST
 from tests.simulation.oracle import Oracle
-from tests.simulation.partners import Partners
+from tests.simulation.partners import POISON, Partners
 from tests.simulation.plan import Fault, Plan
 from tests.simulation.world import (
     SESSION_S,
@@ -51,9 +52,18 @@ _FENCE_S: Final = 3.0
 _FLOORS: Final = {"commits": 10, "fences": 1, "takeovers": 1, "backorders": 1, "races": 1}
 """What every run must have seen, else it showed nothing."""
 _CONFIG: Final = Config(order_wait_ms=5_000, suppression_ms=8_000)
+
+
+def _decide(shard: Shard, cause: InputRecord) -> list[DecidedEvent]:
+    """As the core decides, apart from what has a defect."""
+    if POISON in cause["data"].get("attributes", ()):
+        raise ZeroDivisionError("a defect")
+    return core.decide(shard, cause)
+
+
 _CORE: Final = Core(
     new=lambda number: Shard(number, _CONFIG),
-    decide=core.decide,
+    decide=_decide,
     skip=core.skip,
     fold=core.fold,
     tick=core.tick,
@@ -221,6 +231,7 @@ class Run:
             Fault.FROZEN: self._freeze,
             Fault.DEAF: self._deafen,
             Fault.CLOCK_JUMPED: self._jump,
+            Fault.POISONED: self.partners.poison,
         }
         for fault, do in moments.items():
             times = plan.rates.get(fault, 0.0)
@@ -425,7 +436,9 @@ class Run:
 
     def _heard(self, event: dict[str, Any]) -> None:
         """A role logged an error."""
-        if event["event"] != "wrong clock" and HOST.get(None) is not None:
+        if event["event"] == "wrong clock" or HOST.get(None) is None:
+            return
+        if not self.partners.helps(event.get("shard", 0), event.get("input", ())):
             self.world.fail("halt", f"{event}")
 
 

@@ -44,8 +44,8 @@ SCENARIOS: Final = {
         replace(_scenario("plain", 1031), together=False, shuffled=False),
         replace(_scenario("shards", 1064), shards=2),
         replace(_scenario("zombie", 1099), rates={Fault.DEAF: 2, Fault.FROZEN: 2}),
-        replace(_scenario("moving", 65), patience=1.0, rates=_MOVING),
-        replace(_scenario("races", 1153), oddities=_RACES),
+        replace(_scenario("moving", 707), patience=1.0, rates=_MOVING),
+        replace(_scenario("races", 1153), rates={Fault.POISONED: 1}, oddities=_RACES),
     )
 }
 
