@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 ROLES = (
     "orchestrator/runtime/engine.py",
     "orchestrator/runtime/intake.py",
+    "orchestrator/runtime/publisher.py",
     "orchestrator/runtime/relay.py",
     "projections/projector.py",
 )
