@@ -49,7 +49,7 @@ _SETTLE_S: Final = 3_600.0
 _STOP_S: Final = 10.0
 _WATCH_S: Final = 0.5
 _FENCE_S: Final = 3.0
-_FLOORS: Final = {"commits": 10, "fences": 1, "takeovers": 1, "backorders": 1, "races": 1}
+_FLOORS: Final = {"commits": 5, "fences": 1, "takeovers": 1, "backorders": 1, "races": 1}
 """What every run must have seen, else it showed nothing."""
 _CONFIG: Final = Config(order_wait_ms=5_000, suppression_ms=8_000)
 
