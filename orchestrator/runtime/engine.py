@@ -376,7 +376,8 @@ class ShardWriter(Generic[S]):
             self._check_clock(clock_ms, opened.timestamp_ms)
         replica = warm or await self._restored(opened.base_offset)
         events = await self._fold(replica, nonce, clock_ms)
-        self._read_next = self.inbox_next = self.confirmed.inbox_next
+        self._read_next = self.confirmed.inbox_next
+        self.inbox_next = self.confirmed.inbox_next
         self._reader = await self._log.reader({self._inbox: self._read_next})
         gc.freeze()  # what was folded lives long: collections need not walk it
         self._enter("open")

@@ -177,6 +177,28 @@ MUTANTS: Final = (
         _BAD_LUCK,
     ),
     _mutant(
+        "who is to leave opens all the same",
+        _ENGINE,
+        "        self._check_wanted()  # an epoch of who is to leave would only fence who comes\n",
+        "",
+        f"{_ENGINE_TESTS}::test_a_writer_told_to_leave_while_it_opens_fences_nobody",
+    ),
+    _mutant(
+        "a shard that halts is taken over",
+        "orchestrator/runtime/standby.py",
+        "self.suspects = dead and not await self._owner_halts()",
+        "self.suspects = dead",
+        "tests/runtime/test_standby.py::"
+        "test_a_shard_that_halts_is_not_taken_over_until_its_owner_is_helped_on",
+    ),
+    _mutant(
+        "what is assigned again goes on where it was",
+        _INTAKE,
+        "saved[partition].offset > self._position[partition]",
+        "False",
+        f"{_INTAKE_TESTS}::test_what_another_member_took_in_between_is_not_taken_again",
+    ),
+    _mutant(
         "what was read ahead outlives the commit",
         _ENGINE,
         "        self._queue.clear()\n",
@@ -428,6 +450,13 @@ MUTANTS: Final = (
         "",
         "tests/core/test_handshake.py::"
         "test_a_rejection_moves_stock_by_its_reason_and_sources_elsewhere",
+    ),
+    _mutant(
+        "a rejection answers for what the node still has",
+        "orchestrator/core/cancelling.py",
+        "            still = min(units, max(0, left[line.line_id]))\n",
+        "            still = 0\n",
+        "tests/core/test_cancelling.py::test_a_rejection_of_other_units_leaves_the_node_its_answer",
     ),
     _mutant(
         "units taken off the shelf stay promised",

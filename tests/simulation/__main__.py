@@ -36,6 +36,11 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=int, help="of a soak: how many")
     parser.add_argument("--minutes", type=float, help="of a soak: for how long")
+    parser.add_argument(
+        "--events",
+        type=int,
+        help="of a soak: until so many inputs and decided events are journaled",
+    )
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="of the sweeps")
     parser.add_argument("--crash-at", type=int, help="of a sweep: the suspension to crash at")
     parser.add_argument("--strike-at", metavar="N:FAULT", help="of a sweep: the call that fails")
@@ -43,9 +48,10 @@ def main() -> int:
     console = Console()
     if given.sweeps:
         plans = [plan for scenario in SCENARIOS.values() for plan in variations(scenario)]
-        return _told(console, _many(console, iter(plans), len(plans), None), [], given.sites)
+        return _told(console, _many(console, iter(plans), runs=len(plans)), [], given.sites)
     if given.soak:
-        total = _many(console, map(a_plan, count(given.seed)), given.runs, given.minutes)
+        bounds = {"runs": given.runs, "minutes": given.minutes, "events": given.events}
+        total = _many(console, map(a_plan, count(given.seed)), **bounds)
         return _told(console, total, total.silent(), given.sites)
     without = [_BY_NAME[name] for name in given.without]
     plan = a_plan(given.seed, orders=given.orders, without=without)
@@ -75,9 +81,14 @@ def _options(plan: Plan, smallest: Plan) -> Iterator[str]:
 
 
 def _many(
-    console: Console, plans: Iterator[Plan], runs: int | None, minutes: float | None
+    console: Console,
+    plans: Iterator[Plan],
+    *,
+    runs: int | None = None,
+    minutes: float | None = None,
+    events: int | None = None,
 ) -> Total:
-    """Many runs, by number or time."""
+    """Many runs, by number, time or what happened in them: whichever comes first."""
     total, began = Total(), time.monotonic()
     until = began + minutes * 60 if minutes else None
 
@@ -85,16 +96,18 @@ def _many(
         for plan in islice(plans, runs):
             if until is not None and time.monotonic() > until:
                 return
+            if events is not None and total.count["events"] >= events:
+                return
             yield plan
 
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=runs or (minutes or 0) * 60 or None)
+        task = progress.add_task("", total=runs or events or (minutes or 0) * 60 or None)
         for one in campaign(while_time_is_left()):
             total.add(one)
-            done = total.runs if runs else time.monotonic() - began
-            events, crashes = total.count["events"], total.fired[Fault.CRASHED]
-            said = f"{total.runs:,} runs, {events:,} events, {crashes:,} crashes"
+            happened, crashes = total.count["events"], total.fired[Fault.CRASHED]
+            done = total.runs if runs else happened if events else time.monotonic() - began
+            said = f"{total.runs:,} runs, {happened:,} events, {crashes:,} crashes"
             progress.update(
                 task, completed=done, description=f"{said}, {len(total.failures)} failed"
             )
