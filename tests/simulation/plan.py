@@ -107,7 +107,7 @@ _MOST = {  # how often it happens at the most: of calls, or (the last eight) tim
     Fault.DATABASE_UNANSWERED: 0.1,
     Fault.DATABASE_LATE: 0.05,
     Fault.SNAPSHOT_TORN: 0.3,
-    Fault.CRASHED: 0.02,
+    Fault.CRASHED: 0.01,
     Fault.OFFSETS_EXPIRED: 2,
     Fault.REBALANCED: 8,
     Fault.BROKER_GONE: 1.5,
