@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from orchestrator.core import decide as core
 from orchestrator.core.ledger import Bin
-from orchestrator.core.orders import Order
+from orchestrator.core.orders import Order, recalled
 from orchestrator.core.shard import Shard
 from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.whole import Whole
@@ -147,7 +147,7 @@ def order_then(shard: Shard, key: str) -> list[Json]:
             found.append(_order(order))
         elif key in market.retired:
             channel, _, order_id = key.partition("/")
-            _, status = market.retired[key]
+            _, status = recalled(market.retired[key])
             about = {"channel": channel, "order_id": order_id, "market_id": market.market_id}
             found.append({**about, "status": status, "closed": True})
     return found
@@ -212,7 +212,7 @@ def summary_then(shard: Shard) -> Json:
     waiting = 0
     for market in shard.markets.values():
         statuses.update(order.status() for order in market.orders.values())
-        statuses.update(status for _, status in market.retired.values())
+        statuses.update(recalled(kept)[1] for kept in market.retired.values())
         waiting += sum(market.backordered.values())
         for shelf in market.bins.values():
             for stock in shelf.values():

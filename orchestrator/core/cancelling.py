@@ -13,6 +13,7 @@ from orchestrator.core.orders import (
     Fulfillment,
     Order,
     OrderLine,
+    recalled,
 )
 from orchestrator.core.placing import fill_from_stock
 from orchestrator.core.turn import Turn, about
@@ -91,14 +92,14 @@ def _refuse(turn: Turn, order: Order, lines: list[AskedUnits], reason: str) -> N
     turn.mismatch(order.market_id, detail, order)
 
 
-def _refuse_unknown(turn: Turn, data: Plain, retired: tuple[bytes, str] | None) -> None:
+def _refuse_unknown(turn: Turn, data: Plain, retired: bytes | None) -> None:
     reason = "the order is closed" if retired else "no such order"
     identity: Any = {field: data[field] for field in ("market_id", "channel", "order_id")}
     turn.emit(
         {
             "type": "order_cancellation_rejected",
             **identity,
-            **({"status": retired[1]} if retired else {}),
+            **({"status": recalled(retired)[1]} if retired else {}),
             "lines": data.get("lines") or [],
             "reason": reason,
         }

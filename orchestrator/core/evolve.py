@@ -28,6 +28,7 @@ from orchestrator.core.orders import (
     PoolCount,
     Shipment,
     content_digest,
+    remembered,
 )
 from orchestrator.core.shard import Contradiction, Market, Node, Shard
 from orchestrator.core.sourcing.calendars import day_number
@@ -630,7 +631,7 @@ def _order_retired(shard: Shard, _: InputRecord, event: decided.OrderRetired) ->
     order = order_of(shard, event)
     market = shard.markets[order.market_id]
     del market.orders[order.key]
-    market.retired[order.key] = (order.digest, order.status())
+    market.retired[order.key] = remembered(order)
     for fulfillment in order.fulfillments:
         for shipment in fulfillment.shipments:
             for package_id in shipment.packages:

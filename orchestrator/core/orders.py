@@ -1,13 +1,19 @@
-"""Orders by line, and the fulfillments that carry them out: state and what follows from it."""
+"""Orders by line, and the fulfillments that carry them out: state and what follows from it.
+
+Texts that many of them share are interned: each comes out of an input or entry of its own.
+"""
 
 from collections.abc import Iterator
 from hashlib import blake2b
+from sys import intern
 from typing import Final
 
 import orjson
 
 from events.decided import Line as LineDict
 from events.decided import Plain
+
+DIGEST_BYTES: Final = 16
 
 UNSUBMITTED: Final = "unsubmitted"
 """The request status of a fulfillment that its node has not been asked for yet."""
@@ -29,8 +35,8 @@ class OrderLine:
     )
 
     def __init__(self, line_id: str, sku: str, quantity: int, *, allow_backorder: bool) -> None:
-        self.line_id = line_id
-        self.sku = sku
+        self.line_id = intern(line_id)
+        self.sku = intern(sku)
         self.quantity = quantity
         self.allow_backorder = allow_backorder
         self.allocated = 0
@@ -230,8 +236,8 @@ class Order:
     )
 
     def __init__(self, number: int, digest: bytes, data: Plain) -> None:
-        self.market_id: str = data["market_id"]
-        self.channel: str = data["channel"]
+        self.market_id = intern(data["market_id"])
+        self.channel = intern(data["channel"])
         self.order_id: str = data["order_id"]
         self.number = number  # place among the shard's orders: first come, first served
         self.priority: int = data.get("priority", 0)
@@ -325,6 +331,19 @@ class Order:
                 yield fulfillment, lines
 
 
+def remembered(order: Order) -> bytes:
+    """What is kept of an order for ever: the digest of its content and its status, as one object.
+
+    Of these there are millions.
+    """
+    return order.digest + order.status().encode()
+
+
+def recalled(kept: bytes) -> tuple[bytes, str]:
+    """The digest and the status of what `remembered` made."""
+    return kept[:DIGEST_BYTES], kept[DIGEST_BYTES:].decode()
+
+
 def content_digest(data: Plain) -> bytes:
     """Equal for equal content, whatever the order of lines.
 
@@ -332,4 +351,4 @@ def content_digest(data: Plain) -> bytes:
     """
     lines = sorted(data["lines"], key=lambda line: str(line["line_id"]))
     content = orjson.dumps({**data, "lines": lines}, option=orjson.OPT_SORT_KEYS)
-    return blake2b(content, digest_size=16).digest()
+    return blake2b(content, digest_size=DIGEST_BYTES).digest()

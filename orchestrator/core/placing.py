@@ -7,7 +7,14 @@ import orjson
 
 from events.decided import LineUnits, Plain, Reason, WaitingUnits
 from orchestrator.core.config import DAY_MS
-from orchestrator.core.orders import Fulfillment, Order, OrderLine, content_digest
+from orchestrator.core.orders import (
+    Fulfillment,
+    Order,
+    OrderLine,
+    content_digest,
+    recalled,
+    remembered,
+)
 from orchestrator.core.shard import Market
 from orchestrator.core.sourcing.calendars import iso_day, moment_of, start_of
 from orchestrator.core.sourcing.plan import Leg, Outcome, Request, Want
@@ -49,9 +56,9 @@ def place(turn: Turn) -> None:
     identity: Any = {field: data[field] for field in ("market_id", "channel", "order_id")}
     key = f"{data['channel']}/{data['order_id']}"
     order = market.orders.get(key)
-    known = (order.digest, order.status()) if order else market.retired.get(key)
-    if known is not None:
-        digest, status = known
+    kept = remembered(order) if order else market.retired.get(key)
+    if kept is not None:
+        digest, status = recalled(kept)
         if digest == content_digest(data):
             turn.repeat("order")
         else:

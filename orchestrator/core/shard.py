@@ -203,7 +203,7 @@ class Market:
         self.available: dict[str, int] = {}  # sku -> units at nodes that are active and ship
         self.published: dict[str, int] = {}  # sku -> availability as last published
         self.orders: dict[str, Order] = {}  # "<channel>/<order id>"
-        self.retired: dict[str, tuple[bytes, str]] = {}  # the same key -> content digest, status
+        self.retired: dict[str, bytes] = {}  # the same key -> what is remembered of the order
         self.services: dict[str, Service] = {}  # "<carrier>/<service>"
         # lanes that take nothing -> until_ms; None: until they are restored
         self.suspensions: dict[LaneKey, int | None] = {}

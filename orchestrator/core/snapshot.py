@@ -10,9 +10,9 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from itertools import islice
+from itertools import chain, groupby, islice, repeat
 from operator import attrgetter
-from struct import iter_unpack
+from sys import intern
 from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
@@ -21,6 +21,7 @@ from events.rules import Body
 from orchestrator.core.config import ORIGINS_KEPT
 from orchestrator.core.ledger import Bin
 from orchestrator.core.orders import (
+    DIGEST_BYTES,
     Cancellation,
     Fulfillment,
     FulfillmentLine,
@@ -346,12 +347,16 @@ def _entries(shard: Shard, log: str) -> Iterator[Any]:
 
 def _columns(shard: Shard, log: str, entries: list[Any]) -> Row:
     if log == "ids":
-        return [entries, [shard.ids[key] for key in entries]]
+        runs = [
+            (tick, len(list(same))) for tick, same in groupby(map(shard.ids.__getitem__, entries))
+        ]
+        return [entries, *zip(*runs, strict=True)]
     if log == "documents":
         return [entries]
-    digests = b"".join([digest for _, (digest, _) in entries])
-    statuses = list(dict.fromkeys([status for _, (_, status) in entries]))
-    which = bytes([statuses.index(status) for _, (_, status) in entries])
+    digests = b"".join([kept[:DIGEST_BYTES] for _, kept in entries])
+    ends = [kept[DIGEST_BYTES:].decode() for _, kept in entries]
+    statuses = list(dict.fromkeys(ends))
+    which = bytes(map(statuses.index, ends))
     return [[key for key, _ in entries], digests.hex(), which.hex(), statuses]
 
 
@@ -383,6 +388,8 @@ def _order(values: Row) -> Order:
         one.promise_counted,
         one.patience_ms,
     ) = values
+    one.market_id = intern(one.market_id)
+    one.channel = intern(one.channel)
     return one
 
 
@@ -399,6 +406,8 @@ def _order_line(values: Row) -> OrderLine:
         one.delivered,
         one.cancelled,
     ) = values
+    one.line_id = intern(one.line_id)
+    one.sku = intern(one.sku)
     return one
 
 
@@ -417,6 +426,9 @@ def _fulfillment(values: Row) -> Fulfillment:
         one.service,
         one.booked,
     ) = values
+    one.node_id = intern(one.node_id)
+    one.status = intern(one.status)
+    one.request_status = intern(one.request_status)
     return one
 
 
@@ -424,7 +436,8 @@ def _fulfillment_line(
     values: Row, drew_on: list[str], pools: Mapping[str, PoolCount]
 ) -> FulfillmentLine:
     line_id, sku, asked, reserved, shipped, rejected, cancelled = values
-    one = FulfillmentLine(line_id, sku, asked, tuple([pools[pool_id] for pool_id in drew_on]))
+    pools_drawn = tuple([pools[pool_id] for pool_id in drew_on])
+    one = FulfillmentLine(intern(line_id), intern(sku), asked, pools_drawn)
     one.reserved = reserved
     one.shipped = shipped
     one.rejected = rejected
@@ -458,9 +471,8 @@ class Restoring:
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
         self._orders: dict[int, Order] = {}
-        self._retired: dict[str, dict[str, tuple[bytes, str]]] = {}
+        self._retired: dict[str, dict[str, bytes]] = {}
         self._ids_held = 0
-        self._words: dict[str, str] = {}  # statuses, so that equal ones are one string
 
     def take(self, row: Row) -> None:
         """Take in the next row, those of segments in their order."""
@@ -632,17 +644,21 @@ class Restoring:
     def _segment(self, log: str, keys: list[str], *columns: Any) -> None:  # noqa: ANN401 - by log
         match log.partition("/"):
             case ("ids", _, _):
-                self.shard.ids.update(zip(keys, columns[0], strict=True))
+                ticks = chain.from_iterable(map(repeat, *columns))
+                self.shard.ids.update(zip(keys, ticks, strict=True))
                 self.shard.id_order.extend(keys)
             case ("documents", _, _):
                 self.shard.documents.update(dict.fromkeys(keys))
             case (_, _, market_id):
                 packed, which, statuses = columns
-                digests = (digest for (digest,) in iter_unpack("16s", bytes.fromhex(packed)))
+                digests = bytes.fromhex(packed)
+                words = [one.encode() for one in statuses]
+                kept = [
+                    digests[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES] + words[word]
+                    for number, word in enumerate(bytes.fromhex(which))
+                ]
                 known = self._retired.setdefault(market_id, {})
-                words = [self._words.setdefault(one, one) for one in statuses]
-                said = map(words.__getitem__, bytes.fromhex(which))
-                known.update(zip(keys, zip(digests, said, strict=True), strict=True))
+                known.update(zip(keys, kept, strict=True))
 
 
 RESTORE: Final[dict[str, Callable[..., None]]] = {
