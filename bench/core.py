@@ -59,7 +59,7 @@ def decide_all(shard: Shard, inputs: Sequence[InputRecord]) -> tuple[float, list
 
 def as_the_engine_collects() -> None:
     """Set the garbage collector as the composition root and an opened shard do."""
-    gc.set_threshold(10_000, 50, 10_000)
+    compose.collect_rarely()
     gc.collect()
     gc.freeze()
 
@@ -164,7 +164,7 @@ def resident_bytes(pid: int | str = "self") -> int:
 
 def memory_here(orders: int) -> dict[str, float]:
     """What an engine's process takes: after its imports, with a network, and per open order."""
-    gc.set_threshold(10_000, 50, 10_000)
+    compose.collect_rarely()
     imported = resident_bytes()
     inbox = workload.Inbox()
     shard = new_shard(inbox)

@@ -429,6 +429,7 @@ class ShardWriter(Generic[S]):
                         self._check_clock(clock_ms, read.timestamp_ms)
                         self._shard, self.confirmed = replica.state, replica.filter
                         return replica.events - before
+                    gc.freeze()  # what was folded lives long: collections need not walk it
         finally:
             await reader.close()
 
