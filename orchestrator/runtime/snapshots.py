@@ -146,6 +146,7 @@ class Snapshots(Generic[S]):
         self._partition = Partition("snapshots", number)
         self._name = f"{randomness.bits(64):016x}"  # two writers at one position share no key
         self._count = 0
+        self._newest = -1  # the offset of the newest record that this process wrote
         self._own = _Own("", 0.0)
 
     # --- reading
@@ -382,6 +383,10 @@ class Snapshots(Generic[S]):
         self._count += 1
         key = f"{self.number}/{at.epoch}.{at.seq}/{self._name}.{self._count}".encode() + suffix
         appended = await writer.append(self._partition, [Record(key, value)])
+        if appended.base_offset <= self._newest:
+            self._own, self._newest = _Own("", 0.0), -1
+            raise LogError("the topic snapshots was made anew: what was written before is gone")
+        self._newest = appended.base_offset
         self._own.keys[appended.base_offset] = key
         metrics.SNAPSHOT_BYTES.labels(str(self.number)).inc(len(value))
         return _Chunk(appended.base_offset, digest_of(value))

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
 from orchestrator.runtime.snapshots import Format, Snapshots, fingerprint
 from schemas.journal import FilterState, JournalError, digest_of, encode_opened
-from schemas.ports import Appended, Bounds, Partition, Read, Record, Refused, Unknown
+from schemas.ports import Appended, Bounds, LogError, Partition, Read, Record, Refused, Unknown
 from tests.runtime.fakes import JOURNAL, PassingLog, Seeded, SteppedClock
 
 SNAPSHOTS = Partition("snapshots", 0)
@@ -101,6 +101,17 @@ async def test_a_full_segment_is_written_once_and_named_by_later_snapshots() -> 
     assert written[:3] == [[14], [state(14)[8:12]], [state(14)[12:]]]
     assert written[3]["filter"]["seq"] == 14
     assert await store(log, 2).load(END) == (state(14), at(14))
+
+
+async def test_a_topic_that_was_made_anew_is_noticed_and_written_anew() -> None:
+    log = a_log()
+    one = store(log)
+    await one.write(state(9), at(9))
+    log.held(SNAPSHOTS).records.clear()
+    with pytest.raises(LogError, match="made anew"):
+        await one.write(state(14), at(14))
+    await one.write(state(15), at(15))
+    assert await store(log, 2).load(END) == (state(15), at(15))
 
 
 def damage(log: MemoryLog, offset: int, value: bytes | None) -> None:
