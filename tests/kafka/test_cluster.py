@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -42,6 +43,35 @@ async def test_what_was_acknowledged_outlives_the_broker_that_led(
     await asyncio.to_thread(leader.start)
     await writer.close()
     assert appended.base_offset == 1
+
+
+async def test_a_broker_whose_disk_is_lost_copies_all_of_it_from_the_others(
+    cluster: Cluster, log: KafkaLog, prefix: str
+) -> None:
+    journal, topic = Partition("journal", 0), f"{prefix}journal"
+    writer = await log.writer()
+    await writer.append(journal, [Record(None, b"kept")])
+    lost = await cluster.leader(topic, 0)
+    await asyncio.to_thread(lost.kill)
+    for entry in lost.directory.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    await asyncio.to_thread(lost.start)
+    async with asyncio.timeout(60):
+        while await cluster.in_sync(topic, 0) < 3:
+            await asyncio.sleep(0.2)
+    other = await cluster.leader(topic, 0)
+    assert other is not lost
+    await asyncio.to_thread(other.kill)
+    await writer.append(journal, [Record(None, b"new")])  # two have it: the one that was empty too
+    await writer.close()
+    reader = await log.reader({journal: None})
+    values: list[bytes | None] = []
+    async with asyncio.timeout(60):
+        while len(values) < 2:
+            values += [one.value for one in (await reader.read(10, 500)).get(journal, ())]
+    await reader.close()
+    await asyncio.to_thread(other.start)
+    assert values == [b"kept", b"new"]
 
 
 async def test_readers_of_a_broker_that_is_gone_are_closed_as_others_are(

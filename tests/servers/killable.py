@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -114,16 +114,23 @@ class Cluster:
 
     async def leader(self, topic: str, partition: int) -> Server:
         """The broker that leads this partition."""
+        number = (await self._described(topic, partition))["leader"]
+        return self.brokers[[node.number for node in self.nodes].index(number)]
+
+    async def in_sync(self, topic: str, partition: int) -> int:
+        """How many brokers have all of this partition."""
+        return len((await self._described(topic, partition))["isr"])
+
+    async def _described(self, topic: str, partition: int) -> dict[str, Any]:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         try:
             await admin.start()
             (described,) = await admin.describe_topics([topic])
         finally:
             await admin.close()
-        (leader,) = (
-            one["leader"] for one in described["partitions"] if one["partition"] == partition
-        )
-        return self.brokers[[node.number for node in self.nodes].index(leader)]
+        found: dict[str, Any]
+        (found,) = (one for one in described["partitions"] if one["partition"] == partition)
+        return found
 
     def start(self) -> None:
         """Start all at once, since none answers before a majority runs."""
