@@ -118,7 +118,7 @@ class Book:
         shard.ids_taken += len(older)
         retired = shard.markets[workload.MARKET].retired
         for n in range(keys - len(retired)):
-            retired[f"{workload.CHANNEL}/old-{n:09d}"] = (n.to_bytes(16), "delivered")
+            retired[f"{workload.CHANNEL}/old-{n:09d}"] = n.to_bytes(16) + b"delivered"
 
 
 def cancelled(inbox: workload.Inbox, order: InputRecord) -> InputRecord:
