@@ -335,6 +335,7 @@ class Run:
         self.partners.begin()
         self._schedule()
         await asyncio.sleep(plan.calm_s)
+        world.spare()  # a fence may still be wanted, which takes two that live long enough
         while not self._fenced() and not plan.scenario:
             await asyncio.sleep(_WATCH_S)
             if world.loop.time() > plan.calm_s + _SETTLE_S:

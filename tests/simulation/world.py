@@ -177,6 +177,10 @@ class World:
             self._suspensions += 1
         await _TURN
 
+    def spare(self) -> None:
+        """Nobody crashes any more by chance."""
+        self._crash_rate = None
+
     async def die(self, host: SimHost, phase: str, what: str) -> NoReturn:
         """Crash the calling process where it stands."""
         self.fired[Fault.CRASHED] += 1
