@@ -18,6 +18,7 @@ from schemas import journal
 from schemas.journal import Commit, FilterState, JournalError, Verdict
 from schemas.ports import EventLog, LogError, OutOfRange, Partition
 from schemas.times import rfc3339
+from schemas.voids import Voids
 
 _LOOKED_BACK: Final = 20  # records before a snapshot in which its clock is looked for
 
@@ -52,12 +53,13 @@ async def past(
     """
     partition = Partition("journal", number)
     end = (await log.bounds(partition)).next
-    shard, state = await _nearest(log, number, until, form)
+    voids = Voids(log)
+    await voids.read()
+    shard, state = await _nearest(log, number, until, form, voids)
     async with Whole(log, partition, state.next) as reading:
         async for reads in reading:
             for read in reads:
-                record = journal.decode(read.value, read.offset)
-                after, verdict = journal.step(state, read.offset, record)
+                after, record, verdict = voids.take(number, state, read, folds=True)
                 if isinstance(record, Commit) and verdict is Verdict.VALID:
                     if until.seq is not None and record.seq > until.seq:
                         return Past(shard, state.seq)
@@ -70,7 +72,7 @@ async def past(
 
 
 async def _nearest(
-    log: EventLog, number: int, until: Until, form: Format[Shard] | None
+    log: EventLog, number: int, until: Until, form: Format[Shard] | None, voids: Voids
 ) -> tuple[Shard, FilterState]:
     """The newest snapshot that holds nothing later, else an empty shard."""
     if form is None or "snapshots" not in await log.describe():
@@ -79,16 +81,17 @@ async def _nearest(
     async def by_then(state: FilterState) -> bool:
         if until.seq is not None:
             return state.seq <= until.seq
-        newest_ms = await _newest_tick(log, Partition("journal", number), state.next)
+        newest_ms = await _newest_tick(log, number, state.next, voids)
         return newest_ms is not None and newest_ms <= (until.time_ms or 0)
 
     snapshots = Snapshots(
         number, log=log, clock=SystemClock(), randomness=SystemRandomness(), form=form
     )
-    journal_id = await _journal_id(log, Partition("journal", number))
+    journal_id = await voids.journal_id(number)
     async for found in snapshots.manifests():
         if found.filter.journal_id == journal_id and await by_then(found.filter):
             try:
+                voids.begin(number, found.filter, folds=False)
                 snapshots.check(found)
                 return await snapshots.restore(found), found.filter
             except Exception as error:  # torn, or of another release: the one before may do
@@ -97,24 +100,17 @@ async def _nearest(
     return Shard(number), FilterState()
 
 
-async def _journal_id(log: EventLog, partition: Partition) -> str:
-    """The nonce of the journal's first record; "" where there is none."""
-    async with Whole(log, partition) as reading:
-        async for reads in reading:
-            record = journal.decode(reads[0].value, reads[0].offset)
-            return record.nonce
-    return ""
-
-
-async def _newest_tick(log: EventLog, partition: Partition, next_: int) -> int | None:
+async def _newest_tick(log: EventLog, number: int, next_: int, voids: Voids) -> int | None:
     """The shard's clock before this journal offset; None where the records just before say none."""
     at = max(0, next_ - _LOOKED_BACK)
     newest: int | None = None
-    async with Whole(log, partition, at) as reading:
+    async with Whole(log, Partition("journal", number), at) as reading:
         async for reads in reading:
             for read in reads:
                 if read.offset >= next_:
                     return newest
+                if voids.hold(number, read.offset):
+                    continue
                 record = journal.decode(read.value, read.offset)
                 if isinstance(record, Commit):  # a stale writer's clock is no earlier than this
                     ticks = [one["input"] for one in record.entries if "origin" not in one["input"]]

@@ -23,9 +23,9 @@ from orchestrator.runtime.publisher import Outgoing
 from orchestrator.runtime.relay import publish
 from orchestrator.runtime.snapshots import Found, Snapshots
 from orchestrator.runtime.whole import Whole
-from schemas import journal
-from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
+from schemas.journal import Commit, Entry, FilterState, JournalError, Opened, Verdict
 from schemas.ports import EventLog, LogError, Partition, Read, Record
+from schemas.voids import Voids
 
 _SHOWN: Final = 20
 """Findings of one check, at the most; the rest is counted."""
@@ -97,6 +97,8 @@ class Published:
     """Topic, partition, digest of key, value and headers."""
     newest: dict[tuple[str, bytes], str] = field(default_factory=dict)
     """By topic and key of the compacted topics: the id of what was said last."""
+    never: dict[int, list[range]] = field(default_factory=dict)
+    """By shard: the numbers of commits that a journal lost, as a person found."""
 
     def expect(self, commit: Commit, shard: int) -> None:
         """Add a valid commit's events."""
@@ -136,6 +138,7 @@ async def verify_journal(  # noqa: PLR0913 - each is a check of its own
     recompute: bool = False,
     snapshots: Snapshots[Shard] | None = None,
     begin: Found | None = None,
+    voids: Voids | None = None,
     advanced: Advanced = lambda *_: None,
 ) -> Verified:
     """Read a shard's journal from end to end.
@@ -148,11 +151,16 @@ async def verify_journal(  # noqa: PLR0913 - each is a check of its own
     5. `begin`: the snapshot to begin from, instead of the journal's beginning.
     6. `recompute`: every input is decided again by today's code; a decision that differs is listed
        and the journal's is taken.
+
+    What is void by a person's word (`voids`, read here where not given) is passed over.
     """
     partition = Partition("journal", shard)
     name = f"journal/{shard}"
     first, end = await log.bounds(partition)
-    reading = _Reading(shard, config, findings, published, recompute=recompute)
+    if voids is None:
+        voids = Voids(log)
+        await voids.read()
+    reading = _Reading(shard, config, findings, published, voids, recompute=recompute)
     if snapshots is not None and begin is not None:
         await reading.begin(snapshots, begin)
     at = reading.done.end.next
@@ -165,12 +173,13 @@ async def verify_journal(  # noqa: PLR0913 - each is a check of its own
         async for manifest in snapshots.manifests():
             found.setdefault(manifest.filter.next, []).append(manifest)
     reading.compare(waiting.pop(at, ()))
-    if first > 0:
+    if first > at:
         findings.add(
             "journal",
             f"{name}@0",
             f"its first {first} records are gone: something deletes from the journal. Set its"
-            " retention.ms and retention.bytes to -1, and restore the topic from a replica",
+            " retention.ms and retention.bytes to -1, and restore the topic from a replica; where"
+            f" that can't be done, `headrace shard void {shard}` says how to go on",
         )
     else:
         async with Whole(log, partition, at) as records:
@@ -219,9 +228,11 @@ class _Reading:
         config: Config,
         findings: Findings,
         published: Published | None,
+        voids: Voids,
         *,
         recompute: bool,
     ) -> None:
+        self._voids = voids
         self.done = Verified(shard, FilterState())
         self._findings = findings
         self._published = published
@@ -234,17 +245,20 @@ class _Reading:
         done = self.done
         where = f"journal/{done.shard}@{read.offset}"
         try:
-            record = journal.decode(read.value, read.offset)
-            done.end, verdict = journal.step(done.end, read.offset, record)
+            before = done.end.seq
+            done.end, record, verdict = self._voids.take(done.shard, done.end, read, folds=True)
         except JournalError as error:
             self._findings.add("journal", where, str(error))
             return False
         done.records += 1
-        if isinstance(record, Commit):
-            if verdict is Verdict.VALID:
-                self._commit(record)
-            else:
-                done.void += 1
+        happened = isinstance(record, Commit) and verdict is Verdict.VALID
+        never = range(before + 1, done.end.seq + (not happened))
+        if never and self._published is not None:
+            self._published.never.setdefault(done.shard, []).append(never)
+        if isinstance(record, Commit) and happened:
+            self._commit(record)
+        elif not isinstance(record, Opened):
+            done.void += 1
         return True
 
     def _commit(self, commit: Commit) -> None:
@@ -449,7 +463,8 @@ def _check(
     where = f"{partition.topic}/{partition.number}@{read.offset}"
     expected = published.expected.get(id_)
     if expected is None:
-        if begins[position[0]].seq < position[1] <= ends[position[0]].seq:
+        lost = any(position[1] in one for one in published.never.get(position[0], ()))
+        if begins[position[0]].seq < position[1] <= ends[position[0]].seq and not lost:
             findings.add("published", where, f"{id_} does not follow from the journal")
     elif expected[:2] != (partition.topic, partition.number):
         findings.add("published", where, f"{id_} belongs on {expected[0]}/{expected[1]}")

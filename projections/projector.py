@@ -1,7 +1,7 @@
 """The projector: journal records through the filter into the read models."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -10,7 +10,7 @@ import structlog
 from projections.fold import project
 from projections.metrics import HALTED, LAG, PLACED_TO_READABLE, RELOADS, ROWS, WRITE_SECONDS
 from projections.tables import Changes
-from schemas.journal import Commit, FilterState, JournalError, Opened, Verdict, decode, step
+from schemas.journal import Commit, FilterState, JournalError, Opened, Verdict
 from schemas.ports import (
     Clock,
     Database,
@@ -23,6 +23,7 @@ from schemas.ports import (
     Read,
     Reader,
 )
+from schemas.voids import Void, Voids, take
 
 PROJECTOR_TOPICS: Final = ("journal",)
 """What the group's members share out among them."""
@@ -46,7 +47,9 @@ class Batch(NamedTuple):
     placed_ms: list[int]  # when the broker took the orders in it
 
 
-def batches(shard: int, state: FilterState, records: list[Read]) -> Iterator[Batch | None]:
+def batches(
+    shard: int, state: FilterState, records: list[Read], void: Sequence[Void] = ()
+) -> Iterator[Batch | None]:
     """Journal records as transactions of about MAX_ROWS; JournalError where they contradict.
 
     In between, None now and then: others may have their turn.
@@ -54,8 +57,7 @@ def batches(shard: int, state: FilterState, records: list[Read]) -> Iterator[Bat
     changes = Changes()
     placed_ms: list[int] = []
     for record in records:
-        content = decode(record.value, record.offset)
-        state, verdict = step(state, record.offset, content)
+        state, content, verdict = take(void, shard, state, record, folds=True)
         match content:
             case Opened():
                 changes.owner = content.owner
@@ -68,7 +70,7 @@ def batches(shard: int, state: FilterState, records: list[Read]) -> Iterator[Bat
                     for entry in content.entries
                     if entry["input"]["type"] == "order_placed"
                 ]
-            case Commit():
+            case _:
                 pass  # void
         if len(changes) >= MAX_ROWS:
             yield Batch(state, changes, placed_ms)
@@ -96,6 +98,7 @@ class Projector:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the assigned shards' journals until `stop`; what is under way is finished."""
+        voids = Voids(self.log)
         async with asyncio.TaskGroup() as tasks:
             following: dict[int, tuple[asyncio.Event, asyncio.Task[None]]] = {}
             while not stop.is_set():
@@ -113,17 +116,17 @@ class Projector:
                     self._states.pop(shard, None)
                 for shard in sorted(shards - following.keys()):
                     leave = asyncio.Event()
-                    following[shard] = (leave, tasks.create_task(self._follow(shard, leave)))
+                    following[shard] = (leave, tasks.create_task(self._follow(shard, leave, voids)))
             for leave, _ in following.values():
                 leave.set()
 
-    async def _follow(self, shard: int, leave: asyncio.Event) -> None:
+    async def _follow(self, shard: int, leave: asyncio.Event, voids: Voids) -> None:
         label = str(shard)
-        HALTED.labels(label).set(0)
-        self._states[shard] = "opening"
         while not leave.is_set():
+            HALTED.labels(label).set(0)
+            self._states[shard] = "opening"
             try:
-                await self._session(shard, leave)
+                await self._session(shard, leave, voids)
             except (JournalError, OutOfRange) as error:
                 HALTED.labels(label).set(1)
                 self._states[shard] = "halted"
@@ -133,7 +136,7 @@ class Projector:
                     shard=shard,
                     error=str(error),
                 )
-                return
+                await voids.more(shard, leave, self.clock)
             except (DatabaseError, LogError) as error:
                 self._states[shard] = "pausing"
                 RELOADS.labels(label, "failed").inc()
@@ -142,7 +145,7 @@ class Projector:
                 )
                 await self.clock.sleep(_RETRY_S)
 
-    async def _session(self, shard: int, leave: asyncio.Event) -> None:
+    async def _session(self, shard: int, leave: asyncio.Event, voids: Voids) -> None:
         """From one reload to the next.
 
         1. Load the checkpoint: the whole filter state.
@@ -151,6 +154,7 @@ class Projector:
            and checkpoint if that is still the one that the last left.
         4. If it is not, somebody else was here: begin again at 1.
         """
+        await voids.once()
         confirmed = await self.database.checkpoint(shard)
         state = confirmed or FilterState()
         journal = Partition("journal", shard)
@@ -163,7 +167,7 @@ class Projector:
                 if records:  # they were fetched when the last were taken: take what came since too
                     more = await reader.read(MAX_RECORDS, _CATCH_UP_MS)
                     records += more.get(journal, [])
-                for batch in batches(shard, state, records):
+                for batch in batches(shard, state, records, voids.of(shard)):
                     if batch is None:
                         await asyncio.sleep(0)
                     if batch is None or batch.state == state:

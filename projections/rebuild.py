@@ -13,6 +13,7 @@ from projections.projector import MAX_RECORDS, batches
 from projections.schema import SchemaError
 from schemas.journal import FilterState
 from schemas.ports import DatabaseError, EventLog, Partition
+from schemas.voids import Voids
 
 _LOCK: Final = 0x68656165  # one rebuild at a time a database
 _WAIT_MS: Final = 1_000
@@ -98,12 +99,15 @@ async def build(
     end = (await log.bounds(journal)).next if until is None else until
     reader = await log.reader({journal: None})
     state, confirmed, rows = FilterState(), None, 0
+    voids = Voids(log)
+    await voids.read()
     try:
         while state.next < end:
             records = (await reader.read(MAX_RECORDS, _WAIT_MS)).get(journal, [])
             if until is None:
                 end = max(end, reader.high_water(journal) or 0)
-            for batch in batches(shard, state, [one for one in records if one.offset < end]):
+            known = [one for one in records if one.offset < end]
+            for batch in batches(shard, state, known, voids.of(shard)):
                 if batch is None or batch.state == state:
                     continue
                 if not await database.apply(shard, confirmed, batch.state, batch.changes):

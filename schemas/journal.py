@@ -24,6 +24,10 @@ class JournalError(Exception):
     """A journal that contradicts itself. The shard halts: nothing is skipped, nothing guessed."""
 
 
+class NewerRecord(JournalError):
+    """A later release wrote it: an upgrade reads it, so nobody may pass it over."""
+
+
 class Entry(TypedDict):
     """An input and what was decided from it."""
 
@@ -135,7 +139,7 @@ def decode(value: bytes | None, offset: int) -> Opened | Commit:
                 f"journal record at offset {offset} has version {version};"
                 " this release reads 1: upgrade Headrace"
             )
-            raise JournalError(message)
+            raise NewerRecord(message)
         if kind == "opened":
             return Opened(record["owner"], record["nonce"])
         if kind == "commit":
@@ -167,7 +171,7 @@ def _check_known(entries: list[Entry], offset: int) -> None:
                     f"journal record at offset {offset} holds an event of the unknown type"
                     f" {event['type']!r}: a newer release wrote it, upgrade Headrace"
                 )
-                raise JournalError(message)
+                raise NewerRecord(message)
 
 
 def step(state: FilterState, offset: int, record: Opened | Commit) -> tuple[FilterState, Verdict]:

@@ -79,6 +79,15 @@ TOPICS: dict[str, Topic] = {
             },
         ),
         Topic(
+            "voids",
+            "internal",
+            "shard",
+            "Void lists: what of a journal doesn't count by a person's word, since it can't be read"
+            " on. Kept for ever.",
+            "one",
+            {"cleanup.policy": "delete", **FOREVER},
+        ),
+        Topic(
             "fulfillment-commands",
             "output",
             "node id",

@@ -66,6 +66,17 @@ def run_on_kafka(settings: Settings, work: Callable[[Any], Coroutine[Any, Any, N
 
 
 @contextmanager
+def reading_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal; call what it gives with how far, and of how much."""
+    from rich.console import Console  # noqa: PLC0415 - most runs need none
+    from rich.progress import Progress  # noqa: PLC0415 - the same
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda at, end: bar.update(task, completed=at, total=max(at, end))
+
+
+@contextmanager
 def progress(what: str, total: int, *, at_least: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal, where there are so many; call what it gives with each step."""
     if total < at_least or not sys.stderr.isatty():

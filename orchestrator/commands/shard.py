@@ -1,19 +1,29 @@
-"""`headrace shard`: the way on from a shard that halts at an input."""
+"""`headrace shard`: the ways on from a shard that halts."""
 
 import asyncio
 import re
 import secrets
+from collections.abc import Mapping
 from time import monotonic, time_ns
 from typing import Annotated, Final
 
+import orjson
 import typer
 
-from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
-from orchestrator.compose import check_topics
+from orchestrator.commands.connection import INPUT_ERROR, load_settings, reading_bar, run_on_kafka
+from orchestrator.commands.database import exit_on_failure
+from orchestrator.compose import a_core, check_topics, collect_rarely
 from orchestrator.runtime.halting import Halt, halts
-from orchestrator.runtime.settings import Settings
+from orchestrator.runtime.settings import Settings, SetupError
+from orchestrator.runtime.snapshots import Snapshots
+from orchestrator.runtime.world import SystemClock, SystemRandomness
+from orchestrator.verification import Kept
+from orchestrator.voiding import NotVoidable, found_void
+from projections.postgres import Postgres
 from schemas.inbox import SKIP_ORDERED, encode_order
+from schemas.journal import FilterState
 from schemas.ports import EventLog, Partition, Record
+from schemas.voids import VOIDS, Void, Voids
 
 app = typer.Typer(help="Shards that halt.", no_args_is_help=True)
 
@@ -55,24 +65,189 @@ def skip(
       headrace shard skip 3 --input orders/1@99 --reason "the same, by its origin" --by ada
     """
     settings = load_settings()
-    for option, text in (("--reason", reason), ("--by", by)):
-        if not 0 < len(text.strip()) <= _MAX_TEXT:
-            typer.echo(f"{option}: must be a text of 1 to {_MAX_TEXT} characters", err=True)
-            raise typer.Exit(INPUT_ERROR)
+    _check_texts({"--reason": reason, "--by": by})
     if not _COORDINATES.fullmatch(input_):
         typer.echo(
             f'--input: must be coordinates such as inbox/{shard}@1042, was "{input_}"', err=True
         )
         raise typer.Exit(INPUT_ERROR)
-    if shard >= settings.shards:
-        typer.echo(f"There are the shards 0 to {settings.shards - 1}, no {shard}.", err=True)
-        raise typer.Exit(INPUT_ERROR)
+    _check_shard(shard, settings)
 
     async def work(log: EventLog) -> None:
         check_topics(await log.describe(), settings)
         await _skip(log, settings, shard, input_, reason, by)
 
     run_on_kafka(settings, work)
+
+
+@app.command()
+def void(
+    shard: Annotated[int, typer.Argument(min=0, help="The shard whose journal can't be read on.")],
+    *,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="COORDINATES",
+            help="The place, as this command says it without --at: such as journal/3@1042.",
+        ),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why, for the audit.")
+    ] = None,
+    by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who says so.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Say what of a shard's journal is void, where its readers can't read on.
+
+    Without --at it reads the journal and says where that is, what is wrong there, and what would
+    become of it; exit code 1 then. With it, that is written to the void list (topic `voids`), with
+    the reason and the name, and every reader goes on behind that place. It can't be taken back. Try
+    to restore the topic from a replica first.
+
+    Examples:
+      headrace shard void 3
+      headrace shard void 3 --at journal/3@1042 --reason "written by a test client" --by ada
+    """
+    settings = load_settings()
+    _check_shard(shard, settings)
+    if at is not None:
+        _check_texts({"--reason": reason or "", "--by": by or ""})
+        if not _COORDINATES.fullmatch(at):
+            typer.echo(
+                f'--at: must be coordinates such as journal/{shard}@1042, was "{at}"', err=True
+            )
+            raise typer.Exit(INPUT_ERROR)
+
+    async def work(log: EventLog) -> None:
+        check_topics(await log.describe(), settings)
+        collect_rarely()
+        await _void(log, settings, shard, at, reason or "", by or "", as_json=as_json)
+
+    with exit_on_failure():
+        run_on_kafka(settings, work)
+
+
+async def _void(
+    log: EventLog,
+    settings: Settings,
+    shard: int,
+    at: str | None,
+    reason: str,
+    by: str,
+    *,
+    as_json: bool,
+) -> None:
+    voids = Voids(log)
+    await voids.read()
+    form = a_core(settings).snapshots
+    assert form is not None  # noqa: S101 - the core has one
+    snapshots = Snapshots(
+        shard, log=log, clock=SystemClock(), randomness=SystemRandomness(), form=form, voids=voids
+    )
+    kept = await _kept(log, settings, shard)
+    with reading_bar(f"journal/{shard}") as advanced:
+        try:
+            found = await found_void(log, shard, voids, snapshots, kept, advanced)
+        except NotVoidable as error:
+            raise SetupError(f"{error}.", _CHECK_FAILED) from error
+    if found is None:
+        raise SetupError(f"The journal of shard {shard} can be read to its end.", _CHECK_FAILED)
+    place = f"journal/{shard}@{found.first}"
+    if at is None:
+        told = {"at": place, "what": found.what, "then": _consequence(found)}
+        _tell(told, as_json=as_json)
+        if not as_json:
+            typer.echo(f"If so: headrace shard void {shard} --at {place} --reason TEXT --by NAME")
+        raise typer.Exit(_CHECK_FAILED)
+    if at != place:
+        raise SetupError(f"It can't be read on at {place}, not {at}: {found.what}.", _CHECK_FAILED)
+    if found.end_lost:
+        await _check_stopped(log, settings)
+    said = found._replace(reason=reason, by=by, at_ms=time_ns() // 1_000_000)
+    writer = await log.writer()
+    try:
+        await writer.append(VOIDS, [said.record()])
+    finally:
+        await writer.close()
+    _tell({"at": place, "what": said.what, "then": _consequence(said)}, as_json=as_json)
+
+
+def _tell(told: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(orjson.dumps(told).decode())
+    else:
+        typer.echo(f"{told['at']}: {told['what']}.\n{told['then']}")
+
+
+def _consequence(void: Void) -> str:
+    """What becomes of it, in sentences."""
+    if void.end_lost:
+        return (
+            f"Commits go on with number {void.state.seq + 1}, so that no id is given twice. What"
+            " the lost ones published can't be called back: check those orders. Inputs that they"
+            " handled are decided again where the inbox still holds them. Afterwards run `headrace"
+            " rebuild`, and restart role api."
+        )
+    if void.lost:
+        return (
+            f"Readers begin with the snapshot at commit {void.state.seq}, offset {void.state.next},"
+            " which must not be lost: before it expires, or a release that folds otherwise is"
+            " taken, restore the topic. Read models stay as they are and can't be rebuilt; history"
+            " before that commit is gone."
+        )
+    records = void.until - void.first
+    return (
+        f"{records} {'record' if records == 1 else 'records'} from offset {void.first} on"
+        f" {'is' if records == 1 else 'are'} passed over by every reader, as if never written;"
+        f" readers go on at offset {void.until} behind commit {void.state.seq}. Inputs that stand"
+        " in them are decided again. Restart role api; the others go on by themselves."
+    )
+
+
+async def _kept(log: EventLog, settings: Settings, shard: int) -> list[Kept]:
+    """How far the relay and PostgreSQL have read."""
+    kept = []
+    partition = Partition("journal", shard)
+    relayed = (await log.saved("relay", [partition])).get(partition)
+    if relayed is not None and relayed.metadata:
+        kept.append(Kept("the relay", FilterState.from_json(relayed.metadata)))
+    if settings.postgres:
+        database = Postgres(settings.postgres, settings.db_schema)
+        try:
+            state = await database.checkpoint(shard)
+        finally:
+            await database.close()
+        if state is not None:
+            kept.append(Kept("PostgreSQL", state))
+    return kept
+
+
+async def _check_stopped(log: EventLog, settings: Settings) -> None:
+    """SetupError where an engine works: it would write between what was looked at and the word."""
+    group = await log.group("engine", ("inbox",))
+    try:
+        ours = {one.number for one in await group.changes(0)}
+        if ours != set(range(settings.shards)):
+            raise SetupError(
+                "Engines run: stop them and all standbys first, and start them again afterwards.",
+                _CHECK_FAILED,
+            )
+    finally:
+        await group.close()
+
+
+def _check_shard(shard: int, settings: Settings) -> None:
+    if shard >= settings.shards:
+        typer.echo(f"There are the shards 0 to {settings.shards - 1}, no {shard}.", err=True)
+        raise typer.Exit(INPUT_ERROR)
+
+
+def _check_texts(texts: Mapping[str, str]) -> None:
+    for option, text in texts.items():
+        if not 0 < len(text.strip()) <= _MAX_TEXT:
+            typer.echo(f"{option}: must be a text of 1 to {_MAX_TEXT} characters", err=True)
+            raise typer.Exit(INPUT_ERROR)
 
 
 async def _skip(

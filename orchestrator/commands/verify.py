@@ -32,6 +32,7 @@ from orchestrator.verification import (
 from projections.comparison import Compared, ReadModels, read_models
 from schemas.journal import FilterState
 from schemas.ports import EventLog, Partition
+from schemas.voids import Voids
 
 _CHECK_FAILED: Final = 1
 _POLL_S: Final = 0.5
@@ -230,6 +231,9 @@ async def _journals(
     advanced: Advanced,
 ) -> None:
     stored = models.checkpoints if models is not None else {}
+    voids = Voids(log)
+    await voids.read()
+    lost = [shard for shard in range(settings.shards) if voids.lost(shard) is not None]
     for shard in range(settings.shards):
         kept = [
             Kept(whose, states[shard])
@@ -246,7 +250,8 @@ async def _journals(
             published=given.published,
             recompute=given.recompute,
             snapshots=snapshots,
-            begin=await _manifest(snapshots, given.begin) if given.begin else None,
+            begin=await _begin(snapshots, given.begin, voids),
+            voids=voids,
             advanced=advanced,
         )
         done.shards.append(verified)
@@ -256,6 +261,13 @@ async def _journals(
         log, given.published, begins, ends, relayed, done.findings, advanced
     )
     if models is None:
+        return
+    if lost:
+        shards = ", ".join(map(str, lost))
+        done.notes.append(
+            f"Commits of shard {shards} are lost, as a person found: these were verified from a"
+            " snapshot on, and the read models were not compared."
+        )
         return
     if given.begin:
         done.notes.append("The read models were not compared: a rebuild takes the whole journal.")
@@ -280,6 +292,15 @@ def _snapshots(log: EventLog, settings: Settings, shard: int) -> Snapshots[Shard
     form = a_core(settings).snapshots
     assert form is not None  # noqa: S101 - the core has one
     return Snapshots(shard, log=log, clock=SystemClock(), randomness=SystemRandomness(), form=form)
+
+
+async def _begin(snapshots: Snapshots[Shard], name: str | None, voids: Voids) -> Found | None:
+    """The snapshot to begin with; where commits are lost it can only be one from behind them."""
+    lost = voids.lost(snapshots.number)
+    if name is None and lost is None:
+        return None
+    found = await _manifest(snapshots, name or "newest")
+    return None if lost is not None and found.filter.next < lost.state.next else found
 
 
 async def _manifest(snapshots: Snapshots[Shard], name: str) -> Found:

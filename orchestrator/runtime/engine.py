@@ -38,6 +38,7 @@ from schemas.ports import (
     Record,
     Writer,
 )
+from schemas.voids import Voids
 
 _HEAD_BYTES: Final = 1_000  # a commit without its entries, generously
 _READ_RECORDS: Final = 2_000
@@ -77,9 +78,9 @@ class Core(Generic[S]):
     gauges: Callable[[S], Mapping[str, int]] = lambda _state: {}
     snapshots: Format[S] | None = None  # None: none are read or written
 
-    def replica(self, number: int, clock: Clock) -> Replica[S]:
+    def replica(self, number: int, clock: Clock, voids: Voids) -> Replica[S]:
         """A shard of which nothing was read yet."""
-        return Replica(number, self.new(number), self.fold_all, clock)
+        return Replica(number, self.new(number), self.fold_all, clock, voids)
 
     def fold_all(self, state: S, entries: Iterable[Entry]) -> None:
         """Fold entries in order."""
@@ -203,6 +204,7 @@ class ShardWriter(Generic[S]):
         core: Core[S],
         owner: str,
         config: EngineConfig,
+        voids: Voids | None = None,
         snapshots: Snapshots[S] | None = None,
         standby: Standby[S] | None = None,
     ) -> None:
@@ -220,6 +222,7 @@ class ShardWriter(Generic[S]):
         self._core = core
         self._owner = owner
         self._config = config
+        self._voids = voids or Voids(log)
         self._snapshots = snapshots
         self._standby = standby  # that followed the shard here until now
         self._journal = Partition("journal", number)
@@ -239,13 +242,14 @@ class ShardWriter(Generic[S]):
         1. Open: append ShardOpened, restore the newest snapshot, fold the journal up to it.
         2. Read, decide, commit; over and over.
         3. Anything but confirmed commits: forget everything, keep away for a while, go to 1.
-           A journal that contradicts itself, or an input that can't be decided: halt. From the
-           latter a person's order leads on.
+           A journal that contradicts itself, or an input that can't be decided: halt. A person's
+           order leads on from the latter, a person's word on what is void from the former.
         """
         while not self.stop.is_set():
             pause_s = self._config.failed_pause_s
             halt: Halt | None = None
             poison: PoisonError | None = None
+            defect = False
             try:
                 await self._open()
                 self.halt = None
@@ -267,7 +271,7 @@ class ShardWriter(Generic[S]):
                 why = "unknown"
                 _log.warning("reopens", shard=self.number, what=str(error), again_in_s=pause_s)
             except Exception as error:  # noqa: BLE001 - one shard's defect must not take the others down
-                why, halt = "halted", Halt(f"a defect: {error!r}", [])
+                why, halt, defect = "halted", Halt(f"a defect: {error!r}", []), True
                 _log.exception("halted by a defect", shard=self.number)
             finally:
                 await self._close()
@@ -275,10 +279,12 @@ class ShardWriter(Generic[S]):
             if halt is not None:
                 self.halt = halt
                 self._enter("halted")
-                if poison is None:
+                if poison is not None:
+                    await self._await_order(poison)
+                elif defect:
                     await self.stop.wait()
                 else:
-                    await self._await_order(poison)
+                    await self._voids.more(self.number, self.stop, self._clock)
             elif why != "stop":
                 self._enter("pausing")
                 await self._pause(pause_s)
@@ -361,6 +367,7 @@ class ShardWriter(Generic[S]):
         record itself again, since not every broker says its time when it acknowledges.
         """
         self._enter("opening")
+        await self._voids.once()
         await self._check_journal()
         began = self._clock.monotonic()
         standby, self._standby = self._standby, None
@@ -438,7 +445,7 @@ class ShardWriter(Generic[S]):
             raise LogError("told to stop while opening")
 
     async def _restored(self, opened_at: int) -> Replica[S]:
-        replica = self._core.replica(self.number, self._clock)
+        replica = self._core.replica(self.number, self._clock, self._voids)
         if self._snapshots is not None:
             found = await self._snapshots.load(opened_at)
             if found is not None:
@@ -832,6 +839,7 @@ class Engine(Generic[S]):
         """Without a group it decides only what it takes over; without `standby` it follows none."""
         self._group = group
         self._clock = clock
+        voids = Voids(log)
         self._config = settled = config or EngineConfig()
         self._all = frozenset(range(standby.shards)) if standby else frozenset[int]()
         self._taken: set[int] = set()  # over from owners that seemed dead, on no group's word
@@ -844,7 +852,12 @@ class Engine(Generic[S]):
             """Of a shard, for as long as the process runs: it knows what it has written."""
             if core.snapshots is not None and number not in kept:
                 kept[number] = Snapshots(
-                    number, log=log, clock=clock, randomness=randomness, form=core.snapshots
+                    number,
+                    log=log,
+                    clock=clock,
+                    randomness=randomness,
+                    form=core.snapshots,
+                    voids=voids,
                 )
             return kept.get(number)
 
@@ -858,6 +871,7 @@ class Engine(Generic[S]):
                 core=core,
                 owner=owner,
                 config=settled,
+                voids=voids,
                 snapshots=snapshots(number),
                 standby=next((one for one in self._standing if one.number == number), None),
             ),
@@ -865,13 +879,14 @@ class Engine(Generic[S]):
         self._standing: Workers[Standby[S]] = Workers(
             "standby",
             lambda number: Standby(
-                core.replica(number, clock),
+                core.replica(number, clock, voids),
                 log=log,
                 clock=clock,
                 randomness=randomness,
                 work_due=core.work_due,
                 snapshots=snapshots(number),
                 config=standby or StandbyConfig(0),
+                voids=voids,
             ),
         )
 

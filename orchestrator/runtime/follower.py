@@ -27,6 +27,7 @@ from schemas.ports import (
     Reader,
     Seen,
 )
+from schemas.voids import Voids
 
 _READ_RECORDS: Final = 100
 _IDLE_WAIT_MS: Final = 200  # a stop is noticed after it
@@ -55,8 +56,8 @@ class Sight(Generic[S]):
 class _Followed(Replica[S]):
     """A shard as far as it was read, and how old that is."""
 
-    def __init__(self, number: int, sight: Sight[S], clock: Clock) -> None:
-        super().__init__(number, sight.new(number), sight.follow, clock)
+    def __init__(self, number: int, sight: Sight[S], clock: Clock, voids: Voids) -> None:
+        super().__init__(number, sight.new(number), sight.follow, clock, voids)
         self.goal: tuple[int, int] | None = None  # an end of the journal, and when it was the end
         self.whole_ms: int | None = None  # when a goal that was reached was the end
         self.halted = ""  # why
@@ -76,7 +77,8 @@ class Follower(Generic[S]):
         self._clock = clock
         self._sight = sight
         self._lag_s = lag_s
-        self._shards = [_Followed(number, sight, clock) for number in range(shards)]
+        self._voids = Voids(log)
+        self._shards = [_Followed(number, sight, clock, self._voids) for number in range(shards)]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until told to stop; after a failure of the log go on where it was."""
@@ -99,11 +101,12 @@ class Follower(Generic[S]):
         3. A shard is as old as the end that it has reached. The newest end known may lie ahead for
            ever, since a fetch is under way while the last is folded: so one is aimed at until then.
         """
+        await self._voids.once()
         live = [one for one in self._shards if not one.halted]
         if not live:
             await stop.wait()
             return
-        reader = await self._log.reader({one.partition: one.filter.next for one in live})
+        reader = await self._log.reader({one.partition: one.filter.next or None for one in live})
         try:
             while not stop.is_set():
                 read = await reader.read(_READ_RECORDS, _IDLE_WAIT_MS)

@@ -19,7 +19,6 @@ from orchestrator.runtime.publisher import (
 )
 from orchestrator.runtime.replica import Slices
 from orchestrator.runtime.snapshots import Format, Snapshots
-from schemas import journal
 from schemas.history import Flat, Known, flatten, fold
 from schemas.journal import Commit, FilterState, JournalError, Verdict
 from schemas.ports import (
@@ -120,7 +119,7 @@ class ShardHistory(ShardPublisher):
         reader: Reader | None = None
         saved = kept
         try:
-            reader = await self._log.reader({self._journal: state.next})
+            reader = await self._log.reader({self._journal: state.next or None})
             mark_at = save_at = self._clock.monotonic()
             while not self.stop.is_set():
                 read = (await reader.read(_READ_RECORDS, IDLE_WAIT_MS)).get(self._journal, ())
@@ -179,8 +178,7 @@ class ShardHistory(ShardPublisher):
         self, writer: Writer, state: FilterState, read: Read, publish_from: int
     ) -> FilterState:
         """Take in a record of the journal; what it publishes waits for `_flush`."""
-        commit = journal.decode(read.value, read.offset)
-        after, verdict = journal.step(state, read.offset, commit)
+        after, commit, verdict = self._voids.take(self.number, state, read, folds=True)
         if verdict is not Verdict.VALID or not isinstance(commit, Commit):
             return after
         slices = Slices(self._clock)

@@ -20,6 +20,7 @@ from schemas.ports import (
     Unknown,
 )
 from schemas.topics import TOPIC_DEFAULTS, TOPICS
+from schemas.voids import VOIDS
 
 _RECORD_OVERHEAD_BYTES = 32
 
@@ -43,14 +44,17 @@ class _Held:
 
 
 class MemoryLog:
-    """A log of these topics (name → partitions) that lives as long as the object."""
+    """A log of these topics (name → partitions) that lives as long as the object.
+
+    Void lists it always has, as every log that was set up.
+    """
 
     def __init__(self, clock: Clock, topics: Mapping[str, int]) -> None:
         self._clock = clock
-        self._topics = dict(topics)
+        self._topics = {VOIDS.topic: 1, **topics}
         self._held = {
             Partition(topic, number): _Held()
-            for topic, partitions in topics.items()
+            for topic, partitions in self._topics.items()
             for number in range(partitions)
         }
         self._groups: dict[str, _Members] = {}

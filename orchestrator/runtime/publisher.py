@@ -16,8 +16,7 @@ from prometheus_client import Counter
 from orchestrator.runtime import metrics
 from orchestrator.runtime.batches import batches
 from orchestrator.runtime.workers import Workers
-from schemas import journal
-from schemas.journal import FilterState, JournalError, Opened
+from schemas.journal import FilterState, JournalError
 from schemas.ports import (
     Checkpoint,
     Clock,
@@ -30,6 +29,7 @@ from schemas.ports import (
     Record,
     Writer,
 )
+from schemas.voids import Voids
 
 IDLE_WAIT_MS: Final = 500
 SAVE_EVERY_S: Final = 0.25
@@ -60,6 +60,7 @@ class ShardPublisher(ABC):
         self._log = log
         self._group = group
         self._clock = clock
+        self._voids = Voids(log)
         self._journal = Partition("journal", number)
         self._label = str(number)
 
@@ -71,7 +72,7 @@ class ShardPublisher(ABC):
             except (JournalError, OutOfRange) as error:
                 self.state = "halted"
                 _log.error(f"{self.role} halted", shard=self.number, what=str(error))
-                await self.stop.wait()
+                await self._voids.more(self.number, self.stop, self._clock)
             except LogError as error:
                 self.state = "pausing"
                 self.restarts.labels(self._label).inc()
@@ -101,27 +102,35 @@ class ShardPublisher(ABC):
         A broker that keeps offsets without metadata makes the filter start over, publishing nothing
         below the offset.
         """
+        await self._voids.once()
         kept = (await self._group.load([self._journal])).get(self._journal)
         if kept is None:
             return FilterState(), 0
         if not kept.metadata:
             return FilterState(), kept.offset
         state = FilterState.from_json(kept.metadata)
-        reader = await self._log.reader({self._journal: 0})
-        try:
-            first = (await reader.read(1, IDLE_WAIT_MS * 10)).get(self._journal)
-        finally:
-            await reader.close()
-        if not first:
-            raise LogError(f"the first record of journal/{self.number} can't be read")
-        opened = journal.decode(first[0].value, 0)
-        if not isinstance(opened, Opened) or opened.nonce != state.journal_id:
+        if await self._voids.journal_id(self.number) != state.journal_id:
             raise JournalError(
                 f"the checkpoint of {self.role} is of another journal than journal/{self.number}:"
                 " the topic was made anew; delete the consumer group to publish it from its"
                 " beginning"
             )
+        state = self._went_on(state)
         return state, state.next
+
+    def _went_on(self, state: FilterState) -> FilterState:
+        """Where to go on after a checkpoint; behind the place where the journal lost its end."""
+        for void in self._voids.of(self.number):
+            if void.refutes(state) and void.state.journal_id == state.journal_id:
+                _log.warning(
+                    "some of what was published never happened: the journal lost its end",
+                    shard=self.number,
+                    role=self.role,
+                    from_seq=void.state.seq,
+                    to_seq=state.seq,
+                )
+                state = void.state
+        return self._voids.begin(self.number, state, folds=False)
 
     async def _append(self, writer: Writer, outgoing: Mapping[Partition, list[Record]]) -> None:
         """Append to every target at once, one batch at a time each; all acknowledged on return."""

@@ -102,7 +102,7 @@ class ShardRelay(ShardPublisher):
         reader: Reader | None = None
         saved = state
         try:
-            reader = await self._log.reader({self._journal: state.next})
+            reader = await self._log.reader({self._journal: state.next or None})
             touched: dict[tuple[Partition, bytes], Record] | None = {}
             took_over = save_at = self._clock.monotonic()
             while not self.stop.is_set():
@@ -110,8 +110,7 @@ class ShardRelay(ShardPublisher):
                 outgoing: Outgoing = defaultdict(list)
                 placed_at_ms: list[int] = []
                 for one in read:
-                    record = journal.decode(one.value, one.offset)
-                    state, verdict = journal.step(state, one.offset, record)
+                    state, record, verdict = self._voids.take(self.number, state, one, folds=False)
                     if (
                         verdict is Verdict.VALID
                         and isinstance(record, Commit)

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
-from schemas import journal
 from schemas.journal import Commit, Entry, FilterState, JournalError, Opened, Verdict
 from schemas.ports import Clock, Partition, Read
+from schemas.voids import Voids
 
 _SLICE_S: Final = 0.002  # how long the loop's other tasks wait
 _ENTRIES: Final = 16  # folded between two looks at the clock: less than 1 ms
@@ -29,32 +29,42 @@ class Slices:
 
 
 class Replica(Generic[S]):
-    """What happened in a shard, folded. `fold` takes entries of valid commits into the state."""
+    """What happened in a shard, folded. `fold` takes entries of valid commits into the state.
+
+    `voids`: what of the journal doesn't count; read before the first record is taken.
+    """
 
     def __init__(
-        self, number: int, state: S, fold: Callable[[S, Sequence[Entry]], None], clock: Clock
+        self,
+        number: int,
+        state: S,
+        fold: Callable[[S, Sequence[Entry]], None],
+        clock: Clock,
+        voids: Voids,
     ) -> None:
         self.number = number
         self.partition = Partition("journal", number)
         self.state = state
         self.filter = FilterState()
+        self.broken = False  # an entry was folded half
         self.events = 0  # inputs and decided events folded here
         self._fold = fold
+        self._voids = voids
         self.slices = Slices(clock)
 
-    async def take(self, read: Read) -> tuple[Opened | Commit, Verdict]:
-        """Take the next record in, in slices.
+    async def take(self, read: Read) -> tuple[Opened | Commit | None, Verdict]:
+        """Take the next record in, in slices; None for one that doesn't count.
 
         JournalError where the journal contradicts itself or the state: nothing more may be taken.
         """
-        record = journal.decode(read.value, read.offset)
-        after, verdict = journal.step(self.filter, read.offset, record)
+        after, record, verdict = self._voids.take(self.number, self.filter, read, folds=True)
         if verdict is Verdict.VALID and isinstance(record, Commit):
             for first in range(0, len(record.entries), _ENTRIES):
                 entries = record.entries[first : first + _ENTRIES]
                 try:
                     self._fold(self.state, entries)
                 except Exception as error:
+                    self.broken = True
                     message = (
                         f"an entry from {first} on of the commit at offset {read.offset}"
                         f" contradicts the state before it: {error!r}"

@@ -23,7 +23,7 @@ import structlog
 
 from orchestrator.runtime import metrics
 from orchestrator.runtime.replica import Slices
-from schemas.journal import FilterState, JournalError, Opened, decode, digest_of
+from schemas.journal import FilterState, JournalError, digest_of
 from schemas.ports import (
     Clock,
     EventLog,
@@ -35,6 +35,7 @@ from schemas.ports import (
     Record,
     Writer,
 )
+from schemas.voids import Voids
 
 VERSION: Final = 1
 REWRITE_S: Final = 86_400.0
@@ -137,9 +138,18 @@ class Snapshots(Generic[S]):
     """The snapshots of one shard, as one process reads and writes them."""
 
     def __init__(
-        self, number: int, *, log: EventLog, clock: Clock, randomness: Randomness, form: Format[S]
+        self,
+        number: int,
+        *,
+        log: EventLog,
+        clock: Clock,
+        randomness: Randomness,
+        form: Format[S],
+        voids: Voids | None = None,
     ) -> None:
+        """Without `voids` it reads the void lists itself."""
         self.number = number
+        self._voids = voids or Voids(log)
         self._log = log
         self._clock = clock
         self._form = form
@@ -155,8 +165,8 @@ class Snapshots(Generic[S]):
         """The newest whole snapshot, at or before our own ShardOpened at offset `before`.
 
         None where there is none. What is torn, corrupt or made by other code is passed over with a
-        warning, for the one before. JournalError where a snapshot shows that the journal has lost
-        its end; LogError.
+        warning, for the one before. JournalError where the journal's beginning is gone, or a
+        snapshot shows that it has lost its end; LogError.
         """
         began = self._clock.monotonic()
         journal_id: str | None = None
@@ -168,10 +178,12 @@ class Snapshots(Generic[S]):
             filter_state = found.filter
             try:
                 if journal_id is None:
-                    journal_id = await self._journal_id()
+                    await self._voids.once()
+                    journal_id = await self._voids.journal_id(self.number)
                 self.check(found)
                 if filter_state.journal_id != journal_id:
                     raise _Unusable("it is of another journal")  # noqa: TRY301 - one way to pass over
+                self._check_happened(filter_state)
                 if before is not None and filter_state.next > before:
                     _check_whole(filter_state, before)
                     continue
@@ -250,18 +262,12 @@ class Snapshots(Generic[S]):
         finally:
             await reader.close()
 
-    async def _journal_id(self) -> str:
-        """The nonce of the journal's first record."""
-        partition = Partition("journal", self.number)
-        reader = await self._log.reader({partition: None})
+    def _check_happened(self, filter_state: FilterState) -> None:
+        """_Unusable where it holds what never happened, by a void list."""
         try:
-            for _ in range(_SILENCES):
-                for read in (await reader.read(1, _WAIT_MS)).get(partition, ()):
-                    record = decode(read.value, read.offset)
-                    return record.nonce if isinstance(record, Opened) else ""
-        finally:
-            await reader.close()
-        return ""
+            self._voids.begin(self.number, filter_state, folds=False)
+        except JournalError as error:
+            raise _Unusable(str(error)) from error
 
     async def restore(self, found: Found) -> S:
         """The state that a snapshot holds; _Unusable or what its rows raise, LogError."""

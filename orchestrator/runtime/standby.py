@@ -18,9 +18,9 @@ from orchestrator.runtime import metrics
 from orchestrator.runtime.halting import halts
 from orchestrator.runtime.replica import Replica
 from orchestrator.runtime.snapshots import Snapshots
-from schemas import journal
 from schemas.journal import JournalError, Opened
 from schemas.ports import Clock, EventLog, LogError, OutOfRange, Partition, Randomness, Read, Reader
+from schemas.voids import Voids
 
 _READ_RECORDS: Final = 16  # the client unpacks them in one piece
 _WAIT_MS: Final = 100  # how often it looks whether the owner works
@@ -65,6 +65,7 @@ class Standby(Generic[S]):
         work_due: Callable[[S, int], bool],
         snapshots: Snapshots[S] | None,
         config: StandbyConfig,
+        voids: Voids,
     ) -> None:
         self.number = replica.number
         self.stop = asyncio.Event()
@@ -76,6 +77,7 @@ class Standby(Generic[S]):
         self._work_due = work_due
         self._snapshots = snapshots
         self._config = config
+        self._voids = voids
         self._replica = replica
         self._journal = replica.partition
         self._inbox = Partition("inbox", replica.number)
@@ -96,7 +98,8 @@ class Standby(Generic[S]):
 
         1. Restore the newest snapshot.
         2. Read and fold; now and then take a snapshot; watch the owner.
-        3. After a failure of the log, go on where it was. What can't be folded: halt.
+        3. After a failure of the log, go on where it was. What can't be folded: halt, until a
+           person says what of the journal is void.
         """
         try:
             while not self.stop.is_set():
@@ -112,7 +115,10 @@ class Standby(Generic[S]):
                     await self._pause()
                 except JournalError as error:
                     self._halt(str(error))
-                    await self.stop.wait()
+                    if self._replica.broken:
+                        await self.stop.wait()
+                    else:
+                        await self._voids.more(self.number, self.stop, self._clock)
                 except Exception:  # noqa: BLE001 - one shard's defect must not take others down
                     _log.exception("a standby halts at a defect", shard=self.number)
                     self._halt("a defect")
@@ -145,6 +151,7 @@ class Standby(Generic[S]):
     async def _restore(self) -> None:
         replica = self._replica
         self._enter("opening")
+        await self._voids.once()
         if self._snapshots is not None and not replica.filter.next:
             found = await self._snapshots.load()
             if found is not None:
@@ -188,8 +195,9 @@ class Standby(Generic[S]):
         """Fold the backlog; while a snapshot is taken only look through the newest of it."""
         if self._writing is not None:
             for read in list(self._backlog)[-new:]:
-                record = journal.decode(read.value, read.offset)
-                self._ahead, _ = journal.step(self._ahead, read.offset, record)
+                self._ahead, record, _ = self._voids.take(
+                    self.number, self._ahead, read, folds=True
+                )
                 self._saw(record)
             return
         while self._backlog and not self.stop.is_set():

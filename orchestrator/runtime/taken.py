@@ -7,6 +7,7 @@ from orchestrator.runtime.whole import Whole
 from schemas import inbox, journal
 from schemas.journal import Commit
 from schemas.ports import EventLog, OutOfRange, Partition
+from schemas.voids import Voids
 
 
 class Taken(NamedTuple):
@@ -24,12 +25,16 @@ async def taken(log: EventLog, shards: int) -> dict[Partition, Taken]:
     meanwhile stands in the journal by then.
     """
     newest: dict[Partition, Taken] = {}
+    voids = Voids(log)
+    await voids.read()
     for shard in range(shards):
         queued = await _queued(log, shard)
         here = _Newest()
         async with Whole(log, Partition("journal", shard)) as reading:
             async for reads in reading:
                 for read in reads:
+                    if voids.hold(shard, read.offset):
+                        continue
                     record = journal.decode(read.value, read.offset)
                     if isinstance(record, Commit):  # a void one tells as well what its inbox held
                         for entry in record.entries:

@@ -1,11 +1,14 @@
 """Halts on real servers: who says so, and what leads on."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,13 +38,22 @@ def environment(kafka: str, prefix: str) -> Mapping[str, str]:
 
 @pytest.fixture
 def engine(environment: Mapping[str, str], tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    with started(environment, tmp_path / "said") as process:
+        yield process
+
+
+@contextmanager
+def started(environment: Mapping[str, str], said: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """An engine in a process of its own."""
     command = [sys.executable, "-m", "orchestrator.cli", "run", "--roles", "engine"]
-    with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen(command, env=environment, stderr=said)
-    yield process
-    if process.poll() is None:
-        process.kill()
-        process.wait()
+    with said.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, stderr=out)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 async def write(log: KafkaLog, value: bytes) -> None:
@@ -60,7 +72,12 @@ async def halted(log: KafkaLog, name: str) -> Halt:
 
 
 async def skip(environment: Mapping[str, str], name: str) -> subprocess.CompletedProcess[str]:
-    words = ["shard", "skip", "0", "--input", name, "--reason", "defect 7", "--by", "ada"]
+    return await headrace(
+        environment, "shard", "skip", "0", "--input", name, "--reason", "defect 7", "--by", "ada"
+    )
+
+
+async def headrace(environment: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "orchestrator.cli", *words],
@@ -69,6 +86,71 @@ async def skip(environment: Mapping[str, str], name: str) -> subprocess.Complete
         text=True,
         check=False,
     )
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_foreign_record_in_a_journal_is_passed_over_by_a_persons_word_alone(
+    log: KafkaLog, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    journal = Partition("journal", 0)
+    await until_there(lambda: opened(tmp_path) == 1)
+    sound = await headrace(environment, "shard", "void", "0")
+    assert (sound.returncode, sound.stderr) == (
+        1,
+        "The journal of shard 0 can be read to its end.\n",
+    )
+    writer = await log.writer()
+    place = (await writer.append(journal, [Record(None, b"a test client"), Record(None, b"!")]))[0]
+    await writer.close()
+    await write(log, b"no JSON")
+    await until_there(lambda: "is not a journal record" in said(tmp_path))
+    told = await headrace(environment, "shard", "void", "0")
+    assert told.returncode == 1
+    assert f"journal/0@{place}: journal record at offset {place} is not a journal record" in (
+        told.stdout
+    )
+    assert f"2 records from offset {place} on are passed over" in told.stdout
+    who = ("--reason", "a test client", "--by", "ada")
+    wrong = await headrace(environment, "shard", "void", "0", "--at", "journal/0@99", *who)
+    assert wrong.returncode == 1
+    assert f"can't be read on at journal/0@{place}, not journal/0@99" in wrong.stderr
+    done = await headrace(environment, "shard", "void", "0", "--at", f"journal/0@{place}", *who)
+    assert done.returncode == 0, done.stderr
+    await until_there(lambda: "inbox record 0 can't be read" in said(tmp_path))  # it reads on
+    async with asyncio.timeout(60):
+        assert (await skip(environment, "inbox/0@0")).returncode == 0
+    verified = await headrace(environment, "verify", "--wait", "0", "--json")
+    checks = [one["check"] for one in json.loads(verified.stdout)["findings"]]
+    assert set(checks) <= {"behind"}  # nobody relays here
+
+
+async def test_a_journal_whose_beginning_was_deleted_is_refused_with_what_leads_on(
+    log: KafkaLog, environment: Mapping[str, str], engine: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    await until_there(lambda: opened(tmp_path) == 1)
+    engine.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(engine.wait, 12) == 0
+    await log.trim(Partition("journal", 0), 1)
+    told = await headrace(environment, "shard", "void", "0")
+    assert told.returncode == 1
+    assert "begins at offset 1, and there is no snapshot from behind that" in told.stderr
+    with started(environment, tmp_path / "again"):
+        await until_there(lambda: "begins at offset 1: its first" in said(tmp_path, "again"))
+
+
+def said(at: Path, name: str = "said") -> str:
+    return (at / name).read_text()
+
+
+def opened(at: Path) -> int:
+    """How often shard 0 was opened."""
+    return len(re.findall(r"\bopen\b.*shard\S*=\S*0", re.sub(r"\x1b\[\d+m", "", said(at))))
+
+
+async def until_there(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not true():
+            await asyncio.sleep(0.2)
 
 
 async def test_a_halted_shard_is_led_on_by_the_command_and_its_process_exits_with_1(

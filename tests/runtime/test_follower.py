@@ -344,6 +344,6 @@ async def test_after_a_failure_of_the_log_it_goes_on_where_it_was(
         await following.answers()
         fail.set()
         await until(lambda: len(hooked.begun) > 1)
-        assert hooked.begun[1] == {JOURNALS[0]: 2, JOURNALS[1]: 0}
+        assert hooked.begun[1] == {JOURNALS[0]: 2, JOURNALS[1]: None}
         book.commit("b")
         await following.answers(such=lambda told: told.body["seen"] == ["a", "b"])

@@ -203,7 +203,8 @@ class Shortening(PassingLog):
 
     async def bounds(self, partition: Partition) -> Bounds:
         found = await super().bounds(partition)
-        await self.log.trim(partition, self._before)
+        if partition == SNAPSHOTS:
+            await self.log.trim(partition, self._before)
         return found
 
     async def writer(self) -> MemoryWriter:

@@ -1,0 +1,266 @@
+"""Void lists: what of a journal doesn't count by a person's word, since it can't be read on.
+
+A journal that contradicts itself halts its readers: a record that nobody of ours wrote, records
+that are gone from its beginning, an end that was lost. A person may then say where all readers go
+on. That is kept outside the journal, on a topic of its own, and read by all of them at start: so
+they pass over the same, whatever release they are of.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple, Protocol
+
+import orjson
+
+from schemas.journal import (
+    Commit,
+    FilterState,
+    JournalError,
+    Opened,
+    Verdict,
+    decode,
+    digest_of,
+    step,
+)
+from schemas.ports import Clock, EventLog, LogError, Partition, Read, Record
+
+VOIDS: Final = Partition("voids", 0)
+VERSION: Final = 1
+_READ_RECORDS: Final = 100
+_WAIT_MS: Final = 250
+_SILENCES: Final = 10  # reads that bring nothing before a record is taken to be gone
+_LOOK_S: Final = 1.0
+
+
+class Stop(Protocol):
+    """Tells whether to stop."""
+
+    def is_set(self) -> bool:
+        """Whether it is time to."""
+        ...
+
+
+class Void(NamedTuple):
+    """A person's word on a journal: who has read up to `first` goes on with `state`.
+
+    Offsets [first, until) are void or gone. Where they are gone, commits that happened may be among
+    them (`lost`): who folds must begin with a snapshot. Where `until` is `first` the journal has
+    lost its end there: what was read beyond it never happened, and `state.seq` lies above all that
+    was seen of it, so that no id is given twice. `strayed`: digests of the commits that checkpoints
+    then stood at that never happened.
+    """
+
+    shard: int
+    first: int
+    until: int
+    lost: bool
+    digest: str  # of the record at `first`; "" where it is gone
+    state: FilterState
+    what: str  # was found
+    reason: str
+    by: str
+    at_ms: int
+    strayed: tuple[str, ...] = ()
+
+    @property
+    def end_lost(self) -> bool:
+        """Whether the journal lost its end here."""
+        return self.until == self.first
+
+    def refutes(self, state: FilterState) -> bool:
+        """Whether a reader of this journal has read what never happened."""
+        beyond = state.next > self.first and state.seq < self.state.seq
+        return self.end_lost and (beyond or (state.seq > 0 and state.digest in self.strayed))
+
+    def record(self) -> Record:
+        """As the topic holds it."""
+        value = {"version": VERSION, **self._asdict(), "state": asdict(self.state)}
+        return Record(str(self.shard).encode(), orjson.dumps(value))
+
+    @staticmethod
+    def of(read: Read) -> "Void":
+        """What `record` wrote; JournalError where this release can't read it."""
+        try:
+            told: dict[str, Any] = orjson.loads(read.value or b"")
+            if told.pop("version") == VERSION:
+                state, strayed = FilterState(**told["state"]), tuple(told["strayed"])
+                return Void(**{**told, "state": state, "strayed": strayed})
+        except (ValueError, LookupError, TypeError) as error:
+            raise JournalError(
+                f"the void list can't be read at {read.offset}: {error!r}"
+            ) from error
+        raise JournalError(
+            f"a newer release wrote the void list at {read.offset}: upgrade Headrace"
+        )
+
+
+def passed(
+    voids: Iterable[Void], state: FilterState, read: Read | None, *, folds: bool
+) -> FilterState:
+    """Where a reader goes on: behind what is void at its place.
+
+    `read`: the record that it reads next, where it knows it. JournalError where it read what never
+    happened, and where it `folds` and lacks commits that are lost.
+    """
+    for void in voids:
+        if not _of_this_journal(void, state, read):
+            continue
+        if void.end_lost:
+            here = state.next == void.first and state.seq < void.state.seq
+            if void.refutes(state):
+                raise JournalError(
+                    f"what was read up to offset {state.next} never happened: the journal of shard"
+                    f" {void.shard} lost its end at {void.first}, as {void.by} found"
+                )
+        else:
+            here = void.first <= state.next < void.until
+        if not here:
+            continue
+        if void.lost and folds:
+            raise JournalError(
+                f"the journal of shard {void.shard} lacks its records up to offset {void.until},"
+                f" so only a snapshot from behind them can be begun with: keep one, or restore the"
+                " topic from a replica"
+            )
+        if not void.lost and state.digest != void.state.digest:
+            raise JournalError(
+                f"what was read up to offset {state.next} is another history than the one that"
+                f" {void.by} looked at"
+            )
+        state = void.state
+    return state
+
+
+def _of_this_journal(void: Void, state: FilterState, read: Read | None) -> bool:
+    """Not of one that had the same name before."""
+    if state.next:
+        return state.journal_id == void.state.journal_id
+    if read is None:
+        return False
+    if void.lost:
+        return read.offset >= void.until
+    return digest_of(read.value or b"") == void.digest
+
+
+def take(
+    voids: Sequence[Void], shard: int, state: FilterState, read: Read, *, folds: bool
+) -> tuple[FilterState, Opened | Commit | None, Verdict]:
+    """A record through the filter; None for one that is void by a person's word. JournalError.
+
+    `folds`: the reader makes something of every commit, and can't do without any.
+    """
+    if voids:
+        state = passed(voids, state, read, folds=folds)
+        if read.offset < state.next:
+            return state, None, Verdict.VOID
+    if read.offset and not state.next:
+        _begun(voids, shard, read)  # says that the beginning is gone
+    record = decode(read.value, read.offset)
+    after, verdict = step(state, read.offset, record)
+    return after, record, verdict
+
+
+def _begun(voids: Sequence[Void], shard: int, read: Read) -> str:
+    """The id of the journal whose first record held this is; JournalError where it can't be."""
+    for void in voids:
+        begins = not void.first and _of_this_journal(void, FilterState(), read)
+        if begins and read.offset <= void.state.next:
+            return void.state.journal_id
+    if read.offset:
+        raise JournalError(
+            f"the journal of shard {shard} begins at offset {read.offset}: its first records are"
+            " gone, so something deletes from it. Set its retention.ms and retention.bytes to -1"
+            " and restore the topic from a replica; where that can't be done,"
+            f" `headrace shard void {shard}` says how to go on"
+        )
+    record = decode(read.value, read.offset)
+    return record.nonce if isinstance(record, Opened) else ""
+
+
+class Voids:
+    """The void lists, as one process has read them. `read` them before any journal."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._next: int | None = None  # on the topic
+        self._lists: dict[int, list[Void]] = {}
+        self._failed: dict[int, int] = {}  # how much was void when a shard could not be read on
+
+    def of(self, shard: int) -> Sequence[Void]:
+        """A shard's, in the order in which they were given."""
+        return self._lists.get(shard, ())
+
+    def hold(self, shard: int, offset: int) -> bool:
+        """Whether what stands there is void."""
+        return any(one.first <= offset < one.until for one in self.of(shard))
+
+    def lost(self, shard: int) -> "Void | None":
+        """The newest word that commits of a shard are lost; None where there is none."""
+        return next((one for one in reversed(self.of(shard)) if one.lost), None)
+
+    async def once(self) -> None:
+        """Read them unless that was done before; LogError, JournalError."""
+        if self._next is None:
+            await self.read()
+
+    async def read(self) -> None:
+        """Read on to the end; LogError, JournalError."""
+        at = self._next or 0
+        _, end = await self._log.bounds(VOIDS)
+        if at < end:
+            reader = await self._log.reader({VOIDS: at or None})
+            try:
+                for _ in range(_SILENCES):
+                    while found := (await reader.read(_READ_RECORDS, _WAIT_MS)).get(VOIDS):
+                        for one in found:
+                            void = Void.of(one)
+                            self._lists.setdefault(void.shard, []).append(void)
+                            self._next = at = one.offset + 1
+                        if at >= end:
+                            return
+            finally:
+                await reader.close()
+            raise LogError(f"the void list can't be read on at {at}, its end is {end}")
+        self._next = at
+
+    async def more(self, shard: int, stop: Stop, clock: Clock) -> None:
+        """Wait until more is void in a shard, or for the stop, which is noticed within a second."""
+        known = self._failed.pop(shard, len(self.of(shard)))
+        while not stop.is_set():
+            with suppress(LogError):
+                await self.read()
+                if len(self.of(shard)) > known:
+                    return
+            await clock.sleep(_LOOK_S)
+
+    def begin(self, shard: int, state: FilterState, *, folds: bool) -> FilterState:
+        """Where who has read so far reads on; JournalError."""
+        return passed(self.of(shard), state, None, folds=folds)
+
+    def take(
+        self, shard: int, state: FilterState, read: Read, *, folds: bool
+    ) -> tuple[FilterState, Opened | Commit | None, Verdict]:
+        """A record through the filter, as `take` says."""
+        try:
+            return take(self.of(shard), shard, state, read, folds=folds)
+        except JournalError:
+            self._failed[shard] = len(self.of(shard))
+            raise
+
+    async def journal_id(self, shard: int) -> str:
+        """The nonce of a journal's first record, "" where it is empty or begins with no opening.
+
+        JournalError where its beginning is gone, and nobody accepted that; LogError.
+        """
+        partition = Partition("journal", shard)
+        reader = await self._log.reader({partition: None})
+        try:
+            for _ in range(_SILENCES):
+                for read in (await reader.read(1, _WAIT_MS)).get(partition, ()):
+                    return _begun(self.of(shard), shard, read)
+                if reader.high_water(partition) == 0:
+                    break
+        finally:
+            await reader.close()
+        return ""
