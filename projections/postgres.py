@@ -1,9 +1,11 @@
 """PostgreSQL behind the port Database: rows and checkpoint in one transaction, set by set."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import orjson
 import psycopg
@@ -16,32 +18,42 @@ from schemas.ports import DatabaseError
 _CONNECT_S = 10
 _APPLY_S = 60.0  # a bound, not a target: a batch takes milliseconds
 
+T = TypeVar("T")
+
 
 class Postgres:
     """The read model's store. One connection a shard, dropped after any failure.
+
+    Every piece of work is bounded by `bound_s`, whatever the server does: where it outlives that,
+    or is cancelled, its connection is cut off, since the client by itself would first wait for the
+    server to cancel. What was sent may still be committed: the outcome is unknown.
 
     Commits don't wait for the disk (`synchronous_commit` off): after a crash the checkpoint is as
     old as the rows, and the journal has the rest.
     """
 
-    def __init__(self, url: str, schema_name: str) -> None:
+    def __init__(self, url: str, schema_name: str, *, bound_s: float = _APPLY_S) -> None:
         self._url = url
+        self._bound_s = bound_s
         self._options = schema.options(
             schema_name,
             synchronous_commit="off",
-            statement_timeout=f"{int(_APPLY_S * 1000)}",
-            idle_in_transaction_session_timeout=f"{int(_APPLY_S * 1000)}",
+            statement_timeout=f"{int(bound_s * 1000)}",
+            idle_in_transaction_session_timeout=f"{int(bound_s * 1000)}",
         )
         self._connections: dict[int, psycopg.AsyncConnection] = {}
 
     async def checkpoint(self, shard: int) -> FilterState | None:
         """The stored filter state of a shard, None where it has none."""
-        async with self._connected(shard, "reading the checkpoint") as connection:
+
+        async def read(connection: psycopg.AsyncConnection) -> FilterState | None:
             found = await connection.execute(
                 "SELECT filter::text FROM shards WHERE shard = %s", (shard,)
             )
             row = await found.fetchone()
-        return FilterState.from_json(row[0]) if row else None
+            return FilterState.from_json(row[0]) if row else None
+
+        return await self._bounded(shard, "reading the checkpoint", read)
 
     async def apply(
         self, shard: int, expected: FilterState | None, new: FilterState, changes: Changes
@@ -53,46 +65,62 @@ class Postgres:
         Raises:
             DatabaseError: it failed, or whether it was committed is unknown: read the checkpoint.
         """
-        moved = False
-        what = f"writing up to commit {new.seq}"
-        async with self._connected(shard, what) as connection, connection.transaction():
-            moved = await _advance(connection, shard, expected, new, changes.owner)
-            if not moved:
-                raise psycopg.Rollback
-            for name, puts in changes.puts.items():
-                if puts:
-                    await connection.execute(_PUT[name], _columns(puts.values()))
-            for patch, patches in changes.patches.items():
-                if patches:
-                    rows = [(*key, *values) for key, values in patches.items()]
-                    await connection.execute(_PATCH[patch], _columns(rows))
-            for name, added in changes.adds.items():
-                if added:
-                    async with connection.cursor().copy(_ADD[name]) as copy:
-                        await copy.write(_copied(added))
-        return moved
+
+        async def write(connection: psycopg.AsyncConnection) -> bool:
+            moved = False
+            async with connection.transaction():
+                moved = await _advance(connection, shard, expected, new, changes.owner)
+                if not moved:
+                    raise psycopg.Rollback
+                await _write(connection, changes)
+            return moved
+
+        return await self._bounded(shard, f"writing up to commit {new.seq}", write)
 
     async def close(self) -> None:
         """Close the connections."""
         for shard in list(self._connections):
             await self._drop(shard)
 
-    @asynccontextmanager
-    async def _connected(self, shard: int, what: str) -> AsyncIterator[psycopg.AsyncConnection]:
-        """The shard's connection for one bounded piece of work; dropped unless it went well."""
+    async def _bounded(
+        self, shard: int, what: str, work: Callable[[psycopg.AsyncConnection], Awaitable[T]]
+    ) -> T:
+        """Do one piece of work on the shard's connection, which is dropped unless it went well.
+
+        The work is a task of its own: only so can its connection be cut off before the client is
+        told that it is over.
+        """
+        task = asyncio.create_task(self._work(shard, work), name=f"{what} of shard {shard}")
         went_well = False
         try:
-            async with asyncio.timeout(_APPLY_S):
-                yield await self._connection(shard)
+            await asyncio.wait([task], timeout=self._bound_s)
+            if not task.done():
+                message = f"it did not answer within {self._bound_s:g} s"
+                raise TimeoutError(message)
+            result = task.result()
             went_well = True
-        except (psycopg.Error, OSError, TimeoutError) as error:
+        except (psycopg.Error, OSError) as error:
             raise DatabaseError(
                 f"PostgreSQL failed while {what} of shard {shard}: "
                 f"{str(error).strip() or type(error).__name__}"
             ) from error
+        else:
+            return result
         finally:
             if not went_well:
-                await self._drop(shard)
+                await self._give_up(shard, task)
+
+    async def _work(self, shard: int, work: Callable[[psycopg.AsyncConnection], Awaitable[T]]) -> T:
+        return await work(await self._connection(shard))
+
+    async def _give_up(self, shard: int, task: asyncio.Task[Any]) -> None:
+        connection = self._connections.get(shard)
+        if not task.done() and connection is not None:
+            _cut_off(connection)
+        elif not task.done():
+            task.cancel()  # it is still connecting
+        await asyncio.gather(task, return_exceptions=True)
+        await self._drop(shard)
 
     async def _drop(self, shard: int) -> None:
         connection = self._connections.pop(shard, None)
@@ -112,6 +140,26 @@ class Postgres:
             )
             self._connections[shard] = connection
         return connection
+
+
+def _cut_off(connection: psycopg.AsyncConnection) -> None:
+    """End what a connection waits for, at once: as if the server had hung up."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as one:
+        one.shutdown(socket.SHUT_RDWR)
+
+
+async def _write(connection: psycopg.AsyncConnection, changes: Changes) -> None:
+    for name, puts in changes.puts.items():
+        if puts:
+            await connection.execute(_PUT[name], _columns(puts.values()))
+    for patch, patches in changes.patches.items():
+        if patches:
+            rows = [(*key, *values) for key, values in patches.items()]
+            await connection.execute(_PATCH[patch], _columns(rows))
+    for name, added in changes.adds.items():
+        if added:
+            async with connection.cursor().copy(_ADD[name]) as copy:
+                await copy.write(_copied(added))
 
 
 async def _advance(
