@@ -8,15 +8,16 @@ ListOffsets is asked for the first offset alone: some brokers answer the rest of
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.client import AIOKafkaClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
@@ -49,6 +50,11 @@ from schemas.topics import TOPICS, Topic
 SESSION_TIMEOUT_MS: Final = 6_000
 """Below it brokers refuse to let a member join; a dead member's partitions move after it."""
 HEARTBEAT_MS: Final = 1_500
+_ASK_S: Final = 5.0
+"""What a question may take one broker: another is asked before our own bound is over."""
+_JOIN_S: Final = 10.0
+"""The same for a group's coordinator, which holds back joins for up to a session's time."""
+_CLOSE_S: Final = 2.0
 _NEVER_MS: Final = 2**31 - 1
 _COORDINATOR_WAIT_S: Final = 0.1  # before a group's coordinator is asked again
 _BATCH_BYTES: Final = (
@@ -57,6 +63,8 @@ _BATCH_BYTES: Final = (
 _SURELY_NOT_APPENDED: Final = (InvalidTopicError, MessageSizeTooLargeError, RecordListTooLargeError)
 
 _log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +86,12 @@ class KafkaSettings:
     ssl_certificate_file: str | None = None
     ssl_key_file: str | None = None
 
-    def client(self) -> dict[str, Any]:
-        """Arguments that producers, consumers and admin clients share."""
+    def client(self, request_s: float | None = None) -> dict[str, Any]:
+        """Arguments that producers, consumers and admin clients share.
+
+        `request_s`: how long one broker may take for one request, below `request_timeout_s`.
+        """
+        limit_s = min(request_s or self.request_timeout_s, self.request_timeout_s)
         context = None
         if self.security_protocol in {"SSL", "SASL_SSL"}:
             context = ssl.create_default_context(cafile=self.ssl_ca_file)
@@ -87,7 +99,7 @@ class KafkaSettings:
                 context.load_cert_chain(self.ssl_certificate_file, self.ssl_key_file)
         return {
             "bootstrap_servers": self.servers,
-            "request_timeout_ms": int(self.request_timeout_s * 1000),
+            "request_timeout_ms": int(limit_s * 1000),
             "security_protocol": self.security_protocol,
             "ssl_context": context,
             "sasl_mechanism": self.sasl_mechanism,
@@ -157,18 +169,66 @@ async def _bounded(seconds: float, what: str) -> AsyncIterator[None]:
         raise LogError(f"Kafka can't {what}: {error!r}") from error
 
 
-async def _stop(consumer: AIOKafkaConsumer, seconds: float, what: str) -> None:
-    """Stop a consumer; its connections are closed also where its own stop ends early.
+async def _within(seconds: float, what: str, work: Coroutine[Any, Any, T]) -> T:
+    """The client's work, bounded also where it outlives its cancellation: then it is left behind.
 
-    That does where a fetch had just failed and waits to be tried again: its cancellation escapes.
+    Its outcome is unknown then.
+    """
+    task = asyncio.create_task(work, name=what)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+    finally:
+        if not task.done():
+            _leave_behind(task)
+    async with _bounded(seconds, what):
+        if task in _left_behind:
+            raise TimeoutError
+        return task.result()
+
+
+_left_behind: Final[set[asyncio.Task[Any]]] = set()
+
+
+def _leave_behind(task: asyncio.Task[Any]) -> None:
+    """Cancel it, and let nobody wait for it or hear of it."""
+
+    def ended(one: asyncio.Task[Any]) -> None:
+        _left_behind.discard(one)
+        if not one.cancelled():
+            one.exception()
+
+    _left_behind.add(task)
+    task.add_done_callback(ended)
+    task.cancel()
+
+
+async def _stop(consumer: AIOKafkaConsumer, what: str) -> None:
+    """Stop a consumer; where its own stop fails or takes long it is cut off.
+
+    It fails where a fetch had just failed and waits to be tried again: its cancellation escapes.
     """
     try:
-        async with _bounded(seconds, what):
-            await consumer.stop()
+        await _within(_CLOSE_S, what, consumer.stop())
     except LogError:
-        with suppress(LogError):
-            async with _bounded(seconds, what):
-                await consumer._client.close()  # noqa: SLF001 - a second `stop` does nothing
+        coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001 - no other way
+        tasks = [
+            getattr(coordinator, name, None)
+            for name in ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
+        ]
+        tasks += [getattr(fetcher, "_fetch_task", None), *getattr(fetcher, "_pending_tasks", ())]
+        await _cut_off(consumer._client, tasks)  # noqa: SLF001 - a second `stop` does nothing
+
+
+async def _cut_off(client: AIOKafkaClient, tasks: Iterable[asyncio.Task[Any] | None] = ()) -> None:
+    """Abandon a client: drop its connections with what they would still send, end its tasks."""
+    for task in tasks:
+        if task is not None and not task.done():
+            _leave_behind(task)
+    for connection in client._conns.values():  # noqa: SLF001 - `close` would send the rest first
+        if connection._writer is not None:  # noqa: SLF001 - the same
+            connection._writer.transport.abort()  # noqa: SLF001 - the same
+    with suppress(LogError):
+        await _within(_CLOSE_S, "close connections", client.close())
 
 
 @contextmanager
@@ -196,13 +256,13 @@ class KafkaLog:
     @staticmethod
     async def open(settings: KafkaSettings) -> "KafkaLog":
         """Connect; LogError when no server answers."""
-        admin = AIOKafkaAdminClient(**settings.client())
+        admin = AIOKafkaAdminClient(**settings.client(_ASK_S))
         try:
             with _silent():  # what fails is told by the error
-                async with _bounded(settings.request_timeout_s, f"connect to {settings.servers}"):
-                    await admin.start()
+                what = f"connect to {settings.servers}"
+                await _within(settings.request_timeout_s, what, admin.start())
         except BaseException:
-            await admin.close()
+            await _cut_off(admin._client)  # noqa: SLF001 - its own `close` may take for ever
             raise
         return KafkaLog(settings, admin)
 
@@ -220,9 +280,12 @@ class KafkaLog:
             max_request_size=_BATCH_BYTES,
         )
         writer = KafkaWriter(producer, self.settings)
+        whole_ms, client = self.settings.request_timeout_s * 1000, producer.client
+        # Of several brokers one that hangs must not take all the time that there is.
+        client._request_timeout_ms = min(_ASK_S * 1000, whole_ms)  # noqa: SLF001 - there is one for all
         try:
-            async with _bounded(self.settings.request_timeout_s, "start a producer"):
-                await producer.start()
+            await _within(self.settings.request_timeout_s, "start a producer", producer.start())
+            client._request_timeout_ms = int(whole_ms)  # noqa: SLF001 - as an append needs it
         except BaseException:
             await writer.close()
             raise
@@ -234,17 +297,16 @@ class KafkaLog:
 
     async def _reader(self, at: Mapping[Partition, int | None], wait_ms: int) -> "KafkaReader":
         consumer = AIOKafkaConsumer(
-            **self.settings.client(),
+            **self.settings.client(_ASK_S),
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=wait_ms,
             max_partition_fetch_bytes=_BATCH_BYTES,
         )
         try:
-            async with _bounded(self.settings.request_timeout_s, "start a consumer"):
-                await consumer.start()
+            await _within(self.settings.request_timeout_s, "start a consumer", consumer.start())
         except BaseException:
-            await _stop(consumer, self.settings.request_timeout_s, "stop a consumer")
+            await _stop(consumer, "stop a consumer")
             raise
         return KafkaReader(consumer, self.settings, at)
 
@@ -352,7 +414,8 @@ class KafkaLog:
 
     async def close(self) -> None:
         """Close the admin connection; writers, readers and groups are closed by their owners."""
-        await self._admin.close()
+        await _cut_off(self._admin._client)  # noqa: SLF001 - its own `close` may take for ever
+        self._admin._closed = True  # noqa: SLF001 - else its finaliser warns
 
 
 class KafkaWriter:
@@ -421,9 +484,9 @@ class KafkaWriter:
         sender = producer._sender.sender_task  # noqa: SLF001 - there is no public way to stop without a flush
         if sender is not None:
             sender.cancel()
-        await producer.client.close()  # fails what is in flight, so that the sender ends
+        await _cut_off(producer.client)  # fails what is in flight, so that the sender ends
         if sender is not None:
-            await asyncio.wait([sender], timeout=self._settings.request_timeout_s)
+            await asyncio.wait([sender], timeout=_CLOSE_S)
 
 
 class KafkaReader:
@@ -566,7 +629,7 @@ class KafkaReader:
     async def close(self) -> None:
         """Drop the consumer."""
         await asyncio.sleep(0)  # its stop fails where its own tasks were never given a turn
-        await _stop(self._consumer, self._settings.request_timeout_s, "stop a consumer")
+        await _stop(self._consumer, "stop a consumer")
 
 
 class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # ships no types
@@ -619,7 +682,7 @@ class KafkaGroup:
         """Become a member, and wait for the first assignment."""
         settings, group_id = log.settings, log.group_id(name)
         consumer = AIOKafkaConsumer(
-            **settings.client(),
+            **settings.client(_JOIN_S),
             group_id=group_id,
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -631,13 +694,11 @@ class KafkaGroup:
         )
         assignments = _Assignments(consumer)
         try:
-            async with _bounded(settings.request_timeout_s * 2, f"join the group {group_id}"):
-                consumer.subscribe(
-                    [settings.prefix + topic for topic in topics], listener=assignments
-                )
-                await consumer.start()
+            consumer.subscribe([settings.prefix + topic for topic in topics], listener=assignments)
+            what = f"join the group {group_id}"
+            await _within(settings.request_timeout_s * 2, what, consumer.start())
         except BaseException:
-            await _stop(consumer, settings.request_timeout_s, f"leave the group {group_id}")
+            await _stop(consumer, f"leave the group {group_id}")
             raise
         return KafkaGroup(log, name, consumer, assignments)
 
@@ -672,12 +733,9 @@ class KafkaGroup:
             )
             for one, kept in checkpoints.items()
         }
-        async with _bounded(
-            self._settings.request_timeout_s, f"save the offsets of {self._group_id}"
-        ):
-            await self._consumer.commit(offsets)
+        what = f"save the offsets of {self._group_id}"
+        await _within(self._settings.request_timeout_s, what, self._consumer.commit(offsets))
 
     async def close(self) -> None:
         """Leave the group at once."""
-        leave = f"leave the group {self._group_id}"
-        await _stop(self._consumer, SESSION_TIMEOUT_MS / 1000, leave)
+        await _stop(self._consumer, f"leave the group {self._group_id}")

@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         PositiveFloat,
         Field(
             description="How long a broker may take to answer. "
-            "Keep it above the time of a failover."
+            "Keep it above the time of a failover. Reads go to another broker after 5."
         ),
     ] = 15.0
     kafka_fetch_wait_ms: Annotated[

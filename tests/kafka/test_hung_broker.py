@@ -1,0 +1,130 @@
+"""A broker that hangs: it takes connections and answers nothing. Nobody waits for it for long."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import structlog
+
+from orchestrator.compose import create_topics
+from orchestrator.runtime.intake import INTAKE_TOPICS
+from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
+from orchestrator.runtime.settings import Settings
+from schemas.ports import Checkpoint, LogError, Partition, Record
+from tests.servers.killable import Cluster, Server
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real_kafka("is a cluster of its own"),
+    pytest.mark.skipif(
+        "HEADRACE_TEST_LONG" not in os.environ,
+        reason="takes two minutes: make soak, or HEADRACE_TEST_LONG=1",
+    ),
+]
+
+_log = structlog.get_logger()
+
+TIMEOUT_S = 15.0
+CLOSE_S = 6.0
+"""Stopping, cutting off, and what a busy machine takes besides."""
+
+
+@pytest.fixture
+async def log(cluster: Cluster, prefix: str) -> AsyncIterator[KafkaLog]:
+    log = await KafkaLog.open(KafkaSettings(cluster.bootstrap, prefix, request_timeout_s=TIMEOUT_S))
+    await create_topics(
+        log, Settings(kafka=cluster.bootstrap, prefix=prefix, shards=1, partitions=3)
+    )
+    yield log
+    await log.close()
+
+
+@asynccontextmanager
+async def hanging(broker: Server) -> AsyncIterator[None]:
+    broker.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        broker.signal(signal.SIGCONT)
+
+
+def tasks() -> set[asyncio.Task[object]]:
+    return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]  # it is one
+
+
+async def test_a_writer_a_reader_and_a_group_come_through_while_one_broker_of_three_hangs(
+    cluster: Cluster, log: KafkaLog, prefix: str
+) -> None:
+    """Each attempt is bounded, and a few of them do: the one that hangs is not asked for ever."""
+    orders = [Partition("orders", number) for number in range(3)]
+    group = await log.group("intake", INTAKE_TOPICS)
+    writer = await log.writer()
+    for one in orders:
+        await writer.append(one, [Record(None, b"before")])
+    broker = await cluster.leader(f"{prefix}orders", 0)
+    async with hanging(broker):
+        began = time.monotonic()
+        through: dict[str, float] = {}
+
+        async def attempt() -> None:
+            fresh = await log.writer()
+            try:
+                for one in orders:
+                    await fresh.append(one, [Record(None, b"meanwhile")])
+            finally:
+                await fresh.close()
+            through.setdefault("written", time.monotonic() - began)
+            reader = await log.reader(dict.fromkeys(orders, None))
+            seen = 0
+            try:
+                while seen < 2 * len(orders):
+                    seen += sum(map(len, (await reader.read(100, 500)).values()))
+            finally:
+                await reader.close()
+            through.setdefault("read", time.monotonic() - began)
+            await group.changes(0)
+            await group.save({one: Checkpoint(1, "") for one in orders})
+
+        async with asyncio.timeout(75):
+            while True:
+                try:
+                    await attempt()
+                    break
+                except LogError as error:
+                    _log.warning("begins anew", after_s=time.monotonic() - began, what=str(error))
+        _log.warning("through", saved=time.monotonic() - began, **through)
+        closing = time.monotonic()
+        await writer.close()
+        await group.close()
+        assert time.monotonic() - closing < 2 * CLOSE_S
+
+
+async def test_what_is_closed_while_its_broker_hangs_leaves_nothing_behind(
+    cluster: Cluster, log: KafkaLog, prefix: str
+) -> None:
+    one = Partition("orders", 0)
+    before = tasks()
+    group = await log.group("intake", INTAKE_TOPICS)
+    writer = await log.writer()
+    await writer.append(one, [Record(None, b"before")])
+    reader = await log.reader({one: None})
+    await reader.read(1, 500)
+    broker = await cluster.leader(f"{prefix}orders", 0)
+    async with hanging(broker):
+        sending = asyncio.create_task(writer.append(one, [Record(None, b"x" * 100_000)]))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await asyncio.shield(sending)
+        for port in (writer, reader, group):
+            began = time.monotonic()
+            await port.close()
+            assert time.monotonic() - began < CLOSE_S, port
+        with pytest.raises(LogError):
+            await sending
+        async with asyncio.timeout(CLOSE_S):
+            while tasks() - before:
+                await asyncio.sleep(0.05)
