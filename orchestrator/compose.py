@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from orchestrator import installed
 from orchestrator.core import decide as core
 from orchestrator.core import evolve, snapshot
+from orchestrator.core.auditing import audit
 from orchestrator.core.config import Config
 from orchestrator.core.following import follow
 from orchestrator.core.promising import availability, promise
@@ -22,6 +23,7 @@ from orchestrator.core.shard import Shard
 from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.remembered import history_format
 from orchestrator.runtime import server
+from orchestrator.runtime.auditor import Audited
 from orchestrator.runtime.engine import Core, Engine, EngineConfig
 from orchestrator.runtime.follower import Follower, Sight
 from orchestrator.runtime.halting import Halt, halts
@@ -162,6 +164,7 @@ def a_core(settings: Settings) -> Core[Shard]:
         next_due_ms=core.next_due_ms,
         skip=core.skip,
         gauges=_gauges,
+        audit=audit,
         snapshots=Format(
             fingerprint=fingerprint(evolve.__name__, snapshot.__name__),
             rows=snapshot.rows,
@@ -213,6 +216,7 @@ class Roles:
         self.running: dict[str, asyncio.Task[None]] = {}
         self.states: dict[str, Callable[[], dict[int, str]]] = {}
         self.intake: Callable[[], str] | None = None
+        self.audited: Callable[[], dict[int, Audited]] = dict
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Ready when every role runs and works, and every shard that it was given is open."""
@@ -227,6 +231,10 @@ class Roles:
                 ready = ready and self.intake() == "open"
             if shards:
                 roles[name]["shards"] = {str(number): state for number, state in shards.items()}
+            if name in {"engine", "standby"} and (audited := self.audited()):
+                roles[name]["audit"] = {
+                    str(number): one._asdict() for number, one in audited.items()
+                }
         return ready, roles
 
 
@@ -281,6 +289,7 @@ async def run(
             name = "engine" if "engine" in roles else "standby"
             starts[name] = engine.run
             here.states[name] = engine.states
+            here.audited = engine.audited
         for name, make in (("relay", _relay), ("history", _history)):
             if name in roles:
                 publishers = make(settings, log, groups[name])

@@ -18,7 +18,7 @@ def violations(shard: Shard) -> Iterator[str]:
         yield from _stock(market)
         waiting: Counter[str] = Counter()
         for order in market.orders.values():
-            yield from _order(market, order)
+            yield from of_order(market, order)
             for line in order.lines:
                 waiting[line.sku] += line.backordered
         if +waiting != Counter(market.backordered):
@@ -41,11 +41,7 @@ def _stock(market: Market) -> Iterator[str]:
         offered = 0
         for node_id, stock in shelf.items():
             where = f"{sku} at {node_id}"
-            parts = (stock.available, stock.reserved, *_set_aside(stock))
-            if stock.on_hand != sum(parts):
-                yield f"{where}: {stock.on_hand} on hand are not {' + '.join(map(str, parts))}"
-            if min(parts) < 0:
-                yield f"{where}: a count is below 0: {parts}"
+            yield from of_bin(where, stock)
             owed = promised.pop((node_id, sku), 0)
             if not stock.reserved == owed == sum(line.reserved for line in stock.promises):
                 yield f"{where}: {stock.reserved} are reserved, fulfillments hold {owed}"
@@ -58,11 +54,17 @@ def _stock(market: Market) -> Iterator[str]:
             yield f"{sku} at {node_id}: fulfillments hold {units} that were never there"
 
 
-def _set_aside(stock: Bin) -> tuple[int, int, int]:
-    return stock.quality_control, stock.damaged, stock.held
+def of_bin(where: str, stock: Bin) -> Iterator[str]:
+    """Units on hand are in one state each, and no state has less than none."""
+    held = (stock.quality_control, stock.damaged, stock.held)
+    parts = (stock.available, stock.reserved, *held)
+    if stock.on_hand != sum(parts):
+        yield f"{where}: {stock.on_hand} on hand are not {' + '.join(map(str, parts))}"
+    if min(parts) < 0:
+        yield f"{where}: a count is below 0: {parts}"
 
 
-def _order(market: Market, order: Order) -> Iterator[str]:
+def of_order(market: Market, order: Order) -> Iterator[str]:
     """A line's counts are disjoint and none is below 0; what a node holds is allocated."""
     held: Counter[str] = Counter()
     left: Counter[str] = Counter()

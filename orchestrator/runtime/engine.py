@@ -7,7 +7,7 @@ that `ShardOpened` starts, commits chained to one another, and the filter that e
 import asyncio
 import gc
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
@@ -16,6 +16,7 @@ import structlog
 
 from events.decided import DecidedEvent, InputRecord
 from orchestrator.runtime import metrics
+from orchestrator.runtime.auditor import Audited, Auditor
 from orchestrator.runtime.halting import Halt
 from orchestrator.runtime.replica import Replica
 from orchestrator.runtime.snapshots import Format, Snapshots
@@ -77,6 +78,7 @@ class Core(Generic[S]):
     skip: Callable[[S, InputRecord, str, str], list[DecidedEvent]]
     gauges: Callable[[S], Mapping[str, int]] = lambda _state: {}
     snapshots: Format[S] | None = None  # None: none are read or written
+    audit: Callable[[S], Iterator[list[str]]] | None = None  # None: nobody looks
 
     def replica(self, number: int, clock: Clock, voids: Voids) -> Replica[S]:
         """A shard of which nothing was read yet."""
@@ -225,6 +227,8 @@ class ShardWriter(Generic[S]):
         self._voids = voids or Voids(log)
         self._snapshots = snapshots
         self._standby = standby  # that followed the shard here until now
+        self._auditor = Auditor(number, clock, core.audit) if core.audit else None
+        self._auditing: asyncio.Task[None] | None = None
         self._journal = Partition("journal", number)
         self._inbox = Partition("inbox", number)
         self._shard: S = core.new(number)
@@ -343,13 +347,15 @@ class ShardWriter(Generic[S]):
     async def _close(self) -> None:
         """Forget everything that isn't in the journal, and tell nothing of it any more."""
         self._enter("closed")
-        for gauge in (metrics.SHARD_EPOCH, metrics.SHARD_SEQ, *_GAUGES.values()):
+        told = (metrics.SHARD_EPOCH, metrics.SHARD_SEQ, metrics.AUDIT_OPEN_FINDINGS)
+        for gauge in (*told, *_GAUGES.values()):
             metrics.forget(gauge, self._label)
         metrics.forget(metrics.READER_LAG, "engine", "inbox", self._label)
         writer, reader = self._writer, self._reader
-        if self._reading is not None:
-            await _drop(self._reading)
-        self._writer = self._reader = self._reading = self._pending = None
+        for beside in (self._reading, self._auditing):
+            if beside is not None:
+                await _drop(beside)
+        self._writer = self._reader = self._reading = self._pending = self._auditing = None
         self._queue.clear()
         self._shard = self._core.new(self.number)
         self.confirmed = FilterState()
@@ -387,6 +393,9 @@ class ShardWriter(Generic[S]):
         self.inbox_next = self.confirmed.inbox_next
         self._reader = await self._log.reader({self._inbox: self._read_next})
         gc.freeze()  # what was folded lives long: collections need not walk it
+        if self._auditor is not None:
+            looking = self._auditor.run(self._shard)
+            self._auditing = asyncio.create_task(looking, name="audit")
         self._enter("open")
         metrics.SHARD_EPOCH.labels(self._label).set(self.confirmed.epoch)
         metrics.SHARD_SEQ.labels(self._label).set(self.confirmed.seq)
@@ -768,6 +777,11 @@ class ShardWriter(Generic[S]):
             f"{offset} instead of {self.confirmed.next}: another writer was there"
         )
 
+    @property
+    def audited(self) -> Audited | None:
+        """What the auditor says of the shard, once it has looked; None where none does."""
+        return self._auditor.audited if self._auditor is not None else None
+
     def observe(self) -> None:
         """Tell what the shard holds."""
         if self.state == "open":
@@ -901,6 +915,11 @@ class Engine(Generic[S]):
     def halts(self) -> dict[int, Halt]:
         """The shards that halt here, and why."""
         return {one.number: one.halt for one in self._shards if one.halt is not None}
+
+    def audited(self) -> dict[int, Audited]:
+        """What auditors say of the shards that are open here, once they have looked."""
+        told = {one.number: one.audited for one in self._shards if one.state == "open"}
+        return {number: one for number, one in sorted(told.items()) if one and one.looks}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the group until told to stop; then finish what is on its way and leave.

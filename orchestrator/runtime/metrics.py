@@ -9,6 +9,7 @@ _LATENCY: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.15),
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0),
 )
+_LONG: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
@@ -118,6 +119,19 @@ TAKEOVERS = counter(
     "headrace_takeovers",
     "How often a standby took a shard over because its journal stood still.",
     "shard",
+)
+AUDITS = counter("headrace_audits", "How often a shard's state was looked through.", "shard")
+AUDIT_FINDINGS = counter(
+    "headrace_audit_findings", "What did not add up, each time it was found.", "shard"
+)
+AUDIT_OPEN_FINDINGS = gauge(
+    "headrace_audit_open_findings", "What did not add up at the newest look through.", "shard"
+)
+AUDIT_SECONDS = histogram(
+    "headrace_audit_seconds",
+    "Time to look a shard's state through, in slices between decisions.",
+    "shard",
+    buckets=_LONG,
 )
 READER_LAG = gauge(
     "headrace_reader_lag_records",

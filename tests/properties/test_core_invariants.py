@@ -4,6 +4,7 @@ Random walks, seeded: a failure names its seed and step. Long walks over few ord
 stories don't: states that need an order, a shortage, a cancellation and a late report on one unit.
 """
 
+from itertools import chain
 from random import Random
 from typing import Any
 
@@ -11,6 +12,7 @@ import orjson
 import pytest
 
 from events.decided import InputRecord
+from orchestrator.core.auditing import audit
 from orchestrator.core.config import DAY_MS, DAYS_KEPT, Config
 from orchestrator.core.invariants import violations
 from orchestrator.core.orders import FulfillmentLine, Order
@@ -307,6 +309,7 @@ def check(story: Story) -> None:
     check_days(story)
     check_plans(story)
     assert list(violations(story.shard)) == []
+    assert [*chain.from_iterable(audit(story.shard))] == []
 
 
 def check_days(story: Story) -> None:
