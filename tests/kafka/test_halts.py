@@ -18,6 +18,7 @@ from orchestrator.runtime.halting import Halt, halts
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings
 from schemas.ports import Partition, Record
+from schemas.topics import TOPIC_DEFAULTS, TOPICS
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +33,11 @@ async def log(kafka: str, prefix: str) -> AsyncIterator[KafkaLog]:
 
 @pytest.fixture
 def environment(kafka: str, prefix: str) -> Mapping[str, str]:
+    return environment_of(kafka, prefix)
+
+
+def environment_of(kafka: str, prefix: str) -> Mapping[str, str]:
+    """Settings of the roles."""
     servers = {"KAFKA": kafka, "PREFIX": prefix, "SHARDS": "2", "HTTP": "127.0.0.1:0"}
     return {**os.environ, **{f"HEADRACE_{name}": text for name, text in servers.items()}}
 
@@ -122,6 +128,26 @@ async def test_a_foreign_record_in_a_journal_is_passed_over_by_a_persons_word_al
     verified = await headrace(environment, "verify", "--wait", "0", "--json")
     checks = [one["check"] for one in json.loads(verified.stdout)["findings"]]
     assert set(checks) <= {"behind"}  # nobody relays here
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [("retention.ms", "86400000", "-1"), ("cleanup.policy", "compact,delete", "delete")],
+)
+async def test_a_journal_that_its_broker_would_shorten_or_thin_out_is_refused(
+    kafka: str, prefix: str, tmp_path: Path, name: str, value: str, fix: str
+) -> None:
+    log = await KafkaLog.open(KafkaSettings(kafka, prefix))
+    config = TOPIC_DEFAULTS | TOPICS["journal"].config | {name: value}
+    assert await log.create(TOPICS["journal"], 2, config, 1)
+    await create_topics(log, Settings(kafka=kafka, prefix=prefix, shards=2))
+    await log.close()
+    with started(environment_of(kafka, prefix), tmp_path / "said") as process:
+        await until_there(lambda: said(tmp_path).count("halted") == 2)
+        assert f"the topic journal has {name}={value}" in said(tmp_path)
+        assert f"set it to {fix}" in said(tmp_path)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 12) == 1
 
 
 async def test_a_journal_whose_beginning_was_deleted_is_refused_with_what_leads_on(

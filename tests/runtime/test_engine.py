@@ -318,16 +318,33 @@ async def test_refuses_a_wrong_clock_too_where_only_the_record_tells_the_brokers
     assert happened(log)[0] == []
 
 
-async def test_refuses_a_journal_that_the_broker_may_thin_out() -> None:
-    class Compacting(MemoryLog):
+@pytest.mark.parametrize(
+    ("replication", "name", "value", "fix"),
+    [
+        (1, "cleanup.policy", "compact", "set it to delete"),
+        (1, "cleanup.policy", "compact,delete", "set it to delete"),
+        (1, "retention.ms", "604800000", "set it to -1"),
+        (1, "retention.bytes", "1073741824", "set it to -1"),
+        (3, "unclean.leader.election.enable", "true", "set it to false"),
+        (3, "min.insync.replicas", "1", "set it to 2"),
+    ],
+)
+async def test_refuses_a_journal_that_the_broker_may_shorten_thin_out_or_lose(
+    replication: int, name: str, value: str, fix: str
+) -> None:
+    class Careless(MemoryLog):
         async def describe(self) -> dict[str, TopicDescription]:
             found = await super().describe()
-            found["journal"] = TopicDescription(1, 1, {"cleanup.policy": "compact"})
+            config = {**found["journal"].config, name: value}
+            found["journal"] = TopicDescription(1, replication, config)
             return found
 
-    log = Compacting(SteppedClock(), {"inbox": 1, "journal": 1})
+    log = Careless(SteppedClock(), {"inbox": 1, "journal": 1})
     async with Running(await engine(log)) as running:
         await until(lambda: running.role.states().get(0) == "halted")
+        what = running.role.halts()[0].what
+    assert f"the topic journal has {name}={value}" in what
+    assert what.endswith(fix)
     assert log.held(JOURNAL).records == []
 
 

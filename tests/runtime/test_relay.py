@@ -162,6 +162,26 @@ async def test_a_key_keeps_its_order() -> None:
     assert values == list(range(50))
 
 
+async def test_after_an_hour_of_absence_it_catches_up_in_order_and_says_nothing_twice() -> None:
+    """Thousands of commits that nobody published, of many keys."""
+    log = a_log()
+    book = Book(log)
+    backlog, skus = 3_600, 7
+    for number in range(backlog):
+        book.commit(available(f"sku{number % skus}", number), accepted(str(number)))
+    async with Relaying(log):
+        await until(lambda: len(published(log, "availability")) == backlog, within_s=60)
+    for sku in range(skus):
+        values = [orjson.loads(one.value or b"") for one in published(log, "availability")]
+        units = [one["available"] for one in values if one["sku"] == f"sku{sku}"]
+        assert units == list(range(sku, backlog, skus))
+    saved = (await log.saved("relay", [JOURNAL]))[JOURNAL]
+    assert saved.offset == log.held(JOURNAL).next
+    async with Relaying(log):
+        pass
+    assert len(published(log, "order-updates")) == backlog
+
+
 async def test_what_the_filter_voids_is_not_published() -> None:
     log = a_log()
     book = Book(log)
