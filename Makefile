@@ -50,7 +50,8 @@ soak: .venv/.stamp ## for long: the protocol's model at its full size, simulated
 	@$(BIN)/python -m tests.simulation 0 --soak $(or $(ARGS),--events 10000000)
 	@$(BIN)/python -m tests.intake.hostile --count 1000000
 	@$(BIN)/python -m tests.contention.last_units --attempts 1000000
-	@HEADRACE_TEST_LONG=1 HEADRACE_TEST_KAFKA=real $(BIN)/python -m pytest tests/kafka/test_cluster.py tests/kafka/test_outages.py
+	@HEADRACE_TEST_LONG=1 HEADRACE_TEST_KAFKA=real $(BIN)/python -m pytest tests/kafka/test_cluster.py tests/kafka/test_outages.py tests/kafka/test_hung_broker.py
+	@HEADRACE_TEST_LONG=1 HEADRACE_TEST_KAFKA=real HEADRACE_TEST_BACKLOG=2000000 $(BIN)/python -m pytest tests/kafka/test_backlog.py
 	@$(BIN)/python -m tests.kafka.storm --kills 100
 
 mutants: .venv/.stamp ## guards taken out one by one: each must fail the test that it names; e.g. ARGS=nonce

@@ -22,7 +22,7 @@ from orchestrator.core.promising import availability, promise
 from orchestrator.core.shard import Shard
 from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.remembered import history_format
-from orchestrator.runtime import server
+from orchestrator.runtime import metrics, server
 from orchestrator.runtime.auditor import Audited
 from orchestrator.runtime.engine import Core, Engine, EngineConfig
 from orchestrator.runtime.follower import Follower, Sight
@@ -36,7 +36,7 @@ from orchestrator.runtime.settings import Settings, SetupError, variable
 from orchestrator.runtime.shared import Shared
 from orchestrator.runtime.snapshots import Format, fingerprint
 from orchestrator.runtime.standby import StandbyConfig
-from orchestrator.runtime.world import SystemClock, SystemRandomness
+from orchestrator.runtime.world import SystemClock, SystemRandomness, watch_loop
 from projections import schema
 from projections.postgres import Postgres
 from projections.projector import PROJECTOR_TOPICS, Projector
@@ -308,6 +308,8 @@ async def run(
         for name, start in starts.items():
             here.running[name] = asyncio.create_task(start(stop), name=name)
         serving = asyncio.create_task(server.serve(app, listening, stop), name="http")
+        watching = asyncio.create_task(watch_loop(metrics.LOOP_BLOCKED.observe), name="watch")
+        stack.callback(watching.cancel)
         _log.info(
             "running",
             roles=list(roles),

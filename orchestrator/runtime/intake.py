@@ -15,6 +15,7 @@ from events.base import Fact
 from events.network import MarketDefined, NodeDefined
 from orchestrator.runtime.batches import batches
 from orchestrator.runtime.metrics import READER_LAG, REJECTED, TAKEN, forget
+from orchestrator.runtime.replica import Slices
 from orchestrator.runtime.taken import Taken, taken
 from orchestrator.runtime.whole import Whole
 from schemas import inbox
@@ -395,6 +396,7 @@ class _Session:
         Whether it brought something, or nothing is left to take: intake works.
         """
         taken, waited = self._held, frozenset(self._held)
+        slices = Slices(self._role.clock)
         wait_ms = _BUSY_WAIT_MS if waited or self._unsaved else _IDLE_WAIT_MS
         for partition, records in (await self._reader.read(_MAX_RECORDS, wait_ms)).items():
             taken.setdefault(partition, []).extend(records)
@@ -417,6 +419,7 @@ class _Session:
                     self._held[partition] = records[index:]
                     break
                 reached[partition] = record.offset + 1
+                await slices.between()  # a record may be of 1,000 lines
         self._reader.pause(self._held.keys() - waited)
         self._reader.resume(waited - self._held.keys())
         await self._append(out)

@@ -133,6 +133,11 @@ AUDIT_SECONDS = histogram(
     "shard",
     buckets=_LONG,
 )
+LOOP_BLOCKED = histogram(
+    "headrace_loop_blocked_seconds",
+    "How long a process kept its own event loop from whoever was due, looked at 20 times a second.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0),
+)
 READER_LAG = gauge(
     "headrace_reader_lag_records",
     "Records that a role has still to read, as of its newest fetch.",

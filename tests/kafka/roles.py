@@ -20,11 +20,11 @@ class Process:
     def __init__(self, roles: str, environment: dict[str, str], said: Path) -> None:
         self.roles = roles
         self.said = said
-        self._http = f"127.0.0.1:{free_port()}"
+        self.http = f"127.0.0.1:{free_port()}"
         command = [sys.executable, "-m", "orchestrator.cli", "run", "--roles", roles]
         with said.open("wb") as out:
             self.running = subprocess.Popen(
-                command, env={**environment, "HEADRACE_HTTP": self._http}, stderr=out
+                command, env={**environment, "HEADRACE_HTTP": self.http}, stderr=out
             )
 
     def opened(self) -> set[int]:
@@ -46,7 +46,7 @@ class Process:
 
     def _health(self) -> tuple[int, dict[str, Any]]:
         try:
-            with urllib.request.urlopen(f"http://{self._http}/health/ready", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://{self.http}/health/ready", timeout=2) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())

@@ -1,0 +1,229 @@
+"""A cold start on a backlog: roles catch up at full speed, within their memory and their turns.
+
+The long form (`make soak`) has 2,000,000 orders, a database that stands still for a while, and a
+broker that stands still every other half second.
+"""
+
+import asyncio
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+import psycopg
+import pytest
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+
+from orchestrator.compose import create_topics
+from orchestrator.demo.readmodel import ReadModel
+from orchestrator.runtime.batches import batches
+from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
+from orchestrator.runtime.settings import Settings
+from projections import schema
+from schemas.cloudevents import emit
+from schemas.ports import Partition, Record
+from tests.kafka.roles import Process, Processes
+from tests.kafka.test_whole_path import SCHEMA
+from tests.servers.killable import Cluster, Server
+
+pytestmark = pytest.mark.slow
+
+ORDERS: Final = int(os.environ.get("HEADRACE_TEST_BACKLOG", "15000"))
+ROLES: Final = ("intake", "engine", "relay", "projector")
+BEYOND_MB: Final = 400
+STATE_BYTES: Final = 4_000
+"""Of an order that is open, with its id and business key, in the engine."""
+BLOCKED_S: Final = 0.2
+SHARDS: Final = 2
+
+_log = structlog.get_logger()
+
+
+@dataclass
+class Grown:
+    """A process's memory, from when it was ready on, in MB."""
+
+    process: Process
+    first: float
+    peak: float = 0.0
+
+    def look(self) -> None:
+        """Look at it now."""
+        self.peak = max(self.peak, resident_mb(self.process))
+
+
+def resident_mb(process: Process) -> float:
+    status = Path(f"/proc/{process.running.pid}/status").read_text()
+    (line,) = (one for one in status.splitlines() if one.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def master_data() -> Iterator[tuple[str, str, bytes, bytes]]:
+    """Topic, type, key and value: a market a shard, with one node and stock for everybody."""
+    yield "network", "item_defined", b"i", orjson.dumps({"sku": "MUG", "name": "Mug"})
+    for shard in range(SHARDS):
+        market_id, node_id = f"m{shard}", f"n{shard}"
+        of = {"market_id": market_id, "currency": "USD", "time_zone": "UTC", "shard": shard}
+        yield "network", "market_defined", market_id.encode(), orjson.dumps(of)
+        node = {"node_id": node_id, "market_id": market_id, "name": "N", "kind": "warehouse"}
+        node |= {"address": {"country": "US"}}  # type: ignore[dict-item]  # JSON
+        yield "network", "node_defined", node_id.encode(), orjson.dumps(node)
+        stock = {"node_id": node_id, "sku": "MUG", "quantity": 1_000_000}
+        for number in range(-(-ORDERS // 1_000_000)):
+            value = orjson.dumps({**stock, "document": f"d{number}"})
+            yield "stock", "stock_received", node_id.encode(), value
+
+
+def order(number: int) -> bytes:
+    return (
+        b'{"channel":"web","market_id":"m%d","order_id":"%d","placed_at":"2026-01-01T00:00:00Z",'
+        b'"currency":"USD","ship_to":{"country":"US"},'
+        b'"lines":[{"line_id":"1","sku":"MUG","quantity":1}]}' % (number % SHARDS, number)
+    )
+
+
+async def fill(log: KafkaLog) -> None:
+    """Write master data, then the backlog."""
+    writer = await log.writer()
+    partitions = {name: one.partitions for name, one in (await log.describe()).items()}
+    try:
+        for n, (topic, type_, key, value) in enumerate(master_data()):
+            headers = emit(type_, f"m{n}", "test", "2026-01-01T00:00:00Z")
+            await writer.append(Partition(topic, 0), [Record(key, value, headers)])
+        for first in range(0, ORDERS, 1_000):
+            to = Partition("orders", first // 1_000 % partitions["orders"])
+            records = [
+                Record(
+                    b"%d" % number,
+                    order(number),
+                    emit("order_placed", f"o{number}", "test", "2026-01-01T00:00:00Z"),
+                )
+                for number in range(first, min(first + 1_000, ORDERS))
+            ]
+            for part in batches(records):
+                await writer.append(to, part)
+    finally:
+        await writer.close()
+
+
+def blocked(process: Process) -> int:
+    """How often its loop was blocked for too long."""
+    with urllib.request.urlopen(f"http://{process.http}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    counts = {
+        float(sample.labels["le"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "headrace_loop_blocked_seconds_bucket"
+    }
+    return int(counts[float("inf")] - counts[BLOCKED_S])
+
+
+@asynccontextmanager
+async def processes(
+    at: Path, kafka: str, prefix: str, database: str
+) -> AsyncIterator[list[Process]]:
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await schema.migrate(connection, SCHEMA)
+    log = await KafkaLog.open(KafkaSettings(kafka, prefix))
+    await create_topics(log, Settings(kafka=kafka, prefix=prefix, shards=SHARDS))
+    await fill(log)
+    await log.close()
+    started = Processes(at, kafka, prefix, database, shards=str(SHARDS))
+    try:
+        yield [started.start(role) for role in ROLES]
+    finally:
+        started.end()
+
+
+async def caught_up(running: list[Process], database: str, within_s: float) -> None:
+    """Every order is readable; meanwhile nobody outgrew his bounds."""
+    grown: list[Grown] = []
+    began = time.monotonic()
+    model = await ReadModel.open(database, SCHEMA)
+    taken = 0
+    async with asyncio.timeout(within_s):
+        while taken < ORDERS:
+            await asyncio.sleep(0.5)
+            if not grown:
+                answers = [await one.health() for one in running]
+                if all(status for status, _ in answers):
+                    grown = [Grown(one, resident_mb(one)) for one in running]
+            for one in grown:
+                one.look()
+            try:
+                taken = (await model.totals()).taken
+            except psycopg.Error:
+                model = await ReadModel.open(database, SCHEMA)
+    seconds = time.monotonic() - began
+    for one in grown:
+        state_mb = ORDERS * STATE_BYTES / 2**20 if one.process.roles == "engine" else 0.0
+        more = one.peak - one.first
+        counted = blocked(one.process)
+        _log.warning(
+            "caught up",
+            role=one.process.roles,
+            first_mb=round(one.first),
+            grown_mb=round(more),
+            state_mb=round(state_mb),
+            blocked=counted,
+            orders_a_second=round(ORDERS / seconds),
+        )
+        assert more <= BEYOND_MB + state_mb, one.process.roles
+        assert counted == 0, one.process.roles
+
+
+async def test_a_cold_start_on_a_backlog_stays_within_memory_and_turns(
+    kafka: str, prefix: str, postgres: str, tmp_path: Path
+) -> None:
+    async with processes(tmp_path, kafka, prefix, postgres) as running:
+        await caught_up(running, postgres, 60 + ORDERS / 200)
+        for one in running:
+            await one.stop()
+
+
+@pytest.mark.real_kafka("is a cluster of its own")
+@pytest.mark.skipif(
+    "HEADRACE_TEST_LONG" not in os.environ,
+    reason="takes a quarter of an hour: make soak, or HEADRACE_TEST_LONG=1",
+)
+async def test_a_slow_database_and_a_slow_broker_cost_time_and_no_memory(
+    cluster: Cluster, prefix: str, mortal_postgres: Server, tmp_path: Path
+) -> None:
+    name = prefix.rstrip("-")
+    async with await psycopg.AsyncConnection.connect(
+        mortal_postgres.address, autocommit=True
+    ) as admin:
+        await admin.execute(f"CREATE DATABASE {name}".encode())
+    database = mortal_postgres.address.rpartition("/")[0] + f"/{name}"
+
+    async def troubles() -> None:
+        leader = await cluster.leader(f"{prefix}orders", 0)
+        while True:
+            await asyncio.sleep(20)
+            mortal_postgres.signal(signal.SIGSTOP)
+            await asyncio.sleep(15)
+            mortal_postgres.signal(signal.SIGCONT)
+            for _ in range(20):
+                leader.signal(signal.SIGSTOP)
+                await asyncio.sleep(0.5)
+                leader.signal(signal.SIGCONT)
+                await asyncio.sleep(0.5)
+
+    async with processes(tmp_path, cluster.bootstrap, prefix, database) as running:
+        troubling = asyncio.create_task(troubles())
+        try:
+            await caught_up(running, database, 120 + ORDERS / 100)
+        finally:
+            troubling.cancel()
+            await asyncio.gather(troubling, return_exceptions=True)
+            mortal_postgres.signal(signal.SIGCONT)
+            for broker in cluster.brokers:
+                broker.signal(signal.SIGCONT)
