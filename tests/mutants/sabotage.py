@@ -15,6 +15,8 @@ _RELAY: Final = "orchestrator/runtime/relay.py"
 _PUBLISHER: Final = "orchestrator/runtime/publisher.py"
 _PROJECTOR: Final = "projections/projector.py"
 _POSTGRES: Final = "projections/postgres.py"
+_VOIDS: Final = "schemas/voids.py"
+_AUDITING: Final = "orchestrator/core/auditing.py"
 _EVOLVE: Final = "orchestrator/core/evolve.py"
 
 _FILTER_TESTS: Final = "tests/schemas/test_journal_filter.py"
@@ -22,6 +24,7 @@ _ENGINE_TESTS: Final = "tests/runtime/test_engine.py"
 _SNAPSHOT_TESTS: Final = "tests/runtime/test_snapshots.py"
 _INTAKE_TESTS: Final = "tests/intake/test_intake.py"
 _RELAY_TESTS: Final = "tests/runtime/test_relay.py"
+_VOID_TESTS: Final = "tests/schemas/test_voids.py"
 _POSTGRES_TESTS: Final = "tests/projections/test_postgres.py"
 _DEDUPE_TESTS: Final = "tests/core/test_dedupe.py"
 
@@ -423,7 +426,7 @@ MUTANTS: Final = (
     _mutant(
         "rows without their checkpoint",
         _POSTGRES,
-        "            if not moved:\n                raise psycopg.Rollback\n",
+        "                if not moved:\n                    raise psycopg.Rollback\n",
         "",
         f"{_POSTGRES_TESTS}::test_who_loses_the_compare_and_swap_writes_nothing",
     ),
@@ -471,5 +474,49 @@ MUTANTS: Final = (
         "        self.available -= units\n",
         "        pass\n",
         "tests/core/test_placing.py",
+    ),
+    # What is void, and the audit.
+    _mutant(
+        "a void list holds for any journal of that name",
+        _VOIDS,
+        "        return state.journal_id == void.state.journal_id\n",
+        "        return True\n",
+        f"{_VOID_TESTS}::test_a_journal_made_anew_is_none_of_an_old_lists_business",
+    ),
+    _mutant(
+        "who folds passes over lost commits",
+        _VOIDS,
+        "        if void.lost and folds:\n",
+        "        if False:\n",
+        f"{_VOID_TESTS}::test_who_folds_can_not_do_without_what_is_lost",
+    ),
+    _mutant(
+        "a reader of another history goes on behind a void",
+        _VOIDS,
+        "        if not void.lost and state.digest != void.state.digest:\n",
+        "        if False:\n",
+        f"{_VOID_TESTS}::test_a_reader_on_another_history_may_not_go_on_behind_the_place",
+    ),
+    _mutant(
+        "what was read beyond a lost end counts",
+        _VOIDS,
+        "        return self.end_lost and (",
+        "        return self.end_lost and False and (",
+        f"{_VOID_TESTS}::test_what_was_read_beyond_a_lost_end_never_happened",
+    ),
+    _mutant(
+        "a lost beginning goes unnoticed where there is a snapshot",
+        _VOIDS,
+        "    if read.offset:\n        raise",
+        "    if False:\n        raise",
+        "tests/runtime/test_voids.py::"
+        "test_a_journal_whose_beginning_is_gone_is_refused_though_a_snapshot_would_do",
+    ),
+    _mutant(
+        "the audit takes any promise for one of an open order",
+        _AUDITING,
+        "    return market.orders.get(order.key) is order and any(\n",
+        "    return True or any(\n",
+        "tests/core/test_auditing.py::test_every_leak_is_found",
     ),
 )
