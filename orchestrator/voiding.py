@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from orchestrator.core.shard import Shard
 from orchestrator.runtime.snapshots import Snapshots
 from orchestrator.runtime.whole import Whole
 from orchestrator.verification import Kept
@@ -38,7 +37,7 @@ async def found_void(
     log: EventLog,
     shard: int,
     voids: Voids,
-    snapshots: Snapshots[Shard],
+    snapshots: Snapshots[Any],
     kept: Iterable[Kept],
     advanced: Callable[[int, int], None] = lambda *_: None,
 ) -> Void | None:
@@ -83,7 +82,7 @@ async def found_void(
     return void or _end(shard, happened, seen.strayed(state))
 
 
-async def _beginning(shard: int, first: int, snapshots: Snapshots[Shard]) -> Void:
+async def _beginning(shard: int, first: int, snapshots: Snapshots[Any]) -> Void:
     found = [one async for one in snapshots.manifests() if one.filter.next >= first]
     for one in reversed(found):
         try:

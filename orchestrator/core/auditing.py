@@ -90,9 +90,9 @@ def _held(market: Market, order: Order) -> Iterator[str]:
                     f"{market.market_id}/{order.key}: {fulfillment.fulfillment_id} holds"
                     f" {line.reserved} of {line.sku} that {fulfillment.node_id} does not reserve"
                 )
-    for line in order.lines:
-        if line.backordered and line.sku not in market.waiting:
-            yield f"{market.market_id}/{order.key}: {line.sku} is waited for in no queue"
+    for wanted in order.lines:
+        if wanted.backordered and wanted.sku not in market.waiting:
+            yield f"{market.market_id}/{order.key}: {wanted.sku} is waited for in no queue"
 
 
 def _promised(market: Market, node_id: str, line: FulfillmentLine) -> bool:

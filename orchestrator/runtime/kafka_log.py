@@ -22,6 +22,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     InvalidTopicError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     OffsetOutOfRangeError,
@@ -229,6 +230,9 @@ async def _cut_off(client: AIOKafkaClient, tasks: Iterable[asyncio.Task[Any] | N
             connection._writer.transport.abort()  # noqa: SLF001 - the same
     with suppress(LogError):
         await _within(_CLOSE_S, "close connections", client.close())
+    waiting = client._md_update_fut  # noqa: SLF001 - nobody would ever answer it
+    if waiting is not None and not waiting.done():
+        waiting.set_result(False)
 
 
 @contextmanager
@@ -425,6 +429,7 @@ class KafkaWriter:
         self._producer = producer
         self._settings = settings
         self._busy: set[Partition] = set()
+        self._answers: set[asyncio.Future[Any]] = set()
         self._dead = False
 
     async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
@@ -458,7 +463,11 @@ class KafkaWriter:
                 await self._producer.partitions_for(topic)
                 handed_over = True
                 answer = await self._producer.send_batch(batch, topic, partition=to.number)
-                done = await answer
+                self._answers.add(answer)
+                try:
+                    done = await answer
+                finally:
+                    self._answers.discard(answer)
         except _SURELY_NOT_APPENDED as error:
             self._dead = True
             raise Refused(
@@ -487,6 +496,9 @@ class KafkaWriter:
         await _cut_off(producer.client)  # fails what is in flight, so that the sender ends
         if sender is not None:
             await asyncio.wait([sender], timeout=_CLOSE_S)
+        for answer in self._answers:  # the client tries again, or would, and nobody sends
+            if not answer.done():
+                answer.set_exception(KafkaConnectionError("the writer was closed"))
 
 
 class KafkaReader:

@@ -161,7 +161,9 @@ async def caught_up(running: list[Process], database: str, within_s: float) -> N
             try:
                 taken = (await model.totals()).taken
             except psycopg.Error:
+                await model.close()
                 model = await ReadModel.open(database, SCHEMA)
+    await model.close()
     seconds = time.monotonic() - began
     for one in grown:
         state_mb = ORDERS * STATE_BYTES / 2**20 if one.process.roles == "engine" else 0.0

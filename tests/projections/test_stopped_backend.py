@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from projections import schema
 from projections.postgres import Postgres
 from schemas.ports import DatabaseError
 from tests.projections import journals as given
@@ -24,7 +25,7 @@ SOON_S = 1.0
 
 @pytest.fixture
 async def bounded(postgres: str, admin: psycopg.AsyncConnection) -> AsyncIterator[Postgres]:
-    assert await admin.execute("SELECT 1")  # the schema is there
+    assert await schema.version(admin, SCHEMA)
     store = Postgres(postgres, SCHEMA, bound_s=BOUND_S)
     yield store
     await store.close()

@@ -75,7 +75,7 @@ async def test_a_defect_of_the_auditor_stops_nothing() -> None:
 async def test_it_rests_after_every_slice_so_that_decisions_wait_for_one_at_the_most() -> None:
     clock = CountedClock()
     pieces = 40
-    auditor = Auditor(0, clock, lambda _state: iter([[]] * pieces))
+    auditor: Auditor[None] = Auditor(0, clock, lambda _state: iter([[]] * pieces))
     await auditor.look(None)
     assert auditor.audited == Audited(1, 0)
     assert len(clock.rested) >= pieces // 3
