@@ -99,7 +99,7 @@ class Postgres:
                 raise TimeoutError(message)
             result = task.result()
             went_well = True
-        except (psycopg.Error, OSError) as error:
+        except (psycopg.Error, OSError, orjson.JSONEncodeError) as error:
             raise DatabaseError(
                 f"PostgreSQL failed while {what} of shard {shard}: "
                 f"{str(error).strip() or type(error).__name__}"

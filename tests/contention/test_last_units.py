@@ -8,7 +8,7 @@ import pytest
 
 from tests.contention.last_units import Rush, Tally
 
-ATTEMPTS = int(os.environ.get("HEADRACE_TEST_ATTEMPTS", "40000"))
+ATTEMPTS = int(os.environ.get("HEADRACE_TEST_ATTEMPTS", "100000"))
 SEED = int(os.environ.get("HEADRACE_TEST_SEED", "1"))
 _RUSHES = [(SEED + n, ATTEMPTS // 4) for n in range(4)]
 

@@ -1,10 +1,13 @@
 """The port Database in memory, and one with bad days."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from projections.tables import TABLES, Changes, Key, Row
+import orjson
+
+from projections.tables import TABLES, Changes, Key, Row, Table
 from schemas.journal import FilterState
 from schemas.ports import DatabaseError
 from tests.simulation.plan import Fault
@@ -20,13 +23,21 @@ class Tables:
         self.rows: dict[str, dict[Key, Row]] = {name: {} for name in TABLES}
 
     def write(self, changes: Changes) -> None:
-        """One transaction; DatabaseError where a row that is only ever added stands already."""
-        for name, added in changes.adds.items():
-            width = TABLES[name].key
-            keys: list[Key] = [tuple(row[:width]) for row in added]
-            if len({*keys}) < len(keys) or any(one in self.rows[name] for one in keys):
+        """One transaction; DatabaseError, and nothing written, where PostgreSQL refuses it.
+
+        It does where a row that is only ever added stands already, and what no column takes.
+        """
+        _refuse_misfits(changes)
+        keyed = {
+            name: [(tuple(row[: TABLES[name].key]), row) for row in added]
+            for name, added in changes.adds.items()
+        }
+        for name, pairs in keyed.items():
+            keys = {key for key, _ in pairs}
+            if len(keys) < len(pairs) or not keys.isdisjoint(self.rows[name]):
                 raise DatabaseError(f"duplicate key in {name}")
-            self.rows[name].update(zip(keys, added, strict=True))
+        for name, pairs in keyed.items():
+            self.rows[name].update(pairs)
         for name, puts in changes.puts.items():
             rows = self.rows[name]
             for key, row in puts.items():
@@ -48,6 +59,62 @@ class Tables:
                 for row in added
             ),
         ]
+
+
+def _refuse_misfits(changes: Changes) -> None:
+    """DatabaseError where a value doesn't fit its column."""
+    for name, puts in changes.puts.items():
+        _refuse(TABLES[name], 0, puts.values())
+    for patch, patches in changes.patches.items():
+        table = TABLES[patch.table]
+        _refuse(table, 0, patches)
+        _refuse(table, patch.start, patches.values())
+    for name, added in changes.adds.items():
+        _refuse(TABLES[name], 0, added)
+
+
+def _refuse(table: Table, start: int, rows: Iterable[Sequence[Any]]) -> None:
+    kinds = list(table.columns.values())[start:]
+    required = len(kinds) if table.append else table.key - start
+    for row in rows:
+        for n, (value, kind) in enumerate(zip(row, kinds, strict=False)):
+            fits = n >= required if value is None else _FITS[kind](value)
+            if not fits:
+                column = list(table.columns)[start + n]
+                raise DatabaseError(f"{table.name}.{column}, {kind}, can't hold {value!r:.100}")
+
+
+def _is_text(value: Any) -> bool:  # noqa: ANN401 - whatever the fold made
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_integer(bits: int) -> Callable[[Any], bool]:
+    least, beyond = -(1 << (bits - 1)), 1 << (bits - 1)
+    return lambda value: type(value) is int and least <= value < beyond
+
+
+def _is_time(value: Any) -> bool:  # noqa: ANN401 - whatever the fold made
+    try:
+        return datetime.fromisoformat(value).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_json(value: Any) -> bool:  # noqa: ANN401 - whatever the fold made
+    try:
+        orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(value, str)
+
+
+_FITS: Final[dict[str, Callable[[Any], bool]]] = {
+    "text": _is_text,
+    "integer": _is_integer(32),
+    "bigint": _is_integer(64),
+    "timestamptz": _is_time,
+    "json": _is_json,
+}
 
 
 class Store:
