@@ -28,7 +28,9 @@ from schemas.journal import Commit, FilterState, JournalError, Verdict, decode, 
 from schemas.topics import TOPICS
 from tests.core.story import plain
 
-RELEASES = sorted(path.name.removesuffix(".jsonl.gz") for path in Path("tests/golden").glob("*.gz"))
+RELEASES = sorted(
+    path.name.removesuffix(".jsonl.gz") for path in Path("tests/golden").glob("journal-*.gz")
+)
 
 
 def read(release: str) -> tuple[FilterState, list[Commit], int]:
