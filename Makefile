@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is. Every target makes .venv by itself when it has to.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test quick check fix generated compiled bench quality soak mutants mutmut docs lock clean
+.PHONY: help demo test quick check fix generated compiled bench quality soak mutants mutmut fuzz docs lock clean
 
 BIN := .venv/bin
 UV := .cache/uv/bin/uv
@@ -61,6 +61,9 @@ mutants: .venv/.stamp ## guards taken out one by one: each must fail the test th
 mutmut: .venv/.stamp .cache/mutmut ## for hours: how many line mutants of core and runtime tests kill; e.g. ARGS=orchestrator/core/ledger.py
 	@$(BIN)/python -m tests.mutants.score $(ARGS)
 
+fuzz: .venv/.stamp .cache/atheris ## the codec under a coverage-guided fuzzer, for a minute; ARGS go to libFuzzer
+	@PYTHONPATH=.cache/atheris $(BIN)/python -m tests.fuzz.codec $(or $(ARGS),-max_total_time=60 -max_len=4096)
+
 docs: .venv/.stamp ## write the generated files: schemas, AsyncAPI, reference pages
 	@$(BIN)/python -m schemas.generate
 	@$(BIN)/python tools/reference.py
@@ -78,6 +81,9 @@ clean: ## remove what was made here, the virtual environment and the caches too
 
 .cache/mutmut: $(UV)
 	@$(UV) pip install --quiet --python $(BIN)/python --target $@ mutmut==3.8.1
+
+.cache/atheris: $(UV)
+	@$(UV) pip install --quiet --python $(BIN)/python --target $@ atheris==3.0.0
 
 $(UV):
 	@python3 -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv

@@ -1,25 +1,13 @@
 """What no producer should send, through intake itself."""
 
-import logging
 import os
-from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from tests.intake.hostile import KINDS, LARGE_EVERY, attack
 
 COUNT = int(os.environ.get("HEADRACE_TEST_HOSTILE", "100000"))
 SEED = int(os.environ.get("HEADRACE_TEST_SEED", "1"))
-
-
-@pytest.fixture
-def _quiet() -> Iterator[None]:
-    """No line for each rejection."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    yield
-    structlog.configure(**before)
 
 
 async def _all_rejected(count: int) -> None:
