@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, create_model
 from starlette.exceptions import HTTPException
 
 from projections.queries import PageError
@@ -70,10 +70,7 @@ def install(app: FastAPI) -> None:
         if errors[0]["loc"][0] == "body":
             detail = _body(request, errors)
         else:
-            detail = "; ".join(
-                f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}, was {one['input']!r}"
-                for one in errors
-            )
+            detail = _parameters(request, errors)
         return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
     @app.exception_handler(PageError)
@@ -101,6 +98,17 @@ def _body(request: Request, errors: Sequence[dict[str, Any]]) -> str:
     model: type[BaseModel] = request.scope["route"].body_field.field_info.annotation
     told = [{**one, "loc": one["loc"][1:]} for one in errors]
     return sentence_of(model, f"the {model.__name__.lower()}", told)
+
+
+def _parameters(request: Request, errors: Sequence[dict[str, Any]]) -> str:
+    """What is wrong with the path or the query."""
+    of = request.scope["route"].dependant
+    fields: dict[str, Any] = {
+        one.alias: (one.field_info.annotation, one.field_info)
+        for one in (*of.path_params, *of.query_params)
+    }
+    told = [{**one, "loc": one["loc"][1:]} for one in errors]
+    return sentence_of(create_model("Parameters", **fields), "the address", told)
 
 
 def _answer(
