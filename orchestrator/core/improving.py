@@ -99,8 +99,8 @@ def _improve(turn: Turn, market: Market, order: Order) -> None:
         outcome = source(turn.shard, market, request)
         if outcome.strategy.name != strategy or _parts(held) == _legs(wants, outcome):
             return
-        value = _kept(turn.shard, market, request, outcome.strategy, held)
-    if not _better(order, held, wants, value, outcome):
+        value, worth = _kept(turn.shard, market, request, outcome.strategy, held)
+    if not _better(order, held, wants, value, worth, outcome):
         return
     for fulfillment in held:
         lines_held = [one.units(one.reserved) for one in fulfillment.lines if one.reserved]
@@ -127,11 +127,16 @@ def _as_promised(order: Order, data: Plain) -> Plain:
 
 def _kept(
     shard: Shard, market: Market, request: Request, strategy: Strategy, held: Sequence[Fulfillment]
-) -> Value | None:
-    """What held legs are worth now, on their days; None where no service takes one any more."""
+) -> tuple[Value | None, int]:
+    """What held legs are worth now, on their days; None where no service takes one any more.
+
+    As people read it, and as plans compare.
+    """
     place = shard.places.locate(request.data.get("ship_to", {}))
     question = Question(shard, market, request, strategy, place)
     values: list[Value] = []
+    objective = question.objective
+    worth = question.extra_leg * (len(held) - 1)
     for fulfillment in held:
         node, day = shard.nodes[fulfillment.node_id], fulfillment.ship_day
         units = {line.line_id: line.reserved for line in fulfillment.lines}
@@ -142,13 +147,16 @@ def _kept(
         contents = question.contents(amounts)
         priced = None if day is None else question.zone.price(node.index, contents, day)
         if day is None or priced is None:
-            return None
-        minor = priced.minor
+            return None, 0
+        load = 0
         if question.schedule.limited >> node.index & 1:
-            minor += market.rules.load_price(load_percent(node, day))
+            load = market.rules.load_price(load_percent(node, day))
         away_m, of_lines = question.reach.away[node.index], question.of_lines(amounts)
-        values.append(question.objective.shown(node, away_m, minor, of_lines, request.now_ms))
-    return question.objective.of_plan(values, strategy.extra_leg_minor * (len(values) - 1))
+        minor = priced.minor + load
+        values.append(objective.shown(node, away_m, minor, of_lines, request.now_ms))
+        worth += objective.of_place(node, away_m, priced.minor, contents.units)
+        worth += objective.of_today(node, away_m, load, of_lines, request.now_ms)
+    return objective.of_plan(values, strategy.extra_leg_minor * (len(values) - 1)), worth
 
 
 def _better(
@@ -156,18 +164,21 @@ def _better(
     held: Sequence[Fulfillment],
     wants: Sequence[Want],
     value: Value | None,
+    worth: int,
     outcome: Outcome,
 ) -> bool:
     """Whether a plan gives as much, saves enough, and keeps the promise (or is as late at most).
 
-    `value`: what keeping is worth; None where it can't be kept.
+    `value` and `worth`: what keeping is worth; None where it can't be kept.
     """
     if sum(sum(leg.units) for leg in outcome.legs) < sum(want.units for want in wants):
         return False
     if value is None:
         saves = True
     elif isinstance(value, int) and isinstance(outcome.value, int):
-        saves = value - outcome.value > outcome.strategy.replan_saving_minor
+        saved, least = value - outcome.value, outcome.strategy.replan_saving_minor
+        # where no carrier charges anything, the nearer of two plans that cost the same is better
+        saves = saved > least or (saved == least == 0 and outcome.worth < worth)
     elif isinstance(value, list) and isinstance(outcome.value, list):
         saves = outcome.value < value
     else:

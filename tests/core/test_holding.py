@@ -166,6 +166,35 @@ def test_a_better_plan_replaces_a_held_one_without_a_command() -> None:
     assert requested(story.at(3600)) == [("web.1.2", "BOS")]
 
 
+def test_where_no_carrier_is_known_a_nearer_plan_of_the_same_cost_replaces_a_held_one() -> None:
+    story = Story()
+    for node_id in ("BOS", "LAX"):
+        story.node(node_id)
+    story.item("A", "B")
+    story.rules({"hold": 60})
+    story.receive("LAX", A=5, B=5)
+    story.order("1", A=2, B=1, to="BOS")
+    story.receive("BOS", A=2)
+    assert improved(story.at(1)) == [], "two legs are no better than one that is farther"
+    story.receive("BOS", B=1)
+    assert improved(story.at(2)) == ["order_improved"]
+    assert story.plan("1") == {"BOS": {"A": 2, "B": 1}}
+    assert improved(story.at(3)) == []
+
+
+def test_where_a_saving_is_asked_for_nearness_alone_replaces_nothing() -> None:
+    story = Story()
+    for node_id in ("BOS", "LAX"):
+        story.node(node_id)
+    story.item("A")
+    story.rules({"hold": 60, "replan_saving": 1})
+    story.receive("LAX", A=5)
+    story.order("1", A=2, to="BOS")
+    story.receive("BOS", A=2)
+    assert improved(story.at(1)) == []
+    assert story.plan("1") == {"LAX": {"A": 2}}
+
+
 def test_a_plan_that_a_node_was_asked_for_stays() -> None:
     story = shop()
     story.receive("LAX", A=5)
