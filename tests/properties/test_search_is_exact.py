@@ -176,6 +176,30 @@ def test_units_that_lie_one_by_one_at_many_nodes_are_found_exactly() -> None:
     assert answer.second.value == sum(sorted(worth)[:13]) + sorted(worth)[14]
 
 
+def test_a_large_plan_is_improved_for_as_long_as_told() -> None:
+    chance = random.Random(7)
+    worth = [[chance.randint(100, 900) for _ in range(40)] for _ in range(12)]
+    asked: list[int] = []
+
+    def value(node: int, contents: Contents) -> int:
+        asked.append(node)
+        return 500 + sum(worth[node][i] for i, units in enumerate(contents) if units)
+
+    def found(draft_work: int) -> tuple[Answer, int]:
+        asked.clear()
+        free = [[1] * 40] * 12
+        problem = Problem([1] * 40, [WHOLE] * 40, 12, lambda: free, value, draft_work=draft_work)
+        return best_two(problem), len(asked)
+
+    (short, few), (long, many) = found(2_000), found(500_000)
+    assert few < many
+    assert not short.exact
+    assert short.best is not None
+    assert long.best is not None
+    assert short.best.units == long.best.units == 40
+    assert short.best.value > long.best.value
+
+
 def test_a_problem_has_one_answer_whatever_was_asked_before() -> None:
     first = [best_two(instance(seed)) for seed in range(100)]
     last = [best_two(instance(seed)) for seed in reversed(range(100))]

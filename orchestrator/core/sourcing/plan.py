@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from events.decided import Decision, Plain, Value
+from orchestrator.core.sourcing.search import DRAFT_WORK
 from orchestrator.core.sourcing.strategies import Strategy
 
 
@@ -16,21 +17,43 @@ class Want(NamedTuple):
     units: int
 
 
-class Leg(NamedTuple):
+class Leg:
     """A node's part of a plan, by whole days.
 
     `ship_day` counts days since 1970-01-01 in the node's time zone, `units` stand in the wants'
     order, `cost_minor` is in the market's minor units.
     """
 
-    node_id: str
-    units: list[int]
-    ship_day: int
-    ship_by_ms: int
-    deliver_by_ms: int | None  # None where nothing rates it
-    carrier: str | None  # None where its parcels go by several services, or unrated
-    service: str | None
-    cost_minor: int
+    __slots__ = (
+        "carrier",
+        "cost_minor",
+        "deliver_by_ms",
+        "node_id",
+        "service",
+        "ship_by_ms",
+        "ship_day",
+        "units",
+    )
+
+    def __init__(
+        self,
+        node_id: str,
+        units: list[int],
+        ship_day: int,
+        ship_by_ms: int,
+        deliver_by_ms: int | None,
+        carrier: str | None,
+        service: str | None,
+        cost_minor: int,
+    ) -> None:
+        self.node_id = node_id
+        self.units = units
+        self.ship_day = ship_day
+        self.ship_by_ms = ship_by_ms
+        self.deliver_by_ms = deliver_by_ms  # None where nothing rates it
+        self.carrier = carrier  # None where its parcels go by several services, or unrated
+        self.service = service
+        self.cost_minor = cost_minor
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +67,25 @@ class Request:
     wants: Sequence[Want]
     now_ms: int
     trigger: str  # the type of the input that asks
+    draft_work: int = DRAFT_WORK  # how long a plan is improved that can't be solved exactly
 
 
 class Outcome:
     """The best plan, legs by node id (none where nothing can ship), and its explanation."""
 
-    __slots__ = ("decision", "legs", "strategy", "value")
+    __slots__ = ("decision", "legs", "strategy", "value", "worth")
 
     def __init__(
-        self, legs: list[Leg], decision: Decision, strategy: Strategy, value: Value | None
+        self,
+        legs: list[Leg],
+        decision: Decision,
+        strategy: Strategy,
+        value: Value | None,
+        worth: int,
     ) -> None:
-        """`value` is the plan's; less is better, within the strategy."""
+        """`value` is the plan's as people read it, `worth` as plans of a strategy compare: less."""
         self.legs = legs
         self.decision = decision
         self.strategy = strategy
         self.value = value
+        self.worth = worth

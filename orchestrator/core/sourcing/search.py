@@ -20,7 +20,8 @@ What a `Problem` says:
   line only with exactly min(free, target) == contents[i]. Both may be None: then nodes are scanned;
 - `max_legs`; `leg_min(contents)`, which every leg of a plan of two legs or more must satisfy;
   `extra_leg`, added to the value for every leg beyond the first; `one_leg`: one leg with everything
-  or no plan; `all_or_nothing`: all targets or no plan.
+  or no plan; `all_or_nothing`: all targets or no plan;
+- `draft_work`: where not all plans can be looked at, how long one is improved.
 
 Method: partitions of the lines (of unit vectors, where lines are divided) into legs. A dynamic
 program over what is left, with the legs left, gives each partition's least value when nodes may
@@ -37,7 +38,7 @@ from heapq import nsmallest
 from itertools import chain, product
 from math import prod
 from operator import add, itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 WHOLE: Final = 0
 ONE: Final = 1
@@ -58,7 +59,7 @@ DRAFT_NODES = 10
 DRAFT_VALUES = 1_000
 """Values asked for by the search for good plans where not all can be looked at, about."""
 DRAFT_WORK = 500_000
-"""Lines looked at, once for each leg, by the moves that it tries: some 150 ms."""
+"""Lines looked at, once for each leg, by the moves that it tries: some 150 ms, unless told less."""
 _BOUNDLESS = 1 << 4096
 _TWO = 2
 _THREE = 3
@@ -68,25 +69,65 @@ _DraftKey = tuple[int, int, int, tuple[int, ...], tuple[Contents, ...]]
 """Units below 0, value, legs, nodes, contents: what all plans compare by."""
 
 
-class Plan(NamedTuple):
+class Plan:
     """Units in all, value with every extra leg in it, and the legs in the order of nodes."""
 
-    units: int
-    value: int
-    legs: tuple[tuple[int, Contents], ...]
+    __slots__ = ("legs", "units", "value")
+
+    def __init__(self, units: int, value: int, legs: tuple[tuple[int, Contents], ...]) -> None:
+        self.units = units
+        self.value = value
+        self.legs = legs
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Plan):
+            return NotImplemented
+        return (self.units, self.value, self.legs) == (other.units, other.value, other.legs)
+
+    def __hash__(self) -> int:
+        return hash((self.units, self.value, self.legs))
+
+    def __repr__(self) -> str:
+        return f"Plan({self.units}, {self.value}, {self.legs})"
 
 
-class Answer(NamedTuple):
+class Answer:
     """The best plan and the next one; None where there is none.
 
     Not `exact`: the best that was found, and a bound (units, value): no plan has more units, none
     of as many units is worth less.
     """
 
-    best: Plan | None
-    second: Plan | None
-    exact: bool
-    bound: tuple[int, int] | None
+    __slots__ = ("best", "bound", "exact", "second")
+
+    def __init__(
+        self,
+        best: Plan | None,
+        second: Plan | None,
+        *,
+        exact: bool,
+        bound: tuple[int, int] | None,
+    ) -> None:
+        self.best = best
+        self.second = second
+        self.exact = exact
+        self.bound = bound
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Answer):
+            return NotImplemented
+        return (self.best, self.second, self.exact, self.bound) == (
+            other.best,
+            other.second,
+            other.exact,
+            other.bound,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.best, self.second, self.exact, self.bound))
+
+    def __repr__(self) -> str:
+        return f"Answer({self.best}, {self.second}, exact={self.exact}, bound={self.bound})"
 
 
 class Problem:
@@ -96,6 +137,7 @@ class Problem:
         "all_or_nothing",
         "cheapest",
         "cheapest_of",
+        "draft_work",
         "extra_leg",
         "floor",
         "free",
@@ -124,6 +166,7 @@ class Problem:
         extra_leg: int = 0,
         one_leg: bool = False,
         all_or_nothing: bool = False,
+        draft_work: int = DRAFT_WORK,
     ) -> None:
         self.targets = targets
         self.modes = modes
@@ -138,6 +181,7 @@ class Problem:
         self.extra_leg = extra_leg
         self.one_leg = one_leg
         self.all_or_nothing = all_or_nothing
+        self.draft_work = draft_work
 
 
 class _TooLongError(Exception):
@@ -153,13 +197,12 @@ def best_two(problem: Problem) -> Answer:
     else:
         offers = cheapest((1 << len(targets)) - 1, _TWO)
     if len(offers) > 1:
-        value = offers[1][0]  # no two legs cost less than this, and fewer legs are better:
-        settled = 2 * problem.floor + problem.extra_leg >= value or max_legs == 1
+        settled = problem.one_leg or max_legs == 1
+        settled = settled or one_leg_is_best(offers, problem.floor, problem.extra_leg)
     else:
-        settled = max_legs == 1 and problem.all_or_nothing
-    if settled or problem.one_leg:
-        units = sum(contents)
-        return _answer([Plan(units, value, ((node, contents),)) for value, node in offers[:_TWO]])
+        settled = problem.one_leg or (max_legs == 1 and problem.all_or_nothing)
+    if settled:
+        return one_leg_each(contents, offers)
     if len(targets) > EXACT_LINES:
         return _best_found(problem, None)
     by_unit = [units > 1 for units in targets]
@@ -185,6 +228,21 @@ def best_two(problem: Problem) -> Answer:
     if problem.nodes * _transitions(problem) <= EXACT_TRANSITIONS:
         return _node_by_node(problem)
     return _best_found(problem, search)
+
+
+def one_leg_is_best(offers: Sequence[Offer], floor: int, extra_leg: int) -> bool:
+    """Whether no two legs are worth less than the second of these, which have everything."""
+    return len(offers) > 1 and 2 * floor + extra_leg >= offers[1][0]  # fewer legs are better
+
+
+def one_leg_each(contents: Contents, offers: Sequence[Offer]) -> Answer:
+    """The first two offers for everything as plans."""
+    units = sum(contents)
+    plans: list[Plan | None] = [None, None]
+    for i in range(min(_TWO, len(offers))):
+        value, node = offers[i]
+        plans[i] = Plan(units, value, ((node, contents),))
+    return Answer(plans[0], plans[1], exact=True, bound=None)
 
 
 _GROUPINGS: Final[tuple[tuple[tuple[int, ...], ...], ...]] = (
@@ -303,7 +361,7 @@ def _is_divided(units: int, mode: int) -> bool:
 
 def _answer(plans: Sequence[Plan]) -> Answer:
     best, second = (*plans, None, None)[:_TWO]
-    return Answer(best, second, True, None)  # noqa: FBT003 - by place: faster
+    return Answer(best, second, exact=True, bound=None)
 
 
 def _offers(problem: Problem, contents: Contents, count: int) -> Sequence[Offer]:
@@ -823,7 +881,7 @@ class _Draft:
         """Whole legs first, then line by line, for as long as there is work left."""
         for moved in chain(self._moves_of_legs(legs), self._moves_of_lines(legs)):
             self.work += len(legs) * len(self.problem.targets)  # to see what it leaves
-            if self.work > DRAFT_WORK:
+            if self.work > self.problem.draft_work:
                 return
             yield moved
 
@@ -841,7 +899,7 @@ class _Draft:
     def _moves_of_lines(self, legs: dict[int, Contents]) -> Iterator[dict[int, Contents]]:
         for node, contents in legs.items():
             for line, units in enumerate(contents):
-                if units and self.work <= DRAFT_WORK:
+                if units and self.work <= self.problem.draft_work:
                     yield from self._moved(legs, node, (line,))
 
     def _moved(
