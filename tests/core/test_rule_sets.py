@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from events.rules import Body
+from orchestrator.core.sourcing.parcels import Limits
 from orchestrator.core.sourcing.rule_checks import Known, check
 from orchestrator.core.sourcing.strategies import DEFAULT, DEFAULT_BODY, Facts, RuleSet
 from tests.core.story import Story
@@ -193,8 +194,7 @@ def test_the_example_is_compiled_as_it_reads() -> None:
     assert express.else_ is everything
     assert (express.objective, express.max_legs, express.extra_leg_minor) == (None, 2, 100)
     assert (express.leg_min_value_minor, express.leg_min_units) == (1500, None)
-    assert (express.parcel_max_g, express.parcel_max_ml) == (20000, 60000)
-    assert express.parcel_apart == [("hazmat", "food")]
+    assert express.parcel == Limits(20000, 60000, (("hazmat", "food"),))
     assert (express.unsourced, express.unsourced_days) == ("backorder", 14)
     fences = express.fences
     assert (fences.max_m, fences.reach_promise, fences.min_shelf_days) == (800_000, True, 5)

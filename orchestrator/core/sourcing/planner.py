@@ -28,4 +28,5 @@ def source(shard: Shard, market: Market, request: Request) -> Outcome:
         decision,
         strategy,
         decision["chosen"] and decision["chosen"]["value"],
+        0 if answer.best is None else answer.best.value,
     )

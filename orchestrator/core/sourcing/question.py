@@ -6,12 +6,13 @@ exact search finds the two best plans, all from `tables`.
 
 from bisect import insort
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from events.decided import DecisionRow, Value
 from orchestrator.core.shard import Market, Node, Shard
 from orchestrator.core.sourcing import availability
-from orchestrator.core.sourcing.calendars import day_told, start_of, zone
-from orchestrator.core.sourcing.parcels import NOTHING, Limits, Parcel, cut
+from orchestrator.core.sourcing.calendars import day_told, iso_day, start_of, zone
+from orchestrator.core.sourcing.parcels import NOTHING, Content, Limits, Parcel, cut
 from orchestrator.core.sourcing.places import Place
 from orchestrator.core.sourcing.plan import Leg, Request, Want
 from orchestrator.core.sourcing.search import (
@@ -23,20 +24,22 @@ from orchestrator.core.sourcing.search import (
     Plan,
     Problem,
     best_two,
+    one_leg_each,
+    one_leg_is_best,
 )
 from orchestrator.core.sourcing.strategies import Strategy
 from orchestrator.core.sourcing.tables import (
     SPARSE,
     TIGHT_UNITS,
+    WIDE,
     Contents,
-    Dates,
     Holders,
     Priced,
     Ranking,
     Reach,
+    Shown,
     Stocked,
     Tables,
-    Terms,
     Zone,
     as_bytes,
     has_room,
@@ -51,6 +54,7 @@ DAYS_AHEAD: Final = 400
 _UNITS_BITS: Final = 40
 """More bits than an order's units have."""
 _TWO: Final = 2
+_NONE: Final[list[Any]] = []  # of the rows of all nodes that nothing keeps out
 Amounts = tuple[int, ...]
 """Units of each line in a leg."""
 
@@ -59,7 +63,9 @@ class Line:
     """A wanted item: what the order may get of it, and who may ship it."""
 
     __slots__ = (
+        "_cut_as",
         "able",
+        "alone",
         "asked",
         "atp",
         "holders",
@@ -69,7 +75,10 @@ class Line:
         "stocked",
         "suppressed",
         "target",
+        "units",
+        "volume_ml",
         "want",
+        "weight_g",
         "worth_minor",
     )
 
@@ -80,12 +89,25 @@ class Line:
         self.holders = stocked.holders
         self.worth_minor = 0  # a unit, where legs must have a least value
         self.atp: int | None = None  # what the channel may promise, where that is limited
+        self.weight_g, self.volume_ml = stocked.weight_g, stocked.volume_ml  # a unit
+        self.units = want.units
         self.asked = want.units  # the target, did no fence take units away
         self.target = want.units
+        self.alone: Ranking | None = None  # where nodes have all of it
         self.mode = WHOLE
         self.suppressed = 0  # nodes that are not asked for it now
         self.open = 0  # nodes that no fence keeps from shipping it
         self.able = 0  # those of them that have all of it
+        self._cut_as: Content | None = None
+
+    @property
+    def cut_as(self) -> Content:
+        """Its units, as parcels are cut of them."""
+        found = self._cut_as
+        if found is None or found.units != self.target:
+            found = self.stocked.content._replace(units=self.target, line_id=self.want.line_id)
+            self._cut_as = found
+        return found
 
 
 class Whole:
@@ -97,6 +119,7 @@ class Whole:
         "offers",
         "offers_asked",
         "ranking",
+        "there",
         "units",
         "volume_ml",
         "weight_g",
@@ -111,6 +134,7 @@ class Whole:
         self.volume_ml = volume_ml
         self.units = units
         self.ranking: Ranking | None = None
+        self.there = b""  # those of `able` that have a price, where bytes are quicker
         self.offers: list[Offer] = []  # the cheapest, as far as they were asked for
         self.offers_asked = 0
 
@@ -132,14 +156,15 @@ class Question:
     """One request under one strategy."""
 
     __slots__ = (
-        "_by_amounts",
         "_by_units",
         "_contents",
         "_easy",
+        "_in_money",
         "_limits",
         "_nearest",
         "_plain",
         "_wholes",
+        "_wide",
         "all_or_nothing",
         "days",
         "lines",
@@ -170,6 +195,7 @@ class Question:
         self.place = place
         self.now_ms = request.now_ms
         self.nodes = market.node_list
+        self._wide = len(self.nodes) > WIDE
         self.tables: Tables = tables_of(market)
         tables = self.tables
         self.objective = tables.objective(strategy)
@@ -178,26 +204,24 @@ class Question:
             self.now_ms, None if not_before is None else start_of(not_before, market.time_zone)
         )
         level = data.get("service_level", "standard")
-        self.terms = Terms(
-            strategy,
-            level,
-            data.get("carrier"),
-            data.get("service"),
-            market.rules.late_per_day(level),
+        self.terms = tables.terms(strategy, level, data.get("carrier"), data.get("service"))
+        deliver_by, ship_by = data.get("deliver_by"), data.get("ship_by")
+        self.zone: Zone = tables.zone(
+            place,
+            self.terms,
+            None if deliver_by is None else day_told(deliver_by, self.days),
+            None if ship_by is None else day_told(ship_by, self.days),
+            self.schedule,
         )
-        dates = Dates(self._day(data.get("deliver_by")), self._day(data.get("ship_by")))
-        self.zone: Zone = tables.zone(place, self.terms, dates, self.schedule)
         self.reach: Reach = self.zone.reach
-        self._limits = Limits(
-            strategy.parcel_max_g, strategy.parcel_max_ml, tuple(strategy.parcel_apart)
-        )
+        self._limits = strategy.parcel
         self._by_units = tables.units_matter or self.objective.by_units
         self._contents: dict[Amounts, Contents] = {}
         self._wholes: dict[int, Whole] = {}
-        self._by_amounts: dict[Amounts, Whole] = {}
         # whether no more comes on top of the rankings' values than the day's load, in minor units,
         # or (where nothing has limits) the units' distance
         self._nearest = self.objective.nearest
+        self._in_money = strategy.objective is None
         self._plain = not self.objective.stock_says and (
             self.objective.money_shift == 0 or (self._nearest and not self.schedule.limited)
         )
@@ -205,27 +229,28 @@ class Question:
         self.all_or_nothing = not data.get("allow_partial", True)
         days = strategy.fences.min_shelf_days
         fresh_from = None if days is None else self.days.day_of(self.now_ms) + days
+        items, assortment = shard.items, tables.assortment(strategy, fresh_from)
+        # whether whatever they ship together asks nothing of its carrier but to carry its weight
+        self._easy = not self._limits.apart and not tables.volume_matters
         members: dict[str, list[int]] = {}  # lines of one item draw on the same units
         for i, want in enumerate(request.wants):
-            members.setdefault(want.sku, []).append(i)
-        items, assortment = shard.items, tables.assortment(strategy, fresh_from)
+            of_sku = members.get(want.sku)
+            if of_sku is None:
+                members[want.sku] = [i]
+            else:
+                of_sku.append(i)
         self.lines: list[Line] = []
+        self.sought: list[int] = []
         for sku, of_sku in members.items():
             stocked = assortment.get(sku)
             if stocked is None or stocked.holders is None:
                 stocked = tables.stocked(strategy, items[sku], fresh_from)
-            self.lines.append(self._line(of_sku, stocked))
-        self.sought = [i for i, line in enumerate(self.lines) if line.target]
-        # whether whatever they ship together asks nothing of its carrier but to carry its weight
-        self._easy = (
-            not self._limits.apart
-            and not tables.volume_matters
-            and not any(line.stocked.content.requires for line in self.lines)
-        )
-
-    def _day(self, text: str | None) -> int | None:
-        """The day that a time or a date of the order means, in the market's zone."""
-        return None if text is None else day_told(text, self.days)
+            if stocked.requires:
+                self._easy = False
+            line = self._line(of_sku, stocked)
+            if line.target:
+                self.sought.append(len(self.lines))
+            self.lines.append(line)
 
     # what each line may get, and from where
 
@@ -263,10 +288,12 @@ class Question:
         """How the line may be divided: only where no node has all of it, by the default."""
         line.able = holders.bits(line.target) & line.open
         if line.able and self.strategy.quantity != "always":
-            line.able &= self._ranking_alone(line).able
+            alone = self._ranking_alone(line)
+            line.able &= alone.able
             if self.strategy.fences.reach_promise:
                 line.able &= ~self._too_late(line)
             if line.able:
+                line.alone = alone
                 return
         if self.strategy.quantity == "never":
             line.mode = ONE
@@ -289,10 +316,9 @@ class Question:
         return bits
 
     def _ranking_alone(self, line: Line) -> Ranking:
-        content, units = line.stocked.content, line.target
-        key = -1
-        if not (content.requires or self._limits.apart or self.tables.volume_matters):
-            key = self._plain_key(content.weight_g * units, content.volume_ml * units, units)
+        units, key = line.target, -1
+        if not (line.stocked.requires or self._limits.apart or self.tables.volume_matters):
+            key = self._plain_key(line.weight_g * units, line.volume_ml * units, units)
             found = self.zone.plain.get(key)
             if found is not None:
                 return found
@@ -300,10 +326,7 @@ class Question:
 
     def _plain_key(self, weight_g: int, volume_ml: int, units: int) -> int:
         """What alone tells prices apart of a parcel that asks nothing; below 0: it is several."""
-        limits = self._limits
-        if (limits.max_g is not None and weight_g > limits.max_g) or (
-            limits.max_ml is not None and volume_ml > limits.max_ml
-        ):
+        if not _fits(self._limits, weight_g, volume_ml):
             return -1
         step_g = self.tables.step_g(weight_g)
         return step_g << _UNITS_BITS | units if self._by_units else step_g
@@ -322,24 +345,28 @@ class Question:
         weight_g = volume_ml = total = 0
         requires = NOTHING
         for line, count in units:
-            content = line.stocked.content
-            weight_g += content.weight_g * count
-            volume_ml += content.volume_ml * count
+            weight_g += line.weight_g * count
+            volume_ml += line.volume_ml * count
             total += count
-            if content.requires:
-                requires |= content.requires
+            if line.stocked.requires:
+                requires |= line.stocked.content.requires
         limits = self._limits
         if not limits.apart and _fits(limits, weight_g, volume_ml):
             parcels: tuple[Parcel, ...] = (self._class(weight_g, volume_ml, total, requires, 1),)
         else:
             cut_up = cut(
                 [
-                    line.stocked.content._replace(units=count, line_id=line.want.line_id)
+                    line.cut_as if count == line.cut_as.units else line.cut_as._replace(units=count)
                     for line, count in units
                 ],
                 limits,
             )
-            parcels = tuple([self._class(*parcel) for parcel in cut_up])
+            parcels = tuple(
+                [
+                    self._class(weight_g, volume_ml, total_units, needed, copies)
+                    for weight_g, volume_ml, total_units, needed, copies in cut_up
+                ]
+            )
         return Contents(total if self._by_units else 0, parcels)
 
     def _class(
@@ -367,35 +394,23 @@ class Question:
         """These lines at their targets."""
         found = self._wholes.get(mask)
         if found is None:
-            rest = mask & (mask - 1)
-            base = self._wholes.get(rest)
-            if base is None:  # as a rule smaller sets are asked for first
-                found = self._whole([i for i in range(len(self.lines)) if mask >> i & 1])
-            else:
-                place = (mask ^ rest).bit_length() - 1
-                line = self.lines[place]
-                content, units, taken = line.stocked.content, line.target, base.amounts
-                found = Whole(
-                    (*taken[:place], units, *taken[place + 1 :]),
-                    base.able & line.able,
-                    base.weight_g + content.weight_g * units,
-                    base.volume_ml + content.volume_ml * units,
-                    base.units + units,
-                )
+            amounts = [0] * len(self.lines)
+            able, weight_g, volume_ml, total = -1, 0, 0, 0
+            ranking: Ranking | None = None
+            for i, line in enumerate(self.lines):
+                if mask >> i & 1:
+                    units = line.target
+                    amounts[i] = units
+                    able &= line.able
+                    weight_g += line.weight_g * units
+                    volume_ml += line.volume_ml * units
+                    total += units
+                    ranking = line.alone
+            found = Whole(tuple(amounts), able, weight_g, volume_ml, total)
+            if not mask & (mask - 1):
+                found.ranking = ranking
             self._wholes[mask] = found
-            self._by_amounts[found.amounts] = found
         return found
-
-    def _whole(self, places: list[int]) -> Whole:
-        amounts = [0] * len(self.lines)
-        able, weight_g, volume_ml = -1, 0, 0
-        for i in places:
-            line = self.lines[i]
-            amounts[i] = line.target
-            able &= line.able
-            weight_g += line.stocked.content.weight_g * line.target
-            volume_ml += line.stocked.content.volume_ml * line.target
-        return Whole(tuple(amounts), able, weight_g, volume_ml, sum(amounts))
 
     def ranking_of(self, whole: Whole) -> Ranking:
         """The nodes by what a leg of this is worth, each on its first day."""
@@ -412,7 +427,14 @@ class Question:
 
     def known_whole(self, amounts: Amounts) -> Whole | None:
         """These units as lines at their targets, where they are that and were asked for as such."""
-        return self._by_amounts.get(amounts)
+        mask = 0
+        for i, line in enumerate(self.lines):
+            units = amounts[i]
+            if units:
+                if units != line.target:
+                    return None
+                mask |= 1 << i
+        return self._wholes.get(mask)
 
     def evaluate(self, index: int, amounts: Amounts) -> Evaluated | None:
         """The leg on the first day with room for it; None where no service takes it, ever."""
@@ -426,17 +448,8 @@ class Question:
                 load = self.market.rules.load_price(load_percent(node, day))
         if day is None or first is None:
             return None
-        if whole is None:
-            contents = self.contents(amounts)
-            priced = self.zone.price(index, contents, day)
-        else:
-            ranking = self.ranking_of(whole)
-            contents = ranking.contents
-            priced = ranking.prices.get(index)
-            if priced is None or priced.ship_day != day:
-                priced = self.zone.price(index, contents, day)
-                if priced is not None:
-                    ranking.remember(index, priced)
+        contents = self.contents(amounts) if whole is None else self.ranking_of(whole).contents
+        priced = self.zone.price(index, contents, day)
         if priced is None:
             return None
         objective = self.objective
@@ -446,11 +459,33 @@ class Question:
             value += objective.of_today(node, away, load, self.of_lines(amounts), self.now_ms)
         return Evaluated(value, priced, load, None if day == first else first)
 
+    def row_of(self, index: int, priced: Priced, load: int, value: Value) -> DecisionRow:
+        """A node as explanations show it."""
+        components = [priced.transport, priced.handling, priced.per_unit, priced.late, load]
+        while components and not components[-1]:
+            components.pop()
+        deliver_day, service = priced.deliver_day, priced.service
+        return [
+            self.nodes[index].node_id,
+            value,
+            components,  # a price of the unit there comes last, once there are such
+            self.reach.metres[index],
+            iso_day(priced.ship_day),
+            None if deliver_day is None else iso_day(deliver_day),
+            priced.days_late,
+            None if service is None else service.key,
+            priced.parcels,
+            _NONE,
+            _NONE,
+        ]
+
     def of_lines(self, amounts: Amounts) -> list[tuple[str, int]]:
         """Item and units of the lines in a leg."""
-        return [
-            (line.want.sku, units) for line, units in zip(self.lines, amounts, strict=True) if units
-        ]
+        found: list[tuple[str, int]] = []
+        for i, line in enumerate(self.lines):
+            if amounts[i]:
+                found.append((line.want.sku, amounts[i]))
+        return found
 
     def value(self, index: int, amounts: Amounts) -> int | None:
         """What a leg is worth; None where it can't be, or not in time where it must."""
@@ -477,6 +512,25 @@ class Question:
                 if line.mode == ONE:
                     bits &= ~line.holders.bits(units + 1)
         return bits
+
+    def shown(self, ranking: Ranking, index: int, closely: int) -> Shown | None:
+        """A node on its first day, where that has room and stock has no say; remembered.
+
+        `closely`: the nodes whose day may be too full.
+        """
+        day = self.schedule.first[index]
+        if day is None or not self._in_money or (closely and closely >> index & 1):
+            return None
+        load = self.schedule.loads[index]
+        found = ranking.shown(index)
+        if found is not None and found.day == day and found.load_minor == load:
+            return found
+        priced = self.zone.priced(index, ranking.contents, day)
+        if priced is None:
+            return None
+        found = Shown(day, load, priced, self.row_of(index, priced, load, priced.minor + load))
+        ranking.show(index, found)
+        return found
 
     def kept_out(
         self, index: int, parts: Sequence[tuple[int, Line, int]], *, days_late: int
@@ -533,14 +587,15 @@ class Question:
         """The least (value, node) of the nodes that may ship this, sorted, `count` at the most."""
         whole = self.known_whole(amounts)
         if whole is not None:
-            return self.offers_for(whole, count)[:count]
+            offers = self.offers_for(whole, count)
+            return offers if len(offers) <= count else offers[:count]
         bits = self.qualified(amounts)
         if not bits:
             return []
         contents = self.contents(amounts)
         few = bits.bit_count() * SPARSE < len(self.nodes)
         ranking = self.zone.known(contents) if few else self.zone.ranking(contents)
-        return self._cheapest(bits, ranking, amounts, sum(amounts), count)
+        return self._cheapest(bits, ranking, amounts, sum(amounts), count, b"")
 
     def offers_of_whole(self, mask: int, count: int) -> list[Offer]:
         """The same of these lines at their targets; more than `count` where more are known."""
@@ -552,14 +607,24 @@ class Question:
             return []
         if whole.offers_asked < count:
             whole.offers_asked = count
+            ranking = self.ranking_of(whole)
+            if self._wide and not whole.there:
+                whole.there = as_bytes(whole.able & ranking.able, len(self.nodes))
             whole.offers = self._cheapest(
-                whole.able, self.ranking_of(whole), whole.amounts, whole.units, count
+                whole.able, ranking, whole.amounts, whole.units, count, whole.there
             )
         return whole.offers
 
     def _cheapest(
-        self, bits: int, ranking: Ranking | None, amounts: Amounts, units: int, count: int
+        self,
+        bits: int,
+        ranking: Ranking | None,
+        amounts: Amounts,
+        units: int,
+        count: int,
+        there: bytes,
     ) -> list[Offer]:
+        """`there`: the bits that are able, as bytes, if known."""
         closely = rest = 0
         if ranking is None:
             closely = bits
@@ -568,7 +633,9 @@ class Question:
             closely = bits & self.closely(units)
             rest = bits & ~closely
             if self._plain and not closely:  # the most frequent case
-                found = self._at_the_head(bits, ranking, units if self._nearest else 0, count)
+                found = self._at_the_head(
+                    bits, ranking, units if self._nearest else 0, count, there
+                )
                 if found is not None:
                     return found
         found = []
@@ -583,18 +650,20 @@ class Question:
         return found
 
     def _at_the_head(
-        self, bits: int, ranking: Ranking, units: int, count: int
+        self, bits: int, ranking: Ranking, units: int, count: int, there: bytes
     ) -> list[Offer] | None:
         """The cheapest, where those at the ranking's head will do; else None."""
-        loads, away = self.schedule.loads, self.reach.away
+        if self._wide and not there:
+            there = as_bytes(bits, len(self.nodes))
         if count == _TWO:
-            return self._two_at_the_head(bits, ranking, units)
+            return self._two_at_the_head(bits, ranking, units, there)
+        loads, away = self.schedule.loads, self.reach.away
         found: list[Offer] = []
-        for value, index, bit in ranking.head:
-            if len(found) == count and value > found[-1][0]:
+        for spot in ranking.head:
+            if len(found) == count and spot.value > found[-1][0]:
                 return found
-            if bits & bit:
-                offer = (value + loads[index] + units * away[index], index)
+            if there[spot.at] & spot.mask if there else bits & spot.mask:
+                offer = (spot.value + loads[spot.index] + units * away[spot.index], spot.index)
                 if len(found) < count:
                     insort(found, offer)
                 elif offer < found[-1]:
@@ -602,15 +671,18 @@ class Question:
                     insort(found, offer)
         return None
 
-    def _two_at_the_head(self, bits: int, ranking: Ranking, units: int) -> list[Offer] | None:
+    def _two_at_the_head(
+        self, bits: int, ranking: Ranking, units: int, there: bytes
+    ) -> list[Offer] | None:
         loads, away = self.schedule.loads, self.reach.away
         first = second = -1
         first_value = second_value = 0
-        for value, index, bit in ranking.head:
-            if second >= 0 and value > second_value:
+        for spot in ranking.head:
+            if second >= 0 and spot.value > second_value:
                 return [(first_value, first), (second_value, second)]
-            if bits & bit:
-                worth = value + loads[index]
+            if there[spot.at] & spot.mask if there else bits & spot.mask:
+                index = spot.index
+                worth = spot.value + loads[index]
                 if units:
                     worth += units * away[index]
                 if first < 0:
@@ -631,21 +703,24 @@ class Question:
         loads, plain = self.schedule.loads, self._plain and not self._nearest
         limit = found[-1][0] if len(found) == count else -1
         if rest.bit_count() * SPARSE < len(self.nodes):
-            values, group_of = ranking.values, ranking.group_of
+            if plain and count == _TWO and not found:
+                found += _two_of(nodes_in(rest), ranking, loads)
+                return
             for index in nodes_in(rest):
-                value = values[group_of[index]]
+                value = ranking.value_of(index)
                 value = value + loads[index] if plain else self.today(index, amounts, value)
                 if limit < 0 or value <= limit:
                     limit = _insert(found, (value, index), count)
             return
-        there = as_bytes(rest)
-        beyond = 8 * len(there)
-        for at in range(ranking.tiers):
-            least = ranking.value_of_tier(at)
+        there = as_bytes(rest, len(self.nodes))
+        at = 0
+        while at < len(ranking.order):
+            least = ranking.values[ranking.order[at]]
             if 0 <= limit < least:
                 return
-            for index in ranking.tier(at):
-                if index < beyond and there[index >> 3] >> (index & 7) & 1:
+            tier, at = ranking.tier(at)
+            for index in tier:
+                if there[index >> 3] >> (index & 7) & 1:
                     value = least + loads[index] if plain else self.today(index, amounts, least)
                     if limit < 0 or value <= limit:
                         limit = _insert(found, (value, index), count)
@@ -671,7 +746,9 @@ class Question:
 
     def answer(self) -> Answer:
         """The two best plans."""
-        short = any(line.target < line.want.units for line in self.lines)
+        short = False
+        for line in self.lines:
+            short |= line.target < line.units
         if not self.sought or (short and (self.one_leg or self.all_or_nothing)):
             return Answer(None, None, exact=True, bound=None)
         search = _Narrowed(self).answer if len(self.sought) < len(self.lines) else self._search
@@ -723,6 +800,10 @@ class Question:
         return 0 if shift is None else self.strategy.extra_leg_minor << shift
 
     def _search(self) -> Answer:
+        everything = (1 << len(self.lines)) - 1
+        offers = self.offers_of_whole(everything, _TWO)
+        if one_leg_is_best(offers, self.reach.floor, self.extra_leg):
+            return one_leg_each(self._wholes[everything].amounts, offers)
         return best_two(
             Problem(
                 [line.target for line in self.lines],
@@ -738,6 +819,7 @@ class Question:
                 extra_leg=self.extra_leg,
                 one_leg=self.one_leg,
                 all_or_nothing=self.all_or_nothing,
+                draft_work=self.request.draft_work,
             )
         )
 
@@ -747,6 +829,8 @@ class Question:
         """A plan's legs, their units by want: lines of one item share, the first line first."""
         if plan is None:
             return []
+        if len(self.lines) == len(self.request.wants):  # each line is one want's
+            return [self._leg(index, amounts, list(amounts)) for index, amounts in plan.legs]
         left = [want.units for want in self.request.wants]
         made = []
         for index, amounts in plan.legs:
@@ -762,11 +846,18 @@ class Question:
 
     def _leg(self, index: int, amounts: Amounts, units: list[int]) -> Leg:
         node = self.nodes[index]
-        found = self.evaluate(index, amounts)
-        if found is None:
-            message = f"a leg of {node.node_id} was chosen that can't be"
-            raise AssertionError(message)
-        priced = found.priced
+        whole = self.known_whole(amounts)
+        shown = None
+        if whole is not None:
+            shown = self.shown(self.ranking_of(whole), index, self.closely(whole.units))
+        if shown is not None:
+            priced, minor = shown.priced, shown.priced.minor + shown.load_minor
+        else:
+            found = self.evaluate(index, amounts)
+            if found is None:
+                message = f"a leg of {node.node_id} was chosen that can't be"
+                raise AssertionError(message)
+            priced, minor = found.priced, found.minor
         service = priced.service
         return Leg(
             node.node_id,
@@ -776,7 +867,7 @@ class Question:
             None if priced.deliver_day is None else self.days.end_ms(priced.deliver_day),
             None if service is None else service.carrier,
             None if service is None else service.service,
-            found.minor,
+            minor,
         )
 
 
@@ -802,7 +893,8 @@ class _Narrowed:
     def _wide_plan(self, plan: Plan | None) -> Plan | None:
         if plan is None:
             return None
-        return plan._replace(legs=tuple([(node, self._wide(units)) for node, units in plan.legs]))
+        legs = tuple([(node, self._wide(units)) for node, units in plan.legs])
+        return Plan(plan.units, plan.value, legs)
 
     def answer(self) -> Answer:
         """The two best plans."""
@@ -826,11 +918,33 @@ class _Narrowed:
                 extra_leg=question.extra_leg,
                 one_leg=question.one_leg,
                 all_or_nothing=question.all_or_nothing,
+                draft_work=question.request.draft_work,
             )
         )
-        return answer._replace(
-            best=self._wide_plan(answer.best), second=self._wide_plan(answer.second)
+        return Answer(
+            self._wide_plan(answer.best),
+            self._wide_plan(answer.second),
+            exact=answer.exact,
+            bound=answer.bound,
         )
+
+
+def _two_of(indexes: list[int], ranking: Ranking, loads: list[int]) -> list[Offer]:
+    """The two cheapest of some nodes, in their order, by ranked values and the day's loads."""
+    first = second = -1
+    first_value = second_value = 0
+    for index in indexes:
+        worth = ranking.value_of(index) + loads[index]
+        if first < 0:
+            first, first_value = index, worth
+        elif worth < first_value:
+            second, second_value = first, first_value
+            first, first_value = index, worth
+        elif second < 0 or worth < second_value:
+            second, second_value = index, worth
+    if second < 0:
+        return [] if first < 0 else [(first_value, first)]
+    return [(first_value, first), (second_value, second)]
 
 
 def _insert(found: list[Offer], offer: Offer, count: int) -> int:

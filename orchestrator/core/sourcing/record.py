@@ -1,6 +1,5 @@
 """The record of a decision: the table it was chosen from, small enough to keep with every plan."""
 
-from functools import lru_cache
 from typing import Final
 
 from events.decided import (
@@ -16,7 +15,7 @@ from events.decided import (
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.question import Amounts, Evaluated, Line, Question
 from orchestrator.core.sourcing.search import Answer, Plan
-from orchestrator.core.sourcing.tables import Priced, Ranking, nodes_in
+from orchestrator.core.sourcing.tables import WIDE, Ranking, as_bytes, nodes_in
 
 NAMED_NODES: Final = 64
 """Up to so many nodes are named one by one; of more, only their number is told."""
@@ -30,11 +29,8 @@ DAYS_LATE: Final = 6
 FENCES: Final = 9
 FULL_DAY: Final = 11
 """Places in a row; the last is that of the day that was too full, where there is one."""
-ROWS_KEPT: Final = 100
 _COSTS: Final = len(COMPONENTS)
 _NOTHING: Final = [0] * (_COSTS + 1)
-
-_day = lru_cache(maxsize=512)(iso_day)
 
 
 def explain(
@@ -62,6 +58,10 @@ def explain(
     record.fill()
     strategy = question.strategy
     data = question.request.data
+    told: list[list[str | int | None]] = []
+    for line in lines:
+        line_id, sku, units = line.want
+        told.append([line_id, sku, units, line.asked, line.atp])
     decision: Decision = {
         "v": 2,
         "trigger": question.request.trigger,
@@ -73,15 +73,12 @@ def explain(
         "price_version": 0,
         "currency": question.market.currency,
         "objective": question.objective.names,
-        "place": _place(question),
+        "place": question.reach.place_told,
         "promise": data.get("deliver_by"),
         "service_level": question.terms.service_level,
         "split": _split(question),
         "method": "exact" if answer.exact else "best_found",
-        "lines": [
-            [line.want.line_id, line.want.sku, line.want.units, line.asked, line.atp]
-            for line in lines
-        ],
+        "lines": told,
         "sets": record.sets,
         "chosen": record.choice(best),
         "runner_up": record.choice(second),
@@ -103,7 +100,11 @@ class _Set:
     def __init__(self) -> None:
         self.place = 0
         self.used: list[int] = []
-        self.rows: dict[int, DecisionRow] = {}
+        self.rows: list[DecisionRow] = []  # of those used
+
+    def row_of(self, index: int) -> DecisionRow:
+        """The row of a node that a plan uses."""
+        return self.rows[self.used.index(index)]
 
 
 class _Record:
@@ -111,9 +112,7 @@ class _Record:
 
     def __init__(self, question: Question) -> None:
         self._question = question
-        self._first = question.schedule.first
-        self._loads = question.schedule.loads
-        self._in_money = question.strategy.objective is None
+        self._nodes = len(question.nodes)
         self._sets: dict[Amounts, _Set] = {}
         self._shown = 0  # nodes that have a row
         self._budget = BARRED
@@ -145,9 +144,12 @@ class _Record:
             offers, units = question.offers(amounts, 2), sum(amounts)
             ranking = question.zone.ranking(question.contents(amounts))
             able = question.qualified(amounts)
+            there = as_bytes(able & ranking.able, self._nodes) if self._nodes > WIDE else b""
         else:
             offers, able, units = question.offers_for(whole, 2)[:2], whole.able, whole.units
-            ranking = question.ranking_of(whole)
+            ranking, there = question.ranking_of(whole), whole.there
+            if not there and self._nodes > WIDE:  # nobody is able
+                there = bytes(self._nodes + 7 >> 3)
         shown = offers
         if used:
             others = [
@@ -160,19 +162,24 @@ class _Record:
                 shown = sorted(offers + others)
         closely = question.closely(units)
         rows: list[DecisionRow] = []
+        indexes: list[int] = []
         for _, index in shown:
-            row = self._first_day_row(ranking, index, closely)
-            if row is None:
+            known = question.shown(ranking, index, closely)
+            if known is not None:
+                row = known.row
+            else:
                 leg = question.evaluate(index, amounts)
                 if leg is None:
                     message = f"{question.nodes[index].node_id} was offered and can't ship"
                     raise AssertionError(message)
                 row = self._row(amounts, index, leg)
             self._shown |= 1 << index
-            shown_as.rows[index] = row
             rows.append(row)
+            indexes.append(index)
+        for index in used:
+            shown_as.rows.append(rows[indexes.index(index)])
         if self._budget:
-            self._bar(amounts, offers, ranking, able & ranking.able, closely, rows)
+            self._bar(amounts, offers, ranking, able & ranking.able, closely, rows, there)
         return rows
 
     def _bar(
@@ -183,27 +190,28 @@ class _Record:
         able: int,
         closely: int,
         rows: list[DecisionRow],
+        there: bytes,
     ) -> None:
         """Add what would be cheaper than the second, were it not kept out."""
         limit = offers[1][0] if len(offers) > 1 else None
         barred = -1  # not looked for yet: mostly nobody is that is so cheap
         parts: list[tuple[int, Line, int]] = []
-        for value, index, bit in ranking.head:
-            if limit is not None and value >= limit:
+        for spot in ranking.head:
+            if limit is not None and spot.value >= limit:
                 return
-            if able & bit:
+            if there[spot.at] & spot.mask if there else able & spot.mask:
                 continue
             if barred < 0:
                 parts, barred = self._kept_from(amounts, able)
-            if barred & bit:
-                row = self._barred(ranking, amounts, parts, closely, value, index, limit)
+            if barred >> spot.index & 1:
+                row = self._barred(ranking, amounts, parts, closely, spot.value, spot.index, limit)
                 if row is not None:
                     rows.append(row)
                     if not self._budget:
                         return
         if barred < 0:
             parts, barred = self._kept_from(amounts, able)
-        for value, index in ranking.after_head(barred):
+        for value, index in ranking.after_head(barred, limit):
             if limit is not None and value >= limit:
                 return
             row = self._barred(ranking, amounts, parts, closely, value, index, limit)
@@ -215,11 +223,11 @@ class _Record:
     def _kept_from(self, amounts: Amounts, able: int) -> tuple[list[tuple[int, Line, int]], int]:
         """The lines of a set: place, line, units; and the nodes that may be shown as barred."""
         question = self._question
-        parts = [
-            (i, line, units)
-            for i, (line, units) in enumerate(zip(question.lines, amounts, strict=True))
-            if units
-        ]
+        parts: list[tuple[int, Line, int]] = []
+        for i, line in enumerate(question.lines):
+            units = amounts[i]
+            if units:
+                parts.append((i, line, units))
         barred = question.tables.everyone & ~able
         if len(parts) > 1:  # who has nothing of this says little: no one item would change that
             barred &= question.with_any(parts)
@@ -237,9 +245,9 @@ class _Record:
     ) -> DecisionRow | None:
         """A node that is kept out of a leg, where it would be cheaper."""
         question = self._question
-        row = self._first_day_row(ranking, index, closely)
-        if row is not None:
-            value_now = question.today(index, amounts, value)
+        known = question.shown(ranking, index, closely)
+        if known is not None:
+            row, value_now = known.row, question.today(index, amounts, value)
         else:
             leg = question.evaluate(index, amounts)
             if leg is None:
@@ -250,27 +258,9 @@ class _Record:
         fences, short = question.kept_out(index, parts, days_late=row[DAYS_LATE])
         self._shown |= 1 << index
         self._budget -= 1
-        return [*row[:FENCES], fences, short, *row[FULL_DAY:]]
-
-    def _first_day_row(self, ranking: Ranking, index: int, closely: int) -> DecisionRow | None:
-        """A node on its first day, where that has room and stock has no say; remembered."""
-        day = self._first[index]
-        if day is None or not self._in_money or closely >> index & 1:
-            return None
-        load = self._loads[index]
-        found = ranking.rows.get(index)
-        if found is not None and found[0] == day and found[1] == load:
-            return found[2]
-        zone = self._question.zone
-        priced = zone.priced(index, ranking.contents, day)
-        if priced is None:
-            return None
-        row = self._shown_as(index, priced, load, priced.minor + load)
-        if zone.kept:
-            if len(ranking.rows) >= ROWS_KEPT:
-                ranking.rows.clear()
-            ranking.rows[index] = (day, load, row)
-        return row
+        barred = row.copy()
+        barred[FENCES], barred[FENCES + 1] = fences, short
+        return barred
 
     def _row(self, amounts: Amounts, index: int, leg: Evaluated) -> DecisionRow:
         question = self._question
@@ -283,29 +273,10 @@ class _Record:
                 question.of_lines(amounts),
                 question.now_ms,
             )
-        row = self._shown_as(index, leg.priced, leg.load_minor, value)
+        row = question.row_of(index, leg.priced, leg.load_minor, value)
         if leg.full_day is not None:
-            row.append(_day(leg.full_day))
+            row.append(iso_day(leg.full_day))
         return row
-
-    def _shown_as(self, index: int, priced: Priced, load: int, value: Value) -> DecisionRow:
-        components = [priced.transport, priced.handling, priced.per_unit, priced.late, load]
-        while components and not components[-1]:
-            components.pop()
-        deliver_day, service = priced.deliver_day, priced.service
-        return [
-            self._question.nodes[index].node_id,
-            value,
-            components,  # a price of the unit there comes last, once there are such
-            self._question.reach.metres[index],
-            _day(priced.ship_day),
-            None if deliver_day is None else _day(deliver_day),
-            priced.days_late,
-            None if service is None else service.key,
-            priced.parcels,
-            [],
-            [],
-        ]
 
     def choice(self, plan: Plan | None) -> Choice | None:
         """A plan as rows of the table, and what it comes to."""
@@ -315,20 +286,19 @@ class _Record:
         if len(plan.legs) == 1:
             index, amounts = plan.legs[0]
             shown = self._sets[amounts]
-            row = shown.rows[index]
-            costs = row[2]
+            row = shown.row_of(index)
             return {
                 "legs": [(shown.place, row[0])],
                 "units": plan.units,
                 "value": row[1],
-                "components": [*costs, *_NOTHING[len(costs) :]],
+                "components": row[2] + _NOTHING[len(row[2]) :],
             }
         legs: list[tuple[int, str]] = []
         total: Value | None = None
         components = [0] * _COSTS
         for index, amounts in plan.legs:
             shown = self._sets[amounts]
-            row = shown.rows[index]
+            row = shown.row_of(index)
             legs.append((shown.place, row[0]))
             for i, minor in enumerate(row[2]):
                 components[i] += minor
@@ -410,21 +380,6 @@ def _split(question: Question) -> Split:
     if question.all_or_nothing:
         split["all_or_nothing"] = True
     return split
-
-
-def _place(question: Question) -> list[str]:
-    place = question.place
-    how, _, prefix = place.how.partition(":")
-    match how:
-        case "postal_code":
-            code = place.postal_code
-        case "prefix":
-            code = prefix
-        case "region":
-            code = place.region
-        case _:
-            code = None
-    return [one for one in (how, place.country, code) if one]
 
 
 def _decided_by(question: Question, best: Plan | None, second: Plan | None) -> str:

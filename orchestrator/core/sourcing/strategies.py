@@ -28,6 +28,7 @@ from events.rules import (
 )
 from events.rules import Strategy as Written
 from orchestrator.core.sourcing.calendars import zone
+from orchestrator.core.sourcing.parcels import Limits
 from schemas.times import instant_ms
 
 LATE_PER_DAY_MINOR: Final = 500
@@ -428,9 +429,7 @@ class Strategy:
         "max_legs",
         "name",
         "objective",
-        "parcel_apart",
-        "parcel_max_g",
-        "parcel_max_ml",
+        "parcel",
         "quantity",
         "replan_saving_minor",
         "unsourced",
@@ -447,9 +446,8 @@ class Strategy:
         self.leg_min_value_minor = split.leg_min.value if split.leg_min else None
         self.leg_min_units = split.leg_min.units if split.leg_min else None
         self.extra_leg_minor = split.cost_per_extra_leg
-        self.parcel_max_g = parcel.max_g
-        self.parcel_max_ml = parcel.max_ml
-        self.parcel_apart = [(pair[0], pair[1]) for pair in parcel.apart or ()]
+        apart = tuple([(pair[0], pair[1]) for pair in parcel.apart or ()])
+        self.parcel = Limits(parcel.max_g, parcel.max_ml, apart)
         self.unsourced = written.unsourced[0].then  # backorder, cancel
         days = [one.cancel_after_days for one in written.unsourced if one.cancel_after_days]
         self.unsourced_days: int | None = days[0] if days else None  # cancels what still waits

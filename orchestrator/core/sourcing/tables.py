@@ -5,10 +5,8 @@ network changes; no decision depends on whether they were there. Sets of nodes a
 is the node with index i.
 """
 
-from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, cast
 
 from events.decided import DecisionRow, Plain
@@ -33,16 +31,20 @@ TIGHT_UNITS: Final = 64
 """A day with room for fewer is looked at closely."""
 SPARSE: Final = 8
 """Fewer than one node of so many: they are looked up one by one."""
-_RARE: Final = 32  # the same, of nodes that are looked at in order until one is too dear
-_BY_UNITS: Final = (1, 2, 3)
-_MOST: Final = _BY_UNITS[-1]
 _PRICES_KEPT: Final = 1_000  # of a zone: what explanations show
 _RANKINGS_KEPT: Final = 2_000  # of a zone
 _SEEN_KEPT: Final = 50_000
 _STRATEGIES_KEPT: Final = 500
 _STEPS_KEPT: Final = 100_000
+_TERMS_KEPT: Final = 1_000
+_SHOWN_KEPT: Final = 50  # of a ranking, behind its head
+_SHOWN_KEPT_WIDE: Final = 6  # the same, where it is seldom the same ones that are asked for again
 HEAD: Final = 12
 """Nodes at the head of a ranking that are kept at hand."""
+WIDE_HEAD: Final = 40
+"""The same, of more than `WIDE` nodes: many of them cost the same."""
+WIDE: Final = 62
+"""Sets of more nodes than this are slow integers."""
 _SCHEDULES_KEPT: Final = 16
 _HEAVIEST: Final = 1 << 60  # stands for whatever is beyond a scale's last step
 
@@ -61,23 +63,32 @@ def nodes_in(bits: int) -> list[int]:
             bits ^= low
         return found
     at = 0
-    for byte in as_bytes(bits):  # a large integer is made anew by everything that is done to it
+    for byte in as_bytes(
+        bits, bits.bit_length()
+    ):  # a large integer is made anew by everything that is done to it
         if byte:
             found += [at + place for place in _PLACES[byte]]
         at += 8
     return found
 
 
-def as_bytes(bits: int) -> bytes:
-    """A set of nodes, eight a byte, for who asks for many of them one by one."""
-    return bits.to_bytes(bits.bit_length() + 7 >> 3, "little")
+def as_bytes(bits: int, nodes: int) -> bytes:
+    """A set of so many nodes, eight a byte, for who asks for many of them one by one."""
+    return bits.to_bytes(nodes + 7 >> 3, "little")
+
+
+def set_of(indexes: Sequence[int]) -> int:
+    """The nodes with these indexes."""
+    there = bytearray((max(indexes, default=0) >> 3) + 1)
+    for index in indexes:
+        there[index >> 3] |= 1 << (index & 7)
+    return int.from_bytes(there, "little")
 
 
 class Holders:
     """Which nodes have units of an item free, above what stays there; mended as bins change."""
 
     __slots__ = (
-        "_at_least",
         "_changes",
         "_fresh_from",
         "_item",
@@ -85,10 +96,13 @@ class Holders:
         "_kept",
         "_market",
         "_nodes",
+        "_one",
         "_other",
         "_seen",
         "_shelf",
         "_strategy",
+        "_three",
+        "_two",
     )
 
     def __init__(
@@ -110,20 +124,19 @@ class Holders:
         self._kept: dict[str, int] = {}  # node id -> units that stay there, where any do
         self._fresh_from = fresh_from
         self._other: dict[int, int] = {}  # by units above those kept
-        self._at_least = [0] * (len(_BY_UNITS) + 1)
+        self._one = self._two = self._three = 0  # nodes with at least so many units
         self._fill()
 
     def _fill(self) -> None:
         self._seen = self._changes.count
         self._other.clear()
-        found = [0] * len(self._at_least)
+        found: list[list[int]] = [[], [], []]
         for node_id, there in self._shelf.items():
             node = self._nodes[node_id]
             free = self._free(node, there)
-            for units in _BY_UNITS:
-                if free >= units:
-                    found[units] |= 1 << node.index
-        self._at_least = found
+            for units in range(min(free, len(found))):
+                found[units].append(node.index)
+        self._one, self._two, self._three = [set_of(indexes) for indexes in found]
 
     @property
     def bytes(self) -> int:
@@ -167,13 +180,13 @@ class Holders:
     def bits(self, units: int) -> int:
         """The nodes that have at least so many units free."""
         if self._changes.count != self._seen:
-            missed = self._changes.since(self._seen)
-            if missed is None:
-                self._fill()
-            else:
-                self._mend(missed)
-        if units < len(self._at_least):
-            return self._at_least[units]
+            self._mend()
+        if units == 1:
+            return self._one
+        if units == 2:  # noqa: PLR2004 - as it says
+            return self._two
+        if units == 3:  # noqa: PLR2004
+            return self._three
         found = self._other.get(units)
         if found is None:
             found = 0
@@ -185,22 +198,29 @@ class Holders:
             self._other[units] = found
         return found
 
-    def _mend(self, changed: Sequence[str]) -> None:
-        self._seen = self._changes.count
-        self._other.clear()
-        at_least = self._at_least
-        for node_id in changed:
+    def _mend(self) -> None:
+        changes, last = self._changes, ""
+        at = len(changes.recent) - (changes.count - self._seen)
+        if at < 0:  # more than are remembered
+            self._fill()
+            return
+        self._seen = changes.count
+        if self._other:
+            self._other.clear()
+        recent = changes.recent
+        while at < len(recent):
+            node_id = recent[at]
+            at += 1
+            if node_id == last:
+                continue
+            last = node_id
             node = self._nodes[node_id]
             there = self._shelf.get(node_id)  # None: it was there on a supposition only
             free = 0 if there is None else self._free(node, there)
             bit = 1 << node.index
-            if free >= _MOST and at_least[_MOST] & bit:
-                continue
-            for units in _BY_UNITS:
-                if free >= units:
-                    at_least[units] |= bit
-                else:
-                    at_least[units] &= ~bit
+            self._one = self._one | bit if free >= 1 else self._one & ~bit
+            self._two = self._two | bit if free >= 2 else self._two & ~bit  # noqa: PLR2004
+            self._three = self._three | bit if free >= 3 else self._three & ~bit  # noqa: PLR2004
 
 
 class Schedule:
@@ -211,6 +231,9 @@ class Schedule:
         "_market",
         "_seen",
         "_until_ms",
+        "day_bits",
+        "day_of",
+        "days",
         "first",
         "limited",
         "loads",
@@ -234,10 +257,25 @@ class Schedule:
                 self._until_ms = changes_ms
             if node.capacity_orders is not None or node.capacity_units is not None:
                 self.limited |= 1 << node.index
+        self.days: list[int] = []  # the first days there are; below 0 for never
+        self.day_of: list[int] = []  # by index: a place in these
+        self.day_bits: list[int] = []  # the nodes of each
+        self._find_days()
         self.loads = [0] * len(market.node_list)  # load prices of the first days
         self._seen = market.booked_changes.count
         for index in nodes_in(self.limited):
             self._look(market.node_list[index])
+
+    def _find_days(self) -> None:
+        indexes: dict[int, list[int]] = {}
+        places: dict[int, int] = {}
+        for index, first in enumerate(self.first):
+            day = -1 if first is None else first
+            place = places.setdefault(day, len(places))
+            self.day_of.append(place)
+            indexes.setdefault(day, []).append(index)
+        self.days = list(indexes)
+        self.day_bits = [set_of(some) for some in indexes.values()]
 
     def holds(self, now_ms: int) -> bool:
         """Whether the days are those of requests of this moment."""
@@ -336,105 +374,146 @@ class Contents(NamedTuple):
     parcels: tuple[Parcel, ...]
 
 
+class Shown:
+    """A node as explanations show it for certain contents, on a day and at its load."""
+
+    __slots__ = ("day", "load_minor", "priced", "row")
+
+    def __init__(self, day: int, load_minor: int, priced: Priced, row: DecisionRow) -> None:
+        self.day = day
+        self.load_minor = load_minor
+        self.priced = priced
+        self.row = row
+
+
+class Spot:
+    """A node at the head of a ranking."""
+
+    __slots__ = ("at", "index", "mask", "shown", "value")
+
+    def __init__(self, value: int, index: int, *, wide: bool) -> None:
+        """`wide`: sets are asked as bytes."""
+        self.value = value
+        self.index = index
+        self.at = index >> 3 if wide else 0
+        self.mask = 1 << (index & 7 if wide else index)
+        self.shown: Shown | None = None  # as it was last
+
+
 class Ranking:
     """Nodes by what a leg of certain contents is worth there, before the day's load.
 
     Nodes that cost the same whatever they ship are one group: a value stands for all of it.
     """
 
-    __slots__ = (
-        "_order",
-        "_tiers",
-        "able",
-        "contents",
-        "group_of",
-        "head",
-        "prices",
-        "rows",
-        "values",
-    )
+    __slots__ = ("_others", "able", "contents", "goes_on", "groups", "head", "order", "values")
 
     def __init__(
-        self,
-        contents: Contents,
-        values: list[int],
-        group_of: Sequence[int],
-        tiers: list[tuple[int, list[list[int]]]],
-        order: list[int] | None,
-        able: int,
+        self, contents: Contents, groups: "Groups", values: list[int], order: list[int], able: int
     ) -> None:
-        """Nodes come in tiers (value, the nodes of each group), or each by itself in order."""
         self.contents = contents
+        self.groups = groups
         self.values = values  # by group; -1 where there is no price
-        self.group_of = group_of  # by index
-        self._tiers = tiers
-        self._order = order
+        self.order = order  # the groups with a price, least first
         self.able = able  # nodes that have a price, in time where they must be
-        # the first nodes once more, as they are asked for most: value, index, set of one
-        self.head: list[tuple[int, int, int]] = []
-        for at in range(self.tiers):
-            value = self.value_of_tier(at)
-            room = HEAD - len(self.head)
-            self.head += [(value, index, 1 << index) for index in self.tier(at)[:room]]
-            if len(self.head) == HEAD:
-                break
-        # by index: a ship day, a load price, and the node as explanations show it then
-        self.rows: dict[int, tuple[int, int, DecisionRow]] = {}
-        self.prices: dict[int, Priced] = {}  # by index: those asked for last
+        # the first nodes once more, as they are asked for most
+        self.head: list[Spot] = []
+        wide = groups.nodes > WIDE
+        room = WIDE_HEAD if wide else HEAD
+        at = 0
+        while at < len(order) and room:
+            value = values[order[at]]
+            tier, at = self.tier(at)
+            for index in tier[:room]:
+                self.head.append(Spot(value, index, wide=wide))
+                room -= 1
+        self.goes_on = room == 0  # there may be more behind it
+        self._others: dict[int, Shown] = {}  # by index: those that stand behind
 
-    def remember(self, index: int, priced: Priced) -> None:
-        """Keep what a leg costs at a node, among the few that are asked for again."""
-        if len(self.prices) >= HEAD:
-            self.prices.clear()
-        self.prices[index] = priced
+    def tier(self, at: int) -> tuple[list[int], int]:
+        """The nodes worth what the group at a place of the order is, and the next tier's place."""
+        order, values = self.order, self.values
+        value, first = values[order[at]], at
+        at += 1
+        while at < len(order) and values[order[at]] == value:
+            at += 1
+        found = self.groups.members(order[first])
+        if at > first + 1:
+            found = found.copy()
+            for other in range(first + 1, at):
+                found += self.groups.members(order[other])
+            found.sort()
+        return found, at
 
-    def after_head(self, bits: int) -> Iterator[tuple[int, int]]:
-        """Value and index of the nodes of a set that don't stand at the head, least first."""
-        if len(self.head) < HEAD:
-            return
-        for _, _, bit in self.head:
-            bits &= ~bit
-        if bits.bit_count() * _RARE >= len(self.group_of):
-            there = as_bytes(bits)
-            beyond = 8 * len(there)
-            for at in range(self.tiers):
-                for index in self.tier(at):
-                    if index < beyond and there[index >> 3] >> (index & 7) & 1:
-                        yield self.value_of_tier(at), index
-            return
-        values, group_of = self.values, self.group_of
-        found = [(values[group_of[index]], index) for index in nodes_in(bits)]
-        yield from sorted([one for one in found if one[0] >= 0])
+    def value_of(self, index: int) -> int:
+        """What a leg is worth at a node; -1 where there is no price."""
+        return self.values[self.groups.of(index)]
 
-    @property
-    def tiers(self) -> int:
-        """How many values there are; the least is tier 0."""
-        return len(self._tiers if self._order is None else self._order)
+    def after_head(self, bits: int, limit: int | None) -> Iterable[tuple[int, int]]:
+        """Value and index of the nodes of a set that don't stand at the head, least first.
 
-    def value_of_tier(self, at: int) -> int:
-        """What nodes of a tier are worth."""
-        return self._tiers[at][0] if self._order is None else self.values[self._order[at]]
+        At least those worth less than `limit`.
+        """
+        if not self.goes_on:
+            return ()
+        bits &= ~set_of([spot.index for spot in self.head])
+        if bits.bit_count() * SPARSE >= self.groups.nodes:
+            return self._walk(as_bytes(bits, self.groups.nodes))
+        found: list[tuple[int, int]] = []
+        for index in nodes_in(bits):
+            value = self.value_of(index)
+            if value >= 0 and (limit is None or value < limit):
+                found.append((value, index))
+        found.sort()
+        return found
 
-    def tier(self, at: int) -> list[int]:
-        """The nodes of a tier."""
-        if self._order is not None:
-            return [self._order[at]]
-        groups = self._tiers[at][1]
-        if len(groups) > 1:
-            groups[:] = [sorted(chain(*groups))]
-        return groups[0]
+    def _walk(self, there: bytes) -> Iterator[tuple[int, int]]:
+        at = 0
+        while at < len(self.order):
+            value = self.values[self.order[at]]
+            tier, at = self.tier(at)
+            for index in tier:
+                if there[index >> 3] >> (index & 7) & 1:
+                    yield value, index
+
+    def shown(self, index: int) -> Shown | None:
+        """A node as it was shown last."""
+        for spot in self.head:
+            if spot.index == index:
+                return spot.shown
+        return self._others.get(index)
+
+    def show(self, index: int, shown: Shown) -> None:
+        """Keep how a node is shown."""
+        for spot in self.head:
+            if spot.index == index:
+                spot.shown = shown
+                return
+        if len(self._others) >= (_SHOWN_KEPT_WIDE if self.groups.nodes > WIDE else _SHOWN_KEPT):
+            self._others.clear()
+        self._others[index] = shown
 
 
 class Stocked:
     """An item as planning under one strategy sees it."""
 
-    __slots__ = ("_limited", "capable", "content", "holders", "item", "requires")
+    __slots__ = (
+        "_limited",
+        "capable",
+        "content",
+        "holders",
+        "item",
+        "requires",
+        "volume_ml",
+        "weight_g",
+    )
 
     def __init__(
         self, item: Plain, content: Content, requires: Sequence[str], capable: int
     ) -> None:
         self.item = item
         self.content = content  # one unit
+        self.weight_g, self.volume_ml = content.weight_g, content.volume_ml
         self.requires = requires  # capabilities, in the item's order
         self.capable = capable  # nodes that have them
         self.holders: Holders | None = None  # None until somebody has some
@@ -448,14 +527,40 @@ class Stocked:
         return found
 
 
-class Terms(NamedTuple):
-    """What decides prices to a place beside nodes, contents and days."""
+class Terms:
+    """What decides prices to a place beside nodes, contents and days; equal ones are one object."""
 
-    strategy: Strategy
-    service_level: str
-    carrier: str | None  # asked for by the order
-    service: str | None
-    late_per_day: int
+    __slots__ = ("carrier", "late_per_day", "service", "service_level", "strategy")
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        service_level: str,
+        carrier: str | None,
+        service: str | None,
+        late_per_day: int,
+    ) -> None:
+        self.strategy = strategy
+        self.service_level = service_level
+        self.carrier = carrier  # asked for by the order
+        self.service = service
+        self.late_per_day = late_per_day
+
+
+Way = tuple[tuple[Service, Lane], ...]
+"""The services that go from a node to a place, each with what it charges."""
+
+
+class Kind:
+    """Nodes whose legs cost the same, whatever they ship, if it leaves on the same day."""
+
+    __slots__ = ("bits", "handling_minor", "unit_minor", "way")
+
+    def __init__(self, way: int, handling_minor: int, unit_minor: int, bits: int) -> None:
+        self.way = way
+        self.handling_minor = handling_minor
+        self.unit_minor = unit_minor
+        self.bits = bits
 
 
 class Reach:
@@ -466,20 +571,25 @@ class Reach:
         "bars",
         "by_place",
         "bytes",
-        "class_of",
         "floor",
-        "lanes",
+        "kind_of",
+        "kinds",
         "metres",
         "objective",
         "open",
+        "place_told",
         "rated",
         "terms",
+        "way_bits",
+        "way_of",
+        "ways",
     )
 
     def __init__(self, tables: "Tables", place: Place, terms: Terms) -> None:
         market = tables.market
         nodes = market.node_list
         self.terms = terms
+        self.place_told = _told(place)
         self.rated = bool(market.services)
         here = place.vector
         self.metres: list[int | None] = (
@@ -492,10 +602,11 @@ class Reach:
             if tables.all_located and here is not None
             else [far if one is None else one for one in self.metres]
         )
-        self.lanes: list[list[tuple[Service, Lane]]] = []
         self.bars = dict(tables.bars(terms.strategy))  # fence -> nodes that it bars
+        self.ways: list[Way] = [()]
+        self.way_of: Sequence[int] = bytes(len(nodes))  # by index
         if self.rated:
-            self._find_lanes(market, place)
+            self._find_ways(market, place)
         self._fence(nodes, place)
         self.open = tables.everyone
         for bits in self.bars.values():
@@ -503,16 +614,21 @@ class Reach:
         self.objective = tables.objective(terms.strategy)
         # whether places alone tell the nodes' prices apart
         self.by_place = not self.rated or terms.strategy.objective is not None
-        self.class_of: Sequence[int] = tables.classes
+        self.way_bits: list[int] = []  # the nodes that can ship each way
+        # where they don't: nodes of one price, and by index which of them; one more without any
+        self.kinds: list[Kind] = []
+        self.kind_of: list[int] = []
         self.floor = 0  # what no leg is worth less than
         if self.rated:
-            self._classify(nodes)
-        self.bytes = 400 + 250 * len(nodes)
+            self._find_kinds(nodes)
+        else:
+            self.way_bits.append(tables.everyone & ~tables.never)
+        self.bytes = 1_000 + 120 * len(nodes)
 
     def _bar(self, code: str, index: int) -> None:
         self.bars[code] = self.bars.get(code, 0) | 1 << index
 
-    def _find_lanes(self, market: Market, place: Place) -> None:
+    def _find_ways(self, market: Market, place: Place) -> None:
         terms = self.terms
         services = [one for one in market.services.values() if one.active]
         named = [
@@ -522,8 +638,10 @@ class Reach:
         ]
         if not named:
             named = [one for one in services if terms.service_level in one.levels]
+        numbers: dict[tuple[int, ...], int] = {(): 0}
+        way_of: list[int] = []
         for node in market.node_list:
-            lanes = []
+            way: list[tuple[Service, Lane]] = []
             stopped = False
             for service in named:
                 lane = service.lane(node, place)
@@ -532,10 +650,16 @@ class Reach:
                 if market.suspends(service, node, place):
                     stopped = True
                 else:
-                    lanes.append((service, lane))
-            if not lanes:
+                    way.append((service, lane))
+            if not way:
                 self._bar("lane_suspended" if stopped else "no_rate", node.index)
-            self.lanes.append(lanes)
+            key = tuple([id(lane) for _, lane in way])
+            number = numbers.get(key)
+            if number is None:
+                number = numbers[key] = len(self.ways)
+                self.ways.append(tuple(way))
+            way_of.append(number)
+        self.way_of = way_of
 
     def _fence(self, nodes: Sequence[Node], place: Place) -> None:
         """What depends on the place."""
@@ -549,53 +673,144 @@ class Reach:
                 if node.country != place.country:
                     self._bar("cross_border", node.index)
 
-    def _classify(self, nodes: Sequence[Node]) -> None:
-        """Number the nodes by what tells their prices apart; -1 where there is none."""
-        classes: dict[tuple[object, ...], int] = {}
-        class_of = []
-        least: list[int] = []
-        for node, lanes in zip(nodes, self.lanes, strict=True):
-            if not node.calendar.working or not lanes:
-                class_of.append(-1)
+    def _find_kinds(self, nodes: Sequence[Node]) -> None:
+        """Number the nodes by what tells their prices apart."""
+        by_way: list[list[int]] = [[] for _ in self.ways]
+        least_of = [min([lane.least_minor for _, lane in way], default=0) for way in self.ways]
+        members: dict[tuple[int, int, int], list[int]] = {}
+        kinds: dict[tuple[int, int, int], int] = {}
+        for node, way in zip(nodes, self.way_of, strict=True):
+            if not way or not node.calendar.working:
+                self.kind_of.append(-1)
                 continue
-            key = (
-                tuple([id(lane) for _, lane in lanes]),
-                node.handling_cost_minor,
-                node.unit_cost_minor,
-                node.index if self.by_place else -1,
-            )
-            number = classes.setdefault(key, len(classes))
-            if number == len(least):
-                minor = node.handling_cost_minor + node.unit_cost_minor
-                minor += min([lane.least_minor for _, lane in lanes])
-                away = self.away[node.index]
-                least.append(self.objective.of_place(node, away, minor, 1))
-            class_of.append(number)
-        self.class_of = class_of
+            by_way[way].append(node.index)
+            key = (way, node.handling_cost_minor, node.unit_cost_minor)
+            self.kind_of.append(kinds.setdefault(key, len(kinds)))
+            members.setdefault(key, []).append(node.index)
+        self.way_bits = [set_of(some) for some in by_way]
+        least: list[int] = []
+        for (way, handling, unit), indexes in members.items():
+            self.kinds.append(Kind(way, handling, unit, set_of(indexes)))
+            minor = handling + unit + least_of[way]
+            for index in indexes if self.by_place else indexes[:1]:
+                value = self.objective.of_place(nodes[index], self.away[index], minor, 1)
+                least.append(value)
+        self.kind_of = [len(kinds) if kind < 0 else kind for kind in self.kind_of]
         self.floor = min(least, default=0)
 
 
-class Group(NamedTuple):
-    """Nodes that cost the same, whatever they ship."""
+def _told(place: Place) -> list[str]:
+    """A place as explanations name it: how it was found, and by what."""
+    how, _, prefix = place.how.partition(":")
+    match how:
+        case "postal_code":
+            code = place.postal_code
+        case "prefix":
+            code = prefix
+        case "region":
+            code = place.region
+        case _:
+            code = None
+    return [one for one in (how, place.country, code) if one]
 
-    node: int  # the index of one of them
-    day: int  # their first ship day, where days matter
-    indexes: list[int]
+
+class Groups:
+    """Nodes that cost the same whatever they ship: of one kind and, where days matter, one day.
+
+    Where places alone tell prices apart, each node is a group.
+    """
+
+    __slots__ = (
+        "_apart",
+        "_day_bits",
+        "_day_of",
+        "_kind_of",
+        "_kinds",
+        "_members",
+        "days",
+        "filled",
+        "nodes",
+    )
+
+    def __init__(self, reach: Reach, nodes: int, schedule: Schedule | None) -> None:
+        """`schedule`: None where days don't matter."""
+        self.nodes = nodes
+        self._apart = reach.by_place
+        self._kinds = reach.kinds
+        self._kind_of = reach.kind_of
+        self._members: dict[int, list[int]] = {}
+        self.days = 1
+        self._day_of: list[int] = []
+        self._day_bits: list[int] = []
+        if schedule is not None:
+            self.days = len(schedule.days)
+            self._day_of, self._day_bits = schedule.day_of, schedule.day_bits
+        # the groups that have nodes, where they aren't apart
+        self.filled: list[int] = list(range(len(self._kinds)))
+        if self.days > 1 and not self._apart:
+            self.filled = [
+                place * self.days + day
+                for place, kind in enumerate(self._kinds)
+                for day, bits in enumerate(self._day_bits)
+                if kind.bits & bits
+            ]
+
+    def of(self, index: int) -> int:
+        """The group of a node."""
+        if self._apart:
+            return index
+        kind = self._kind_of[index]
+        return kind if self.days == 1 else kind * self.days + self._day_of[index]
+
+    def members(self, group: int) -> list[int]:
+        """The nodes of a group, in order."""
+        if self._apart:
+            return [group]
+        found = self._members.get(group)
+        if found is None:
+            if self.days == 1:
+                bits = self._kinds[group].bits
+            else:
+                kind, day = divmod(group, self.days)
+                bits = self._kinds[kind].bits & self._day_bits[day]
+            found = self._members[group] = nodes_in(bits)
+        return found
+
+
+class Shipment:
+    """What carriers charge for a leg's parcels on a way, and when it is there."""
+
+    __slots__ = ("days_late", "deliver_day", "late", "parcels", "service", "transport")
+
+    def __init__(
+        self,
+        transport: int,
+        late: int,
+        deliver_day: int | None,
+        days_late: int,
+        service: Service | None,
+        parcels: int,
+    ) -> None:
+        self.transport = transport
+        self.late = late
+        self.deliver_day = deliver_day
+        self.days_late = days_late
+        self.service = service  # the one for all its parcels
+        self.parcels = parcels
 
 
 class Zone:
     """A place on certain terms and dates: prices, and rankings, made when asked for."""
 
     __slots__ = (
-        "_bits",
         "_by_distance",
         "_dates",
         "_nodes",
         "_prices",
         "_rankings",
+        "_schedule",
         "_tables",
         "bytes",
-        "group_of",
         "groups",
         "kept",
         "plain",
@@ -615,36 +830,16 @@ class Zone:
         self._tables = tables
         self._nodes = tables.market.node_list
         self._dates = dates
+        self._schedule = schedule if dates.matter else None
         self.reach = reach
-        self.groups: list[Group] = []
-        self.group_of: Sequence[int] = tables.each  # by index
-        self._bits: list[int] = []
+        self.groups = Groups(reach, len(self._nodes), self._schedule)
         # the nearest rank first, whatever they ship and whenever
         self._by_distance = not reach.rated and reach.objective.cost and not dates.matter
-        if not self._by_distance:
-            self._find_groups(schedule)
         self._rankings: dict[Contents, Ranking] = {}
         # the same by weight step (and units), of one parcel that asks nothing of its carrier
         self.plain: dict[int, Ranking] = {}
         self._prices: dict[tuple[int, Contents, int], Priced | None] = {}
-        self.bytes = 400 + 20 * len(self._nodes) + 300 * len(self.groups)
-
-    def _find_groups(self, schedule: Schedule) -> None:
-        numbers: dict[tuple[int, int], int] = {}
-        group_of = array("I")
-        matter = self._dates.matter
-        for index, of_class in enumerate(self.reach.class_of):
-            first = schedule.first[index]
-            unpriced = of_class < 0 or first is None
-            day = 0 if first is None or not matter else first
-            key = (-1, 0) if unpriced else (of_class, day)
-            number = numbers.setdefault(key, len(numbers))
-            if number == len(self.groups):
-                self.groups.append(Group(-1 if unpriced else index, day, []))
-            self.groups[number].indexes.append(index)
-            group_of.append(number)
-        self.group_of = group_of
-        self._bits = [_set_of(group.indexes) for group in self.groups]
+        self.bytes = 1_500
 
     def price(self, index: int, contents: Contents, day: int) -> Priced | None:
         """What a leg costs that leaves a node on a day; None where no service takes it."""
@@ -659,54 +854,75 @@ class Zone:
 
     def priced(self, index: int, contents: Contents, day: int) -> Priced | None:
         """The same, worked out."""
-        node = self._nodes[index]
-        if self._by_distance:
-            parcels = contents.parcels[0].copies
-            if len(contents.parcels) > 1:
-                parcels = sum([parcel.copies for parcel in contents.parcels])
-            handling, per_unit = node.handling_cost_minor, node.unit_cost_minor * contents.units
-            return Priced(0, handling, per_unit, 0, day, None, 0, None, parcels)
-        reach, (promise_day, ship_by_day) = self.reach, self._dates
+        reach, node = self.reach, self._nodes[index]
+        shipment = self._shipment(reach.ways[reach.way_of[index]], contents, day)
+        if shipment is None:
+            return None
+        return Priced(
+            shipment.transport,
+            node.handling_cost_minor,
+            node.unit_cost_minor * contents.units,
+            shipment.late,
+            day,
+            shipment.deliver_day,
+            shipment.days_late,
+            shipment.service,
+            shipment.parcels,
+        )
+
+    def _shipment(self, way: Way, contents: Contents, day: int) -> Shipment | None:
+        """By the cheapest services in time, else the earliest; None where one takes a parcel."""
+        reach, dates = self.reach, self._dates
+        promise_day, ship_by_day = dates.promise_day, dates.ship_by_day
         ship_late = 0 if ship_by_day is None else max(0, day - ship_by_day)
         transport = parcels = 0
-        days_late = ship_late
         deliver_day: int | None = None
-        used: dict[str, Service] = {}
-        for parcel in contents.parcels:
-            parcels += parcel.copies
-            if not reach.rated:
-                continue
-            best: _Offer | None = None
-            for service, lane in reach.lanes[index]:
-                if parcel.requires and not service.excluded.isdisjoint(parcel.requires):
+        one: Service | None = None
+        several = False
+        for parcel in contents.parcels if reach.rated else ():
+            weight_g, volume_ml, units, requires, copies = parcel
+            parcels += copies
+            best: Service | None = None
+            best_minor = best_day = best_late = 0
+            for service, lane in way:
+                if requires and not service.excluded.isdisjoint(requires):
                     continue
-                charge = lane.charge(parcel.weight_g, parcel.units, parcel.volume_ml)
+                charge = lane.charge(weight_g, units, volume_ml)
                 if charge is None:
                     continue
                 arrival = lane.arrival_day(day)
                 late = ship_late
                 if promise_day is not None and arrival - promise_day > late:
                     late = arrival - promise_day
-                offer = (late > 0, arrival if late else 0, charge, arrival, service.key, service)
-                if best is None or offer < best:
-                    best = offer
+                # in time before late; then the cheapest, of what is late the earliest first
+                if best is None or (late > 0) != (best_late > 0):
+                    better = best is None or late <= 0
+                elif late > 0 and arrival != best_day:
+                    better = arrival < best_day
+                elif charge != best_minor:
+                    better = charge < best_minor
+                else:
+                    better = (arrival, service.key) < (best_day, best.key)
+                if better:
+                    best, best_minor, best_day, best_late = service, charge, arrival, late
             if best is None:
                 return None
-            _, _, charge, arrival, name, service = best
-            transport += charge * parcel.copies
-            deliver_day = arrival if deliver_day is None else max(deliver_day, arrival)
-            used[name] = service
+            transport += best_minor * copies
+            if deliver_day is None or best_day > deliver_day:
+                deliver_day = best_day
+            several |= one is not None and one is not best
+            one = best
+        if not reach.rated:
+            parcels = sum([parcel.copies for parcel in contents.parcels])
+        days_late = ship_late
         if deliver_day is not None and promise_day is not None:
             days_late = max(days_late, deliver_day - promise_day)
-        return Priced(
+        return Shipment(
             transport,
-            node.handling_cost_minor,
-            node.unit_cost_minor * contents.units,
             days_late * reach.terms.late_per_day,
-            day,
             deliver_day,
             days_late,
-            next(iter(used.values())) if len(used) == 1 else None,
+            None if several else one,
             parcels,
         )
 
@@ -727,7 +943,7 @@ class Zone:
     def _rank(self, contents: Contents) -> "Ranking":
         made = self._rank_places(contents) if self._by_distance else self._rank_groups(contents)
         if self.kept:
-            size = 6_000 + 150 * len(made.values)
+            size = 4_000 + 45 * len(made.values)
             self.bytes += size
             self._tables.grow(size)
         return made
@@ -743,29 +959,44 @@ class Zone:
         order = sorted(range(len(values)), key=values.__getitem__)
         if tables.never:
             order = [index for index in order if not tables.never >> index & 1]
-        return Ranking(contents, values, self.group_of, [], order, tables.everyone & ~tables.never)
+        return Ranking(contents, self.groups, values, order, tables.everyone & ~tables.never)
 
     def _rank_groups(self, contents: Contents) -> "Ranking":
-        values = []
-        able = 0
-        reach = self.reach
+        reach, units, schedule = self.reach, contents.units, self._schedule
+        days = [0] if schedule is None else schedule.days
         must = reach.terms.strategy.fences.reach_promise
-        of_place = reach.objective.of_place
-        for group, bits in zip(self.groups, self._bits, strict=True):
-            value = -1
-            if group.node >= 0:
-                priced = self.priced(group.node, contents, group.day)
-                if priced is not None:
-                    node, away = self._nodes[group.node], reach.away[group.node]
-                    value = of_place(node, away, priced.minor, contents.units)
-                    if not (must and priced.days_late):
-                        able |= bits
-            values.append(value)
-        tiers: dict[int, list[list[int]]] = {}
-        for value, group in zip(values, self.groups, strict=True):
-            if value >= 0:
-                tiers.setdefault(value, []).append(group.indexes)
-        return Ranking(contents, values, self.group_of, sorted(tiers.items()), None, able)
+        shipments: list[Shipment | None] = []  # by way, then day
+        able = 0
+        for way, bits in zip(reach.ways, reach.way_bits, strict=True):
+            for i, day in enumerate(days):
+                shipment = self._shipment(way, contents, day) if bits and day >= 0 else None
+                if shipment is not None and not (must and shipment.days_late):
+                    able |= bits if schedule is None else bits & schedule.day_bits[i]
+                shipments.append(shipment)
+        if reach.by_place:
+            values: list[int] = []
+            for node, way_number in zip(self._nodes, reach.way_of, strict=True):
+                at = 0 if schedule is None else schedule.day_of[node.index]
+                shipment = shipments[way_number * len(days) + at]
+                if shipment is None or not node.calendar.working:
+                    values.append(-1)
+                    continue
+                minor = shipment.transport + shipment.late + node.handling_cost_minor
+                minor += node.unit_cost_minor * units
+                away = reach.away[node.index]
+                values.append(reach.objective.of_place(node, away, minor, units))
+        else:  # money is all that counts
+            values = [-1] * (len(reach.kinds) * len(days))
+            for group in self.groups.filled:
+                kind = reach.kinds[group // len(days)]
+                shipment = shipments[kind.way * len(days) + group % len(days)]
+                if shipment is not None:
+                    minor = kind.handling_minor + kind.unit_minor * units
+                    values[group] = shipment.transport + shipment.late + minor
+        order = [group for group, value in enumerate(values) if value >= 0]
+        order.sort(key=values.__getitem__)
+        values += [-1] * len(days)
+        return Ranking(contents, self.groups, values, order, able)
 
 
 class Dates(NamedTuple):
@@ -780,15 +1011,8 @@ class Dates(NamedTuple):
         return self.promise_day is not None or self.ship_by_day is not None
 
 
-def _set_of(indexes: Sequence[int]) -> int:
-    bits = 0
-    for index in indexes:
-        bits |= 1 << index
-    return bits
-
-
-_Offer = tuple[bool, int, int, int, str, Service]
-"""Whether it is late, when it arrives if so, what it costs, when it arrives, by what."""
+_ZoneKey = tuple[Terms, Place, int | None, int | None, int]
+"""The terms, the place, the days asked for, and the schedule where these are any."""
 
 
 class Tables:
@@ -809,10 +1033,9 @@ class Tables:
         "_stocked",
         "_suppressed",
         "_suppression",
+        "_terms",
         "_zones",
         "all_located",
-        "classes",
-        "each",
         "everyone",
         "handling",
         "located",
@@ -845,8 +1068,9 @@ class Tables:
         self._schedules_made = 0
         self._objectives: dict[str, Objective] = {}
         self._seen: dict[Place, None] = {}  # places asked for once
+        self._terms: dict[tuple[str, str, str | None, str | None], Terms] = {}
         self._reaches: OrderedDict[tuple[Terms, Place], Reach] = OrderedDict()
-        self._zones: OrderedDict[tuple[Terms, Place, Dates, int], Zone] = OrderedDict()
+        self._zones: OrderedDict[_ZoneKey, Zone] = OrderedDict()
         self._bytes = 0
         self._floor_bytes = 0  # of these, what holders take
         nodes = market.node_list
@@ -854,10 +1078,8 @@ class Tables:
         self.vectors = [node.vector for node in nodes]
         self.located = any(vector is not None for vector in self.vectors)
         self.all_located = all(vector is not None for vector in self.vectors)
-        self.each = range(len(nodes))
-        # where places alone tell prices apart: each node by itself, -1 for those that never ship
-        self.classes = [node.index if node.calendar.working else -1 for node in nodes]
-        self.never = _set_of([node.index for node in nodes if not node.calendar.working])
+        never = [node.index for node in nodes if not node.calendar.working]
+        self.never = set_of(never)
         self.handling = [node.handling_cost_minor for node in nodes]
         self.per_unit = [node.unit_cost_minor for node in nodes]
         self._bars: dict[str, dict[str, int]] = {}
@@ -979,13 +1201,35 @@ class Tables:
             found = self._objectives[strategy.name] = Objective(self.market, strategy.objective)
         return found
 
-    def zone(self, place: Place, terms: Terms, dates: Dates, schedule: Schedule) -> Zone:
+    def terms(
+        self, strategy: Strategy, level: str, carrier: str | None, service: str | None
+    ) -> Terms:
+        """The terms of a strategy, a service level and what an order asks of carriers."""
+        key = (strategy.name, level, carrier, service)
+        found = self._terms.get(key)
+        if found is None:
+            if len(self._terms) >= _TERMS_KEPT:
+                self._terms.clear()
+            late_per_day = self.market.rules.late_per_day(level)
+            found = self._terms[key] = Terms(strategy, level, carrier, service, late_per_day)
+        return found
+
+    def zone(
+        self,
+        place: Place,
+        terms: Terms,
+        promise_day: int | None,
+        ship_by_day: int | None,
+        schedule: Schedule,
+    ) -> Zone:
         """The place on these terms and dates; those used longest ago give way."""
-        key = (terms, place, dates, schedule.number if dates.matter else 0)
+        dated = promise_day is not None or ship_by_day is not None
+        key = (terms, place, promise_day, ship_by_day, schedule.number if dated else 0)
         found = self._zones.get(key)
         if found is not None:
             self._zones.move_to_end(key)
             return found
+        dates = Dates(promise_day, ship_by_day)
         reach = self._reaches.get((terms, place))
         if reach is not None:
             self._reaches.move_to_end((terms, place))
