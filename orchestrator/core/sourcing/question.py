@@ -714,8 +714,9 @@ class Question:
             return
         there = as_bytes(rest, len(self.nodes))
         at = 0
-        while at < len(ranking.order):
-            least = ranking.values[ranking.order[at]]
+        order = ranking.order
+        while at < len(order):
+            least = ranking.worth(order[at])
             if 0 <= limit < least:
                 return
             tier, at = ranking.tier(at)

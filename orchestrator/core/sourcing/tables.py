@@ -406,36 +406,106 @@ class Ranking:
     Nodes that cost the same whatever they ship are one group: a value stands for all of it.
     """
 
-    __slots__ = ("_others", "able", "contents", "goes_on", "groups", "head", "order", "values")
+    __slots__ = (
+        "_minors",
+        "_order",
+        "_others",
+        "_values",
+        "able",
+        "contents",
+        "goes_on",
+        "groups",
+        "head",
+    )
 
     def __init__(
-        self, contents: Contents, groups: "Groups", values: list[int], order: list[int], able: int
+        self,
+        contents: Contents,
+        groups: "Groups",
+        minors: list[int],
+        values: list[int] | None,
+        able: int,
     ) -> None:
+        """`minors`: what transport and lateness cost, by cell; `values`: by node, if it is apart.
+
+        -1 where there is no price.
+        """
         self.contents = contents
         self.groups = groups
-        self.values = values  # by group; -1 where there is no price
-        self.order = order  # the groups with a price, least first
+        self._minors = minors
+        self._values = values
+        self._order: list[int] = []  # the groups with a price, least first, once they are asked for
         self.able = able  # nodes that have a price, in time where they must be
         # the first nodes once more, as they are asked for most
         self.head: list[Spot] = []
+        self.goes_on = False  # whether there are more behind it
+        if values is None:
+            self._find_head()
+        else:
+            wide = groups.nodes > WIDE
+            room = WIDE_HEAD if wide else HEAD
+            for index in self.order[:room]:
+                self.head.append(Spot(values[index], index, wide=wide))
+            self.goes_on = len(self.head) == room
+        self._others: dict[int, Shown] = {}  # by index: those that stand behind
+
+    def _find_head(self) -> None:
+        """Merge the cells, of which each has its groups in order."""
+        groups, units, minors = self.groups, self.contents.units, self._minors
         wide = groups.nodes > WIDE
         room = WIDE_HEAD if wide else HEAD
-        at = 0
-        while at < len(order) and room:
-            value = values[order[at]]
-            tier, at = self.tier(at)
-            for index in tier[:room]:
+        cells = groups.cells_for(units)
+        places = [0] * len(cells)
+        least_of: list[int] = []  # by cell: what its next group is worth; -1 at its end
+        for at, cell in enumerate(cells):
+            minor = minors[at]
+            least_of.append(minor + groups.minor(cell[0], units) if cell and minor >= 0 else -1)
+        while room:
+            value = -1
+            for least in least_of:
+                if least >= 0 and (value < 0 or least < value):
+                    value = least
+            if value < 0:
+                return
+            found: list[int] = []
+            for at, cell in enumerate(cells):
+                while least_of[at] == value:
+                    place = places[at]
+                    found += groups.members(cell[place])
+                    places[at] = place = place + 1
+                    goes_on = place < len(cell)
+                    least_of[at] = minors[at] + groups.minor(cell[place], units) if goes_on else -1
+            found.sort()
+            for index in found[:room]:
                 self.head.append(Spot(value, index, wide=wide))
                 room -= 1
-        self.goes_on = room == 0  # there may be more behind it
-        self._others: dict[int, Shown] = {}  # by index: those that stand behind
+        self.goes_on = True
+
+    @property
+    def order(self) -> list[int]:
+        """The groups with a price, least first."""
+        if not self._order:
+            values = self._values
+            if values is None:
+                values = [self.worth(group) for group in range(self.groups.count)]
+            order = [group for group in self.groups.filled if values[group] >= 0]
+            order.sort(key=values.__getitem__)
+            self._order = order
+        return self._order
+
+    def worth(self, group: int) -> int:
+        """What a leg is worth at the nodes of a group; -1 where there is no price."""
+        if self._values is not None:
+            return self._values[group]
+        minor = self._minors[self.groups.cell(group)]
+        return minor if minor < 0 else minor + self.groups.minor(group, self.contents.units)
 
     def tier(self, at: int) -> tuple[list[int], int]:
         """The nodes worth what the group at a place of the order is, and the next tier's place."""
-        order, values = self.order, self.values
-        value, first = values[order[at]], at
+        order = self.order
+        value, first = self.worth(order[at]), at
         at += 1
-        while at < len(order) and values[order[at]] == value:
+        while at < len(order) and self.worth(order[at]) == value:
             at += 1
         found = self.groups.members(order[first])
         if at > first + 1:
@@ -447,7 +517,15 @@ class Ranking:
 
     def value_of(self, index: int) -> int:
         """What a leg is worth at a node; -1 where there is no price."""
-        return self.values[self.groups.of(index)]
+        if self._values is not None:
+            return self._values[index]
+        groups = self.groups
+        minor = self._minors[groups.cell_of(index)]
+        if minor < 0:
+            return -1
+        minor += groups.handling[index]
+        units = self.contents.units
+        return minor + units * groups.per_unit[index] if units else minor
 
     def after_head(self, bits: int, limit: int | None) -> Iterable[tuple[int, int]]:
         """Value and index of the nodes of a set that don't stand at the head, least first.
@@ -470,7 +548,7 @@ class Ranking:
     def _walk(self, there: bytes) -> Iterator[tuple[int, int]]:
         at = 0
         while at < len(self.order):
-            value = self.values[self.order[at]]
+            value = self.worth(self.order[at])
             tier, at = self.tier(at)
             for index in tier:
                 if there[index >> 3] >> (index & 7) & 1:
@@ -572,7 +650,6 @@ class Reach:
         "by_place",
         "bytes",
         "floor",
-        "kind_of",
         "kinds",
         "metres",
         "objective",
@@ -604,7 +681,8 @@ class Reach:
         )
         self.bars = dict(tables.bars(terms.strategy))  # fence -> nodes that it bars
         self.ways: list[Way] = [()]
-        self.way_of: Sequence[int] = bytes(len(nodes))  # by index
+        # by index; 0 where there is no service, or the node never ships
+        self.way_of: Sequence[int] = bytes(len(nodes))
         if self.rated:
             self._find_ways(market, place)
         self._fence(nodes, place)
@@ -615,9 +693,7 @@ class Reach:
         # whether places alone tell the nodes' prices apart
         self.by_place = not self.rated or terms.strategy.objective is not None
         self.way_bits: list[int] = []  # the nodes that can ship each way
-        # where they don't: nodes of one price, and by index which of them; one more without any
-        self.kinds: list[Kind] = []
-        self.kind_of: list[int] = []
+        self.kinds: list[Kind] = []  # where they don't
         self.floor = 0  # what no leg is worth less than
         if self.rated:
             self._find_kinds(nodes)
@@ -653,7 +729,7 @@ class Reach:
                     way.append((service, lane))
             if not way:
                 self._bar("lane_suspended" if stopped else "no_rate", node.index)
-            key = tuple([id(lane) for _, lane in way])
+            key = tuple([id(lane) for _, lane in way]) if node.calendar.working else ()
             number = numbers.get(key)
             if number is None:
                 number = numbers[key] = len(self.ways)
@@ -677,25 +753,20 @@ class Reach:
         """Number the nodes by what tells their prices apart."""
         by_way: list[list[int]] = [[] for _ in self.ways]
         least_of = [min([lane.least_minor for _, lane in way], default=0) for way in self.ways]
-        members: dict[tuple[int, int, int], list[int]] = {}
-        kinds: dict[tuple[int, int, int], int] = {}
+        members: dict[tuple[int, int, int], list[int]] = {}  # handling, unit, way
         for node, way in zip(nodes, self.way_of, strict=True):
-            if not way or not node.calendar.working:
-                self.kind_of.append(-1)
-                continue
-            by_way[way].append(node.index)
-            key = (way, node.handling_cost_minor, node.unit_cost_minor)
-            self.kind_of.append(kinds.setdefault(key, len(kinds)))
-            members.setdefault(key, []).append(node.index)
+            if way:
+                by_way[way].append(node.index)
+                key = (node.handling_cost_minor, node.unit_cost_minor, way)
+                members.setdefault(key, []).append(node.index)
         self.way_bits = [set_of(some) for some in by_way]
         least: list[int] = []
-        for (way, handling, unit), indexes in members.items():
+        for (handling, unit, way), indexes in sorted(members.items()):
             self.kinds.append(Kind(way, handling, unit, set_of(indexes)))
             minor = handling + unit + least_of[way]
             for index in indexes if self.by_place else indexes[:1]:
                 value = self.objective.of_place(nodes[index], self.away[index], minor, 1)
                 least.append(value)
-        self.kind_of = [len(kinds) if kind < 0 else kind for kind in self.kind_of]
         self.floor = min(least, default=0)
 
 
@@ -717,27 +788,32 @@ def _told(place: Place) -> list[str]:
 class Groups:
     """Nodes that cost the same whatever they ship: of one kind and, where days matter, one day.
 
-    Where places alone tell prices apart, each node is a group.
+    Where places alone tell prices apart, each node is a group. A cell is a way and a day: what
+    carriers charge and lateness costs is the same in all of it.
     """
 
     __slots__ = (
         "_apart",
+        "_cells",
         "_day_bits",
         "_day_of",
-        "_kind_of",
         "_kinds",
         "_members",
+        "_way_of",
         "days",
         "filled",
+        "handling",
         "nodes",
+        "per_unit",
     )
 
-    def __init__(self, reach: Reach, nodes: int, schedule: Schedule | None) -> None:
+    def __init__(self, reach: Reach, tables: "Tables", schedule: Schedule | None) -> None:
         """`schedule`: None where days don't matter."""
-        self.nodes = nodes
+        self.handling, self.per_unit = tables.handling, tables.per_unit
+        self.nodes = len(self.handling)
         self._apart = reach.by_place
         self._kinds = reach.kinds
-        self._kind_of = reach.kind_of
+        self._way_of = reach.way_of
         self._members: dict[int, list[int]] = {}
         self.days = 1
         self._day_of: list[int] = []
@@ -745,22 +821,44 @@ class Groups:
         if schedule is not None:
             self.days = len(schedule.days)
             self._day_of, self._day_bits = schedule.day_of, schedule.day_bits
-        # the groups that have nodes, where they aren't apart
-        self.filled: list[int] = list(range(len(self._kinds)))
-        if self.days > 1 and not self._apart:
-            self.filled = [
-                place * self.days + day
-                for place, kind in enumerate(self._kinds)
-                for day, bits in enumerate(self._day_bits)
-                if kind.bits & bits
-            ]
-
-    def of(self, index: int) -> int:
-        """The group of a node."""
+        self._cells: list[list[int]] = []  # the groups of each, the cheapest first
+        self.filled: list[int] = []  # the groups that have nodes
         if self._apart:
-            return index
-        kind = self._kind_of[index]
-        return kind if self.days == 1 else kind * self.days + self._day_of[index]
+            self.filled += range(self.nodes)
+            return
+        self._cells += [[] for _ in range(len(reach.ways) * self.days)]
+        for place, kind in enumerate(self._kinds):  # by what handling costs
+            for day in range(self.days):
+                if self.days == 1 or kind.bits & self._day_bits[day]:
+                    self.filled.append(place * self.days + day)
+                    self._cells[kind.way * self.days + day].append(place * self.days + day)
+
+    @property
+    def count(self) -> int:
+        """How many numbers groups have; some have no node."""
+        return len(self._kinds) * self.days
+
+    def cells_for(self, units: int) -> list[list[int]]:
+        """The groups of each cell in order of what they cost beside transport."""
+        if not units:
+            return self._cells
+        return [sorted(cell, key=lambda group: self.minor(group, units)) for cell in self._cells]
+
+    def minor(self, group: int, units: int) -> int:
+        """What a group costs beside transport and lateness."""
+        kind = self._kinds[group if self.days == 1 else group // self.days]
+        return kind.handling_minor + kind.unit_minor * units
+
+    def cell(self, group: int) -> int:
+        """The cell of a group."""
+        if self.days == 1:
+            return self._kinds[group].way
+        return self._kinds[group // self.days].way * self.days + group % self.days
+
+    def cell_of(self, index: int) -> int:
+        """The cell of a node."""
+        way = self._way_of[index]
+        return way if self.days == 1 else way * self.days + self._day_of[index]
 
     def members(self, group: int) -> list[int]:
         """The nodes of a group, in order."""
@@ -832,7 +930,7 @@ class Zone:
         self._dates = dates
         self._schedule = schedule if dates.matter else None
         self.reach = reach
-        self.groups = Groups(reach, len(self._nodes), self._schedule)
+        self.groups = Groups(reach, tables, self._schedule)
         # the nearest rank first, whatever they ship and whenever
         self._by_distance = not reach.rated and reach.objective.cost and not dates.matter
         self._rankings: dict[Contents, Ranking] = {}
@@ -943,7 +1041,9 @@ class Zone:
     def _rank(self, contents: Contents) -> "Ranking":
         made = self._rank_places(contents) if self._by_distance else self._rank_groups(contents)
         if self.kept:
-            size = 4_000 + 45 * len(made.values)
+            nodes = len(self._nodes)
+            size = 3_000 + (10_000 if nodes > WIDE else 0)
+            size += 50 * nodes if self.reach.by_place else 0
             self.bytes += size
             self._tables.grow(size)
         return made
@@ -956,10 +1056,11 @@ class Zone:
             contents.units,
             self.reach.away,
         )
-        order = sorted(range(len(values)), key=values.__getitem__)
         if tables.never:
-            order = [index for index in order if not tables.never >> index & 1]
-        return Ranking(contents, self.groups, values, order, tables.everyone & ~tables.never)
+            for index in nodes_in(tables.never):
+                values[index] = -1
+        able = tables.everyone & ~tables.never
+        return Ranking(contents, self.groups, [], values, able)
 
     def _rank_groups(self, contents: Contents) -> "Ranking":
         reach, units, schedule = self.reach, contents.units, self._schedule
@@ -973,30 +1074,21 @@ class Zone:
                 if shipment is not None and not (must and shipment.days_late):
                     able |= bits if schedule is None else bits & schedule.day_bits[i]
                 shipments.append(shipment)
-        if reach.by_place:
-            values: list[int] = []
-            for node, way_number in zip(self._nodes, reach.way_of, strict=True):
-                at = 0 if schedule is None else schedule.day_of[node.index]
-                shipment = shipments[way_number * len(days) + at]
-                if shipment is None or not node.calendar.working:
-                    values.append(-1)
-                    continue
-                minor = shipment.transport + shipment.late + node.handling_cost_minor
-                minor += node.unit_cost_minor * units
-                away = reach.away[node.index]
-                values.append(reach.objective.of_place(node, away, minor, units))
-        else:  # money is all that counts
-            values = [-1] * (len(reach.kinds) * len(days))
-            for group in self.groups.filled:
-                kind = reach.kinds[group // len(days)]
-                shipment = shipments[kind.way * len(days) + group % len(days)]
-                if shipment is not None:
-                    minor = kind.handling_minor + kind.unit_minor * units
-                    values[group] = shipment.transport + shipment.late + minor
-        order = [group for group, value in enumerate(values) if value >= 0]
-        order.sort(key=values.__getitem__)
-        values += [-1] * len(days)
-        return Ranking(contents, self.groups, values, order, able)
+        if not reach.by_place:  # money is all that counts
+            minors = [-1 if one is None else one.transport + one.late for one in shipments]
+            return Ranking(contents, self.groups, minors, None, able)
+        values: list[int] = []
+        for node, way_number in zip(self._nodes, reach.way_of, strict=True):
+            at = 0 if schedule is None else schedule.day_of[node.index]
+            shipment = shipments[way_number * len(days) + at]
+            if shipment is None or not node.calendar.working:
+                values.append(-1)
+                continue
+            minor = shipment.transport + shipment.late + node.handling_cost_minor
+            minor += node.unit_cost_minor * units
+            away = reach.away[node.index]
+            values.append(reach.objective.of_place(node, away, minor, units))
+        return Ranking(contents, self.groups, [], values, able)
 
 
 class Dates(NamedTuple):
