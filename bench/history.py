@@ -13,7 +13,7 @@ import orjson
 
 from bench import workload
 from bench.core import as_the_engine_collects, resident_bytes
-from bench.recovery import JOURNAL, Book
+from bench.recovery import Book
 from bench.report import Figure, Result, say
 from events.carriers import TrackingUpdated
 from events.fulfillment import FulfillmentAccepted, FulfillmentShipped
@@ -27,6 +27,7 @@ from orchestrator.runtime.world import SystemClock, SystemRandomness
 from schemas.cloudevents import emit
 from schemas.ports import Record
 from tests import servers
+from tests.kafka.watching import JOURNAL
 
 _ORDERS: Final = 20_000
 

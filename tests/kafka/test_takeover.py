@@ -3,26 +3,17 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 
-import orjson
 import pytest
 
 from orchestrator.compose import create_topics
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings
-from schemas import inbox
-from schemas.journal import Commit, FilterState, Verdict, decode, step
-from schemas.ports import Partition, Read, Record, Writer
 from tests.kafka.roles import Process, Processes
 from tests.kafka.storm import SHARDS
-
-INBOX, JOURNAL = Partition("inbox", 0), Partition("journal", 0)
-EVERY_S = 0.02  # between two inputs
-MARKET = orjson.dumps({"market_id": "m", "currency": "USD", "time_zone": "UTC"})
+from tests.kafka.watching import Book, Feed, ended
 
 
 @pytest.fixture
@@ -38,72 +29,6 @@ def processes(kafka: str, prefix: str, tmp_path: Path) -> Iterator[Processes]:
     started = Processes(tmp_path, kafka, prefix, "", shards=str(SHARDS))
     yield started
     started.end()
-
-
-class Feed:
-    """Writes inputs into a shard's inbox, without a break."""
-
-    def __init__(self, log: KafkaLog) -> None:
-        self.sent = 0
-        self._log = log
-        self._task = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        writer = await self._log.writer()
-        try:
-            await self._send(writer)
-        finally:
-            await writer.close()
-
-    async def _send(self, writer: Writer) -> None:
-        while True:
-            value = inbox.encode(
-                type_="market_defined",
-                version=1,
-                id_=str(self.sent),
-                source="test",
-                time_ms=0,
-                origin=("network", 0, self.sent, 0),
-                data=MARKET,
-            )
-            await writer.append(INBOX, [Record(None, value)])
-            self.sent += 1
-            await asyncio.sleep(EVERY_S)
-
-    async def end(self) -> None:
-        await ended(self._task)
-
-
-async def ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-
-
-class Book:
-    """The journal as it is read, with the broker's times of valid commits."""
-
-    def __init__(self) -> None:
-        self.filter = FilterState()
-        self.commits: list[tuple[int, int]] = []  # epoch, broker's time
-        self.inputs: list[str] = []
-
-    async def follow(self, log: KafkaLog) -> None:
-        reader = await log.reader({JOURNAL: None})
-        try:
-            while True:
-                for read in (await reader.read(100, 100)).get(JOURNAL, ()):
-                    self._take(read)
-        finally:
-            await reader.close()
-
-    def _take(self, read: Read) -> None:
-        record = decode(read.value, read.offset)
-        self.filter, verdict = step(self.filter, read.offset, record)
-        if isinstance(record, Commit) and verdict is Verdict.VALID:
-            self.commits.append((record.epoch, read.timestamp_ms))
-            ids = [entry["input"]["id"] for entry in record.entries]
-            self.inputs += [one for one in ids if one]
 
 
 async def open_shards(process: Process) -> None:
@@ -144,13 +69,7 @@ async def test_another_process_decides_soon_after_the_owner_is_gone(
     try:
         await asyncio.sleep(12)  # beyond the time that an owner has for its first commit
         assert book.commits
-        epoch = book.commits[-1][0]
-        killed_ms = time.time() * 1000
-        owner.running.send_signal(how)
-        async with asyncio.timeout(30):
-            while book.commits[-1][0] == epoch:
-                await asyncio.sleep(0.02)
-        taken_ms = next(at_ms for one, at_ms in book.commits if one > epoch) - killed_ms
+        taken_ms = await book.decided_again_ms(lambda: owner.running.send_signal(how))
         print(f"{roles}, {how.name}: decides again after {taken_ms:,.0f} ms")  # noqa: T201 - for -s
         if how is signal.SIGSTOP:
             os.kill(owner.running.pid, signal.SIGCONT)
