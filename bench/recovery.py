@@ -373,6 +373,8 @@ async def _taken_over(log: KafkaLog, book: Book, roles: str) -> float:
             following = asyncio.create_task(watched.follow(log))
             try:
                 await asyncio.sleep(_FED_S)
+                if not watched.inputs:
+                    raise AssertionError(f"the owner decides nothing: {owner.said.read_text()}")
                 return await watched.decided_again_ms(owner.kill) / 1000
             finally:
                 await ended(following)

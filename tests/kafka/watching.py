@@ -42,7 +42,7 @@ class Feed:
                 id_=str(self.sent),
                 source="test",
                 time_ms=0,
-                origin=("network", 0, self.sent, 0),
+                origin=("network", 1, self.sent, 0),  # one of which nothing came yet
                 data=_MARKET,
             )
             await writer.append(INBOX, [Record(None, value)])
