@@ -24,6 +24,7 @@ class Feed:
 
     def __init__(self, log: KafkaLog) -> None:
         self.sent = 0
+        self._over = False
         self._log = log
         self._task = asyncio.create_task(self._run())
 
@@ -35,7 +36,7 @@ class Feed:
             await writer.close()
 
     async def _send(self, writer: Writer) -> None:
-        while True:
+        while not self._over:
             value = inbox.encode(
                 type_="market_defined",
                 version=1,
@@ -50,7 +51,9 @@ class Feed:
             await asyncio.sleep(EVERY_S)
 
     async def end(self) -> None:
-        await ended(self._task)
+        """Stop behind the input that is on its way: it counts."""
+        self._over = True
+        await self._task
 
 
 async def ended(task: asyncio.Task[None]) -> None:
