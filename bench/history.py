@@ -1,15 +1,20 @@
-"""History: records a second onto the topic, from the journal, on Apache Kafka.
+"""History: records a second onto the topic, and into Parquet files, from Apache Kafka.
 
 Whole lives of orders (placed, accepted, shipped, delivered) are decided and journaled. Then a
-role `history` alone publishes the journal from its beginning.
+role `history` alone publishes the journal from its beginning; `headrace export`'s exporter writes
+it as Parquet files; and DuckDB groups ten million rows of them (the files of one table, repeated).
 """
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bench import workload
 from bench.core import as_the_engine_collects, resident_bytes
@@ -19,6 +24,9 @@ from events.carriers import TrackingUpdated
 from events.fulfillment import FulfillmentAccepted, FulfillmentShipped
 from orchestrator.compose import create_topics
 from orchestrator.core.shard import Shard
+from orchestrator.export.ask import ask, opened
+from orchestrator.export.directory import Directory
+from orchestrator.export.exporter import Exporter, Period
 from orchestrator.remembered import history_format
 from orchestrator.runtime.history import History
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
@@ -30,6 +38,8 @@ from tests import servers
 from tests.kafka.watching import JOURNAL
 
 _ORDERS: Final = 20_000
+_GROUPED: Final = 10_000_000
+_REPEATED: Final = 100  # copies in one file
 
 
 def reports(order_id: str, node_id: str) -> Iterator[tuple[str, Record]]:
@@ -106,14 +116,62 @@ async def measure(servers_at: str, prefix: str, orders: int) -> dict[str, float]
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     stop.set()
     await running
+    found = await exported(log, book.events)
     await log.close()
-    return {
+    return found | {
         "records_s": book.events / seconds,
         "cpu_us": cpu_s / book.events * 1e6,
         "records_an_order": book.events / orders,
         "cpu_us_an_order": cpu_s / orders * 1e6,
         "grown_bytes_an_order": (resident_bytes() - before) / orders,
     }
+
+
+async def exported(log: KafkaLog, events: int) -> dict[str, float]:
+    """Export the journal, and group what is there."""
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as made:
+        place = Directory(Path(made) / "export")
+        began, cpu = time.perf_counter(), time.process_time()
+        with place.locked():
+            exporter = Exporter(
+                place,
+                log=log,
+                clock=SystemClock(),
+                randomness=SystemRandomness(),
+                form=history_format(),
+                period=Period(),
+            )
+            await exporter.run(lambda *_: None, follow=False)
+        seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
+        rows, grouped_s = grouped(place.path)
+        return {
+            "export_events_s": events / seconds,
+            "export_cpu_us": cpu_s / events * 1e6,
+            "grouped_rows": rows,
+            "grouped_s": grouped_s,
+        }
+
+
+def grouped(path: Path) -> tuple[int, float]:
+    """Rows, and seconds to group them by node and reason (the best of five)."""
+    (first,) = [
+        one for one in (path / "events/stock_moved").glob("*/0-*.parquet") if "-1." in one.name
+    ][:1]
+    table = pq.read_table(first, partitioning=None)
+    times = -(-_GROUPED // table.num_rows)
+    for number in range(0, times, _REPEATED):
+        some = pa.concat_tables([table] * min(_REPEATED, times - number))
+        pq.write_table(some, first.with_name(f"more-{number}.parquet"), compression="zstd")
+    first.unlink()
+    with opened(path) as connection:
+        query = "SELECT node_id, reason, count(*), sum(on_hand) FROM stock_movements GROUP BY ALL"
+        ask(connection, "SELECT count(*) FROM stock_movements")
+        seconds, rows = [], list(ask(connection, query)[1])
+        for _ in range(5):
+            began = time.perf_counter()
+            rows = list(ask(connection, query)[1])
+            seconds.append(time.perf_counter() - began)
+        return sum(row[2] for row in rows), min(seconds)
 
 
 def run(*, quick: bool, runs: int) -> Result:
@@ -133,5 +191,14 @@ def run(*, quick: bool, runs: int) -> Result:
             Figure("history published", "records/s", of["records_s"], note=note),
             Figure("its CPU a record", "µs", of["cpu_us"]),
             Figure("its CPU an order", "µs", of["cpu_us_an_order"]),
+            Figure("exported", "events/s", of["export_events_s"], at_least=80_000),
+            Figure("CPU of that an event", "µs", of["export_cpu_us"]),
+            Figure(
+                "group by over the export",
+                "s",
+                of["grouped_s"],
+                at_most=0.5,
+                note=f"{of['grouped_rows'][0]:,.0f} rows",
+            ),
         ],
     )

@@ -22,6 +22,8 @@ COMMANDS = (
     "shard",
     "explain",
     "state",
+    "export",
+    "sql",
     "rules",
     "rebuild",
     "verify",

@@ -129,7 +129,8 @@ def flatten(known: Known, shard: int, seq: int, number: int, entry: Entry) -> It
         }
         _say(record, known, of_event, cause)
         _blame(record, cause, cause_position)
-        record["data"] = {name: value for name, value in fields.items() if name != "type"}
+        data = record["data"] = fields.copy()
+        del data["type"]
         if kind == "order_retired":
             known.orders.pop(_order_key(of_event), None)
         yield Flat(_key(shard, of_event), record)
@@ -152,10 +153,22 @@ def _key(shard: int, about: _About) -> str:
 
 def _say(record: Json, known: Known, about: _About, cause: InputRecord) -> None:
     """Add what the record is about, and of its order when it was placed and what was promised."""
-    for name, value in zip(_About._fields, about, strict=True):
-        if value:
-            record[name] = value
-    if about.order_id:
+    market_id, channel, order_id, node_id, sku, fulfillment_id, carrier = about
+    if market_id:
+        record["market_id"] = market_id
+    if channel:
+        record["channel"] = channel
+    if order_id:
+        record["order_id"] = order_id
+    if node_id:
+        record["node_id"] = node_id
+    if sku:
+        record["sku"] = sku
+    if fulfillment_id:
+        record["fulfillment_id"] = fulfillment_id
+    if carrier:
+        record["carrier"] = carrier
+    if order_id:
         order = known.orders.get(_order_key(about))
         if order is not None:
             record["placed_at"] = order.placed_at

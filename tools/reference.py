@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-import rule_sets  # beside this script
+import analytics  # beside this script
+import rule_sets  # the same
 
 from orchestrator.runtime import metrics, settings
 from projections import metrics as projected
@@ -26,6 +27,10 @@ def main() -> int:
             text="Every process serves them at `/metrics`, in Prometheus's format.",
             table=metrics.reference(*projected.TABLE),
         ),
+        REFERENCE / "analytics.md": _HEAD.format(
+            title="Exported tables", text=analytics.page(), table=""
+        ).rstrip()
+        + "\n",
         REFERENCE / "rule-sets.md": _HEAD.format(
             title="Rule sets", text=rule_sets.page(_EXAMPLE.read_text(encoding="utf-8")), table=""
         ).rstrip()

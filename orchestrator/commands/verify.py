@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -38,6 +38,7 @@ _CHECK_FAILED: Final = 1
 _POLL_S: Final = 0.5
 _READ_MODELS: Final = "PostgreSQL"
 _RELAY: Final = "the relay"
+_HISTORY: Final = "the history"
 
 
 class _Given(NamedTuple):
@@ -119,8 +120,8 @@ def verify(
 
     Every journal is read from end to end: its chain, its fold, the state's invariants. PostgreSQL
     must equal a rebuild (built beside it and dropped), table by table; the checkpoints of
-    PostgreSQL and of the relay must lie on these journals; what was published must be what follows
-    from them. Any finding makes the exit code 1.
+    PostgreSQL, relay and history must lie on these journals; what was published must be what
+    follows from them (the topic `history` is not read). Any finding makes the exit code 1.
 
     Examples:
       headrace verify
@@ -202,7 +203,7 @@ async def verify_all(
         shard: (await log.bounds(Partition("journal", shard))).next
         for shard in range(settings.shards)
     }
-    relayed = await _caught_up(ends, wait_s, lambda: _relayed(log, ends))
+    relayed = await _caught_up(ends, wait_s, lambda: _saved(log, "relay", ends))
     _behind(done, _RELAY, ends, relayed)
     given = _Given(begin, Published({n: one.partitions for n, one in topics.items()}), recompute)
     if settings.postgres:
@@ -234,12 +235,10 @@ async def _journals(
     voids = Voids(log)
     await voids.read()
     lost = [shard for shard in range(settings.shards) if voids.lost(shard) is not None]
+    history = await _saved(log, "history", range(settings.shards))
+    whose_states = ((_READ_MODELS, stored), (_RELAY, relayed), (_HISTORY, history))
     for shard in range(settings.shards):
-        kept = [
-            Kept(whose, states[shard])
-            for whose, states in ((_READ_MODELS, stored), (_RELAY, relayed))
-            if shard in states
-        ]
+        kept = [Kept(whose, states[shard]) for whose, states in whose_states if shard in states]
         snapshots = _snapshots(log, settings, shard)
         verified = await verify_journal(
             log,
@@ -311,9 +310,9 @@ async def _manifest(snapshots: Snapshots[Shard], name: str) -> Found:
     raise SetupError(f"--from: shard {snapshots.number} has no snapshot {name}.", INPUT_ERROR)
 
 
-async def _relayed(log: EventLog, ends: Mapping[int, int]) -> dict[int, FilterState]:
-    """The relay's checkpoints, as far as the broker keeps the whole of them."""
-    saved = await log.saved("relay", [Partition("journal", shard) for shard in ends])
+async def _saved(log: EventLog, role: str, shards: Iterable[int]) -> dict[int, FilterState]:
+    """A publisher's checkpoints, as far as the broker keeps the whole of them."""
+    saved = await log.saved(role, [Partition("journal", shard) for shard in shards])
     return {
         one.number: FilterState.from_json(kept.metadata)
         for one, kept in saved.items()

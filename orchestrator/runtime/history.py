@@ -69,6 +69,33 @@ def source_of(shard: int) -> bytes:
     return b"headrace/%d/history" % shard
 
 
+async def known_at(
+    kept: FilterState,
+    number: int,
+    log: EventLog,
+    clock: Clock,
+    randomness: Randomness,
+    form: Format[Known],
+) -> tuple[Known, FilterState]:
+    """What is known at a shard's newest snapshot up to `kept`, and where that is.
+
+    What the journal has from there up to `kept` is to be folded. Nothing, and the journal's
+    beginning, where there is no snapshot that this release can restore; LogError.
+    """
+    if not kept.next or "snapshots" not in await log.describe():
+        return Known(), FilterState()
+    snapshots = Snapshots(number, log=log, clock=clock, randomness=randomness, form=form)
+    async for found in snapshots.manifests():
+        if found.filter.journal_id == kept.journal_id and found.filter.next <= kept.next:
+            try:
+                snapshots.check(found)
+                return await snapshots.restore(found), found.filter
+            except Exception as error:  # torn, or of another release: the one before may do
+                if isinstance(error, LogError) and not isinstance(error, OutOfRange):
+                    raise
+    return Known(), FilterState()
+
+
 class ShardHistory(ShardPublisher):
     """One shard's history in this process."""
 
@@ -114,7 +141,9 @@ class ShardHistory(ShardPublisher):
         self._partitions_there, self._shards_there = there["history"], there["journal"]
         kept, publish_from = await self._checkpoint()
         self._waiting, self._waiting_bytes = defaultdict(list), 0
-        self._known, state = await self._restored(kept)
+        self._known, state = await known_at(
+            kept, self.number, self._log, self._clock, self._randomness, self._form
+        )
         writer = await self._log.writer()
         reader: Reader | None = None
         saved = kept
@@ -124,6 +153,8 @@ class ShardHistory(ShardPublisher):
             while not self.stop.is_set():
                 read = (await reader.read(_READ_RECORDS, IDLE_WAIT_MS)).get(self._journal, ())
                 for one in read:
+                    if self.stop.is_set():
+                        break  # a record of the journal may make thousands: the rest comes again
                     state = await self._take(writer, state, one, publish_from)
                     if one.offset + 1 == kept.next and state != kept:
                         raise JournalError(
@@ -152,27 +183,6 @@ class ShardHistory(ShardPublisher):
             await writer.close()
             if reader is not None:
                 await reader.close()
-
-    async def _restored(self, kept: FilterState) -> tuple[Known, FilterState]:
-        """What is known at the newest snapshot up to the checkpoint; else nothing, at the start."""
-        if not kept.next or "snapshots" not in await self._log.describe():
-            return Known(), FilterState()
-        snapshots = Snapshots(
-            self.number,
-            log=self._log,
-            clock=self._clock,
-            randomness=self._randomness,
-            form=self._form,
-        )
-        async for found in snapshots.manifests():
-            if found.filter.journal_id == kept.journal_id and found.filter.next <= kept.next:
-                try:
-                    snapshots.check(found)
-                    return await snapshots.restore(found), found.filter
-                except Exception as error:  # torn, or of another release: the one before may do
-                    if isinstance(error, LogError) and not isinstance(error, OutOfRange):
-                        raise
-        return Known(), FilterState()
 
     async def _take(
         self, writer: Writer, state: FilterState, read: Read, publish_from: int

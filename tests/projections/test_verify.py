@@ -168,10 +168,15 @@ async def test_rows_that_no_journal_makes_are_found_with_their_keys(
 
 
 async def test_a_truncated_tail_is_found_by_the_checkpoints_beyond_it(world: World) -> None:
+    history = await world.log.group("history", ["journal"])
+    await history.changes(0)
+    await history.save(await world.log.saved("relay", [JOURNAL]))
+    await history.close()
     del world.log.held(JOURNAL).records[-2:]
     found = await world.found()
     assert [one.partition(": ")[0] for one in found if "PostgreSQL" in one] == ["checkpoint"]
     assert [one.partition(": ")[0] for one in found if "the relay" in one] == ["checkpoint"]
+    assert [one.partition(": ")[0] for one in found if "the history" in one] == ["checkpoint"]
     assert all("stands behind the end of the journal" in one for one in found[:2])
 
 

@@ -1,0 +1,146 @@
+"""`headrace export`: history as Parquet files."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.progress import TaskID
+
+from events.base import TIME
+from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
+from schemas.ports import EventLog
+from schemas.times import instant_ms
+
+_NEEDED = ("pyarrow", "duckdb")
+
+
+def require_analytics() -> None:
+    """Exit with 2 where the extra `analytics` is not installed."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        typer.echo(
+            f"Not installed: {' and '.join(missing)}. Run pip install 'headrace[analytics]'.",
+            err=True,
+        )
+        raise typer.Exit(INPUT_ERROR)
+
+
+def export(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="New, empty, or of an export before.")
+    ],
+    *,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Only what happened then or later."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Only what happened before.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with what happens, until Ctrl-C.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
+) -> None:
+    """Export what happened, from the journals, as Parquet files: a table for each type of event.
+
+    Running it again goes on where it ended; so does running it after a crash. Times are those of
+    Headrace's own clock, as journaled. DIR/views.sql has views for DuckDB; see `headrace sql`.
+
+    Examples:
+      headrace export history
+      headrace export saturday --from 2026-01-31 --until 2026-02-01T00:00:00Z
+      headrace export history --follow
+    """
+    settings = load_settings()
+    require_analytics()
+    from orchestrator.compose import check_topics  # noqa: PLC0415 - slow to load, as what follows
+    from orchestrator.export.directory import Directory, ExportError  # noqa: PLC0415
+    from orchestrator.export.exporter import Done, Exporter, Period  # noqa: PLC0415
+    from orchestrator.remembered import history_format  # noqa: PLC0415
+    from orchestrator.runtime.settings import SetupError  # noqa: PLC0415
+    from orchestrator.runtime.world import SystemClock, SystemRandomness  # noqa: PLC0415
+    from schemas.journal import JournalError  # noqa: PLC0415
+
+    period = Period(_moment("--from", from_), _moment("--until", until))
+    results: list[Done] = []
+
+    async def work(log: EventLog) -> None:
+        check_topics(await log.describe(), settings)
+        place = Directory(directory)
+        with place.locked(), _bars() as advanced:
+            exporter = Exporter(
+                place,
+                log=log,
+                clock=SystemClock(),
+                randomness=SystemRandomness(),
+                form=history_format(),
+                period=period,
+            )
+            results.append(exporter.done)
+            await exporter.run(advanced, follow=follow)
+
+    try:
+        run_on_kafka(settings, work)
+    except ExportError as error:
+        raise SetupError(str(error), error.exit_code) from error
+    except JournalError as error:
+        raise SetupError(str(error), 1) from error
+    except KeyboardInterrupt:
+        if not follow:
+            typer.echo(f"Stopped. Run it again to go on in {directory}.", err=True)
+            raise typer.Exit(130) from None
+    done = results[0]
+    said = {"directory": str(directory), "rows": done.rows, "files": done.files}
+    if as_json:
+        typer.echo(orjson.dumps(said | {"rows_in_all": done.total}).decode())
+    else:
+        typer.echo(
+            f"{done.rows:,} rows in {done.files:,} files"
+            + (f"; {done.total:,} rows in all." if done.total != done.rows else ".")
+        )
+
+
+def _moment(option: str, text: str | None) -> int | None:
+    """Milliseconds since 1970 of a time, or of a day's beginning in UTC; exits where it is none."""
+    if text is None:
+        return None
+    try:
+        if TIME.fullmatch(text):
+            return instant_ms(text.upper())
+        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1000
+    except (ValueError, OverflowError):
+        typer.echo(
+            f'{option}: must be a time such as 2026-01-31T12:00:00Z, or a day, was "{text}"',
+            err=True,
+        )
+        raise typer.Exit(INPUT_ERROR) from None
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[int, int, int], None]]:
+    """A progress bar a shard, on a terminal."""
+    from rich.console import Console  # noqa: PLC0415 - slow to load
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        tasks: dict[int, TaskID] = {}
+
+        def advanced(shard: int, offset: int, end: int) -> None:
+            if shard not in tasks:
+                tasks[shard] = bar.add_task(f"shard {shard}", total=None)
+            bar.update(tasks[shard], completed=offset, total=end)
+
+        yield advanced

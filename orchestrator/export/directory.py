@@ -1,0 +1,216 @@
+"""The directory of an export: Parquet files that appear whole or not at all, and a manifest.
+
+A file counts from when the manifest names it. What a crash left beside it is removed by the next
+export, which goes on at the manifest's positions, so nothing is there twice and nothing is missing.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.export.tables import KINDS, Table, tables
+from orchestrator.export.views import views
+from schemas.journal import FilterState
+
+FORMAT: Final = "headrace-export"
+VERSION: Final = 1
+MANIFEST: Final = "manifest.json"
+VIEWS: Final = "views.sql"
+_LOCK: Final = ".lock"
+_EMPTY: Final = "day=1970-01-01/empty.parquet"
+"""A file without rows in every table, so that a table without any has its columns too."""
+
+
+class ExportError(Exception):
+    """An export can't be made, or gone on with; one sentence. `exit_code` is the command's."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a shard is exported: up to `filter`, and so many entries of the next commit."""
+
+    filter: FilterState
+    entries: int = 0
+
+
+@dataclass(slots=True)
+class Manifest:
+    """What an export holds, and where it goes on."""
+
+    from_ms: int | None
+    shards: dict[int, Position] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)  # rows, by path
+
+    @property
+    def rows(self) -> int:
+        """Of all files."""
+        return sum(self.files.values())
+
+
+class Directory:
+    """An export's directory, while this process has it to itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest: Manifest | None = self._read()
+        self._made: set[Path] = set()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep others out; ExportError where another export is at it."""
+        with self._telling():
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / _LOCK).open("a+")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ExportError(f"Another export is writing to {self.path}.") from error
+            self.manifest = self._read()
+            if not lock.tell():
+                lock.write(FORMAT)  # so that it is known for ours before there is a manifest
+                lock.flush()
+            yield
+
+    def _read(self) -> Manifest | None:
+        """What is there; None in an empty directory, ExportError in a foreign or newer one."""
+        file = self.path / MANIFEST
+        if self.path.exists() and not self.path.is_dir():
+            raise ExportError(f"{self.path} is no directory.", 2)
+        if not file.exists():
+            there = {one.name for one in self.path.iterdir()} if self.path.exists() else set()
+            lock = self.path / _LOCK
+            ours = lock.exists() and lock.read_bytes() in {b"", FORMAT.encode()}
+            if there and not ours:
+                raise ExportError(
+                    f"{self.path} is not empty and holds no export: name an empty or a new"
+                    " directory.",
+                    2,
+                )
+            return None
+        try:
+            said: dict[str, Any] = orjson.loads(file.read_bytes())
+            if said["format"] != FORMAT:
+                raise ValueError(said["format"])  # noqa: TRY301 - said below
+            version = said["version"]
+            if version > VERSION:
+                raise ExportError(
+                    f"{file} has version {version}; this release reads {VERSION}: upgrade"
+                    " Headrace, or export to another directory.",
+                    2,
+                )
+            shards = {
+                int(number): Position(FilterState(**one["filter"]), one["entries"])
+                for number, one in said["shards"].items()
+            }
+            return Manifest(said["from_ms"], shards, said["files"])
+        except (ValueError, LookupError, TypeError) as error:
+            raise ExportError(
+                f"{file} is not the manifest of an export: name another directory.", 2
+            ) from error
+
+    def begin(self, from_ms: int | None) -> Manifest:
+        """Make it ready: remove what no manifest names, write views and empty files."""
+        manifest = self.manifest or Manifest(from_ms)
+        with self._telling():
+            for table in tables().values():
+                for file in (self.path / KINDS[table.kind] / table.event).glob("day=*/*"):
+                    name = file.relative_to(self.path).as_posix()
+                    made = file.suffix in {".parquet", ".tmp"} and not name.endswith(_EMPTY)
+                    if made and name not in manifest.files:
+                        file.unlink()
+                empty = self.path / KINDS[table.kind] / table.event / _EMPTY
+                if not empty.exists() or not pq.read_schema(empty).equals(table.schema):
+                    self._put(empty, table.schema.empty_table(), last=False)
+            self._replace(self.path / VIEWS, views().encode())
+        self.manifest = manifest
+        return manifest
+
+    def add(self, table: Table, day: str, name: str, rows: pa.Table) -> str:
+        """Write rows to a file; its path below the directory. It counts once `commit` names it."""
+        path = f"{KINDS[table.kind]}/{table.event}/day={day}/{name}.parquet"
+        with self._telling():
+            self._put(self.path / path, rows)
+        return path
+
+    def commit(self, positions: Mapping[int, Position], files: Mapping[str, int]) -> None:
+        """From here on these files count, and the export goes on at these positions."""
+        manifest = self.manifest
+        assert manifest is not None  # noqa: S101 - it has begun
+        made = Manifest(
+            manifest.from_ms, manifest.shards | dict(positions), manifest.files | dict(files)
+        )
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "from_ms": made.from_ms,
+            "shards": {str(number): asdict(one) for number, one in sorted(made.shards.items())},
+            "files": made.files,
+        }
+        with self._telling():
+            for folder in {(self.path / name).parent for name in files}:
+                _sync(folder)
+            self._replace(self.path / MANIFEST, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        self.manifest = made
+
+    def _put(self, path: Path, rows: pa.Table, *, last: bool = True) -> None:
+        """Write a file that appears whole; it lasts a power failure once its folder is synced."""
+        if path.parent not in self._made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(path.parent)
+        making = path.with_suffix(".tmp")
+        try:
+            with making.open("wb") as file:
+                pq.write_table(rows, file, compression="zstd")
+                if last:
+                    file.flush()
+                    os.fsync(file.fileno())
+            making.replace(path)
+        except BaseException:
+            making.unlink(missing_ok=True)
+            raise
+
+    @staticmethod
+    def _replace(path: Path, content: bytes) -> None:
+        making = path.with_suffix(".tmp")
+        try:
+            with making.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            making.replace(path)
+            _sync(path.parent)
+        except BaseException:
+            making.unlink(missing_ok=True)
+            raise
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ExportError(
+                f"{self.path} can't be written: {error.strerror or error}. What was exported before"
+                " is whole: run it again to go on."
+            ) from error
+
+
+def _sync(folder: Path) -> None:
+    """Make renames in a folder last."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,0 +1,314 @@
+"""Exports: whatever interrupts them, nothing is there twice and nothing is missing."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+import pyarrow as pa
+import pytest
+
+from orchestrator.export.ask import ask, opened
+from orchestrator.export.directory import MANIFEST, Directory, ExportError, Position
+from orchestrator.export.exporter import Done, Exporter, Period
+from orchestrator.export.tables import KINDS, Table, tables
+from orchestrator.remembered import history_format
+from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.world import SystemClock, SystemRandomness
+from schemas.history import Known, flatten
+from schemas.ports import Partition, Record
+from schemas.times import instant_ms
+from tests.core.story import Story
+from tests.projections.test_from_the_core import journal, told
+
+JOURNAL = Partition("journal", 0)
+SIZE = 3  # entries of a commit
+BATCH_ROWS = 40
+
+
+class KilledError(Exception):
+    """Here the process would have ended."""
+
+
+class Fragile(Directory):
+    """Ends before or after a write, as told: after so many of them."""
+
+    def __init__(self, path: Path, lives: int) -> None:
+        super().__init__(path)
+        self._lives = lives
+
+    def _live(self) -> None:
+        self._lives -= 1
+        if self._lives < 0:
+            raise KilledError
+
+    def add(self, table: Table, day: str, name: str, rows: pa.Table) -> str:
+        self._live()
+        path = super().add(table, day, name, rows)
+        self._live()
+        return path
+
+    def commit(self, positions: Mapping[int, Position], files: Mapping[str, int]) -> None:
+        self._live()
+        super().commit(positions, files)
+        self._live()
+
+
+@pytest.fixture(scope="module")
+def story() -> Story:
+    return told()
+
+
+@pytest.fixture
+def log(story: Story) -> MemoryLog:
+    log = MemoryLog(SystemClock(), {"journal": 1})
+    log.write(JOURNAL, [Record(None, value) for value in journal(story.entries, SIZE)])
+    return log
+
+
+async def export(log: MemoryLog, place: Directory, period: Period = Period()) -> Done:  # noqa: B008 - a value
+    with place.locked():
+        exporter = Exporter(
+            place,
+            log=log,
+            clock=SystemClock(),
+            randomness=SystemRandomness(),
+            form=history_format(),
+            period=period,
+            batch_rows=BATCH_ROWS,
+        )
+        return await exporter.run(lambda *_: None, follow=False)
+
+
+def expected(story: Story) -> list[dict[str, Any]]:
+    known = Known()
+    return [
+        record
+        for place, entry in enumerate(story.entries)
+        for _, record in flatten(known, 0, place // SIZE + 1, place % SIZE, orjson.loads(entry))
+    ]
+
+
+def content(path: Path) -> dict[str, list[Any]]:
+    """Every table's rows, in order of their positions."""
+    found = {}
+    with opened(path) as connection:
+        for table in tables().values():
+            name = f"{KINDS[table.kind]}.{table.event}"
+            query = f"SELECT * FROM {name} ORDER BY shard, seq, entry, n"  # noqa: S608 - of our own
+            found[name] = list(ask(connection, query)[1])
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def files(place: Path, pattern: str) -> list[str]:
+    return sorted(one.name for one in place.rglob(pattern))
+
+
+async def test_all_that_happened_is_there_once(
+    log: MemoryLog, story: Story, tmp_path: Path
+) -> None:
+    done = await export(log, Directory(tmp_path))
+    wanted = expected(story)
+    assert done.rows == done.total == len(wanted)
+    positions = sorted(row[0] for rows in content(tmp_path).values() for row in rows)
+    assert positions == sorted(one["position"] for one in wanted)
+
+
+async def test_an_export_ended_anywhere_goes_on_to_what_one_without_end_is(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    await export(log, Directory(tmp_path / "whole"))
+    ended = 0
+    for lives in (*range(12), *range(20, 200, 15)):
+        try:
+            await export(log, Fragile(tmp_path / "ended", lives))
+        except KilledError:
+            ended += 1
+    await export(log, Directory(tmp_path / "ended"))
+    assert ended >= 10
+    assert content(tmp_path / "ended") == content(tmp_path / "whole")
+    assert not files(tmp_path, "*.tmp")
+
+
+async def test_what_a_crash_left_beside_the_manifest_is_removed(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    with pytest.raises(KilledError):
+        await export(log, Fragile(tmp_path, 5))
+    assert not files(tmp_path, MANIFEST)
+    assert len(files(tmp_path, "0-*.parquet")) == 3
+    with pytest.raises(KilledError):
+        await export(log, Fragile(tmp_path, 0))
+    assert not files(tmp_path, "0-*.parquet")
+
+
+async def test_goes_on_where_it_ended(story: Story, tmp_path: Path) -> None:
+    values = list(journal(story.entries, SIZE))
+    log = MemoryLog(SystemClock(), {"journal": 1})
+    whole = MemoryLog(SystemClock(), {"journal": 1})
+    whole.write(JOURNAL, [Record(None, value) for value in values])
+    rows = 0
+    for first in range(0, len(values), 7):
+        log.write(JOURNAL, [Record(None, value) for value in values[first : first + 7]])
+        rows += (await export(log, Directory(tmp_path / "parts"))).rows
+    done = await export(whole, Directory(tmp_path / "whole"))
+    assert rows == done.rows
+    assert content(tmp_path / "parts") == content(tmp_path / "whole")
+    assert (await export(log, Directory(tmp_path / "parts"))).rows == 0
+
+
+async def test_a_period_is_what_the_shards_clock_says(
+    log: MemoryLog, story: Story, tmp_path: Path
+) -> None:
+    wanted = expected(story)
+    moments = sorted({one["recorded_at"] for one in wanted})
+    first, last = moments[len(moments) // 3], moments[2 * len(moments) // 3]
+    period = Period(_ms(first), _ms(last))
+    await export(log, Directory(tmp_path), period)
+    inside = [one for one in wanted if first <= one["recorded_at"] < last]
+    assert 0 < len(inside) < len(wanted)
+    positions = sorted(row[0] for rows in content(tmp_path).values() for row in rows)
+    assert positions == sorted(one["position"] for one in inside)
+    await export(log, Directory(tmp_path))  # without an end it goes on
+    after = [one for one in wanted if first <= one["recorded_at"]]
+    positions = sorted(row[0] for rows in content(tmp_path).values() for row in rows)
+    assert positions == sorted(one["position"] for one in after)
+    with pytest.raises(ExportError, match=r"holds what happened from .* on: leave out --from"):
+        await export(log, Directory(tmp_path), Period(_ms(last)))
+
+
+def _ms(text: str) -> int:
+    return instant_ms(text)
+
+
+async def test_a_period_without_data_is_one_sentence_and_leaves_nothing(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    far = _ms("2099-01-01T00:00:00Z")
+    with pytest.raises(ExportError, match=r"Nothing happened between 2099.* and now: .* between"):
+        await export(log, Directory(tmp_path), Period(far))
+    assert files(tmp_path, "*") == [".lock"]
+    with pytest.raises(ExportError, match="--from must be before --until"):
+        await export(log, Directory(tmp_path), Period(far, far))
+
+
+async def test_an_empty_journal_is_one_sentence(tmp_path: Path) -> None:
+    log = MemoryLog(SystemClock(), {"journal": 2})
+    with pytest.raises(ExportError, match="Nothing has happened yet"):
+        await export(log, Directory(tmp_path))
+
+
+def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("Dear Ada")
+    (tmp_path / "events").mkdir()
+    with pytest.raises(ExportError, match="is not empty and holds no export"):
+        Directory(tmp_path)
+    (tmp_path / "letter.txt").unlink()
+    with pytest.raises(ExportError, match="is not empty and holds no export"):
+        Directory(tmp_path)
+    (tmp_path / "letter.txt").write_text("Dear Ada")
+    (tmp_path / MANIFEST).write_text('{"format": "another", "version": 1}')
+    with pytest.raises(ExportError, match="is not the manifest of an export"):
+        Directory(tmp_path)
+    (tmp_path / MANIFEST).write_text('{"format": "headrace-export", "version": 99}')
+    with pytest.raises(ExportError, match=r"has version 99; this release reads 1: upgrade"):
+        Directory(tmp_path)
+    with pytest.raises(ExportError, match="is no directory"):
+        Directory(tmp_path / "letter.txt")
+
+
+async def test_the_history_of_another_journal_is_not_gone_on_with(
+    log: MemoryLog, story: Story, tmp_path: Path
+) -> None:
+    await export(log, Directory(tmp_path))
+    other = MemoryLog(SystemClock(), {"journal": 1})
+    with pytest.raises(ExportError, match="holds more of shard 0 than its journal"):
+        await export(other, Directory(tmp_path))
+    values = [*journal(story.entries, SIZE + 1)]
+    values += values[-1:] * 200  # repeats, which are void
+    other.write(JOURNAL, [Record(None, value) for value in values])
+    with pytest.raises(ExportError, match="holds the history of another journal than shard 0"):
+        await export(other, Directory(tmp_path))
+
+
+async def test_two_exports_at_once_are_told_apart(tmp_path: Path, log: MemoryLog) -> None:
+    said = pytest.raises(ExportError, match="Another export is writing")
+    with Directory(tmp_path).locked(), said:
+        await export(log, Directory(tmp_path))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def resize(disk: Path, size: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+
+
+async def test_a_full_disk_is_one_sentence_and_what_is_there_stays_whole(
+    log: MemoryLog, small_disk: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=r"can't be written: No space left on device\."):
+        await export(log, Directory(small_disk / "export"))
+    assert not files(small_disk, "*.tmp")
+    resize(small_disk, "64m")
+    await export(log, Directory(small_disk / "export"))
+    await export(log, Directory(tmp_path / "whole"))
+    assert content(small_disk / "export") == content(tmp_path / "whole")
+
+
+async def test_following_goes_on_until_it_is_ended(story: Story, tmp_path: Path) -> None:
+    values = [Record(None, value) for value in journal(story.entries, SIZE)]
+    log = MemoryLog(SystemClock(), {"journal": 1})
+    log.write(JOURNAL, values[:60])
+    place = Directory(tmp_path)
+    with place.locked():
+        exporter = Exporter(
+            place,
+            log=log,
+            clock=SystemClock(),
+            randomness=SystemRandomness(),
+            form=history_format(),
+            period=Period(),
+            batch_rows=BATCH_ROWS,
+        )
+        following = asyncio.create_task(exporter.run(lambda *_: None, follow=True))
+        async with asyncio.timeout(20):
+            while exporter.done.rows == 0:
+                await asyncio.sleep(0.01)
+            before = exporter.done.rows
+            log.write(JOURNAL, values[60:])
+            while exporter.done.rows < before + 2 * BATCH_ROWS:
+                await asyncio.sleep(0.01)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    await export(log, Directory(tmp_path))
+    positions = sorted(row[0] for rows in content(tmp_path).values() for row in rows)
+    assert positions == sorted(one["position"] for one in expected(story))
+
+
+def test_a_question_to_no_export_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="holds no export: write one"), opened(tmp_path):
+        pass
+
+
+async def test_views_are_read_by_duckdb_itself(log: MemoryLog, tmp_path: Path) -> None:
+    await export(log, Directory(tmp_path))
+    connection = duckdb.connect()
+    connection.execute(f"SET file_search_path = '{tmp_path}'")
+    connection.execute((tmp_path / "views.sql").read_text())
+    (count,) = connection.execute("SELECT count(*) FROM orders").fetchone() or (0,)
+    assert count > 0

@@ -1,0 +1,146 @@
+"""The views of an export say what the shard's state says."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import pytest
+
+from orchestrator.core.orders import Order
+from orchestrator.export.ask import ask, opened
+from orchestrator.export.directory import Directory
+from orchestrator.export.views import asked_first
+from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.world import SystemClock
+from schemas.ports import Partition, Record
+from tests.core.story import Story
+from tests.export.test_export import export
+from tests.projections.test_from_the_core import journal, told
+
+
+def a_story() -> Story:
+    story = told()
+    story.service("ups", "ground")
+    story.receive("BOS", MUG=100)
+    story.order("80", MUG=3, to="BOS")
+    story.order("81", MUG=1, to="LAX")
+    story.report("accepted", "80.1")
+    return story
+
+
+@pytest.fixture(scope="module")
+def story() -> Story:
+    return a_story()
+
+
+@pytest.fixture(scope="module")
+def connection(
+    story: Story, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    log = MemoryLog(SystemClock(), {"journal": 1})
+    values = journal(story.entries, 3)
+    log.write(Partition("journal", 0), [Record(None, value) for value in values])
+    place = tmp_path_factory.mktemp("export")
+    asyncio.run(export(log, Directory(place)))
+    with opened(place) as connection:
+        yield connection
+
+
+def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    names, found = ask(connection, query)
+    return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def orders(story: Story) -> dict[str, Order]:
+    return {order.order_id: order for order in story.shard.markets["US"].orders.values()}
+
+
+def test_every_view_answers(connection: duckdb.DuckDBPyConnection) -> None:
+    for view in asked_first():
+        assert rows(connection, f"SELECT * FROM {view.name}") is not None  # noqa: S608 - of our own
+    assert {view.name for view in asked_first()} >= {
+        *("orders", "lines", "fulfillments", "decisions", "stock_movements", "exceptions"),
+        "promises",
+    }
+
+
+def test_orders_have_the_status_that_they_have(
+    connection: duckdb.DuckDBPyConnection, story: Story
+) -> None:
+    found = {one["order_id"]: one for one in rows(connection, "FROM orders")}
+    for order_id, order in orders(story).items():
+        assert found[order_id]["status"] == order.status(), order_id
+        assert found[order_id]["lines"] == len(order.lines)
+    assert len(found) >= len(orders(story))
+    delivered = [one for one in found.values() if one["status"] == "delivered"]
+    assert delivered
+    assert all(one["delivered_at"] - one["placed_at"] == one["lead_time"] for one in delivered)
+
+
+def test_lines_count_their_units_as_the_state_does(
+    connection: duckdb.DuckDBPyConnection, story: Story
+) -> None:
+    found = {(one["order_id"], one["line_id"]): one for one in rows(connection, "FROM lines")}
+    counts = ("allocated", "backordered", "shipped", "delivered", "cancelled")
+    for order_id, order in orders(story).items():
+        for line in order.lines:
+            one = found[order_id, line.line_id]
+            assert (one["sku"], one["quantity"]) == (line.sku, line.quantity)
+            if one["open"] is not None:  # of an order that nothing was decided for there is none
+                assert [one[name] for name in counts] == [getattr(line, name) for name in counts]
+
+
+def test_fulfillments_have_the_statuses_that_they_have(
+    connection: duckdb.DuckDBPyConnection, story: Story
+) -> None:
+    found = {one["fulfillment_id"]: one for one in rows(connection, "FROM fulfillments")}
+    checked = 0
+    for order in orders(story).values():
+        for work in order.fulfillments:
+            one = found[work.fulfillment_id]
+            assert (one["status"], one["request_status"], one["node_id"]) == (
+                work.status,
+                work.request_status,
+                work.node_id,
+            )
+            checked += 1
+    assert checked == len(found)
+    assert any(one["units_shipped"] for one in found.values())
+
+
+def test_movements_add_up_to_what_is_there(
+    connection: duckdb.DuckDBPyConnection, story: Story
+) -> None:
+    query = "SELECT node_id, sku, sum(on_hand) AS units FROM stock_movements GROUP BY ALL"
+    found = {(one["node_id"], one["sku"]): one["units"] for one in rows(connection, query)}
+    for sku, shelf in story.shard.markets["US"].bins.items():
+        for node_id, stock in shelf.items():
+            assert found.get((node_id, sku), 0) == stock.on_hand
+
+
+def test_decisions_have_what_their_nodes_cost(connection: duckdb.DuckDBPyConnection) -> None:
+    found = rows(connection, "FROM decisions WHERE legs > 0")
+    assert {one["order_id"] for one in found} >= {"80", "81"}
+    parts = ("transport", "handling", "per_unit", "late", "load", "price", "split")
+    for one in found:
+        assert one["cost_minor"] == sum(one[f"{name}_minor"] for name in parts)
+    chosen = rows(connection, "FROM candidates WHERE chosen AND order_id = '81'")
+    assert [one["node_id"] for one in chosen][:1] == next(
+        one["nodes"] for one in found if one["order_id"] == "81"
+    )
+    assert any(one["transport_minor"] for one in found)
+
+
+def test_exceptions_are_open_until_they_are_resolved(
+    connection: duckdb.DuckDBPyConnection, story: Story
+) -> None:
+    found = rows(connection, "FROM exceptions")
+    assert sum(one["status"] == "open" for one in found) == len(story.shard.exceptions)
+
+
+def test_promises_are_told_by_order(connection: duckdb.DuckDBPyConnection, story: Story) -> None:
+    found = {one["order_id"]: one for one in rows(connection, "FROM promises")}
+    promised = {one.order_id for one in orders(story).values() if one.promised_ms is not None}
+    assert found.keys() == promised
+    assert promised

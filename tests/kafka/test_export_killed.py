@@ -1,0 +1,112 @@
+"""`headrace export` and `headrace sql` on Apache Kafka; SIGKILL in the middle, again and again."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from bench import workload
+from bench.history import write
+from bench.recovery import Book
+from orchestrator.compose import create_topics
+from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
+from orchestrator.runtime.settings import Settings
+from tests.export.test_export import content
+
+pytestmark = [pytest.mark.slow, pytest.mark.real_kafka("its journal fills several fetches")]
+
+KILLS = 10
+ORDERS = 1_500
+
+
+def headrace(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "orchestrator.cli", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+async def journaled(kafka: str, prefix: str) -> int:
+    """A journal of whole lives of orders; how many events it has."""
+    log = await KafkaLog.open(KafkaSettings(kafka, prefix))
+    await create_topics(log, Settings(kafka=kafka, prefix=prefix, shards=1, replication=1))
+    writer = await log.writer()
+    book = Book(writer)
+    await write(book, workload.Inbox(), ORDERS)
+    await writer.close()
+    await log.close()
+    return book.events
+
+
+def killed(environment: dict[str, str], place: Path, after_s: float) -> bool:
+    """Whether it was killed before it ended."""
+    command = [sys.executable, "-c", _SMALL_BATCHES, "export", str(place)]
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        running.wait(after_s)
+    except subprocess.TimeoutExpired:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    return running.returncode == -signal.SIGKILL
+
+
+_SMALL_BATCHES = (
+    "import orchestrator.export.exporter as e\n"
+    "e.Exporter.__init__.__kwdefaults__['batch_rows'] = 700\n"
+    "from orchestrator.cli import main\n"
+    "main()\n"
+)
+
+
+async def test_an_export_killed_ten_times_equals_one_that_was_not(
+    kafka: str, prefix: str, tmp_path: Path
+) -> None:
+    events = await journaled(kafka, prefix)
+    environment = {**os.environ, "HEADRACE_KAFKA": kafka, "HEADRACE_PREFIX": prefix}
+    environment["HEADRACE_SHARDS"] = "1"
+    random = Random(7)
+    kills = 0
+    seen: set[int] = set()
+    after_s = 2.0
+    while kills < KILLS:
+        was_killed = await asyncio.to_thread(killed, environment, tmp_path / "killed", after_s)
+        assert was_killed, (
+            f"it ended after {kills} kills: the journal is too short for this machine"
+        )
+        kills += 1
+        rows = manifest_rows(tmp_path / "killed")
+        # where it came no further it needs longer only to start
+        after_s = after_s + 0.5 if rows in seen or not rows else random.uniform(0.8, 1.1) * after_s
+        seen.add(rows)
+    assert len(seen) > 2, "it was never killed in the middle"
+    whole = await asyncio.to_thread(
+        headrace, environment, "export", str(tmp_path / "whole"), "--json"
+    )
+    assert whole.returncode == 0, whole.stderr
+    assert json.loads(whole.stdout)["rows"] == events
+    rest = await asyncio.to_thread(
+        headrace, environment, "export", str(tmp_path / "killed"), "--json"
+    )
+    assert rest.returncode == 0, rest.stderr
+    assert json.loads(rest.stdout)["rows_in_all"] == events
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    asked = "SELECT status, count(*) AS orders FROM orders GROUP BY ALL"
+    answers = [
+        await asyncio.to_thread(headrace, environment, "sql", asked, str(tmp_path / name), "--json")
+        for name in ("killed", "whole")
+    ]
+    assert answers[0].stdout == answers[1].stdout
+    assert sum(json.loads(line)["orders"] for line in answers[0].stdout.splitlines()) == ORDERS
+
+
+def manifest_rows(place: Path) -> int:
+    try:
+        said: dict[str, Any] = json.loads((place / "manifest.json").read_text())
+    except FileNotFoundError:
+        return 0
+    return sum(said["files"].values())
