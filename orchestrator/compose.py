@@ -408,9 +408,15 @@ def _engine(
     )
 
 
-def _relay(settings: Settings, log: EventLog, group: Group) -> Publishers:
+def _relay(settings: Settings, log: KafkaLog, group: Group) -> Publishers:
     takeover_s = settings.kafka_request_timeout_seconds + SESSION_TIMEOUT_MS / 1000
-    return Relay(log=log, group=group, clock=SystemClock(), takeover_s=takeover_s)
+    return Relay(
+        log=log,
+        group=group,
+        clock=SystemClock(),
+        takeover_s=takeover_s,
+        transactions=log if settings.relay_transactions else None,
+    )
 
 
 def _history(settings: Settings, log: EventLog, group: Group) -> Publishers:

@@ -73,6 +73,10 @@ class Unknown(LogError):
     """
 
 
+class Fenced(LogError):
+    """Another process writes under this name now: nothing more of this one counts."""
+
+
 class OutOfRange(LogError):
     """A reader's position lies outside what the log still holds."""
 
@@ -93,6 +97,36 @@ class Writer(Protocol):
 
     async def close(self) -> None:
         """Drop it. What is in flight may still land; nothing else is sent."""
+        ...
+
+
+class TransactionalWriter(Writer, Protocol):
+    """A writer whose appends count together, with a group's checkpoints, or not at all.
+
+    So they do for who reads only what is committed. After any LogError it is dead; what became of
+    its transaction the group's checkpoints tell, once another writer of its name is there.
+    """
+
+    async def begin(self) -> None:
+        """What is appended from now on belongs together; Fenced, LogError."""
+        ...
+
+    async def commit(self, group: str, checkpoints: "Mapping[Partition, Checkpoint]") -> None:
+        """Let what was appended since `begin` count, and store the checkpoints; Fenced, LogError.
+
+        Anything but a return means that the outcome is unknown, or, Fenced, that it is void.
+        """
+        ...
+
+
+class Transactions(Protocol):
+    """Where transactional writers come from."""
+
+    async def transactional(self, name: str) -> TransactionalWriter:
+        """The one writer of this name.
+
+        On return everyone who had it before is fenced, and what they had not committed is void.
+        """
         ...
 
 

@@ -26,6 +26,7 @@ from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
     OffsetOutOfRangeError,
+    ProducerFenced,
     RecordListTooLargeError,
     TopicAlreadyExistsError,
     for_code,
@@ -37,6 +38,7 @@ from schemas.ports import (
     Appended,
     Bounds,
     Checkpoint,
+    Fenced,
     LogError,
     OutOfRange,
     Partition,
@@ -61,7 +63,12 @@ _COORDINATOR_WAIT_S: Final = 0.1  # before a group's coordinator is asked again
 _BATCH_BYTES: Final = (
     3 * 1_048_576
 )  # above the largest record of any topic; the broker holds the real limits
+_TRANSACTION_MS: Final = 60_000
+"""After which the broker ends a transaction whose owner is gone, if no successor did before."""
+_FENCED: Final = "another process writes under this transactional id now"
 _SURELY_NOT_APPENDED: Final = (InvalidTopicError, MessageSizeTooLargeError, RecordListTooLargeError)
+
+W = TypeVar("W", bound="KafkaWriter")
 
 _log = structlog.get_logger()
 
@@ -250,6 +257,18 @@ def _drop(_record: logging.LogRecord) -> bool:
     return False
 
 
+def _offsets(
+    prefix: str, checkpoints: Mapping[Partition, Checkpoint]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Checkpoints as the client has them."""
+    return {
+        TopicPartition(prefix + one.topic, one.number): OffsetAndMetadata(
+            kept.offset, kept.metadata
+        )
+        for one, kept in checkpoints.items()
+    }
+
+
 class KafkaLog:
     """Kafka as an EventLog. `open` it, since connecting may fail."""
 
@@ -275,20 +294,37 @@ class KafkaLog:
 
     async def writer(self) -> "KafkaWriter":
         """A producer; LogError when the broker can't be reached."""
-        producer = AIOKafkaProducer(
+        return await self._started(KafkaWriter(self._producer(), self.settings))
+
+    async def transactional(self, name: str) -> "KafkaTransactionalWriter":
+        """A producer of the transactional id `<prefix>headrace-<name>`.
+
+        The broker fences those who had it, and ends their transactions, before it answers.
+        """
+        producer = self._producer(
+            transactional_id=self.group_id(name), transaction_timeout_ms=_TRANSACTION_MS
+        )
+        return await self._started(KafkaTransactionalWriter(producer, self))
+
+    def _producer(self, **more: Any) -> AIOKafkaProducer:  # noqa: ANN401 - the client's arguments
+        return AIOKafkaProducer(
             **self.settings.client(),
             acks="all",
             compression_type="zstd",
             linger_ms=0,
             max_batch_size=_BATCH_BYTES,
             max_request_size=_BATCH_BYTES,
+            **more,
         )
-        writer = KafkaWriter(producer, self.settings)
-        whole_ms, client = self.settings.request_timeout_s * 1000, producer.client
+
+    async def _started(self, writer: W) -> W:
+        whole_ms, client = self.settings.request_timeout_s * 1000, writer.producer.client
         # Of several brokers one that hangs must not take all the time that there is.
         client._request_timeout_ms = min(_ASK_S * 1000, whole_ms)  # noqa: SLF001 - there is one for all
         try:
-            await _within(self.settings.request_timeout_s, "start a producer", producer.start())
+            await _within(
+                self.settings.request_timeout_s, "start a producer", writer.producer.start()
+            )
             client._request_timeout_ms = int(whole_ms)  # noqa: SLF001 - as an append needs it
         except BaseException:
             await writer.close()
@@ -426,7 +462,7 @@ class KafkaWriter:
     """A producer of one owner: a batch at a time a partition, each awaited."""
 
     def __init__(self, producer: AIOKafkaProducer, settings: KafkaSettings) -> None:
-        self._producer = producer
+        self.producer = producer
         self._settings = settings
         self._busy: set[Partition] = set()
         self._answers: set[asyncio.Future[Any]] = set()
@@ -444,7 +480,7 @@ class KafkaWriter:
             raise Refused(f"{where}: this writer failed before; close it and ask for another")
         if to in self._busy:
             raise RuntimeError(f"{where}: a second append before the first was acknowledged")
-        batch = self._producer.create_batch()
+        batch = self.producer.create_batch()
         for record in records:
             added = batch.append(
                 timestamp=None, key=record.key, value=record.value, headers=list(record.headers)
@@ -460,9 +496,9 @@ class KafkaWriter:
         try:
             async with asyncio.timeout(limit_s):
                 topic = self._settings.prefix + to.topic
-                await self._producer.partitions_for(topic)
+                await self.producer.partitions_for(topic)
                 handed_over = True
-                answer = await self._producer.send_batch(batch, topic, partition=to.number)
+                answer = await self.producer.send_batch(batch, topic, partition=to.number)
                 self._answers.add(answer)
                 try:
                     done = await answer
@@ -473,6 +509,9 @@ class KafkaWriter:
             raise Refused(
                 f"{where}: the broker refuses {len(records)} records: {error!r}"
             ) from error
+        except ProducerFenced as error:
+            self._dead = True
+            raise Fenced(f"{where}: {_FENCED}") from error
         except (KafkaError, OSError, TimeoutError) as error:
             self._dead = True
             if not handed_over:
@@ -488,7 +527,7 @@ class KafkaWriter:
     async def close(self) -> None:
         """Drop the producer and what it may still hold: its own `stop` would deliver that first."""
         self._dead = True
-        producer = self._producer
+        producer = self.producer
         producer._closed = True  # noqa: SLF001 - else its finaliser warns of what `stop` would have done
         sender = producer._sender.sender_task  # noqa: SLF001 - there is no public way to stop without a flush
         if sender is not None:
@@ -496,9 +535,59 @@ class KafkaWriter:
         await _cut_off(producer.client)  # fails what is in flight, so that the sender ends
         if sender is not None:
             await asyncio.wait([sender], timeout=_CLOSE_S)
+            sender.cancel()  # it may still wait for a transaction's coordinator, for ever
         for answer in self._answers:  # the client tries again, or would, and nobody sends
             if not answer.done():
                 answer.set_exception(KafkaConnectionError("the writer was closed"))
+
+
+class KafkaTransactionalWriter(KafkaWriter):
+    """A producer of a transactional id, and of the offsets that it commits with what it sends.
+
+    The client sends a group's offsets without its generation: not the group fences a writer that
+    is no longer the owner, but the id.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, log: KafkaLog) -> None:
+        super().__init__(producer, log.settings)
+        self._log = log
+
+    async def begin(self) -> None:
+        """Begin a transaction."""
+        async with self._deadly("begin a transaction"):
+            await self.producer.begin_transaction()
+
+    async def commit(self, group: str, checkpoints: Mapping[Partition, Checkpoint]) -> None:
+        """Commit what was appended, and the group's offsets."""
+        async with self._deadly("commit a transaction"):
+            await self.producer.send_offsets_to_transaction(
+                _offsets(self._settings.prefix, checkpoints), self._log.group_id(group)
+            )
+            await self.producer.commit_transaction()
+
+    async def close(self) -> None:
+        """Drop the producer, and what it has to say of a transaction that nobody waits for."""
+        await super().close()
+        waiter = self.producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001 - else it is logged
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()
+
+    @asynccontextmanager
+    async def _deadly(self, what: str) -> AsyncIterator[None]:
+        if self._dead:
+            raise LogError(f"can't {what}: this writer failed before; ask for another")
+        try:
+            # The client retries within its own request timeout; ours is a net below it.
+            async with _bounded(self._settings.request_timeout_s * 2, what):
+                yield
+        except LogError as error:
+            self._dead = True
+            if isinstance(error.__cause__, ProducerFenced):
+                raise Fenced(f"can't {what}: {_FENCED}") from error
+            raise
+        except BaseException:
+            self._dead = True
+            raise
 
 
 class KafkaReader:
@@ -739,13 +828,8 @@ class KafkaGroup:
         """
         if self._assignments.changed.is_set():
             raise LogError(f"the assignment of {self._group_id} has changed since: begin anew")
-        offsets = {
-            TopicPartition(self._settings.prefix + one.topic, one.number): OffsetAndMetadata(
-                kept.offset, kept.metadata
-            )
-            for one, kept in checkpoints.items()
-        }
         what = f"save the offsets of {self._group_id}"
+        offsets = _offsets(self._settings.prefix, checkpoints)
         await _within(self._settings.request_timeout_s, what, self._consumer.commit(offsets))
 
     async def close(self) -> None:

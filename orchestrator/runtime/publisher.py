@@ -21,6 +21,7 @@ from schemas.ports import (
     Checkpoint,
     Clock,
     EventLog,
+    Fenced,
     Group,
     LogError,
     OutOfRange,
@@ -34,6 +35,7 @@ from schemas.voids import Voids
 IDLE_WAIT_MS: Final = 500
 SAVE_EVERY_S: Final = 0.25
 _FAILED_PAUSE_S: Final = 1.0
+_FENCED_PAUSE_S: Final = 10.0
 
 Outgoing = dict[Partition, list[Record]]
 
@@ -77,8 +79,10 @@ class ShardPublisher(ABC):
                 self.state = "pausing"
                 self.restarts.labels(self._label).inc()
                 _log.warning(f"{self.role} starts again", shard=self.number, what=str(error))
+                # Whoever fenced us was told that the shard is theirs: we shall be told too.
+                pause_s = _FENCED_PAUSE_S if isinstance(error, Fenced) else _FAILED_PAUSE_S
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_FAILED_PAUSE_S):
+                    async with asyncio.timeout(pause_s):
                         await self.stop.wait()
         self.state = "closed"
 
@@ -153,7 +157,10 @@ class ShardPublisher(ABC):
             await writer.append(to, part)
 
     async def _save(self, state: FilterState) -> None:
-        await self._group.save({self._journal: Checkpoint(state.next, state.to_json())})
+        await self._group.save(self._checkpoints(state))
+
+    def _checkpoints(self, state: FilterState) -> dict[Partition, Checkpoint]:
+        return {self._journal: Checkpoint(state.next, state.to_json())}
 
     def _observe(
         self, reader: Reader, state: FilterState, outgoing: Mapping[Partition, list[Record]]

@@ -19,8 +19,18 @@ from orchestrator.runtime.publisher import (
     ShardPublisher,
 )
 from schemas import journal
-from schemas.journal import Commit, Verdict
-from schemas.ports import Clock, EventLog, Group, Partition, Reader, Record
+from schemas.journal import Commit, FilterState, Verdict
+from schemas.ports import (
+    Clock,
+    EventLog,
+    Group,
+    Partition,
+    Reader,
+    Record,
+    TransactionalWriter,
+    Transactions,
+    Writer,
+)
 from schemas.times import rfc3339
 
 _READ_RECORDS: Final = 200
@@ -80,30 +90,45 @@ class ShardRelay(ShardPublisher):
     restarts = metrics.RELAY_RESTARTS
 
     def __init__(
-        self, number: int, *, log: EventLog, group: Group, clock: Clock, takeover_s: float
+        self,
+        number: int,
+        *,
+        log: EventLog,
+        group: Group,
+        clock: Clock,
+        takeover_s: float,
+        transactions: Transactions | None = None,
     ) -> None:
         super().__init__(number, log=log, group=group, clock=clock)
         self._takeover_s = takeover_s
+        self._transactions = transactions
 
     async def _publish(self) -> None:
         """Publish from the checkpoint on.
 
-        1. Load the checkpoint, and see that it is of this journal.
-        2. Read, filter, and turn valid commits into records by target partition.
-        3. Append one batch a target partition, await every acknowledgement.
-        4. Only then save the checkpoint (a few times a second; what follows it is published again).
-        5. Once, a producer's time-out after taking over: publish the newest availability of each
-           key touched since again: a predecessor's late append may have landed on top of it.
+        1. Ask for a writer: a transactional one fences its predecessor, whose open transaction is
+           void from then on.
+        2. Load the checkpoint, and see that it is of this journal.
+        3. Read, filter, and turn valid commits into records by target partition.
+        4. Append one batch a target partition, await every acknowledgement.
+        5. Only then save the checkpoint (a few times a second; what follows it is published again).
+           A transaction holds both: what one read brought, and the checkpoint after it.
+        6. Once, a producer's time-out after taking over: publish the newest availability of each
+           key touched since again: a predecessor's late append may have landed on top of it. Not
+           with transactions: the predecessor is fenced.
         """
         self.state = "opening"
         partitions = await self._partitions([*_TOPIC.values()])
-        state, publish_from = await self._checkpoint()
-        writer = await self._log.writer()
+        transactional: TransactionalWriter | None = None
+        if self._transactions is not None:
+            transactional = await self._transactions.transactional(f"relay-{self.number}")
+        writer: Writer = transactional or await self._log.writer()
         reader: Reader | None = None
-        saved = state
         try:
+            state, publish_from = await self._checkpoint()
+            saved = state
             reader = await self._log.reader({self._journal: state.next or None})
-            touched: dict[tuple[Partition, bytes], Record] | None = {}
+            touched: dict[tuple[Partition, bytes], Record] | None = None if transactional else {}
             took_over = save_at = self._clock.monotonic()
             while not self.stop.is_set():
                 read = (await reader.read(_READ_RECORDS, IDLE_WAIT_MS)).get(self._journal, ())
@@ -118,7 +143,11 @@ class ShardRelay(ShardPublisher):
                     ):
                         placed_at_ms += publish(record, self.number, partitions, outgoing)
                         await asyncio.sleep(0)
-                await self._append(writer, outgoing)
+                if transactional is not None and outgoing:
+                    await self._commit(transactional, outgoing, state)
+                    saved = state
+                else:
+                    await self._append(writer, outgoing)
                 if outgoing or state.next >= (reader.high_water(self._journal) or state.next + 1):
                     self.state = "open"  # not before: a topic may refuse what is to be published
                 self._observe(reader, state, outgoing)
@@ -132,15 +161,30 @@ class ShardRelay(ShardPublisher):
                         await self._append(writer, _again(touched))
                         touched = None
                 if state.next > max(saved.next, publish_from) and (now >= save_at or not read):
-                    await self._save(state)
+                    await self._store(transactional, state)
                     saved, save_at = state, now + SAVE_EVERY_S
             if state.next > max(saved.next, publish_from):
-                await self._save(state)
+                await self._store(transactional, state)
         finally:
             metrics.forget(metrics.READER_LAG, "relay", "journal", self._label)
             await writer.close()
             if reader is not None:
                 await reader.close()
+
+    async def _store(self, transactional: TransactionalWriter | None, state: FilterState) -> None:
+        """Save the checkpoint, by the fenced way where there is one."""
+        if transactional is None:
+            await self._save(state)
+        else:
+            await self._commit(transactional, {}, state)
+
+    async def _commit(
+        self, transactional: TransactionalWriter, outgoing: Outgoing, state: FilterState
+    ) -> None:
+        """One transaction: what is to be published, and the checkpoint after it."""
+        await transactional.begin()
+        await self._append(transactional, outgoing)
+        await transactional.commit(self.role, self._checkpoints(state))
 
     def _count(self, placed_at_ms: list[int]) -> None:
         now_ms = self._clock.now_ms()
@@ -158,11 +202,24 @@ def _again(touched: Mapping[tuple[Partition, bytes], Record]) -> Outgoing:
 class Relay(Publishers):
     """The role: a ShardRelay for each shard that the group suggests."""
 
-    def __init__(self, *, log: EventLog, group: Group, clock: Clock, takeover_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        group: Group,
+        clock: Clock,
+        takeover_s: float,
+        transactions: Transactions | None = None,
+    ) -> None:
         super().__init__(
             "relay",
             group,
             lambda number: ShardRelay(
-                number, log=log, group=group, clock=clock, takeover_s=takeover_s
+                number,
+                log=log,
+                group=group,
+                clock=clock,
+                takeover_s=takeover_s,
+                transactions=transactions,
             ),
         )

@@ -196,6 +196,14 @@ class Settings(BaseSettings):
         Field(description="Handled inbox records that are kept, for those who look into them."),
     ] = 10_000
 
+    relay_transactions: Annotated[
+        bool,
+        Field(
+            description="Whether role `relay` publishes in Kafka transactions: consumers with "
+            "`isolation.level=read_committed` then see no event twice, some milliseconds later. "
+            "All relays of a prefix must have the same setting."
+        ),
+    ] = False
     suspect_seconds: Annotated[
         PositiveFloat,
         Field(
