@@ -24,6 +24,7 @@ COMMANDS = (
     "state",
     "export",
     "sql",
+    "whatif",
     "rules",
     "rebuild",
     "verify",

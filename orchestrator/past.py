@@ -55,7 +55,7 @@ async def past(
     end = (await log.bounds(partition)).next
     voids = Voids(log)
     await voids.read()
-    shard, state = await _nearest(log, number, until, form, voids)
+    shard, state = await nearest(log, number, until, form, voids)
     async with Whole(log, partition, state.next) as reading:
         async for reads in reading:
             for read in reads:
@@ -71,7 +71,7 @@ async def past(
     return Past(shard, state.seq)
 
 
-async def _nearest(
+async def nearest(
     log: EventLog, number: int, until: Until, form: Format[Shard] | None, voids: Voids
 ) -> tuple[Shard, FilterState]:
     """The newest snapshot that holds nothing later, else an empty shard."""
@@ -81,7 +81,7 @@ async def _nearest(
     async def by_then(state: FilterState) -> bool:
         if until.seq is not None:
             return state.seq <= until.seq
-        newest_ms = await _newest_tick(log, number, state.next, voids)
+        newest_ms = await newest_tick(log, number, state.next, voids)
         return newest_ms is not None and newest_ms <= (until.time_ms or 0)
 
     snapshots = Snapshots(
@@ -100,7 +100,7 @@ async def _nearest(
     return Shard(number), FilterState()
 
 
-async def _newest_tick(log: EventLog, number: int, next_: int, voids: Voids) -> int | None:
+async def newest_tick(log: EventLog, number: int, next_: int, voids: Voids) -> int | None:
     """The shard's clock before this journal offset; None where the records just before say none."""
     at = max(0, next_ - _LOOKED_BACK)
     newest: int | None = None

@@ -5,6 +5,7 @@ Promises that no longer fit are taken back.
 
 from typing import Any
 
+from events.decided import Plain
 from orchestrator.core.cancelling import ask_node, cancel_beyond, withdraw
 from orchestrator.core.evolve import exception_key
 from orchestrator.core.ledger import HELD_STATES, Bin
@@ -217,34 +218,25 @@ def counted(turn: Turn) -> None:
     data = turn.data
     sku, state = data["sku"], data.get("state", "all")
     stock = turn.shard.stock(node, sku)
-    counted_ms = _counted_ms(turn)
-    if stock.counted_after(state, counted_ms):
+    at_ms = counted_ms(data, turn.cause["time_ms"], turn.now_ms)
+    if stock.counted_after(state, at_ms):
         turn.repeat("state")  # a newer count stands
         return
-    if stock.forgotten_ms > counted_ms:
+    if stock.forgotten_ms > at_ms:
         detail = (
             f"a count of {sku} at {node.node_id} is of a moment before movements that are no longer"
             " remembered: count again"
         )
         turn.mismatch(node.market_id, detail, None, node_id=node.node_id, sku=sku)
         return
-    later = stock.moved_after(counted_ms)
-    if state == "all":
-        units = max(0, data["counted"] + later[0])
-        delta = [units - stock.on_hand, *shrink(stock, units)]
-    elif state == "available":
-        units = max(0, data["counted"] + later[0] - sum(later[1:]))
-        delta = [units - (stock.on_hand - stock.set_aside), 0, 0, 0]
-    else:
-        units = max(0, data["counted"] + later[STATES.index(state)])
-        delta = _delta(state, units - getattr(stock, state))
+    delta = count_delta(stock, state, data["counted"], at_ms)
     event: Any = {
         "type": "stock_moved",
         "node_id": node.node_id,
         "sku": sku,
         "delta": delta,
         "reason": "counted",
-        "time_ms": counted_ms,
+        "time_ms": at_ms,
         "counted": state,
     }
     of_lots = _of_lots(stock, delta[0], "counted", [])
@@ -256,10 +248,23 @@ def counted(turn: Turn) -> None:
         _resolve(turn, node, sku)
 
 
-def _counted_ms(turn: Turn) -> int:
-    told = turn.data.get("counted_at")
-    at_ms = turn.cause["time_ms"] if told is None else instant_ms(told)
-    return min(at_ms, turn.now_ms)  # what comes after the count must not pass for before it
+def count_delta(stock: Bin, state: str, counted: int, counted_ms: int) -> list[int]:
+    """What a count says that the books don't: what moved after it is applied again."""
+    later = stock.moved_after(counted_ms)
+    if state == "all":
+        units = max(0, counted + later[0])
+        return [units - stock.on_hand, *shrink(stock, units)]
+    if state == "available":
+        units = max(0, counted + later[0] - sum(later[1:]))
+        return [units - (stock.on_hand - stock.set_aside), 0, 0, 0]
+    units = max(0, counted + later[STATES.index(state)])
+    return _delta(state, units - getattr(stock, state))
+
+
+def counted_ms(data: Plain, time_ms: int, now_ms: int) -> int:
+    """When a count was taken; what comes after the count must not pass for before it."""
+    told = data.get("counted_at")
+    return min(time_ms if told is None else instant_ms(told), now_ms)
 
 
 def shrink(stock: Bin, on_hand: int) -> list[int]:

@@ -1,0 +1,473 @@
+"""A period of a shard's journal as files: the state at its start, what happened, who answered what.
+
+Variants are replayed from these, side by side in processes of their own: the journal is read once,
+and no process holds more of it than an index of what nodes were asked.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import orjson
+
+from events.decided import InputRecord, Plain
+from orchestrator.core import decide as core
+from orchestrator.core import snapshot
+from orchestrator.core.config import DAY_MS, Config
+from orchestrator.core.shard import Shard
+from orchestrator.core.sourcing.calendars import day_number
+from orchestrator.past import Until, nearest
+from orchestrator.replay.habits import Habits, Look
+from orchestrator.runtime.snapshots import Format
+from orchestrator.runtime.whole import Whole
+from schemas import journal
+from schemas.journal import Commit, Entry, JournalError, Verdict
+from schemas.ports import EventLog, Partition
+from schemas.times import instant_ms
+from schemas.voids import Voids
+
+DRAIN_DAYS: Final = 14
+"""How long after a period its orders may still go on; what isn't closed then is censored."""
+ANSWERS: Final = frozenset(
+    {
+        "fulfillment_accepted",
+        "fulfillment_rejected",
+        "fulfillment_shipped",
+        "fulfillment_cancellation_accepted",
+        "fulfillment_cancellation_rejected",
+    }
+)
+FOUND_BY: Final = frozenset({"stock_counted", "fulfillment_rejected", "fulfillment_shipped"})
+"""Inputs that say how the shelf differs from the books."""
+_NO_FINDING: Final = frozenset({"settling", "shipped"})
+
+Advanced = Callable[[int, int], None]
+
+
+class Span(NamedTuple):
+    """From when (ms since 1970, included) to when (excluded) orders are taken."""
+
+    from_ms: int
+    until_ms: int
+
+    @property
+    def end_ms(self) -> int:
+        """Until when they may go on."""
+        return self.until_ms + DRAIN_DAYS * DAY_MS
+
+
+class Row(NamedTuple):
+    """An entry of the journal, apart from most of what was decided from it."""
+
+    position: str  # <seq>.<entry>
+    now_ms: int  # the shard's clock
+    digest: str  # of the entry as it was journaled
+    input: InputRecord
+    did: list[Any] | None  # of a tick: ["fired", due_ms, kind, *key] or ["work", …]
+    found: list[list[Any]]  # [node id, sku, delta]: differences from the books
+    skipped: list[str] | None  # reason, by: a person had it passed over
+    plans: list[list[str]]  # [order key, digest of its plan]
+    repeated: bool
+
+
+class Asked:
+    """Work that a node was asked for in history, and the answers to it."""
+
+    __slots__ = ("answers", "asked_ms", "cancellations", "closed", "fulfillment_id", "numbers")
+
+    def __init__(self, fulfillment_id: str, asked_ms: int) -> None:
+        self.fulfillment_id = fulfillment_id
+        self.asked_ms = asked_ms
+        self.answers: list[list[int]] = []  # [ms after the request, place in the file]
+        self.numbers: list[str] = []  # of packages
+        self.closed = False
+        self.cancellations: list[list[Any]] = []  # [id, ms after the request, digest of its lines]
+
+
+def asked_key(event: Plain) -> str:
+    """Equal for what is identically asked: the order, the node, the lines."""
+    lines = sorted([one["line_id"], one["sku"], one["quantity"]] for one in event["lines"])
+    what = [event["market_id"], event["channel"], event["order_id"], event["node_id"], lines]
+    return digest_of(what)
+
+
+def plan_digest(event: Plain) -> str:
+    """Equal for equal plans, whatever their fulfillments are called."""
+    return digest_of(
+        [
+            sorted(
+                [
+                    one["node_id"],
+                    sorted([line["line_id"], line["quantity"]] for line in one["lines"]),
+                ]
+                for one in event["fulfillments"]
+            ),
+            sorted([line["line_id"], line["quantity"]] for line in event["backordered"]),
+        ]
+    )
+
+
+def digest_of(value: object) -> str:
+    """A short digest of plain data."""
+    return blake2b(orjson.dumps(value), digest_size=8).hexdigest()
+
+
+def encoded_digest(cause: InputRecord, events: Any) -> str:  # noqa: ANN401 - decided events
+    """Of an entry as the journal holds it."""
+    return blake2b(journal.encode_entry(cause, events), digest_size=8).hexdigest()
+
+
+@dataclass(slots=True)
+class Period:
+    """Where the files are, and what is in them."""
+
+    folder: str
+    shard: int
+    span: Span
+    orders: int = 0  # taken in the period
+    entries: int = 0  # of the period and its drain
+    first_ms: int | None = None  # the shard's clock at the first and the last entry read
+    last_ms: int | None = None
+    bytes: int = 0
+    seq: int = 0  # the newest commit of the start state
+    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)  # as defined at the start
+    markets: dict[str, str] = field(default_factory=dict)  # currency of each
+
+    @property
+    def at(self) -> Path:
+        """Its folder."""
+        return Path(self.folder)
+
+    def start(self, config: Config) -> Shard:
+        """The state at its start."""
+        restoring = snapshot.Restoring(Shard(self.shard, config))
+        with (self.at / "state").open("rb") as rows:
+            for row in rows:
+                restoring.take(orjson.loads(row))
+        return restoring.finish()
+
+
+class Rows:
+    """The entries of a period, in order or by their place."""
+
+    def __init__(self, period: Period) -> None:
+        with (period.at / "entries").open("rb") as file:
+            self._mapped = mmap(file.fileno(), 0, access=ACCESS_READ) if period.bytes else None
+
+    def __iter__(self) -> Iterator[Row]:
+        at, mapped = 0, self._mapped
+        while mapped is not None and at < len(mapped):
+            end = mapped.find(b"\n", at)
+            yield Row(*orjson.loads(mapped[at:end]))
+            at = end + 1
+
+    def at(self, place: int) -> Row:
+        """The entry that begins there."""
+        assert self._mapped is not None  # noqa: S101 - there are entries
+        return Row(*orjson.loads(self._mapped[place : self._mapped.find(b"\n", place)]))
+
+
+class Index(NamedTuple):
+    """What was asked in history, and by what it is found."""
+
+    by_key: dict[str, list[Asked]]
+    by_id: dict[str, Asked]
+    by_number: dict[str, Asked]  # of packages
+    documents: dict[str, str]  # of transfers and returns -> what they are of
+    habits: Habits
+
+
+def load_index(period: Period) -> Index:
+    """Read the index of a period."""
+    head, *rows = (period.at / "asked").read_bytes().splitlines()
+    told = orjson.loads(head)
+    index = Index({}, {}, {}, told["documents"], Habits.from_json(told["habits"]))
+    for row in rows:
+        key, fulfillment_id, asked_ms, answers, numbers, closed, cancellations = orjson.loads(row)
+        asked = Asked(fulfillment_id, asked_ms)
+        asked.answers, asked.numbers, asked.closed = answers, numbers, closed
+        asked.cancellations = cancellations
+        index.by_key.setdefault(key, []).append(asked)
+        index.by_id[fulfillment_id] = asked
+        for number in numbers:
+            index.by_number[number] = asked
+    return index
+
+
+async def read_period(
+    log: EventLog,
+    number: int,
+    span: Span,
+    folder: Path,
+    form: Format[Shard],
+    voids: Voids,
+    advanced: Advanced = lambda *_: None,
+) -> Period:
+    """Read a shard's journal from the nearest snapshot on, and write a period of it to files.
+
+    `voids` are read already. A span that begins with time itself (0) begins with the shard's first
+    order.
+    JournalError where the journal can't be read, LogError, OSError where the disk is full.
+    """
+    period = _empty(folder, number, span)
+    partition = Partition("journal", number)
+    end = (await log.bounds(partition)).next
+    start = Until(time_ms=span.from_ms - 1) if span.from_ms else Until(seq=0)
+    shard, state = await nearest(log, number, start, form, voids)
+    if state.next:
+        period.first_ms = shard.now_ms
+    writing: _Writing | None = None
+    with (folder / "entries").open("wb") as file:
+        async with Whole(log, partition, state.next) as reading:
+            async for reads in reading:
+                for read in reads:
+                    state, record, verdict = voids.take(number, state, read, folds=True)
+                    if not isinstance(record, Commit) or verdict is not Verdict.VALID:
+                        continue
+                    for place, entry in enumerate(record.entries):
+                        cause = entry["input"]
+                        ticks = "origin" not in cause and cause["type"] == "clock_ticked"
+                        if ticks:
+                            if period.first_ms is None:
+                                period.first_ms = cause["time_ms"]
+                            period.last_ms = cause["time_ms"]
+                        if writing is None and _begins(cause, span, ticks=ticks):
+                            writing = _begin(period, shard, file)
+                        if writing is None:
+                            period.seq = record.seq
+                            _fold(shard, entry, record.seq, place)
+                        elif not (ticks and cause["time_ms"] >= span.end_ms):
+                            writing.take(f"{record.seq}.{place}", entry)
+                        else:
+                            writing.finish()
+                            return period
+                advanced(state.next, end)
+    if writing is None:
+        with (folder / "entries").open("wb") as file:
+            writing = _begin(period, shard, file)
+    writing.finish()
+    return period
+
+
+def _empty(folder: Path, number: int, span: Span) -> Period:
+    folder.mkdir(parents=True, exist_ok=True)
+    return Period(str(folder), number, span)
+
+
+def _fold(shard: Shard, entry: Entry, seq: int, place: int) -> None:
+    try:
+        core.fold(shard, entry)
+    except Exception as error:
+        raise JournalError(
+            f"entry {place} of commit {seq} of shard {shard.number} contradicts the state before"
+            f" it: {error!r}"
+        ) from error
+
+
+def _write_state(shard: Shard, folder: Path) -> None:
+    with (folder / "state").open("wb") as file:
+        for row in snapshot.rows(shard):
+            file.write(row + b"\n")
+        for segment in snapshot.segments(shard, frozenset()):
+            file.write((segment.row or b"null") + b"\n")
+
+
+def _begins(cause: InputRecord, span: Span, *, ticks: bool) -> bool:
+    if not span.from_ms:
+        return cause["type"] == "order_placed"
+    return ticks and cause["time_ms"] >= span.from_ms
+
+
+def _begin(period: Period, shard: Shard, file: BinaryIO) -> "_Writing":
+    _write_state(shard, period.at)
+    if not period.span.from_ms:
+        period.span = period.span._replace(from_ms=shard.now_ms)
+    period.nodes = {node_id: node.defined for node_id, node in shard.nodes.items()}
+    period.markets = {market_id: one.currency for market_id, one in shard.markets.items()}
+    return _Writing(period, file, shard.now_ms)
+
+
+class _Work:
+    """What is known of a fulfillment while its answers come in."""
+
+    __slots__ = ("asked", "days_ahead", "key", "lines", "looked", "node_id", "shipped", "transit")
+
+    def __init__(self, key: str, event: Plain, now_ms: int) -> None:
+        self.key = key
+        self.asked = Asked(event["fulfillment_id"], now_ms)
+        self.node_id: str = event["node_id"]
+        self.days_ahead, self.transit = days_of(event, now_ms)
+        self.lines = len(event["lines"])
+        self.looked = False
+        self.shipped: int | None = None  # when
+
+
+def days_of(event: Plain, now_ms: int) -> tuple[int, int]:
+    """How many days ahead a node is asked for its work, and how many the way is to take."""
+    today = now_ms // DAY_MS
+    ahead = max(0, day_number(event["ship_day"]) - today) if "ship_day" in event else 0
+    transit = 0
+    if "ship_by" in event and "deliver_by" in event:
+        transit = max(0, instant_ms(event["deliver_by"]) - instant_ms(event["ship_by"])) // DAY_MS
+    return ahead, transit
+
+
+class _Writing:
+    """Writes entries, and learns who answers what and how."""
+
+    def __init__(self, period: Period, file: BinaryIO, now_ms: int) -> None:
+        self._period = period
+        self._file = file
+        self._works: dict[str, _Work] = {}  # by fulfillment
+        self._numbers: dict[str, _Work] = {}  # by tracking number
+        self._early: dict[str, list[tuple[int, int]]] = {}  # tracking without a shipment yet
+        self._documents: dict[str, str] = {}
+        self._habits = Habits()
+        self._now_ms = now_ms
+
+    def take(self, position: str, entry: Entry) -> None:
+        """An entry of the period or its drain."""
+        cause, period = entry["input"], self._period
+        events: list[Any] = entry["events"]
+        type_ = cause["type"]
+        if "origin" not in cause and type_ == "clock_ticked":
+            self._now_ms = cause["time_ms"]
+        did, skipped, repeated = None, None, False
+        found: list[list[Any]] = []
+        plans: list[list[str]] = []
+        place = period.bytes
+        for event in events:
+            match event["type"]:
+                case "timer_fired":
+                    due_ms, _, *kind_and_key = event["timer"]
+                    did = ["fired", due_ms, *kind_and_key]
+                case "work_done":
+                    did = ["work", *event["work"]]
+                case "input_skipped":
+                    skipped = [event["reason"], event["by"]]
+                case "input_repeated":
+                    repeated = True
+                case "stock_moved" if type_ in FOUND_BY and event["reason"] not in _NO_FINDING:
+                    found.append([event["node_id"], event["sku"], event["delta"]])
+                case "fulfillment_requested":
+                    work = _Work(asked_key(event), event, self._now_ms)
+                    self._works[event["fulfillment_id"]] = work
+                case "order_allocated":
+                    plans.append([f"{event['channel']}/{event['order_id']}", plan_digest(event)])
+                case "fulfillment_cancellation_requested":
+                    self._cancellation(event)
+                case "fulfillment_changed":
+                    self._closed(event)
+                case _:
+                    pass
+        row = Row(
+            position,
+            self._now_ms,
+            encoded_digest(cause, events),
+            cause,
+            did,
+            found,
+            skipped,
+            plans,
+            repeated,
+        )
+        line = orjson.dumps(tuple(row)) + b"\n"
+        self._file.write(line)
+        period.bytes += len(line)
+        period.entries += 1
+        if type_ in ANSWERS:
+            self._answer(cause, place, repeated=repeated)
+        elif type_ == "tracking_updated":
+            self._tracked(cause, place)
+        elif type_ == "inbound_announced":
+            self._announced(cause)
+        elif type_ == "order_placed" and self._now_ms < period.span.until_ms:
+            period.orders += not repeated
+
+    def _cancellation(self, event: Plain) -> None:
+        work = self._works.get(event["fulfillment_id"])
+        if work is not None:
+            asked = work.asked
+            told = [event["cancellation_id"], self._now_ms - asked.asked_ms]
+            asked.cancellations.append([*told, digest_of(event["lines"])])
+
+    def _closed(self, event: Plain) -> None:
+        work = self._works.get(event["fulfillment_id"])
+        if work is not None:
+            work.asked.closed = event["status"] in ("shipped", "incomplete", "cancelled")
+
+    def _answer(self, cause: InputRecord, place: int, *, repeated: bool) -> None:
+        data = cause["data"]
+        work = self._works.get(data["fulfillment_id"])
+        if work is None or repeated:
+            return
+        after_ms = self._now_ms - work.asked.asked_ms
+        work.asked.answers.append([after_ms, place])
+        match cause["type"]:
+            case "fulfillment_accepted" if not work.looked:
+                self._looked(work, Look(after_ms, 0.0, ""))
+            case "fulfillment_rejected" if not work.looked:
+                share = len(data["lines"]) / work.lines if data.get("lines") else 1.0
+                self._looked(work, Look(after_ms, min(1.0, share), data["reason"]))
+            case "fulfillment_shipped":
+                self._shipped(work, data, after_ms)
+            case "fulfillment_cancellation_accepted" | "fulfillment_cancellation_rejected":
+                self._answered_cancellation(work, cause)
+            case _:
+                pass
+
+    def _looked(self, work: _Work, look: Look) -> None:
+        work.looked = True
+        self._habits.looked(work.node_id, look)
+
+    def _shipped(self, work: _Work, data: dict[str, Any], after_ms: int) -> None:
+        if not work.looked:
+            self._looked(work, Look(after_ms, 0.0, ""))
+        if work.shipped is None:
+            work.shipped = self._now_ms
+            self._habits.shipped(work.node_id, work.days_ahead, after_ms)
+        for package in data["packages"]:
+            number = package.get("tracking_number")
+            if number is not None:
+                self._numbers[number] = work
+                work.asked.numbers.append(number)
+                for now_ms, place in self._early.pop(number, ()):
+                    work.asked.answers.append([now_ms - work.asked.asked_ms, place])
+
+    def _answered_cancellation(self, work: _Work, cause: InputRecord) -> None:
+        wanted = cause["data"].get("cancellation_id")
+        for id_, asked_after_ms, _ in work.asked.cancellations:
+            if wanted in (None, id_):
+                after_ms = self._now_ms - work.asked.asked_ms - asked_after_ms
+                accepted = cause["type"].endswith("accepted")
+                self._habits.cancellations.add([after_ms, accepted])
+                return
+
+    def _tracked(self, cause: InputRecord, place: int) -> None:
+        data = cause["data"]
+        number = data["tracking_number"]
+        work = self._works.get(data.get("fulfillment_id") or "") or self._numbers.get(number)
+        if work is None:
+            self._early.setdefault(number, []).append((self._now_ms, place))
+            return
+        work.asked.answers.append([self._now_ms - work.asked.asked_ms, place])
+        if data["status"] == "delivered" and work.shipped is not None:
+            self._habits.arrived(work.transit, self._now_ms - work.shipped)
+
+    def _announced(self, cause: InputRecord) -> None:
+        data = cause["data"]
+        if data.get("kind") in ("transfer", "return"):
+            self._documents[f"{data['node_id']}/{data['document']}"] = data["kind"]
+
+    def finish(self) -> None:
+        """Write the index."""
+        head = {"documents": self._documents, "habits": self._habits.as_json()}
+        with (self._period.at / "asked").open("wb") as file:
+            file.write(orjson.dumps(head) + b"\n")
+            for work in self._works.values():
+                one = work.asked
+                row = [work.key, one.fulfillment_id, one.asked_ms, one.answers, one.numbers]
+                file.write(orjson.dumps([*row, one.closed, one.cancellations]) + b"\n")

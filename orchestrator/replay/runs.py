@@ -1,0 +1,151 @@
+"""Runs of variants side by side, each in a process of its own."""
+
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from time import monotonic, process_time
+from typing import Any, Final
+
+import orjson
+
+from orchestrator.core.config import Config
+from orchestrator.replay.changes import Changes
+from orchestrator.replay.loop import Loop
+from orchestrator.replay.outcome import Outcome
+from orchestrator.replay.period import Period, Rows, load_index
+
+BASELINE: Final = "as it was"
+_POLL_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A name and what it changes."""
+
+    name: str
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One variant of one shard's period."""
+
+    variant: Variant
+    period: Period
+    config: Config
+    seed: int
+    folder: str  # where its outcome goes
+
+
+_done: Any = None
+"""Entries done of each task; shared with the process that shows it."""
+
+
+def _share(done: Any) -> None:  # noqa: ANN401 - multiprocessing's array
+    global _done  # noqa: PLW0603 - how a pool's processes get what can't be sent to them
+    _done = done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started the runs stops them
+
+
+def cores() -> int:
+    """How many runs go side by side."""
+    allowed = getattr(os, "sched_getaffinity", None)  # not on every platform
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+
+
+def run_task(task: Task, number: int = 0) -> None:
+    """Replay a task in this process; ChangeError, UndecidableError."""
+    gc.set_threshold(10_000, 3, 150_000)  # no cycles are in a shard's state
+    began = process_time()
+    shard = task.period.start(task.config)
+    waiting = frozenset(
+        order.key for market in shard.markets.values() for order in market.orders.values()
+    )
+    gc.collect()
+    gc.freeze()
+    outcome = Outcome(Path(task.folder), waiting)
+    loop = Loop(
+        shard,
+        Rows(task.period),
+        load_index(task.period),
+        task.period.span,
+        task.variant.changes,
+        task.seed,
+        outcome,
+    )
+
+    def advanced(entries: int) -> None:
+        if _done is not None:
+            _done[number] = entries
+
+    try:
+        loop.run(advanced)
+    finally:
+        outcome.close()
+    outcome.finish(
+        {
+            "compared": loop.compared,
+            "differing": loop.differing,
+            "differences": [one._asdict() for one in loop.differences],
+            "plans_differ": len(loop.plans_differ),
+            "cpu_seconds": round(process_time() - began, 3),
+            "peak_memory_mb": _peak_memory_mb(),
+        }
+    )
+    advanced(task.period.entries)
+
+
+def _peak_memory_mb() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(getrusage(RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+
+
+def run_all(
+    tasks: Sequence[Task], advanced: Callable[[int, int, int], None], workers: int | None = None
+) -> float:
+    """Run all tasks, as many at a time as there are cores; seconds that took.
+
+    `advanced` hears of a task's number, the entries done, and of how many. ChangeError,
+    UndecidableError. On Ctrl-C, or when one fails, the others are stopped.
+    """
+    began = monotonic()
+    context = get_context("spawn")
+    done = context.Array("q", max(1, len(tasks)), lock=False)
+    pool = ProcessPoolExecutor(
+        min(len(tasks), workers or cores()) or 1,
+        mp_context=context,
+        initializer=_share,
+        initargs=(done,),
+    )
+    failed = True
+    try:
+        left: set[Future[None]] = {
+            pool.submit(run_task, task, number) for number, task in enumerate(tasks)
+        }
+        while left:
+            ended, left = wait(left, _POLL_S, FIRST_COMPLETED)
+            for one in ended:
+                one.result()
+            for number, task in enumerate(tasks):
+                advanced(number, done[number], task.period.entries)
+        failed = False
+    finally:
+        processes = list((pool._processes or {}).values())  # noqa: SLF001 - to stop them at once
+        pool.shutdown(wait=not failed, cancel_futures=True)
+        if failed:
+            for process in processes:
+                process.terminate()
+    return monotonic() - began
+
+
+def read_run(folder: str) -> dict[str, Any]:
+    """What a run came to."""
+    told: dict[str, Any] = orjson.loads(Path(folder, "run").read_bytes())
+    return told

@@ -1,0 +1,141 @@
+"""What variants come to beside the baseline; charts; the habits that answers are drawn from."""
+
+from pathlib import Path
+from random import Random
+from xml.etree import ElementTree as ET
+
+from orchestrator.replay import charts
+from orchestrator.replay.charts import Flow, Point
+from orchestrator.replay.compare import Compared, pairs
+from orchestrator.replay.habits import Habits, Look, Sample
+from orchestrator.replay.outcome import OrderRow, Outcome
+from orchestrator.replay.runs import cores
+
+DAY_MS = 86_400_000
+
+
+def an_order(  # a row as a run leaves it
+    key: str,
+    *,
+    units: dict[str, int] | None = None,
+    delivered: int | None = 3,
+    copy: bool = False,
+    short: int = 0,
+) -> OrderRow:
+    return OrderRow(
+        key=key,
+        market_id="US",
+        copy=copy,
+        placed_ms=0,
+        decisions=[],
+        costs=[700, 100, 0, 0, 0, 0, 50],
+        packages=2,
+        units=units or {"BOS": 2},
+        promised_ms=2 * DAY_MS,
+        delivered_ms=None if delivered is None else delivered * DAY_MS,
+        lines=2,
+        short_lines=short,
+        backordered=short,
+        cancelled=0,
+        refused=False,
+        closed=delivered is not None,
+        drawn=False,
+    )
+
+
+def a_run(folder: Path, *rows: OrderRow) -> Path:
+    outcome = Outcome(folder, frozenset())
+    for row in rows:
+        outcome.orders[row.key] = row  # type: ignore[assignment]  # has the same fields
+    outcome.finish({"cpu_seconds": 0.0})
+    return folder
+
+
+def test_orders_pair_up_though_a_variant_lacks_some_and_copies_others(tmp_path: Path) -> None:
+    was = a_run(tmp_path / "was", *(an_order(key) for key in "abcd"))
+    now = a_run(
+        tmp_path / "now", an_order("b"), an_order("b~1", copy=True), an_order("d"), an_order("e")
+    )
+    found = [(pair.was and pair.was.key, pair.now and pair.now.key) for pair in pairs(was, now)]
+    assert found == [
+        ("a", None),
+        ("b", "b"),
+        (None, "b~1"),
+        ("c", None),
+        ("d", "d"),
+        (None, "e"),
+    ]
+
+
+def test_promises_are_measured_against_what_the_baseline_told(tmp_path: Path) -> None:
+    was = a_run(tmp_path / "was", *(an_order(key, delivered=1) for key in "abc"))
+    now = a_run(
+        tmp_path / "now",
+        an_order("a", units={"CHI": 1, "BOS": 1})._replace(promised_ms=9 * DAY_MS),
+        an_order("b", delivered=None, short=1),
+        an_order("c", delivered=2),
+    )
+    compared = Compared("v", [], {"US": "USD"})
+    compared.add(was, now, end_ms=12 * DAY_MS)
+    told = compared.as_json(5)
+    assert told["baseline_promises"] == 3
+    assert told["baseline_promises_broken"] == 2
+    assert told["late_days"] == round((1 + 10) / 3, 4)
+    assert (told["promised"], told["on_time_rate"]) == (3, round(2 / 3, 4))
+    assert told["cost_per_order_minor"] == {"USD": 800}
+    assert told["costs_minor"]["USD"]["split"] == 150
+    assert (told["split_orders"], told["censored"], told["delivered"]) == (1, 1, 2)
+    assert told["stockout_rate"] == round(1 / 6, 4)
+    assert told["lead_time_hours"] == {"mean": 60.0, "median": 72.0, "p95": 72.0}
+    assert told["flows"] == [{"from": "BOS", "to": "CHI", "units": 1}]
+
+
+def test_a_long_sample_is_thinned_out_evenly() -> None:
+    sample = Sample()
+    for number in range(100_000):
+        sample.add(number)
+    assert 2_000 <= len(sample.values) <= 4_000
+    steps = {b - a for a, b in zip(sample.values, sample.values[1:], strict=False)}
+    assert len(steps) == 1
+    assert sample.values[0] == 0
+    assert sample.values[-1] > 95_000
+
+
+def test_answers_are_drawn_from_the_nearest_work_there_was() -> None:
+    habits = Habits()
+    habits.looked("BOS", Look(10, 0.0, ""))
+    habits.looked("CHI", Look(20, 1.0, "other"))
+    habits.shipped("BOS", 0, 100)
+    habits.shipped("BOS", 2, 300)
+    habits.shipped("CHI", 1, 200)
+    habits.arrived(2, 1_000)
+    habits.arrived(5, 5_000)
+    habits = Habits.from_json(habits.as_json())
+
+    def draw(node_id: str, ahead: int, transit: int) -> tuple[int, int, int]:
+        found = habits.draw(Random(1), node_id, ahead, transit)
+        assert found is not None
+        return found.look.after_ms, found.ship_after_ms, found.arrive_after_ms
+
+    assert draw("BOS", 2, 5) == (10, 300, 5_000)
+    assert draw("BOS", 1, 2) == (10, 200, 1_000)  # as CHI did for as many days ahead
+    assert draw("CHI", 0, 2)[:2] == (20, 100)
+    assert Habits().draw(Random(1), "BOS", 0, 0) is None
+
+
+def test_charts_are_well_formed_whatever_they_show() -> None:
+    drawn = [
+        charts.scatter([Point("a < b", 0, 0)], "x", "y"),
+        charts.scatter([Point("a", 1, 2), Point("b", 1, 2), Point("c", -4, 1e6)], "x", "y"),
+        charts.stacked({"a & b": [1, 2, 0], "c": [0, 0, 0]}, ["x", "y", "z"], "USD"),
+        charts.flows([Flow("A", "B", 3), Flow("A", "C", 1), Flow("D", "C", 100)], "#000"),
+        charts.days("BOS", {"a": {"2026-11-22": 3}, "b": {}}, ["2026-11-22"]),
+        charts.days("BOS", {"a": {"2026-11-22": 3}}, ["2026-11-22", "2026-11-23"]),
+    ]
+    for one in drawn:
+        ET.fromstring(one)  # noqa: S314 - our own
+        assert "nan" not in one
+
+
+def test_there_is_a_core_to_run_on() -> None:
+    assert cores() >= 1
