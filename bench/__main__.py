@@ -32,6 +32,7 @@ from bench import (
     recovery,
     report,
     sourcing,
+    whatif,
 )
 from bench.end_to_end import Measured
 from bench.report import Figure, Result, say
@@ -41,7 +42,7 @@ from tests.servers import KAFKA_VERSION
 
 BENCHES: Final = (
     *("core", "sourcing", "projector", "baseline", "end_to_end", "promise", "recovery"),
-    "history",
+    *("history", "whatif"),
 )
 _HEADRACE_TO_BASELINE: Final = 2.5
 _ROOT: Final = Path(__file__).parents[1]
@@ -72,6 +73,8 @@ def main() -> None:
             results.append(recovery.run(quick=given.quick, runs=given.runs))
         if "history" in given.only:
             results.append(history.run(quick=given.quick, runs=given.runs))
+        if "whatif" in given.only:
+            results.append(whatif.run(quick=given.quick, runs=given.runs))
     except KeyboardInterrupt:
         say("stopped")
     if not results:
