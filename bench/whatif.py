@@ -15,7 +15,7 @@ from typing import Final
 
 from rich.progress import Progress
 
-from bench import past, report
+from bench import report, shop
 from bench.report import Figure, Result, say
 from orchestrator import installed
 from orchestrator.commands.whatif import read_periods
@@ -39,9 +39,9 @@ def run(*, quick: bool, runs: int) -> Result:
 
 def measure(orders: int, max_lines: int | None, runs: int) -> Result:
     """Make a past, read it, replay it."""
-    settings = Settings(shards=past.SHARDS)
+    settings = Settings(shards=shop.SHARDS)
     began = time.perf_counter()
-    log = past.make(past.Shop(orders, days=max(0.5, orders / _A_DAY), max_lines=max_lines))
+    log = shop.make(shop.Shop(orders, days=max(0.5, orders / _A_DAY), max_lines=max_lines))
     say(f"whatif: a past of {orders:,} orders, made in {time.perf_counter() - began:.0f} s")
     with TemporaryDirectory(prefix="bench-whatif-") as name, Progress(disable=True) as bar:
         folder = Path(name)
