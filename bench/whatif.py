@@ -22,7 +22,7 @@ from orchestrator.commands.whatif import read_periods
 from orchestrator.compose import config_of_core
 from orchestrator.replay.changes import Changes
 from orchestrator.replay.period import Period
-from orchestrator.replay.runs import BASELINE, Task, Variant, read_run, run_all
+from orchestrator.replay.runs import BASELINE, Task, Variant, fields_of, read_run, run_all
 from orchestrator.runtime.settings import Settings
 
 _A_DAY: Final = 25_000
@@ -97,7 +97,7 @@ def measure(orders: int, max_lines: int | None, runs: int) -> Result:
 def _tasks(
     variants: Sequence[Variant], periods: Sequence[Period], folder: Path, settings: Settings
 ) -> list[Task]:
-    config = config_of_core(settings)
+    config = fields_of(config_of_core(settings))
     return [
         Task(variant, period, config, 1, str(folder / f"{number}-{period.shard}"))
         for number, variant in enumerate(variants)

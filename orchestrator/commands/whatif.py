@@ -29,7 +29,7 @@ from orchestrator.replay.compare import Compared, Flip, decisions_of, drift, sum
 from orchestrator.replay.loop import UndecidableError
 from orchestrator.replay.page import ROWS, currencies, page
 from orchestrator.replay.period import DRAIN_DAYS, Period, Span, read_period
-from orchestrator.replay.runs import BASELINE, Task, Variant, run_all
+from orchestrator.replay.runs import BASELINE, Task, Variant, fields_of, run_all
 from orchestrator.runtime.settings import Settings, SetupError
 from projections.explained import explained
 from schemas.journal import JournalError
@@ -226,7 +226,7 @@ def decide_again(asked: Asked, periods: Sequence[Period], bar: Progress) -> Json
         Task(
             variant,
             period,
-            config_of_core(asked.settings),
+            fields_of(config_of_core(asked.settings)),
             asked.seed,
             str(asked.folder / f"{number}-{period.shard}"),
         )

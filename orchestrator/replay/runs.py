@@ -39,9 +39,14 @@ class Task:
 
     variant: Variant
     period: Period
-    config: Config
+    config: dict[str, Any]  # as `fields_of` gives it
     seed: int
     folder: str  # where its outcome goes
+
+
+def fields_of(config: Config) -> dict[str, Any]:
+    """What a process is sent in place of it: one that is frozen and compiled can't be unpickled."""
+    return {name: getattr(config, name) for name in Config.__dataclass_fields__}
 
 
 _done: Any = None
@@ -64,7 +69,7 @@ def run_task(task: Task, number: int = 0) -> None:
     """Replay a task in this process; ChangeError, UndecidableError."""
     gc.set_threshold(10_000, 3, 150_000)  # no cycles are in a shard's state
     began = process_time()
-    shard = task.period.start(task.config)
+    shard = task.period.start(Config(**task.config))
     waiting = frozenset(
         order.key for market in shard.markets.values() for order in market.orders.values()
     )

@@ -98,3 +98,9 @@ def test_both_write_the_same_journal(compiled: Path) -> None:
 
 def test_the_tests_themselves_run_on_the_source() -> None:
     assert installed.core() == "interpreted"
+
+
+def test_a_what_if_runs_on_it_in_processes_and_equals_history(compiled: Path) -> None:
+    said = running(["-m", "bench.whatif", "200"], compiled)
+    assert said.returncode == 0, said.stdout.decode()
+    assert "whatif: compiled core" in said.stdout.decode()
