@@ -60,7 +60,7 @@ def measure(orders: int, max_lines: int | None, runs: int) -> Result:
             alone.append(run_all(once, lambda *_: None, workers=1))
             told = [read_run(task.folder) for task in once]
             cpu.append(sum(one["cpu_seconds"] for one in told))
-            memory = max(memory, *(one["peak_memory_mb"] for one in told))
+            memory = max(memory, *(one["peak_memory_mb"] or 0 for one in told))
             both = _tasks([_UNCHANGED, _CLOSED], periods, folder / f"b{number}", settings)
             pairs.append(run_all(both, lambda *_: None, workers=2))
             differing = sum(read_run(one.folder)["differing"] for one in both)

@@ -3,13 +3,11 @@
 import gc
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from time import monotonic, process_time
 from typing import Any, Final
 
@@ -107,9 +105,14 @@ def run_task(task: Task, number: int = 0) -> None:
     advanced(task.period.entries)
 
 
-def _peak_memory_mb() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(getrusage(RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+def _peak_memory_mb() -> float | None:
+    """Of this process; None where the system doesn't tell (`getrusage` tells its parent's too)."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return round(int(line.split()[1]) * 1024 / 1e6, 1)
 
 
 def run_all(
