@@ -27,6 +27,7 @@ from bench import (
     core,
     end_to_end,
     history,
+    past,
     projector,
     promise,
     recovery,
@@ -42,8 +43,9 @@ from tests.servers import KAFKA_VERSION
 
 BENCHES: Final = (
     *("core", "sourcing", "projector", "baseline", "end_to_end", "promise", "recovery"),
-    *("history", "whatif"),
+    *("history", "whatif", "past"),
 )
+_ALONE: Final = {"recovery": recovery, "history": history, "whatif": whatif, "past": past}
 _HEADRACE_TO_BASELINE: Final = 2.5
 _ROOT: Final = Path(__file__).parents[1]
 
@@ -69,12 +71,9 @@ def main() -> None:
             results += _side_by_side(given)
         if "promise" in given.only:
             results.append(promise.result(quick=given.quick, runs=given.runs))
-        if "recovery" in given.only:
-            results.append(recovery.run(quick=given.quick, runs=given.runs))
-        if "history" in given.only:
-            results.append(history.run(quick=given.quick, runs=given.runs))
-        if "whatif" in given.only:
-            results.append(whatif.run(quick=given.quick, runs=given.runs))
+        for name, bench in _ALONE.items():
+            if name in given.only:
+                results.append(bench.run(quick=given.quick, runs=given.runs))
     except KeyboardInterrupt:
         say("stopped")
     if not results:

@@ -165,7 +165,7 @@ class Run:
                     options=schema.options(settings.db_schema),
                 ) as self.rows,
             ):
-                await schema.migrate(admin, settings.db_schema)
+                await schema.migrate_all(admin, settings.db_schema)
                 yield
 
     async def all(self) -> Measured:

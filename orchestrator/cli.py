@@ -22,6 +22,7 @@ COMMANDS = (
     "shard",
     "explain",
     "state",
+    "diff",
     "export",
     "sql",
     "whatif",

@@ -38,21 +38,25 @@ from orchestrator.runtime.snapshots import Format, fingerprint
 from orchestrator.runtime.standby import StandbyConfig
 from orchestrator.runtime.world import SystemClock, SystemRandomness, watch_loop
 from projections import schema
+from projections.fold import READ_MODELS
+from projections.past import PAST
 from projections.postgres import Postgres
 from projections.projector import PROJECTOR_TOPICS, Projector
 from schemas.ports import EventLog, Group, LogError, Partition, Planning, TopicDescription
 from schemas.topics import TOPIC_DEFAULTS, TOPICS, Topic
 
-ROLES: Final = ("intake", "engine", "standby", "relay", "history", "projector", "api")
+ROLES: Final = ("intake", "engine", "standby", "relay", "history", "projector", "past", "api")
 _SHARED: Final = {
     "intake": INTAKE_TOPICS,
     "engine": ("inbox",),
     "relay": ("journal",),
     "history": ("journal",),
     "projector": PROJECTOR_TOPICS,
+    "past": PROJECTOR_TOPICS,
 }
 """What the members of each role's group share out among them."""
-_NEED_POSTGRES: Final = frozenset({"projector", "api"})
+_WRITES: Final = {"projector": READ_MODELS, "past": PAST}
+_NEED_POSTGRES: Final = frozenset({*_WRITES, "api"})
 _STOP_S: Final = 10.0
 _CONNECT_S: Final = 10
 _POLL_S: Final = 0.1
@@ -120,8 +124,8 @@ async def check_database(settings: Settings) -> str:
     if not settings.postgres:
         raise SetupError(
             f"{variable('postgres')} is not set: give a libpq URL, such as "
-            "postgresql://user:password@127.0.0.1/headrace, or leave out the roles projector "
-            "and api."
+            "postgresql://user:password@127.0.0.1/headrace, or leave out the roles "
+            "projector, past and api."
         )
     try:
         connection = await psycopg.AsyncConnection.connect(
@@ -134,7 +138,9 @@ async def check_database(settings: Settings) -> str:
         raise SetupError(f"PostgreSQL can't be reached ({variable('postgres')}): {why}") from error
     async with connection:
         try:
-            await schema.check(connection, settings.db_schema)
+            for model in _WRITES.values():
+                name = schema.named(settings.db_schema, model.kind)
+                await schema.check(connection, name, model.kind)
         except schema.SchemaError as error:
             raise SetupError(f"PostgreSQL: {error}.") from error
     return settings.postgres
@@ -249,11 +255,11 @@ async def run(
 
     1. Check what they need; SetupError where it is missing.
     2. Make the ports, start the roles and the HTTP server (on `listening`, where it is given).
-       Role `history` is left out where it is switched off.
+       Roles `history` and `past` are left out where they are switched off.
     3. On stop, or when a role fails: let each finish its batch and leave its group, within 10 s.
     """
-    if not settings.history:
-        roles = [role for role in roles if role != "history"]
+    switched = {"history": settings.history, "past": settings.past}
+    roles = [role for role in roles if switched.get(role, True)]
     if {"engine", "standby", "api"} & set(roles):
         collect_rarely()
     async with AsyncExitStack() as stack:
@@ -295,14 +301,15 @@ async def run(
                 publishers = make(settings, log, groups[name])
                 starts[name] = publishers.run
                 here.states[name] = publishers.states
-        if "projector" in roles:
-            database = Postgres(database_url, settings.db_schema)
+        for name in [one for one in _WRITES if one in roles]:
+            model = _WRITES[name]
+            database = Postgres(database_url, schema.named(settings.db_schema, model.kind))
             stack.push_async_callback(database.close)
             projector = Projector(
-                log=log, group=groups["projector"], database=database, clock=SystemClock()
+                log=log, group=groups[name], database=database, clock=SystemClock(), model=model
             )
-            starts["projector"] = projector.run
-            here.states["projector"] = projector.states
+            starts[name] = projector.run
+            here.states[name] = projector.states
         if follower is not None:
             starts["follower"] = follower.run
         for name, start in starts.items():
@@ -455,6 +462,7 @@ async def _application(
 ) -> Starlette:
     """The API over a pool of connections of its own."""
     from projections.api.app import create_app  # noqa: PLC0415 - only this role needs it
+    from projections.as_of import AsOf  # noqa: PLC0415 - the same
     from projections.queries import open_reads  # noqa: PLC0415 - the same
 
     reads = await stack.enter_async_context(open_reads(database_url, settings.db_schema))
@@ -501,6 +509,8 @@ async def _application(
         halts=lambda: shared_halts(settings.shards),
         what_if=counterfactual,
         planning=planning,
+        as_of=AsOf(reads, settings.db_schema),
+        ends_now=lambda: ends("journal"),
     )
 
 

@@ -15,7 +15,7 @@ from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.whole import Whole
 from orchestrator.runtime.world import SystemClock, SystemRandomness
 from schemas import journal
-from schemas.journal import Commit, FilterState, JournalError, Verdict
+from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
 from schemas.ports import EventLog, LogError, OutOfRange, Partition
 from schemas.times import rfc3339
 from schemas.voids import Voids
@@ -31,6 +31,25 @@ class Until(NamedTuple):
     time_ms: int | None = None
     seq: int | None = None
 
+    def holds(self, at: "At") -> bool:
+        """Whether an entry happened by then."""
+        if self.seq is not None:
+            return at.seq <= self.seq
+        return at.time_ms <= (self.time_ms or 0)
+
+
+class At(NamedTuple):
+    """Where an entry stands, and the shard's clock then."""
+
+    shard: int
+    seq: int
+    entry: int
+    time_ms: int
+
+
+Visit = Callable[[Shard, At, Entry], None]
+"""Hears of an entry just before it is folded."""
+
 
 class Past(NamedTuple):
     """A shard as it stood; `seq` is the newest commit that is in it, if only in part."""
@@ -45,17 +64,21 @@ async def past(
     until: Until,
     advanced: Callable[[int, int], None] = lambda *_: None,
     form: Format[Shard] | None = None,
+    *,
+    since: Until | None = None,
+    visit: Visit = lambda *_: None,
 ) -> Past:
     """Fold a journal until then; JournalError where it can't be read, LogError.
 
     Time is that of the ticks in the journal: an entry that stands behind a later one happened
     later. `form`: how snapshots are read; without it the journal is folded from its beginning.
+    `visit` hears of every entry after `since` at least.
     """
     partition = Partition("journal", number)
     end = (await log.bounds(partition)).next
     voids = Voids(log)
     await voids.read()
-    shard, state = await nearest(log, number, until, form, voids)
+    shard, state = await nearest(log, number, since or until, form, voids)
     async with Whole(log, partition, state.next) as reading:
         async for reads in reading:
             for read in reads:
@@ -63,7 +86,7 @@ async def past(
                 if isinstance(record, Commit) and verdict is Verdict.VALID:
                     if until.seq is not None and record.seq > until.seq:
                         return Past(shard, state.seq)
-                    whole_commit, folded = _fold(shard, record, until.time_ms)
+                    whole_commit, folded = _fold(shard, record, until, visit)
                     if not whole_commit:
                         return Past(shard, after.seq if folded else state.seq)
                 state = after
@@ -118,12 +141,15 @@ async def newest_tick(log: EventLog, number: int, next_: int, voids: Voids) -> i
     return newest
 
 
-def _fold(shard: Shard, commit: Commit, time_ms: int | None) -> tuple[bool, bool]:
+def _fold(shard: Shard, commit: Commit, until: Until, visit: Visit) -> tuple[bool, bool]:
     """Take in what happened by then: whether that was all of it, and whether it was any of it."""
     for number, entry in enumerate(commit.entries):
         cause = entry["input"]
-        if time_ms is not None and "origin" not in cause and cause["time_ms"] > time_ms:
+        time_ms = shard.now_ms if "origin" in cause else cause["time_ms"]
+        at = At(shard.number, commit.seq, number, time_ms)
+        if not until.holds(at):
             return False, number > 0
+        visit(shard, at, entry)
         try:
             core.fold(shard, entry)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Comparing the read models with a rebuild from the journals, table by table.
+"""Comparing read models and past with a rebuild from the journals, table by table.
 
 The rebuild goes into a schema of its own beside the live one and is dropped afterwards.
 """
@@ -12,9 +12,10 @@ import psycopg
 from psycopg import sql
 
 from projections import schema
+from projections.fold import READ_MODELS, Model
 from projections.postgres import Postgres
 from projections.rebuild import build, drop, first_of, lock
-from projections.tables import TABLES, Table
+from projections.tables import Table
 from schemas.journal import FilterState
 from schemas.ports import DatabaseError, EventLog
 
@@ -40,18 +41,20 @@ class Compared(NamedTuple):
 
 
 class ReadModels:
-    """The read models as they stood at one moment. `checkpoints` by shard."""
+    """Read models or past as they stood at one moment. `checkpoints` by shard."""
 
     def __init__(
         self,
         connection: psycopg.AsyncConnection,
         url: str,
+        model: Model,
         schema_name: str,
         checkpoints: Mapping[int, FilterState],
     ) -> None:
         self.checkpoints = checkpoints
         self._connection = connection
         self._url = url
+        self.model = model
         self._schema = schema_name
 
     async def compare(
@@ -64,7 +67,8 @@ class ReadModels:
             DatabaseError: PostgreSQL failed.
             LogError, JournalError: a journal can't be read up to its checkpoint.
         """
-        shadow = f"{schema.checked_name(self._schema)}_verify"
+        shadow = f"{self._schema}_verify"
+        tables = self.model.tables.values()
         try:
             async with await psycopg.AsyncConnection.connect(
                 self._url,
@@ -74,10 +78,10 @@ class ReadModels:
             ) as admin:
                 await lock(admin)
                 await drop(admin, shadow)
-                await schema.migrate(admin, shadow)
+                await schema.migrate(admin, shadow, self.model.kind)
                 try:
                     await self._rebuild(log, shadow, advanced)
-                    return [await self._compare(admin, shadow, table) for table in TABLES.values()]
+                    return [await self._compare(admin, shadow, table) for table in tables]
                 finally:
                     await drop(admin, shadow)
         except (psycopg.Error, OSError) as error:
@@ -92,7 +96,9 @@ class ReadModels:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for shard, state in self.checkpoints.items():
-                    tasks.create_task(build(log, database, shard, advanced, until=state.next))
+                    tasks.create_task(
+                        build(log, database, shard, advanced, self.model, until=state.next)
+                    )
         except BaseExceptionGroup as failures:
             raise first_of(failures) from None
         finally:
@@ -111,24 +117,29 @@ class ReadModels:
 
 
 @asynccontextmanager
-async def read_models(url: str, schema_name: str) -> AsyncIterator[ReadModels]:
-    """The read models as they stand now, for as long as the block lasts, however they go on.
+async def read_models(
+    url: str, schema_name: str, model: Model = READ_MODELS
+) -> AsyncIterator[ReadModels]:
+    """What a model writes as it stands now, for as long as the block lasts, however it goes on.
+
+    `schema_name` is the configured one.
 
     Raises:
         DatabaseError: PostgreSQL can't be reached, or has no such schema.
     """
+    full_name = schema.named(schema_name, model.kind)
     try:
         async with (
             await psycopg.AsyncConnection.connect(
-                url, options=schema.options(schema_name), connect_timeout=_CONNECT_S
+                url, options=schema.options(full_name), connect_timeout=_CONNECT_S
             ) as connection,
             connection.transaction(),
         ):
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            await schema.check(connection, schema_name)
+            await schema.check(connection, full_name, model.kind)
             found = await connection.execute("SELECT shard, filter::text FROM shards")
             checkpoints = {shard: FilterState.from_json(text) async for shard, text in found}
-            yield ReadModels(connection, url, schema_name, checkpoints)
+            yield ReadModels(connection, url, model, full_name, checkpoints)
     except (psycopg.Error, OSError) as error:
         raise DatabaseError(f"PostgreSQL failed while comparing: {str(error).strip()}") from error
 

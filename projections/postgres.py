@@ -11,7 +11,7 @@ import orjson
 import psycopg
 
 from projections import schema
-from projections.tables import PATCHES, TABLES, Changes, Patch, Row, Table
+from projections.tables import PAST_TABLES, PATCHES, TABLES, Changes, Patch, Row, Table
 from schemas.journal import FilterState
 from schemas.ports import DatabaseError
 
@@ -262,4 +262,6 @@ def _add_statement(table: Table) -> str:
 
 _PUT = {name: _put_statement(table) for name, table in TABLES.items() if not table.append}
 _PATCH = {patch: _patch_statement(patch) for patch in PATCHES}
-_ADD = {name: _add_statement(table) for name, table in TABLES.items() if table.append}
+_ADD = {
+    name: _add_statement(table) for name, table in (TABLES | PAST_TABLES).items() if table.append
+}

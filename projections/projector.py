@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from projections.fold import project
-from projections.metrics import HALTED, LAG, PLACED_TO_READABLE, RELOADS, ROWS, WRITE_SECONDS
+from projections.fold import READ_MODELS, Model
+from projections.metrics import OF, PLACED_TO_READABLE, Metrics
 from projections.tables import Changes
 from schemas.journal import Commit, FilterState, JournalError, Opened, Verdict
 from schemas.ports import (
@@ -48,13 +48,17 @@ class Batch(NamedTuple):
 
 
 def batches(
-    shard: int, state: FilterState, records: list[Read], void: Sequence[Void] = ()
+    shard: int,
+    state: FilterState,
+    records: list[Read],
+    void: Sequence[Void] = (),
+    model: Model = READ_MODELS,
 ) -> Iterator[Batch | None]:
     """Journal records as transactions of about MAX_ROWS; JournalError where they contradict.
 
     In between, None now and then: others may have their turn.
     """
-    changes = Changes()
+    changes = Changes(model.tables)
     placed_ms: list[int] = []
     for record in records:
         state, content, verdict = take(void, shard, state, record, folds=True)
@@ -62,7 +66,7 @@ def batches(
             case Opened():
                 changes.owner = content.owner
             case Commit() if verdict is Verdict.VALID:
-                for step_number, _ in enumerate(project(changes, shard, content)):
+                for step_number, _ in enumerate(model.project(changes, shard, content)):
                     if step_number % _ENTRIES_A_TURN == 0:
                         yield None
                 placed_ms += [
@@ -74,15 +78,16 @@ def batches(
                 pass  # void
         if len(changes) >= MAX_ROWS:
             yield Batch(state, changes, placed_ms)
-            changes, placed_ms = Changes(), []
+            changes, placed_ms = Changes(model.tables), []
     yield Batch(state, changes, placed_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Projector:
-    """The role. Instances share the shards; the checkpoint's compare-and-swap keeps them apart.
+    """The role `projector`, or with the model of the past, `past`.
 
-    `pace_s`: the least time between a shard's transactions, so that a trickle is written together.
+    Instances share the shards; the checkpoint's compare-and-swap keeps them apart. `pace_s`:
+    the least time between a shard's transactions, so that a trickle is written together.
     """
 
     log: EventLog
@@ -90,7 +95,12 @@ class Projector:
     database: Database
     clock: Clock
     pace_s: float = 0.03
+    model: Model = READ_MODELS
     _states: dict[int, str] = field(default_factory=dict, init=False)
+
+    @property
+    def _metrics(self) -> Metrics:
+        return OF[self.model.kind]
 
     def states(self) -> dict[int, str]:
         """Opening, open, pausing or halted, by assigned shard."""
@@ -123,25 +133,29 @@ class Projector:
     async def _follow(self, shard: int, leave: asyncio.Event, voids: Voids) -> None:
         label = str(shard)
         while not leave.is_set():
-            HALTED.labels(label).set(0)
+            self._metrics.halted.labels(label).set(0)
             self._states[shard] = "opening"
             try:
                 await self._session(shard, leave, voids)
             except (JournalError, OutOfRange) as error:
-                HALTED.labels(label).set(1)
+                self._metrics.halted.labels(label).set(1)
                 self._states[shard] = "halted"
                 _log.error(
-                    "a shard's read models halt: its journal contradicts itself or them. "
-                    "When it was put right or made anew, run `headrace rebuild`, then restart",
+                    "what is made of a shard's journal halts: the journal contradicts itself or it."
+                    " When it was put right or made anew, run `headrace rebuild`, then restart",
+                    what=self.model.kind,
                     shard=shard,
                     error=str(error),
                 )
                 await voids.more(shard, leave, self.clock)
             except (DatabaseError, LogError) as error:
                 self._states[shard] = "pausing"
-                RELOADS.labels(label, "failed").inc()
+                self._metrics.reloads.labels(label, "failed").inc()
                 _log.warning(
-                    "the projector goes back to its checkpoint", shard=shard, error=str(error)
+                    "a projector goes back to its checkpoint",
+                    what=self.model.kind,
+                    shard=shard,
+                    error=str(error),
                 )
                 await self.clock.sleep(_RETRY_S)
 
@@ -167,7 +181,7 @@ class Projector:
                 if records:  # they were fetched when the last were taken: take what came since too
                     more = await reader.read(MAX_RECORDS, _CATCH_UP_MS)
                     records += more.get(journal, [])
-                for batch in batches(shard, state, records, voids.of(shard)):
+                for batch in batches(shard, state, records, voids.of(shard), self.model):
                     if batch is None:
                         await asyncio.sleep(0)
                     if batch is None or batch.state == state:
@@ -195,18 +209,22 @@ class Projector:
         label = str(shard)
         began = self.clock.monotonic()
         if not await self.database.apply(shard, expected, batch.state, batch.changes):
-            RELOADS.labels(label, "raced").inc()
-            _log.info("another projector wrote this shard", shard=shard, seq=batch.state.seq)
+            self._metrics.reloads.labels(label, "raced").inc()
+            _log.info(
+                "another projector wrote this shard",
+                what=self.model.kind,
+                shard=shard,
+                seq=batch.state.seq,
+            )
             return False
-        WRITE_SECONDS.labels(label).observe(self.clock.monotonic() - began)
-        ROWS.labels(label).inc(len(batch.changes))
+        self._metrics.write_seconds.labels(label).observe(self.clock.monotonic() - began)
+        self._metrics.rows.labels(label).inc(len(batch.changes))
         now_ms = self.clock.now_ms()
-        for at_ms in batch.placed_ms:
+        for at_ms in batch.placed_ms if self.model is READ_MODELS else ():
             PLACED_TO_READABLE.observe(max(0, now_ms - at_ms) / 1000)
         return True
 
-    @staticmethod
-    def _measure_lag(reader: Reader, journal: Partition, at: int) -> None:
+    def _measure_lag(self, reader: Reader, journal: Partition, at: int) -> None:
         end = reader.high_water(journal)
         if end is not None:
-            LAG.labels(str(journal.number)).set(max(0, end - at))
+            self._metrics.lag.labels(str(journal.number)).set(max(0, end - at))

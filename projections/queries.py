@@ -19,28 +19,28 @@ _STATEMENT_S = 10
 _CONNECT_S = 5
 _ROWS = 8  # connections
 
-_NODE_DEFAULTS: Json = {
+NODE_DEFAULTS: Json = {
     name: field.default
     for name, field in NodeDefined.model_fields.items()
     if not field.is_required()
 }
 
 _POSITION = "(SELECT string_agg(shard || ':' || seq, ',' ORDER BY shard) FROM shards) AS position"
-_OF = "channel = o.channel AND order_id = o.order_id AND market_id = o.market_id"
-_ID = "shard || '.' || seq || '.' || entry || '.' || n"
+OF = "channel = o.channel AND order_id = o.order_id AND market_id = o.market_id"
+ID = "shard || '.' || seq || '.' || entry || '.' || n"
 
 _ORDER = f"""
 SELECT {_POSITION}, o.market_id, o.status, o.reasons, o.promised_by, o.promise, o.data,
  o.recorded_at,
  (SELECT json_agg(json_build_array(line_id, sku, quantity, open, allocated, backordered, shipped,
-   delivered, cancelled, data) ORDER BY n) FROM lines WHERE {_OF}) AS lines,
+   delivered, cancelled, data) ORDER BY n) FROM lines WHERE {OF}) AS lines,
  (SELECT json_agg(json_build_array(fulfillment_id, node_id, status, request_status, requested_at,
    ship_by, deliver_by, carrier, service, lines) ORDER BY length(fulfillment_id), fulfillment_id)
-   FROM fulfillments WHERE {_OF}) AS fulfillments,
+   FROM fulfillments WHERE {OF}) AS fulfillments,
  (SELECT json_agg(json_build_array(fulfillment_id, status, status_at, estimated_delivery_at,
-   shipped_at, data) ORDER BY seq, entry, n, package_id) FROM packages WHERE {_OF}) AS packages,
- (SELECT json_agg(json_build_object('at', at, 'event', event, 'detail', detail, 'position', {_ID})
-   ORDER BY seq, entry, n) FROM timeline WHERE {_OF}) AS timeline
+   shipped_at, data) ORDER BY seq, entry, n, package_id) FROM packages WHERE {OF}) AS packages,
+ (SELECT json_agg(json_build_object('at', at, 'event', event, 'detail', detail, 'position', {ID})
+   ORDER BY seq, entry, n) FROM timeline WHERE {OF}) AS timeline
 FROM orders AS o
 WHERE channel = %(channel)s AND order_id = %(order_id)s
  AND (%(market_id)s::text IS NULL OR market_id = %(market_id)s)
@@ -49,7 +49,7 @@ ORDER BY recorded_at, market_id LIMIT 1
 
 _DECISIONS = f"""
 SELECT {_POSITION}, (SELECT json_agg(page) FROM (
-  SELECT seq, entry, n, {_ID} AS position, at, data FROM decisions WHERE {_OF}
+  SELECT seq, entry, n, {ID} AS position, at, data FROM decisions WHERE {OF}
    AND (%(after)s::json IS NULL OR (seq, entry, n) >
         ((%(after)s::json->>0)::bigint, (%(after)s::json->>1)::integer,
          (%(after)s::json->>2)::integer))
@@ -175,8 +175,8 @@ class Reads:
     async def order(self, channel: str, order_id: str, market_id: str | None) -> Answer:
         """An order with all that came of it; of two markets' orders the first taken."""
         of = {"channel": channel, "order_id": order_id, "market_id": market_id}
-        rows = await self._all(_ORDER, of)
-        return await self._one(rows, lambda row: _order(channel, order_id, row))
+        rows = await self.rows(_ORDER, of)
+        return await self._one(rows, lambda row: order_body(channel, order_id, row))
 
     async def orders(self, filters: Mapping[str, str | None], page: Page) -> Answer:
         """Orders, newest first. Filters: status, channel, market_id, sku, node_id."""
@@ -186,10 +186,10 @@ class Reads:
             if filters.get(name) is not None
         ]
         if filters.get("sku") is not None:
-            conditions.append(f"EXISTS (SELECT FROM lines WHERE {_OF} AND sku = %(sku)s)")
+            conditions.append(f"EXISTS (SELECT FROM lines WHERE {OF} AND sku = %(sku)s)")
         if filters.get("node_id") is not None:
             conditions.append(
-                f"EXISTS (SELECT FROM fulfillments WHERE {_OF} AND node_id = %(node_id)s)"
+                f"EXISTS (SELECT FROM fulfillments WHERE {OF} AND node_id = %(node_id)s)"
             )
         if page.after is not None:
             conditions.append(
@@ -198,7 +198,7 @@ class Reads:
             )
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         after = {f"a{n}": part for n, part in enumerate(page.after or ())}
-        rows = await self._all(
+        rows = await self.rows(
             f"""
             SELECT {_POSITION}, (SELECT json_agg(page) FROM (
               SELECT order_id, channel, market_id, status, recorded_at, data
@@ -221,7 +221,7 @@ class Reads:
     ) -> Answer:
         """An order's decisions as they were recorded, oldest first."""
         of = {"channel": channel, "order_id": order_id, "market_id": market_id}
-        rows = await self._all(_DECISIONS, {**of, **_page(page)})
+        rows = await self.rows(_DECISIONS, {**of, **page_given(page)})
 
         def body(row: Json) -> Json:
             found = row["items"] or []
@@ -232,19 +232,14 @@ class Reads:
 
     async def stock(self, sku: str) -> Answer:
         """An item's stock by node; None where the item is neither defined nor stocked."""
-        rows = await self._all(_STOCK, {"sku": sku})
-        nodes = rows[0]["nodes"] or []
-        if not nodes and not rows[0]["defined"]:
-            return Answer(None, _at(rows))
-        names = ("on_hand", "reserved", "held", "available", "incoming")
-        total = {name: sum(node[name] for node in nodes) for name in names}
-        return Answer({"sku": sku, "nodes": nodes, "total": total}, _at(rows))
+        rows = await self.rows(_STOCK, {"sku": sku})
+        return Answer(stock_body(sku, rows[0]), _at(rows))
 
     async def nodes(self, page: Page) -> Answer:
         """Nodes by id."""
-        rows = await self._all(_NODES, _page(page))
+        rows = await self.rows(_NODES, page_given(page))
         items = [
-            _NODE_DEFAULTS | {"time_zone": time_zone} | data
+            NODE_DEFAULTS | {"time_zone": time_zone} | data
             for data, time_zone in rows[0]["items"] or []
         ]
         following = page.next([(item["node_id"],) for item in items])
@@ -252,7 +247,7 @@ class Reads:
 
     async def node_stock(self, node_id: str, page: Page) -> Answer:
         """A node's stock by item; None where the node is unknown."""
-        rows = await self._all(_NODE_STOCK, {"node_id": node_id, **_page(page)})
+        rows = await self.rows(_NODE_STOCK, {"node_id": node_id, **page_given(page)})
         items = rows[0]["items"] or []
         if not items and not rows[0]["defined"]:
             return Answer(None, _at(rows))
@@ -268,7 +263,7 @@ class Reads:
             conditions.append("(opened_at, exception_id) < (%(a0)s::timestamptz, %(a1)s)")
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         after = {f"a{n}": part for n, part in enumerate(page.after or ())}
-        rows = await self._all(
+        rows = await self.rows(
             f"""
             SELECT {_POSITION}, (SELECT json_agg(page) FROM (SELECT * FROM exceptions {where}
               ORDER BY opened_at DESC, exception_id DESC LIMIT %(limit)s) AS page) AS items
@@ -286,14 +281,14 @@ class Reads:
 
     async def rule_sets(self, market_id: str | None, page: Page) -> Answer:
         """Versions of rules, without their bodies, the latest proposed first."""
-        rows = await self._all(_RULE_SETS, {"market_id": market_id, **_page(page)})
+        rows = await self.rows(_RULE_SETS, {"market_id": market_id, **page_given(page)})
         found = rows[0]["items"] or []
         following = page.next([(row["at"], row["market_id"], row["version"]) for row in found])
         return Answer({"items": [_rule_set(row) for row in found], "next": following}, _at(rows))
 
     async def rule_set(self, market_id: str, version: str) -> Answer:
         """A version with its body, and what was refused about it, newest first."""
-        rows = await self._all(_RULE_SET, {"market_id": market_id, "version": version})
+        rows = await self.rows(_RULE_SET, {"market_id": market_id, "version": version})
         known, refusals = rows[0]["known"], rows[0]["refusals"] or []
         if known is None and not refusals:
             return Answer(None, _at(rows))
@@ -303,11 +298,11 @@ class Reads:
 
     async def shards(self) -> list[ShardPosition]:
         """How far each shard's read models are."""
-        return [ShardPosition(*row.values()) for row in await self._all(_SHARDS, {})]
+        return [ShardPosition(*row.values()) for row in await self.rows(_SHARDS, {})]
 
     async def status(self) -> Answer:
         """Orders by status, open exceptions by kind, units on hand and reserved."""
-        rows = await self._all(_STATUS, {})
+        rows = await self.rows(_STATUS, {})
         row = rows[0]
         body = {
             "orders": row["orders"] or {},
@@ -319,9 +314,10 @@ class Reads:
     async def _one(self, rows: list[Json], body: Any) -> Answer:  # noqa: ANN401 - a row's reader
         if rows:
             return Answer(body(rows[0]), _at(rows))
-        return Answer(None, _at(await self._all(f"SELECT {_POSITION}", {})))
+        return Answer(None, _at(await self.rows(f"SELECT {_POSITION}", {})))
 
-    async def _all(self, statement: str, given: Mapping[str, Any]) -> list[Json]:
+    async def rows(self, statement: str, given: Mapping[str, Any]) -> list[Json]:
+        """What a statement finds; DatabaseError, PageError."""
         try:
             async with self._pool.connection() as connection:
                 cursor = connection.cursor(row_factory=psycopg.rows.dict_row)
@@ -391,7 +387,8 @@ def _at(rows: list[Json]) -> str:
     return rows[0]["position"] or ""
 
 
-def _page(page: Page) -> Json:
+def page_given(page: Page) -> Json:
+    """A page as statements take it."""
     after = None if page.after is None else orjson.dumps(page.after).decode()
     return {"limit": page.limit, "after": after}
 
@@ -438,7 +435,18 @@ def _decision(row: Json) -> Json:
     return {**row["data"], "at": _utc(row["at"]), "position": row["position"]}
 
 
-def _order(channel: str, order_id: str, row: Json) -> Json:
+def stock_body(sku: str, row: Json) -> Json | None:
+    """An item's stock as it is answered; None where it is neither defined nor stocked."""
+    nodes = row["nodes"] or []
+    if not nodes and not row["defined"]:
+        return None
+    names = ("on_hand", "reserved", "held", "available", "incoming")
+    total = {name: sum(node[name] for node in nodes) for name in names}
+    return {"sku": sku, "nodes": nodes, "total": total}
+
+
+def order_body(channel: str, order_id: str, row: Json) -> Json:
+    """An order as it is answered, from its rows."""
     packages: dict[str, list[Json]] = {}
     for fulfillment_id, status, status_at, estimate, shipped_at, data in row["packages"] or ():
         shown = {**data, "status": status, "shipped_at": _utc(shipped_at)}

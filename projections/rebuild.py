@@ -1,4 +1,4 @@
-"""Rebuilding the read models from the journals, while the old ones serve."""
+"""Rebuilding read models or past from the journals, while the old ones serve."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 from projections import schema
+from projections.fold import READ_MODELS, Model
 from projections.postgres import Postgres
 from projections.projector import MAX_RECORDS, batches
 from projections.schema import SchemaError
@@ -28,8 +29,11 @@ async def rebuild(
     schema_name: str,
     shards: int,
     advanced: Callable[[int, int, int], None] = lambda *_: None,
+    model: Model = READ_MODELS,
 ) -> int:
-    """Build all read models anew and put them in place; how many rows were written.
+    """Build all that a model writes anew and put it in place; how many rows were written.
+
+    `schema_name` is the configured one.
 
     1. An empty shadow schema `<schema>_rebuild`; what an earlier, broken rebuild left goes.
     2. Every shard's journal from beginning to end, through the same filter and fold as ever.
@@ -45,26 +49,27 @@ async def rebuild(
         LogError: the journal can't be read; the old read models stand.
         JournalError: a journal contradicts itself; the old read models stand.
     """
-    shadow = f"{schema.checked_name(schema_name)}_rebuild"
+    live = schema.named(schema.checked_name(schema_name), model.kind)
+    shadow = f"{live}_rebuild"
     try:
         async with await psycopg.AsyncConnection.connect(
             url, autocommit=True, connect_timeout=_CONNECT_S
         ) as admin:
             await lock(admin)
             await drop(admin, shadow)
-            await schema.migrate(admin, shadow)
+            await schema.migrate(admin, shadow, model.kind)
             database = Postgres(url, shadow)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     built = [
-                        tasks.create_task(build(log, database, shard, advanced))
+                        tasks.create_task(build(log, database, shard, advanced, model))
                         for shard in range(shards)
                     ]
             except BaseExceptionGroup as failures:
                 raise first_of(failures) from None
             finally:
                 await database.close()
-            await _swap(admin, shadow, schema_name)
+            await _swap(admin, shadow, live)
             return sum(task.result() for task in built)
     except (psycopg.Error, OSError) as error:
         raise DatabaseError(f"PostgreSQL failed while rebuilding: {str(error).strip()}") from error
@@ -91,10 +96,11 @@ async def build(
     database: Postgres,
     shard: int,
     advanced: Callable[[int, int, int], None],
+    model: Model,
     *,
     until: int | None = None,
 ) -> int:
-    """Write a shard's read models from its journal, up to an offset or its end; how many rows."""
+    """Write a shard's rows from its journal, up to an offset or its end; how many rows."""
     journal = Partition("journal", shard)
     end = (await log.bounds(journal)).next if until is None else until
     reader = await log.reader({journal: None})
@@ -107,7 +113,7 @@ async def build(
             if until is None:
                 end = max(end, reader.high_water(journal) or 0)
             known = [one for one in records if one.offset < end]
-            for batch in batches(shard, state, known, voids.of(shard)):
+            for batch in batches(shard, state, known, voids.of(shard), model):
                 if batch is None or batch.state == state:
                     continue
                 if not await database.apply(shard, confirmed, batch.state, batch.changes):

@@ -1,14 +1,23 @@
-"""The database schema: its name, its version, its migrations."""
+"""The database schemas: their names, their versions, their migrations.
 
+There are two kinds: the read models stand in the schema of the configured name, the past in one
+beside it. Each has versions and migrations of its own.
+"""
+
+import functools
 import re
 from collections.abc import Callable
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import psycopg
 from psycopg import sql
 
-_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
+Kind: TypeAlias = Literal["read models", "past"]
+
+_SUFFIX: dict[Kind, str] = {"read models": "", "past": "_past"}
+_FOLDER: dict[Kind, str] = {"read models": "migrations", "past": "migrations/past"}
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _LOCK = 0x68656164  # "head": one migration at a time a database
 
 
@@ -24,20 +33,25 @@ class Migration(NamedTuple):
     text: str
 
 
-def migrations() -> list[Migration]:
+def named(schema: str, kind: Kind) -> str:
+    """The full name of the schema of this kind, by the configured name."""
+    return f"{schema}{_SUFFIX[kind]}"
+
+
+def migrations(kind: Kind = "read models") -> list[Migration]:
     """What this release knows, oldest first."""
     return sorted(
         Migration(int(file.name.partition("_")[0]), file.name, file.read_text(encoding="utf-8"))
-        for file in files("projections").joinpath("migrations").iterdir()
+        for file in files("projections").joinpath(_FOLDER[kind]).iterdir()
         if file.name.endswith(".sql")
     )
 
 
 def checked_name(schema: str) -> str:
-    """The name; SchemaError where it needs quoting or is too long to have a shadow."""
+    """The name; SchemaError where it needs quoting or is longer than PostgreSQL takes."""
     if not _NAME.fullmatch(schema):
         raise SchemaError(
-            f'"{schema}" is no schema name for Headrace: use up to 48 of a-z, 0-9 and _, '
+            f'"{schema}" is no schema name for Headrace: use up to 63 of a-z, 0-9 and _, '
             "not beginning with a digit"
         )
     return schema
@@ -60,9 +74,11 @@ async def version(connection: psycopg.AsyncConnection, schema: str) -> int:
     return int(row[0] or 0) if row else 0
 
 
-async def check(connection: psycopg.AsyncConnection, schema: str) -> None:
-    """SchemaError unless the schema stands at this release's version."""
-    have, want = await version(connection, schema), migrations()[-1].version
+async def check(
+    connection: psycopg.AsyncConnection, schema: str, kind: Kind = "read models"
+) -> None:
+    """SchemaError unless the schema (by its full name) stands at this release's version."""
+    have, want = await version(connection, schema), migrations(kind)[-1].version
     if have < want:
         state = f"is at version {have}" if have else "is not set up"
         raise SchemaError(
@@ -76,12 +92,31 @@ async def check(connection: psycopg.AsyncConnection, schema: str) -> None:
         )
 
 
+async def migrate_all(
+    connection: psycopg.AsyncConnection,
+    schema: str,
+    done: Callable[[str, Migration], None] = lambda *_: None,
+) -> dict[Kind, int]:
+    """Bring the schemas of both kinds, by the configured name, to this release's versions.
+
+    How many steps each took, as `migrate` says; `done` hears of each with the schema's full name.
+    """
+    steps: dict[Kind, int] = {}
+    for kind in _SUFFIX:
+        name = named(schema, kind)
+        steps[kind] = await migrate(connection, name, kind, functools.partial(done, name))
+    return steps
+
+
 async def migrate(
     connection: psycopg.AsyncConnection,
     schema: str,
+    kind: Kind = "read models",
     done: Callable[[Migration], None] = lambda _: None,
 ) -> int:
-    """Bring the schema to this release's version, a transaction a step; how many steps.
+    """Bring a schema, by its full name, to this release's version; how many steps it took.
+
+    A step is a transaction.
 
     The connection is in autocommit. `done` hears of each step.
 
@@ -90,12 +125,12 @@ async def migrate(
     """
     checked_name(schema)
     name = sql.Identifier(schema)
-    known = migrations()
+    known = migrations(kind)
     await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
     try:
         have = await version(connection, schema)
         if have > known[-1].version:
-            await check(connection, schema)
+            await check(connection, schema, kind)
         steps = [step for step in known if step.version > have]
         for step in steps:
             async with connection.transaction():

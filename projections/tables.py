@@ -1,10 +1,12 @@
 """The tables' shapes as data, and `Changes`: what a batch of entries does to them.
 
+`TABLES` are the read models, `PAST_TABLES` what stood in them when, in a schema of its own.
+
 The columns' order is that of the row lists; a patch's columns stand side by side, so that a patch
 of a row that the same batch puts is one slice assignment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 Key: TypeAlias = tuple[Any, ...]
@@ -231,6 +233,75 @@ TABLES = {
         TIMELINE,
     )
 }
+
+# Rows of the past hold from their entry on (`seq`, `entry`), until the next of the same key.
+_SINCE = {"seq": "bigint", "entry": "integer"}
+ORDER_CHANGES = Table(
+    "order_changes",
+    5,
+    {**_ORDER, **_SINCE, "shard": "integer", "changes": "json"},
+    append=True,
+)
+STOCK_BALANCES = Table(
+    "stock_balances",
+    4,
+    {
+        "sku": "text",
+        "node_id": "text",
+        **_SINCE,
+        "shard": "integer",
+        "market_id": "text",
+        "on_hand": "bigint",
+        "reserved": "bigint",
+        "quality_control": "bigint",
+        "damaged": "bigint",
+        "held": "bigint",
+    },
+    append=True,
+)
+INBOUND_BALANCES = Table(
+    "inbound_balances",
+    6,
+    {
+        "sku": "text",
+        "node_id": "text",
+        "document": "text",
+        "document_line": "text",
+        **_SINCE,
+        "shard": "integer",
+        "units": "bigint",
+    },
+    append=True,
+)
+MARKET_VERSIONS = Table(
+    "market_versions",
+    3,
+    {"market_id": "text", **_SINCE, "shard": "integer", "data": "json"},
+    append=True,
+)
+NODE_VERSIONS = Table(
+    "node_versions",
+    3,
+    {"node_id": "text", **_SINCE, "shard": "integer", "market_id": "text", "data": "json"},
+    append=True,
+)
+ITEMS_DEFINED = Table(
+    "items_defined", 4, {"sku": "text", "shard": "integer", **_SINCE}, append=True
+)
+TICKS = Table("ticks", 3, {"shard": "integer", **_SINCE, "at": "timestamptz"}, append=True)
+
+PAST_TABLES = {
+    table.name: table
+    for table in (
+        ORDER_CHANGES,
+        STOCK_BALANCES,
+        INBOUND_BALANCES,
+        MARKET_VERSIONS,
+        NODE_VERSIONS,
+        ITEMS_DEFINED,
+        TICKS,
+    )
+}
 PATCHES = (
     ORDER_STATUS,
     ORDER_REASONS,
@@ -259,13 +330,15 @@ class Changes:
 
     __slots__ = ("adds", "owner", "patches", "puts")
 
-    def __init__(self) -> None:
+    def __init__(self, tables: Mapping[str, Table] = TABLES) -> None:
         self.puts: dict[str, dict[Key, Row]] = {
-            name: {} for name, table in TABLES.items() if not table.append
+            name: {} for name, table in tables.items() if not table.append
         }
-        self.patches: dict[Patch, dict[Key, Sequence[Any]]] = {patch: {} for patch in PATCHES}
+        self.patches: dict[Patch, dict[Key, Sequence[Any]]] = {
+            patch: {} for patch in PATCHES if patch.table in tables
+        }
         self.adds: dict[str, list[Row]] = {
-            name: [] for name, table in TABLES.items() if table.append
+            name: [] for name, table in tables.items() if table.append
         }
         self.owner: str | None = None
 

@@ -1,4 +1,4 @@
-"""`headrace db migrate`: the schema of the read models."""
+"""`headrace db migrate`: the schemas of the read models and of the past."""
 
 import asyncio
 
@@ -10,19 +10,19 @@ from orchestrator.commands.database import exit_on_failure, postgres_url
 from projections import schema
 from schemas.ports import DatabaseError
 
-app = typer.Typer(help="The read models' schema.", no_args_is_help=True)
+app = typer.Typer(help="The schemas in PostgreSQL.", no_args_is_help=True)
 
 _CONNECT_S = 10
 
 
 @app.callback()
 def _group() -> None:
-    """The read models' schema."""
+    """The schemas in PostgreSQL."""
 
 
 @app.command()
 def migrate() -> None:
-    """Create the schema of the read models, or bring it to this release's version.
+    """Create the schemas of read models and past, or bring them to this release's versions.
 
     Safe to run again and by several at once.
 
@@ -40,12 +40,14 @@ async def _migrate(url: str, name: str) -> None:
         async with await psycopg.AsyncConnection.connect(
             url, autocommit=True, connect_timeout=_CONNECT_S
         ) as connection:
-            steps = await schema.migrate(
-                connection, name, lambda step: typer.echo(f"{name}: {step.name}")
+            steps = await schema.migrate_all(
+                connection, name, lambda of, step: typer.echo(f"{of}: {step.name}")
             )
     except (psycopg.Error, OSError) as error:
         raise DatabaseError(
             f"PostgreSQL can't migrate: {str(error).strip()}: check HEADRACE_POSTGRES"
         ) from error
-    version = schema.migrations()[-1].version
-    typer.echo(f'the schema "{name}" {"is now" if steps else "was already"} at version {version}')
+    for kind, taken in steps.items():
+        version = schema.migrations(kind)[-1].version
+        said = "is now" if taken else "was already"
+        typer.echo(f'the schema "{schema.named(name, kind)}" {said} at version {version}')

@@ -1,7 +1,8 @@
-"""`headrace rebuild`: the read models anew from the journals."""
+"""`headrace rebuild`: the read models, or what is kept of the past, anew from the journals."""
 
 import sys
 from time import monotonic
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -9,19 +10,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from orchestrator.commands.connection import load_settings, run_on_kafka
 from orchestrator.commands.database import exit_on_failure, postgres_url
+from projections import schema
+from projections.fold import READ_MODELS
+from projections.past import PAST
 from projections.rebuild import rebuild as rebuild_read_models
 from schemas.ports import EventLog
 
 
-def rebuild() -> None:
+def rebuild(
+    *,
+    past: Annotated[
+        bool, typer.Option("--past", help="What is kept of the past, instead of the read models.")
+    ] = False,
+) -> None:
     """Build the read models anew from the journals, while the old ones go on serving.
 
     They are built beside the old ones and put in their place at the end: if it fails, nothing has
     changed. Running projectors find the change by themselves and go on.
 
-    Example:
+    Examples:
       headrace rebuild
+      headrace rebuild --past
     """
+    model = PAST if past else READ_MODELS
     settings = load_settings()
     url = postgres_url(settings)
 
@@ -42,11 +53,11 @@ def rebuild() -> None:
                 bar.update(tasks[shard], completed=at, total=end)
 
             rows = await rebuild_read_models(
-                log, url, settings.db_schema, settings.shards, advanced
+                log, url, settings.db_schema, settings.shards, advanced, model
             )
         typer.echo(
-            f"rebuilt {settings.shards} shards into {settings.db_schema}: {rows:,} rows"
-            f" in {monotonic() - began:.1f} s"
+            f"rebuilt {settings.shards} shards into {schema.named(settings.db_schema, model.kind)}:"
+            f" {rows:,} rows in {monotonic() - began:.1f} s"
         )
 
     with exit_on_failure():

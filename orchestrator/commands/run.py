@@ -6,7 +6,7 @@ import typer
 
 from orchestrator.commands.connection import INPUT_ERROR, load_settings
 
-_ALL = "intake,engine,standby,relay,history,projector,api"
+_ALL = "intake,engine,standby,relay,history,projector,past,api"
 
 
 def run(

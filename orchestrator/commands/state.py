@@ -1,6 +1,5 @@
 """`headrace state`: what was true then."""
 
-import re
 import sys
 from typing import Annotated, Any, Final
 
@@ -10,17 +9,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from events.base import TIME
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
 from orchestrator.commands.database import exit_on_failure
+from orchestrator.commands.moments import moment
 from orchestrator.compose import a_core, check_topics, collect_rarely
-from orchestrator.past import Past, Until, order_then, past, stock_then, summary_then
-from orchestrator.runtime.settings import Settings
+from orchestrator.past import Past, order_then, past, stock_then, summary_then
 from schemas.ports import EventLog
-from schemas.times import instant_ms, rfc3339
+from schemas.times import rfc3339
 
 _CHECK_FAILED: Final = 1
-_POSITION: Final = re.compile(r"(\d{1,6}):(\d{1,18})")
 
 
 def state(
@@ -50,7 +47,7 @@ def state(
     if (what is None) is not summary:
         typer.echo("Name an order or a sku, or give --summary.", err=True)
         raise typer.Exit(INPUT_ERROR)
-    shards, until = _until(at, settings)
+    shards, until = moment("--at", at, settings)
     found: list[Past] = []
 
     async def work(log: EventLog) -> None:
@@ -85,27 +82,6 @@ def state(
     if what is not None and not told["found"]:
         typer.echo(f"There was nothing of {what} then.", err=True)
         raise typer.Exit(_CHECK_FAILED)
-
-
-def _until(at: str, settings: Settings) -> tuple[list[int], Until]:
-    """The shards to look at, and how far; exits where the option says neither."""
-    position = _POSITION.fullmatch(at)
-    if position is not None:
-        shard, seq = map(int, position.groups())
-        if shard >= settings.shards:
-            typer.echo(f"--at: there are the shards 0 to {settings.shards - 1}", err=True)
-            raise typer.Exit(INPUT_ERROR)
-        return [shard], Until(seq=seq)
-    try:
-        if TIME.fullmatch(at):
-            return list(range(settings.shards)), Until(time_ms=instant_ms(at.upper()))
-    except (ValueError, OverflowError):
-        pass  # no such day or hour
-    typer.echo(
-        f'--at: must be a time such as 2026-01-31T12:00:00Z or a commit such as 3:1042, was "{at}"',
-        err=True,
-    )
-    raise typer.Exit(INPUT_ERROR)
 
 
 def _told(found: list[Past], what: str | None) -> dict[str, Any]:

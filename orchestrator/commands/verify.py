@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -30,13 +31,15 @@ from orchestrator.verification import (
     verify_published,
 )
 from projections.comparison import Compared, ReadModels, read_models
+from projections.fold import READ_MODELS, Model
+from projections.past import PAST
 from schemas.journal import FilterState
 from schemas.ports import EventLog, Partition
 from schemas.voids import Voids
 
 _CHECK_FAILED: Final = 1
 _POLL_S: Final = 0.5
-_READ_MODELS: Final = "PostgreSQL"
+_STORED: Final = {"read models": "PostgreSQL", "past": "what PostgreSQL keeps of the past"}
 _RELAY: Final = "the relay"
 _HISTORY: Final = "the history"
 
@@ -119,9 +122,10 @@ def verify(
     """Verify the journals, and what was made of them. Nothing is changed; roles may go on running.
 
     Every journal is read from end to end: its chain, its fold, the state's invariants. PostgreSQL
-    must equal a rebuild (built beside it and dropped), table by table; the checkpoints of
-    PostgreSQL, relay and history must lie on these journals; what was published must be what
-    follows from them (the topic `history` is not read). Any finding makes the exit code 1.
+    must equal a rebuild (built beside it and dropped), table by table, and so must what it keeps of
+    the past; the checkpoints of PostgreSQL, relay and history must lie on these journals; what was
+    published must be what follows from them (the topic `history` is not read). Any finding makes
+    the exit code 1.
 
     Examples:
       headrace verify
@@ -207,19 +211,47 @@ async def verify_all(
     _behind(done, _RELAY, ends, relayed)
     given = _Given(begin, Published({n: one.partitions for n, one in topics.items()}), recompute)
     if settings.postgres:
-        url, name = settings.postgres, settings.db_schema
-
-        async def stand() -> Mapping[int, FilterState]:
-            async with read_models(url, name) as now:
-                return now.checkpoints
-
-        await _caught_up(ends, wait_s, stand)
-        async with read_models(url, name) as models:
-            _behind(done, _READ_MODELS, ends, models.checkpoints)
-            await _journals(log, settings, done, given, relayed, models, advanced)
+        async with AsyncExitStack() as stack:
+            stored = [
+                held
+                for model in (READ_MODELS, PAST)
+                if (
+                    held := await _held(
+                        stack, settings.postgres, settings, done, model, ends, wait_s
+                    )
+                )
+            ]
+            await _journals(log, settings, done, given, relayed, stored, advanced)
     else:
         done.notes.append("HEADRACE_POSTGRES is not set: the read models were not compared.")
-        await _journals(log, settings, done, given, relayed, None, advanced)
+        await _journals(log, settings, done, given, relayed, [], advanced)
+
+
+async def _held(
+    stack: AsyncExitStack,
+    url: str,
+    settings: Settings,
+    done: Report,
+    model: Model,
+    ends: Mapping[int, int],
+    wait_s: float,
+) -> ReadModels | None:
+    """What a model writes, as it stands once it has caught up or `wait_s` are over.
+
+    None where nobody ever kept the past: it can be switched off.
+    """
+
+    async def stand() -> Mapping[int, FilterState]:
+        async with read_models(url, settings.db_schema, model) as now:
+            return now.checkpoints
+
+    if model is PAST and not await stand():
+        done.notes.append("The past was not compared: none is kept (role `past`).")
+        return None
+    await _caught_up(ends, wait_s, stand)
+    held = await stack.enter_async_context(read_models(url, settings.db_schema, model))
+    _behind(done, _STORED[model.kind], ends, held.checkpoints)
+    return held
 
 
 async def _journals(
@@ -228,15 +260,15 @@ async def _journals(
     done: Report,
     given: "_Given",
     relayed: Mapping[int, FilterState],
-    models: ReadModels | None,
+    stored: Sequence[ReadModels],
     advanced: Advanced,
 ) -> None:
-    stored = models.checkpoints if models is not None else {}
+    checkpoints = [(_STORED[one.model.kind], one.checkpoints) for one in stored]
     voids = Voids(log)
     await voids.read()
     lost = [shard for shard in range(settings.shards) if voids.lost(shard) is not None]
     history = await _saved(log, "history", range(settings.shards))
-    whose_states = ((_READ_MODELS, stored), (_RELAY, relayed), (_HISTORY, history))
+    whose_states = (*checkpoints, (_RELAY, relayed), (_HISTORY, history))
     for shard in range(settings.shards):
         kept = [Kept(whose, states[shard]) for whose, states in whose_states if shard in states]
         snapshots = _snapshots(log, settings, shard)
@@ -259,7 +291,7 @@ async def _journals(
     done.published_records = await verify_published(
         log, given.published, begins, ends, relayed, done.findings, advanced
     )
-    if models is None:
+    if not stored:
         return
     if lost:
         shards = ", ".join(map(str, lost))
@@ -274,16 +306,26 @@ async def _journals(
     if done.findings.counts["journal"] or done.findings.counts["checkpoint"]:
         done.notes.append("The read models were not compared: see the findings on the journals.")
         return
-    done.tables = await models.compare(
-        log, lambda shard, at, end: advanced(f"rebuilding shard {shard}", at, end)
+    done.tables = []
+    for held in stored:
+        await _compare(log, done, held, advanced)
+
+
+async def _compare(log: EventLog, done: Report, held: ReadModels, advanced: Advanced) -> None:
+    """The tables of a model against a rebuild."""
+    kind = held.model.kind
+    tables = await held.compare(
+        log, lambda shard, at, end: advanced(f"rebuilding {kind} of shard {shard}", at, end)
     )
-    for one in done.tables:
+    done.tables = [*(done.tables or ()), *tables]
+    fix = "headrace rebuild" if held.model is READ_MODELS else "headrace rebuild --past"
+    for one in tables:
         if one.live != one.rebuilt:
             done.findings.add(
-                "read models",
+                kind,
                 one.table,
                 f"{one.live.rows} rows stand there, the journals make {one.rebuilt.rows}:"
-                f" {'; '.join(one.differing)}. Run `headrace rebuild`",
+                f" {'; '.join(one.differing)}. Run `{fix}`",
             )
 
 

@@ -158,7 +158,7 @@ async def _set_up(settings: Settings) -> None:
         await log.close()
     connection = await psycopg.AsyncConnection.connect(settings.postgres or "", autocommit=True)
     async with connection:
-        await schema.migrate(connection, settings.db_schema)
+        await schema.migrate_all(connection, settings.db_schema)
 
 
 @contextmanager

@@ -183,6 +183,13 @@ class Settings(BaseSettings):
             "the role does nothing."
         ),
     ] = True
+    past: Annotated[
+        bool,
+        Field(
+            description="Whether role `past` keeps what stood in the read models when, for `?at=`; "
+            "where it is off, the role does nothing."
+        ),
+    ] = True
     batch_ms: Annotated[
         PositiveInt,
         Field(description="How long the engine decides before it commits, when more is waiting."),

@@ -11,9 +11,11 @@ from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 
 from events.outputs import OrderStatus
 from projections.api import models, problems
+from projections.api.past import Past
 from projections.api.positions import HEADER, Ends, IntakeProgress, Positions
 from projections.api.problems import ProblemError
 from projections.api.promise import add_promise, answer_planned, asks_planning
+from projections.as_of import AsOf
 from projections.explained import WhatIf, explained
 from projections.queries import Answer, Page, Reads
 from schemas.ports import Clock, Planning
@@ -27,6 +29,9 @@ Nothing asked here changes anything; events are written to Kafka.
 **Read your own writes.** Answers carry `Headrace-Position: <shard>:<seq>[,…]`. A request with that
 header, or with `<topic>/<partition>@<offset>` as `headrace send --json` prints it, is answered once
 the read model has got there; when it has not within the bound, with 504.
+
+**What was true then**: an order, an item's stock and the nodes are answered with `?at=`, a time or
+a position.
 
 **Lists** page by `limit` and `after`, which is the `next` of the page before.
 **Errors** are problem details (RFC 9457).
@@ -46,6 +51,14 @@ MarketQuery = Annotated[
     str | None,
     Query(description="needed where the channel used the order id in two markets"),
 ]
+AtQuery = Annotated[
+    str | None,
+    Query(
+        description="what was true then: at a time (RFC 3339), or after commits"
+        " (`<shard>:<seq>[,…]`: of what these shards hold)",
+        examples=["2026-01-31T12:00:00Z", "0:17,2:1042"],
+    ),
+]
 Limit = Annotated[int, Query(ge=1, le=500, description="items on a page")]
 After = Annotated[str | None, Query(description="the `next` of the page before")]
 
@@ -60,17 +73,21 @@ def create_app(  # noqa: PLR0913 - every port it may be given
     halts: Halts | None = None,
     planning: Planning | None = None,
     what_if: WhatIf | None = None,
+    as_of: AsOf | None = None,
+    ends_now: Ends | None = None,
     wait_s: float = 15.0,
 ) -> FastAPI:
     """The API over open reads. It has no state of its own and nothing to start or stop.
 
     `journal_ends` and `halts` (why a shard halts, and the coordinates of the input it halts at) are
     empty where nothing is known. Without `planning` nothing is promised. `what_if` says what would
-    have changed a decision; without it nobody says so. `wait_s` bounds the wait for a position:
-    above the time that intake gives an unknown market.
+    have changed a decision; without it nobody says so. Without `as_of` no `at` is answered;
+    `ends_now`: where the journals end at this moment, LogError where that is not known. `wait_s`
+    bounds the wait for a position: above the time that intake gives an unknown market.
     """
     waits = (clock, intake_progress, inbox_ends, wait_s)
     positions = Positions("the read model has", reads.shards, *waits)
+    past = Past(as_of, positions, clock, ends_now, wait_s)
     planned = positions if planning is None else Positions("promises have", planning.seen, *waits)
 
     async def reached(
@@ -100,9 +117,14 @@ def create_app(  # noqa: PLR0913 - every port it may be given
 
     @app.get("/orders/{channel}/{order_id}", tags=["orders"], **_answers(models.OrderDetail, 404))
     async def order(
-        channel: ChannelPath, order_id: OrderPath, market_id: MarketQuery = None
+        channel: ChannelPath,
+        order_id: OrderPath,
+        market_id: MarketQuery = None,
+        at: AtQuery = None,
     ) -> Response:
         """An order: lines, fulfillments with their packages, and what happened, in order."""
+        if at is not None:
+            return _found(*await past.order(channel, order_id, market_id, at))
         return _found(
             await reads.order(channel, order_id, market_id),
             f"there is no order {channel}/{order_id}",
@@ -158,8 +180,15 @@ def create_app(  # noqa: PLR0913 - every port it may be given
             str | None,
             Query(description="show what this channel may promise, step by step"),
         ] = None,
+        at: AtQuery = None,
     ) -> Response:
         """An item's units at every node that holds or held some."""
+        if at is not None and channel is not None:
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST, "at: what a channel may promise is known only of now"
+            )
+        if at is not None:
+            return _found(*await past.stock(sku, at))
         if channel is not None:
             return await answer_planned(
                 planning, lambda planner: planner.availability(sku, channel)
@@ -169,9 +198,12 @@ def create_app(  # noqa: PLR0913 - every port it may be given
         )
 
     @app.get("/nodes", tags=["stock"], **_answers(models.NodeList))
-    async def nodes(limit: Limit = 50, after: After = None) -> Response:
-        """The nodes, by id."""
-        return _paged(await reads.nodes(_page("nodes", limit, after)))
+    async def nodes(limit: Limit = 50, after: After = None, at: AtQuery = None) -> Response:
+        """The nodes, by id, as they are or were defined."""
+        page = _page("nodes", limit, after)
+        if at is not None:
+            return _paged(await past.nodes(page, at))
+        return _paged(await reads.nodes(page))
 
     @app.get("/nodes/{node_id}/stock", tags=["stock"], **_answers(models.NodeStock, 404))
     async def node_stock(
@@ -181,6 +213,13 @@ def create_app(  # noqa: PLR0913 - every port it may be given
         answer = await reads.node_stock(node_id, _page("node_stock", limit, after))
         return _paged(answer, f"there is no node {node_id}")
 
+    _add_operations(app, reads, journal_ends, halts)
+    return app
+
+
+def _add_operations(
+    app: FastAPI, reads: Reads, journal_ends: Ends | None, halts: Halts | None
+) -> None:
     @app.get("/exceptions", tags=["operations"], **_answers(models.ExceptionList))
     async def exceptions(
         *,
@@ -231,8 +270,6 @@ def create_app(  # noqa: PLR0913 - every port it may be given
         ]
         position = ",".join(f"{one.shard}:{one.seq}" for one in found)
         return _json({"items": items}, position)
-
-    return app
 
 
 def _answers(model: type[models.Shape], *failures: int) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.runtime.world import SystemClock
 from projections import schema
 from projections.api import create_app
+from projections.as_of import AsOf
+from projections.fold import READ_MODELS, Model
+from projections.past import PAST
 from projections.postgres import Postgres
 from projections.projector import batches
 from projections.queries import Reads, open_reads
@@ -24,8 +27,9 @@ WAIT_S = 0.3
 class Writing:
     """The projector's hand: writes a shard's journal up to a commit."""
 
-    def __init__(self, store: Postgres) -> None:
+    def __init__(self, store: Postgres, model: Model = READ_MODELS) -> None:
         self._store = store
+        self._model = model
         self._states: dict[int, FilterState] = {}
 
     async def up_to(self, shard: int, values: list[bytes], seq: int) -> None:
@@ -33,14 +37,14 @@ class Writing:
         before = self._states.get(shard)
         state = before or FilterState()
         reads = [Read(offset, 0, None, values[offset], ()) for offset in range(state.next, seq + 1)]
-        (batch,) = filter(None, batches(shard, state, reads))
+        (batch,) = filter(None, batches(shard, state, reads, model=self._model))
         assert await self._store.apply(shard, before, batch.state, batch.changes)
         self._states[shard] = batch.state
 
 
 async def _migrated(url: str) -> None:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as admin:
-        await schema.migrate(admin, SCHEMA)
+        await schema.migrate_all(admin, SCHEMA)
 
 
 @pytest.fixture
@@ -57,6 +61,14 @@ async def writing(url: str) -> AsyncIterator[Writing]:
     await store.close()
 
 
+@pytest.fixture
+async def keeping(url: str) -> AsyncIterator[Writing]:
+    """What role `past` writes."""
+    store = Postgres(url, f"{SCHEMA}_past")
+    yield Writing(store, PAST)
+    await store.close()
+
+
 @pytest.fixture(scope="session")
 def url_of_the_day(postgres_server: str) -> Iterator[str]:
     """A database that many tests read: the whole synthetic day on shard 0."""
@@ -67,6 +79,9 @@ def url_of_the_day(postgres_server: str) -> Iterator[str]:
         store = Postgres(url, SCHEMA)
         await Writing(store).up_to(0, given.journal(given.day()), len(given.day()))
         await store.close()
+        kept = Postgres(url, f"{SCHEMA}_past")
+        await Writing(kept, PAST).up_to(0, given.journal(given.day()), len(given.day()))
+        await kept.close()
 
     with psycopg.connect(postgres_server, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}".encode())
@@ -88,6 +103,7 @@ class Intake:
     def __init__(self) -> None:
         self.saved: dict[tuple[str, int], tuple[int, str]] = {}
         self.inbox_ends: dict[int, int] = {}
+        self.journal_ends: dict[int, int] = {}
 
     async def progress(self, topic: str, partition: int) -> tuple[int, str] | None:
         await asyncio.sleep(0)
@@ -98,6 +114,10 @@ class Intake:
     async def ends(self) -> dict[int, int]:
         await asyncio.sleep(0)
         return self.inbox_ends
+
+    async def ends_of_journals(self) -> dict[int, int]:
+        await asyncio.sleep(0)
+        return self.journal_ends
 
 
 @pytest.fixture
@@ -119,6 +139,8 @@ async def api(reads: Reads, intake: Intake) -> AsyncIterator[httpx.AsyncClient]:
         inbox_ends=intake.ends,
         journal_ends=_ends,
         what_if=counterfactual,
+        as_of=AsOf(reads, SCHEMA),
+        ends_now=intake.ends_of_journals,
         wait_s=WAIT_S,
     )
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)

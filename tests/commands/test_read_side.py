@@ -50,9 +50,12 @@ def the_day(postgres: str) -> str:
 def test_migrating_again_says_that_nothing_was_to_do(postgres: str) -> None:
     first = headrace("db", "migrate", postgres=postgres, db_schema="mine")
     assert (first.returncode, first.stderr) == (0, "")
-    assert "is now at version 3" in first.stdout
+    assert 'the schema "mine_past" is now at version 1' in first.stdout
     again = headrace("db", "migrate", postgres=postgres, db_schema="mine")
-    assert again.stdout == 'the schema "mine" was already at version 3\n'
+    assert again.stdout == (
+        'the schema "mine" was already at version 3\n'
+        'the schema "mine_past" was already at version 1\n'
+    )
 
 
 @pytest.mark.parametrize(

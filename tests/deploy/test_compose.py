@@ -53,6 +53,7 @@ def test_every_role_that_runs_by_default_has_a_service() -> None:
         "engine",
         "history",
         "intake",
+        "past",
         "projector",
         "relay",
         "standby",

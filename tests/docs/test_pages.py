@@ -120,7 +120,7 @@ def test_topics_metrics_and_routes_exist(name: str) -> None:
     for metric in set(re.findall(r"`(headrace_[a-z_]+)", text)):
         assert metric in metrics or metric.removeprefix("headrace_") in {
             *("reason", "detail", "topic", "partition", "offset", "replay_of"),  # headers
-            *("rebuild", "verify"),  # shadow schemas
+            *("rebuild", "verify", "past"),  # schemas
         }
     for topic in re.findall(r"headrace tail ([a-z-]+)", text):
         assert topic in TOPICS

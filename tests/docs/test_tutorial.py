@@ -19,7 +19,11 @@ from orchestrator.embedded.server import free_port
 from tests.docs.pages import NAMES, ROOT, Sample, samples
 
 TUTORIAL = "docs/tutorial/first-order.md"
-AFTERWARDS = ["docs/how-to/explain-a-decision.md", "docs/how-to/rebuild-read-models.md"]
+AFTERWARDS = [
+    "docs/how-to/explain-a-decision.md",
+    "docs/how-to/ask-what-was-true-then.md",
+    "docs/how-to/rebuild-read-models.md",
+]
 WITHIN_S = 30.0
 
 

@@ -183,7 +183,7 @@ class Storm:
             await admin.execute(f"CREATE DATABASE {name}")
         database = f"{self._postgres.address.rpartition('/')[0]}/{name}"
         async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-            await schema.migrate(connection, SCHEMA)
+            await schema.migrate_all(connection, SCHEMA)
         return database
 
     async def _all_ready(self, within_s: float) -> None:

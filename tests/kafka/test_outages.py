@@ -93,7 +93,7 @@ async def shop(
 ) -> AsyncIterator[Shop]:
     """`strict`: a topic that is written only while all three replicas are there."""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        await schema.migrate(connection, SCHEMA)
+        await schema.migrate_all(connection, SCHEMA)
     log = await KafkaLog.open(KafkaSettings(cluster.bootstrap, prefix, request_timeout_s=TIMEOUT_S))
     if strict is not None:
         config = config_of(TOPICS[strict], 3) | {"min.insync.replicas": "3"}

@@ -48,7 +48,7 @@ async def api(
 ) -> AsyncIterator[httpx.AsyncClient]:
     url = settings.postgres or ""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        await schema.migrate(connection, settings.db_schema)
+        await schema.migrate_all(connection, settings.db_schema)
     stop, listening = asyncio.Event(), server.bind("127.0.0.1:0")
     host, port = listening.getsockname()
     running = asyncio.create_task(compose.run(settings, compose.ROLES, stop, listening=listening))

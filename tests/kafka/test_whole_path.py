@@ -41,7 +41,7 @@ async def log(kafka: str, prefix: str) -> AsyncIterator[KafkaLog]:
 @pytest.fixture
 async def database(postgres: str) -> str:
     async with await psycopg.AsyncConnection.connect(postgres, autocommit=True) as connection:
-        await schema.migrate(connection, SCHEMA)
+        await schema.migrate_all(connection, SCHEMA)
     return postgres
 
 

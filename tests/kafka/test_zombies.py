@@ -42,7 +42,7 @@ async def processes(
     kafka: str, prefix: str, postgres: str, tmp_path: Path
 ) -> AsyncIterator[Processes]:
     async with await psycopg.AsyncConnection.connect(postgres, autocommit=True) as connection:
-        await schema.migrate(connection, SCHEMA)
+        await schema.migrate_all(connection, SCHEMA)
     started = Processes(tmp_path, kafka, prefix, postgres, shards=str(SHARDS))
     yield started
     started.end()

@@ -433,8 +433,8 @@ MUTANTS: Final = (
     _mutant(
         "a lost compare-and-swap goes on",
         _PROJECTOR,
-        "seq=batch.state.seq)\n            return False\n",
-        "seq=batch.state.seq)\n            return True\n",
+        "seq=batch.state.seq,\n            )\n            return False\n",
+        "seq=batch.state.seq,\n            )\n            return True\n",
         "tests/projections/test_projector.py::test_who_finds_another_checkpoint_reads_it_again_and_goes_on_from_there",
     ),
     _mutant(

@@ -16,7 +16,7 @@ async def admin(postgres: str) -> AsyncIterator[psycopg.AsyncConnection]:
     async with await psycopg.AsyncConnection.connect(
         postgres, autocommit=True, options=schema.options(SCHEMA)
     ) as connection:
-        await schema.migrate(connection, SCHEMA)
+        await schema.migrate_all(connection, SCHEMA)
         yield connection
 
 

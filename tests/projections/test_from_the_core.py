@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.world import SystemClock
+from projections.fold import READ_MODELS, Model
 from projections.postgres import Postgres
 from projections.projector import batches
 from projections.queries import Page, open_reads
@@ -102,11 +103,13 @@ def journal(entries: list[bytes], a_commit: int) -> list[bytes]:
     return values
 
 
-async def write(database: Postgres, values: list[bytes], a_batch: int) -> None:
+async def write(
+    database: Postgres, values: list[bytes], a_batch: int, model: Model = READ_MODELS
+) -> None:
     state, before = FilterState(), None
     reads = [Read(offset, 0, None, value, ()) for offset, value in enumerate(values)]
     for first in range(0, len(reads), a_batch):
-        for batch in batches(0, state, reads[first : first + a_batch]):
+        for batch in batches(0, state, reads[first : first + a_batch], model=model):
             if batch is not None and batch.state != state:
                 assert await database.apply(0, before, batch.state, batch.changes)
                 before = state = batch.state

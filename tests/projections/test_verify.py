@@ -1,7 +1,7 @@
 """`headrace verify`: sound logs and read models pass, and each way of being wrong is found."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -18,6 +18,7 @@ from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError
 from orchestrator.runtime.snapshots import Snapshots
 from orchestrator.runtime.world import SystemClock, SystemRandomness
+from projections.past import PAST
 from projections.postgres import Postgres
 from schemas.journal import (
     Commit,
@@ -45,10 +46,13 @@ def story() -> Story:
 class World:
     """A log, a relay's outputs and read models, all made from one journal."""
 
-    def __init__(self, story: Story, settings: Settings, database: Postgres) -> None:
+    def __init__(
+        self, story: Story, settings: Settings, database: Postgres, past: Postgres
+    ) -> None:
         self.values = journal(story.entries, 3)
         self.settings = settings
         self.database = database
+        self.past = past
         self.log = self.a_log()
 
     def a_log(self) -> MemoryLog:
@@ -61,6 +65,7 @@ class World:
         """Publish and project all of it."""
         await self.relay()
         await write(self.database, self.values, 2)
+        await write(self.past, self.values, 3, PAST)
 
     async def relay(self) -> None:
         stop, group = asyncio.Event(), await self.log.group("relay", ["journal"])
@@ -120,11 +125,13 @@ class World:
 
 
 @pytest.fixture
-async def world(story: Story, postgres: str, database: Postgres) -> World:
+async def world(story: Story, postgres: str, database: Postgres) -> AsyncIterator[World]:
     settings = Settings(postgres=postgres, db_schema=SCHEMA, shards=1, partitions=2)
-    world = World(story, settings, database)
+    past = Postgres(postgres, f"{SCHEMA}_past")
+    world = World(story, settings, database, past)
     await world.make()
-    return world
+    yield world
+    await past.close()
 
 
 async def test_a_sound_whole_has_nothing_found_and_says_what_was_compared(world: World) -> None:
@@ -135,7 +142,10 @@ async def test_a_sound_whole_has_nothing_found_and_says_what_was_compared(world:
     assert shard.records == len(world.values)
     assert shard.inputs == shard.recomputed > 50
     assert report.tables is not None
-    assert {one.table for one in report.tables if one.live.rows} >= {"orders", "lines", "stock"}
+    assert {one.table for one in report.tables if one.live.rows} >= {
+        *("orders", "lines", "stock"),
+        *("order_changes", "stock_balances", "node_versions", "ticks"),
+    }
     assert all(one.live == one.rebuilt for one in report.tables)
     topics = ("order-updates", "fulfillment-commands", "availability", "exceptions")
     assert report.published_records == sum(map(world.held, topics)) > 20
@@ -156,6 +166,7 @@ async def test_the_schema_it_compares_with_is_gone_afterwards(
         ("UPDATE stock SET on_hand = on_hand + 1 WHERE sku = 'MUG' AND node_id = 'BOS'", "differs"),
         ("DELETE FROM lines WHERE order_id = '1' AND line_id = '1'", "web/1/US/1 is missing"),
         ("INSERT INTO markets VALUES ('ZZ', '{}')", "ZZ should not be there"),
+        ("DELETE FROM readmodels_past.stock_balances WHERE seq = 4", "is missing"),
     ],
 )
 async def test_rows_that_no_journal_makes_are_found_with_their_keys(
@@ -163,8 +174,17 @@ async def test_rows_that_no_journal_makes_are_found_with_their_keys(
 ) -> None:
     await admin.execute(statement.encode())
     (found,) = await world.found()
-    assert found.startswith("read models: ")
+    assert found.startswith("past: " if "_past" in statement else "read models: ")
     assert words in found
+
+
+async def test_a_past_that_nobody_keeps_is_no_finding(
+    world: World, admin: psycopg.AsyncConnection
+) -> None:
+    await admin.execute(f"TRUNCATE {SCHEMA}_past.shards".encode())
+    report = await world.verified()
+    assert list(report.findings.shown()) == []
+    assert report.notes == ["The past was not compared: none is kept (role `past`)."]
 
 
 async def test_a_truncated_tail_is_found_by_the_checkpoints_beyond_it(world: World) -> None:
@@ -174,7 +194,10 @@ async def test_a_truncated_tail_is_found_by_the_checkpoints_beyond_it(world: Wor
     await history.close()
     del world.log.held(JOURNAL).records[-2:]
     found = await world.found()
-    assert [one.partition(": ")[0] for one in found if "PostgreSQL" in one] == ["checkpoint"]
+    assert [one.partition(": ")[0] for one in found if "PostgreSQL" in one] == [
+        "checkpoint",  # of the read models, of the past
+        "checkpoint",
+    ]
     assert [one.partition(": ")[0] for one in found if "the relay" in one] == ["checkpoint"]
     assert [one.partition(": ")[0] for one in found if "the history" in one] == ["checkpoint"]
     assert all("stands behind the end of the journal" in one for one in found[:2])
@@ -192,7 +215,7 @@ async def test_a_journal_made_anew_under_its_name_is_found(world: World) -> None
     world.log.held(JOURNAL).records.clear()
     world.log.write(JOURNAL, [Record(None, encode_opened("engine-1", "other"))])
     found = await world.found()
-    assert sum("is of another journal (n0)" in one for one in found) == 2
+    assert sum("is of another journal (n0)" in one for one in found) == 3
 
 
 async def test_an_older_backup_of_the_database_is_found(
