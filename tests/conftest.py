@@ -8,12 +8,14 @@
 - `postgres`: libpq URL of a new database.
 """
 
+import logging
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 
 from orchestrator.embedded import ServerError, embedded_kafka, embedded_postgres
@@ -70,6 +72,15 @@ def _is_heavy(item: pytest.Item) -> bool:
 def _asks_for_a_server(item: pytest.Item) -> bool:
     fixtures = set(item.fixturenames) if isinstance(item, pytest.Function) else set()
     return bool(fixtures & _SERVER_FIXTURES)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """What a test had written elsewhere, as `headrace run` has it, is no matter of the next one."""
+    handlers = [*logging.root.handlers]
+    yield
+    logging.root.handlers = handlers
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

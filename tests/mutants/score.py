@@ -27,7 +27,16 @@ _TESTS: Final = ("tests/core", "tests/properties", "tests/runtime", "tests/intak
 _ALONE: Final = (  # starts a process of its own, which knows nothing of mutmut
     "tests/core/test_time.py::test_the_same_inputs_are_the_same_bytes_whatever_the_hash_seed"
 )
-_COPIED: Final = ("events", "projections", "schemas", "bench", "docs", "tools", "deploy")
+_COPIED: Final = (
+    "events",
+    "projections",
+    "schemas",
+    "bench",
+    "docs",
+    "examples",
+    "tools",
+    "deploy",
+)
 _TOOL: Final = ROOT / ".cache/mutmut"  # beside the virtual environment: no test needs it
 _SURVIVED, _NO_TESTS = 0, 33  # mutmut's exit codes
 
