@@ -6,7 +6,8 @@ seconds). `type` is the tag. Those named like an output are published: the relay
 Times in `*_ms` are milliseconds since 1970 UTC; times without it are RFC 3339 in UTC.
 """
 
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from typing_extensions import (  # noqa: UP035 - pydantic reads no typing.TypedDict before 3.12
     NotRequired,
@@ -253,13 +254,29 @@ COMPONENTS = ("transport", "handling", "per_unit", "late", "load", "price")
 """Of a leg's cost, in their order; a plan's end in `split`."""
 
 DecisionRow: TypeAlias = list[Any]
-"""A node as a source of one set of units:
+"""A node as a source of one set of units: a `NodeRow`, without the defaults at its end."""
 
-[node_id, value, [minor units by COMPONENTS, without the zeros at the end], metres or None, ship day
-or None, delivery day or None, days late, "carrier/service" or None, parcels, [failing fences],
-[[line index, units short]]], and then, only where the ship day is later than it would be with room
-on it, the first day that was too full. Without failing fences and short lines, it may ship the set.
-A node that can't be costed at all (no rate, no working day) has no row."""
+
+class NodeRow(NamedTuple):
+    """A row read: `NodeRow(*row)`. Without short lines and failing fences, it may ship the set.
+
+    Days count from 1970-01-01, where the node is. A node that can't be costed at all (no rate, no
+    working day) has no row.
+    """
+
+    node_id: str
+    value: Value
+    costs: Sequence[int]  # minor units by COMPONENTS, without the zeros at the end
+    metres: int | None
+    ship_day: int
+    delivery_days: int | None  # after the ship day; None where nothing rates it
+    service: str | None  # "carrier/service"; None where parcels go by several, or unrated
+    days_late: int = 0
+    parcels: int = 1
+    short: Sequence[Sequence[int]] = ()  # [line index, units]
+    fences: Sequence[str] = ()  # those that fail
+    full_day: int | None = None  # the first that was too full, where one was
+
 
 DecisionSet: TypeAlias = list[Any]
 """[[units per line], row, …]: rows that may ship it first, by value, node id; then barred ones."""
@@ -282,8 +299,7 @@ class Choice(TypedDict):
 
     legs: list[tuple[int, str]]  # [place in `sets`, node_id]: one row each
     units: int
-    value: Value  # the sum over the legs; in money with `split` on top
-    components: list[int]  # the legs' summed by COMPONENTS, then split
+    value: Value  # the sum over the legs; in money with what splitting costs on top
 
 
 class Rest(TypedDict):
@@ -334,6 +350,23 @@ class Decision(TypedDict):
     # most_units, value, fewest_legs, node_id, only_candidate, no_candidate, ship_complete,
     # all_or_nothing
     decided_by: str
+
+
+def rows_of(decision: Decision, choice: Choice) -> list[NodeRow]:
+    """The rows of a recorded plan's legs."""
+    return [
+        next(NodeRow(*row) for row in decision["sets"][place][1:] if row[0] == node_id)
+        for place, node_id in choice["legs"]
+    ]
+
+
+def costs_of(decision: Decision, choice: Choice) -> list[int]:
+    """What a recorded plan costs: minor units by COMPONENTS, then those of splitting."""
+    costs = [0] * len(COMPONENTS)
+    for row in rows_of(decision, choice):
+        for place, minor in enumerate(row.costs):
+            costs[place] += minor
+    return [*costs, decision["split"].get("extra_leg", 0) * (len(choice["legs"]) - 1)]
 
 
 class OrderAllocated(_OfOrder):

@@ -4,16 +4,18 @@ What is recorded is packed for its size (`events.decided.Decision`); nothing is 
 """
 
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
-from events.decided import COMPONENTS, Choice, Decision, DecisionRow
+from events.decided import COMPONENTS, Choice, Decision, NodeRow, costs_of, rows_of
 
 Json: TypeAlias = dict[str, Any]
 WhatIf: TypeAlias = Callable[[Decision], Any]
 """What would have changed a decision: `orchestrator`'s answer, since it plans."""
 
 
+_FIRST_DAY = date(1970, 1, 1)
 _UNDIVIDED: Json = {
     "max_legs": None,
     "leg_min_value": None,
@@ -92,7 +94,7 @@ class _Decision:
                 for line_id, sku, wanted, target, promisable in decision["lines"]
             ],
             "sets": [
-                {"lines": self.units(units), "nodes": [self._row(row) for row in rows]}
+                {"lines": self.units(units), "nodes": [self._row(NodeRow(*row)) for row in rows]}
                 for units, *rows in decision["sets"]
             ],
             "chosen": self._plan(decision["chosen"]),
@@ -112,47 +114,43 @@ class _Decision:
             if taken
         ]
 
-    def _row(self, row: DecisionRow) -> Json:
-        node_id, value, costs, metres, ship_day, deliver_day, late, service, parcels, *more = row
-        fences, short, *full = more
+    def _row(self, row: NodeRow) -> Json:
+        lines, after = self.decision["lines"], row.delivery_days
         told: Json = {
-            "node_id": node_id,
-            "value": value,
-            "cost_minor": sum(costs),
-            "costs": dict(zip_longest(COMPONENTS, costs, fillvalue=0)),
-            "distance_m": metres,
-            "ship_day": ship_day,
-            "deliver_day": deliver_day,
-            "days_late": late,
-            "service": service,
-            "parcels": parcels,
-            "fences": fences,
+            "node_id": row.node_id,
+            "value": row.value,
+            "cost_minor": sum(row.costs),
+            "costs": dict(zip_longest(COMPONENTS, row.costs, fillvalue=0)),
+            "distance_m": row.metres,
+            "ship_day": _iso(row.ship_day),
+            "deliver_day": None if after is None else _iso(row.ship_day + after),
+            "days_late": row.days_late,
+            "service": row.service,
+            "parcels": row.parcels,
+            "fences": list(row.fences),
             "short": [
                 {"line_id": lines[line][0], "sku": lines[line][1], "units": units}
-                for lines in [self.decision["lines"]]
-                for line, units in short
+                for line, units in row.short
             ],
         }
-        if full:
-            told["full_day"] = full[0]
+        if row.full_day is not None:
+            told["full_day"] = _iso(row.full_day)
         return told
-
-    def _leg(self, place: int, node_id: str) -> Json:
-        units, *rows = self.decision["sets"][place]
-        return {"lines": self.units(units)} | next(
-            self._row(row) for row in rows if row[0] == node_id
-        )
 
     def _plan(self, plan: Choice | None) -> Json | None:
         if plan is None:
             return None
+        costs = costs_of(self.decision, plan)
         return {
             "nodes": [node_id for _, node_id in plan["legs"]],
-            "legs": [self._leg(place, node_id) for place, node_id in plan["legs"]],
+            "legs": [
+                {"lines": self.units(self.decision["sets"][place][0])} | self._row(row)
+                for (place, _), row in zip(plan["legs"], rows_of(self.decision, plan), strict=True)
+            ],
             "units": plan["units"],
             "value": plan["value"],
-            "cost_minor": sum(plan["components"]),
-            "costs": dict(zip((*COMPONENTS, "split"), plan["components"], strict=True)),
+            "cost_minor": sum(costs),
+            "costs": dict(zip((*COMPONENTS, "split"), costs, strict=True)),
         }
 
     def _rest(self) -> Json:
@@ -169,3 +167,7 @@ class _Decision:
             "short": named(rest["short"]),
             "dearer": rest["dearer"],
         }
+
+
+def _iso(day: int) -> str:
+    return (_FIRST_DAY + timedelta(days=day)).isoformat()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from events.decided import COMPONENTS, Plain
+from events.decided import COMPONENTS, NodeRow, Plain, costs_of
 from orchestrator.core.ledger import HELD_STATES
 from orchestrator.core.shard import Market, Shard, Shelf
 from orchestrator.core.sourcing import availability as steps
@@ -69,9 +69,10 @@ class _Plan(NamedTuple):
     def components(self) -> list[int]:
         sums = [0] * len(_NAMES)
         for part in self.parts:
-            chosen = part.outcome.decision["chosen"]
-            if chosen is not None:
-                sums = [a + b for a, b in zip(sums, chosen["components"], strict=True)]
+            decision = part.outcome.decision
+            if decision["chosen"] is not None:
+                costs = costs_of(decision, decision["chosen"])
+                sums = [a + b for a, b in zip(sums, costs, strict=True)]
         return sums
 
     @property
@@ -444,17 +445,18 @@ class _Asking:
     def _lacking(self, part: _Part, plan: _Plan) -> Units:
         """What the cheapest node lacks that no fence bars and that would be earlier."""
         here = plan.arrives_ms()
-        today = "9999" if here is None else self._date(here) or ""
+        today = None if here is None else self.zone.day_of(here)
         missing: dict[str, int] = {}
         for want in _short(part):
             missing[want.sku] = missing.get(want.sku, 0) + want.units
         decision = part.outcome.decision
-        rows = [
-            (row[5], row[1], row[0], contents[0], row[10])
-            for contents in decision["sets"]
-            for row in contents[1:]
-            if not row[9] and row[5] is not None and row[5] < today
-        ]
+        rows: list[Any] = []
+        for contents in decision["sets"]:
+            for row in [NodeRow(*one) for one in contents[1:]]:
+                if row.delivery_days is not None and not row.fences:
+                    day = row.ship_day + row.delivery_days
+                    if today is None or day < today:
+                        rows.append((day, row.value, row.node_id, contents[0], row.short))
         for _, _, node_id, units, lacks in sorted(rows):
             short = {decision["lines"][line][1]: lack for line, lack in lacks}
             for (_, sku, wanted, *_), shown in zip(decision["lines"], units, strict=True):

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import cramjam
 import orjson
 
-from events.decided import INTERNAL, DecidedEvent, InputRecord
+from events.decided import INTERNAL, DecidedEvent, InputRecord, costs_of
 from events.orders import OrderPlaced
 from events.outputs import OUTPUTS
 from orchestrator.runtime.whole import Whole
@@ -316,9 +316,9 @@ class _Ledger:
 
     def _weigh(self, decision: str) -> None:
         """What the first plan costs, as its explanation says."""
-        chosen = orjson.loads(decision)["chosen"]
-        if chosen is not None:
-            components = chosen["components"]
+        told = orjson.loads(decision)
+        if told["chosen"] is not None:
+            components = costs_of(told, told["chosen"])
             self.figures.cost_minor += sum(components)
             self.figures.late += components[_LATE] > 0
 

@@ -103,8 +103,7 @@ def test_a_split_is_told_leg_by_leg_and_summed() -> None:
 def test_a_full_day_and_lateness_are_told() -> None:
     decision = given.decided(market())
     chosen = decision["sets"][0][1]
-    chosen[4:7] = ["2026-11-24", "2026-11-27", 2]
-    chosen.append("2026-11-23")
+    chosen[4:] = [20_781, 3, None, 2, 1, [], [], 20_780]
     text = told(decision)
     assert "on 2026-11-24, to arrive on 2026-11-27, 2 days late" in text
     assert "(it is full from 2026-11-23 until then)" in text

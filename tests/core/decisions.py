@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from events.decided import Choice, Decision, Split, Value
+from events.decided import Choice, Decision, DecisionRow, NodeRow, Split, Value
 
 FENCES = ("max_km", "nodes", "capability")
 Contents = tuple[int, ...]
@@ -211,36 +211,34 @@ def _rows(
         value: Value = list(measured) if given.ranked else measured[0]
         units = given.money(node, contents) - given.fixed[node]
         costs = [given.fixed[node], 0, units, 0, 0, 0]
-        day = "2026-11-23"
-        arrives = "2026-11-25" if given.rated else None
-        rows.append(
-            [
-                *(given.node(node), value, costs, given.metres[node], day, arrives, 0, None, 1),
-                *(given.fences[node], short),
-            ]
-        )
+        after = 2 if given.rated else None
+        row: DecisionRow = [given.node(node), value, costs, given.metres[node], 20_780, after, None]
+        if short or given.fences[node]:
+            row += [0, 1, short, given.fences[node]]
+        rows.append(row)
     rows.sort(key=lambda row: (row[1], row[0]))
-    live = [row for row in rows if not row[9] and not row[10]]
+    live = [row for row in rows if is_live(row)]
     used = [given.node(n) for plan in best for n, units in plan if units == contents]
     shown = live[:2] + [row for row in live[2:] if row[0] in used]
-    barred = [
-        row for row in rows if (row[9] or row[10]) and (len(live) < 2 or row[1] < live[1][1])
-    ][: left[0]]
+    barred = [row for row in rows if not is_live(row) and (len(live) < 2 or row[1] < live[1][1])][
+        : left[0]
+    ]
     left[0] -= len(barred)
     return shown + barred
 
 
 def _choice(given: Instance, plan: Plan, contents: Sequence[Contents]) -> Choice:
     measured = measure(given, plan)
-    fixed = sum(given.fixed[node] for node, _ in plan)
-    money = sum(given.money(node, units) for node, units in plan)
-    extra = 0 if given.ranked else given.extra_leg * (len(plan) - 1)
     return {
         "legs": [(contents.index(units), given.node(node)) for node, units in plan],
         "units": sum(sum(units) for _, units in plan),
         "value": list(measured) if given.ranked else measured[0],
-        "components": [fixed, 0, money - fixed, 0, 0, 0, extra],
     }
+
+
+def is_live(row: DecisionRow) -> bool:
+    told = NodeRow(*row)
+    return not told.fences and not told.short
 
 
 def without_fence(given: Instance, node_id: str, fence: str) -> Instance:

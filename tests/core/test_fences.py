@@ -4,6 +4,8 @@ from typing import Any
 
 import orjson
 
+from events.decided import NodeRow, rows_of
+from orchestrator.core.sourcing.calendars import iso_day
 from tests.core.story import Story
 
 
@@ -14,7 +16,8 @@ def decision(shop: Story) -> dict[str, Any]:
 
 def kept_out(shop: Story) -> dict[str, list[str]]:
     """Barred nodes of the full set, by id, with their fences."""
-    return {row[0]: row[9] for row in decision(shop)["sets"][0][1:] if row[9] or row[10]}
+    rows = [NodeRow(*row) for row in decision(shop)["sets"][0][1:]]
+    return {row.node_id: list(row.fences) for row in rows if row.fences or row.short}
 
 
 def stocked(shop: Story, units: int = 9) -> Story:
@@ -188,8 +191,9 @@ def test_a_pool_is_kept_from_other_channels_until_it_ends(shop: Story) -> None:
 def ship_day(shop: Story) -> str:
     """The chosen leg's, as recorded."""
     told = decision(shop)
-    ((place, node_id),) = told["chosen"]["legs"]
-    return str(next(row[4] for row in told["sets"][place][1:] if row[0] == node_id))
+    recorded: Any = told
+    (row,) = rows_of(recorded, told["chosen"])
+    return iso_day(row.ship_day)
 
 
 def test_what_a_day_cannot_hold_goes_to_the_next_working_day(shop: Story) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from events.decided import NodeRow
 from tests.core.story import Story
 
 
@@ -38,7 +39,8 @@ def test_an_item_that_nobody_ever_had_ranks_nowhere_and_waits(shop: Story) -> No
 def test_who_never_had_an_item_lacks_what_must_stay_there_too(shop: Story) -> None:
     shop.rules({}, safety_stock=[{"units": 2}])
     shop.order("1", A=1)
-    assert [row[10] for row in decision(shop)["sets"][0][1:]] == [[[0, 3]]] * 3
+    rows = [NodeRow(*row) for row in decision(shop)["sets"][0][1:]]
+    assert [row.short for row in rows] == [[[0, 3]]] * 3
 
 
 def test_a_node_whose_day_with_room_is_too_late_keeps_no_line_together(shop: Story) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from events.decided import NodeRow
 from tests.core.story import PLACES, Story
 
 Decision = dict[str, Any]
@@ -18,11 +19,11 @@ def nodes_of(shop: Story, choice: str) -> list[str]:
     return [node_id for _, node_id in decision(shop)[choice]["legs"]]
 
 
-def row_of(shop: Story, node_id: str) -> list[Any]:
+def row_of(shop: Story, node_id: str) -> NodeRow:
     """The node as a source of all units."""
     for row in decision(shop)["sets"][0][1:]:
         if row[0] == node_id:
-            return list(row)
+            return NodeRow(*row)
     raise AssertionError(node_id)
 
 
@@ -31,7 +32,8 @@ def kept_out(shop: Story, fence: str) -> list[str]:
     told = decision(shop)
     bits = int(told["rest"]["fences"].get(fence, "0"), 16)
     named = [one for i, one in enumerate(told["rest"]["nodes"]) if bits >> i & 1]
-    return sorted({*named, *(row[0] for row in told["sets"][0][1:] if fence in row[9])})
+    rows = [NodeRow(*row) for row in told["sets"][0][1:]]
+    return sorted({*named, *(row.node_id for row in rows if fence in row.fences)})
 
 
 def test_the_nearest_node_that_has_everything_ships(shop: Story) -> None:
@@ -86,7 +88,7 @@ def test_a_node_without_a_location_ranks_last(shop: Story) -> None:
     shop.order("2", A=1)
     assert shop.plan("2") == {"ANY": {"A": 1}}
     assert nodes_of(shop, "chosen") == ["ANY"]
-    assert row_of(shop, "ANY")[3] is None
+    assert row_of(shop, "ANY").metres is None
 
 
 def test_an_order_without_a_location_goes_by_node_id(shop: Story) -> None:
@@ -165,8 +167,8 @@ def test_the_explanation_names_fences_the_runner_up_and_what_decided(shop: Story
     assert (told["trigger"], told["rule_set"]) == ("order_placed", "default-1")
     assert told["lines"] == [["1", "A", 2, 2, None]]
     assert (nodes_of(shop, "chosen"), nodes_of(shop, "runner_up")) == (["BOS"], ["CHI"])
-    assert row_of(shop, "BOS")[3] == 0
-    assert abs(row_of(shop, "CHI")[3] - 1_367_000) < 5_000, "Boston to Chicago, in metres"
+    assert row_of(shop, "BOS").metres == 0
+    assert 1_362_000 < (row_of(shop, "CHI").metres or 0) < 1_372_000, "Boston to Chicago"
     assert kept_out(shop, "inactive") == ["NYC"]
     assert kept_out(shop, "does_not_ship") == ["OFF"]
     assert told["decided_by"] == "value"
@@ -187,7 +189,8 @@ def test_a_plan_that_fails_shows_what_each_node_lacks(shop: Story) -> None:
     shop.order("1", A=2, allow_split=False)
     assert decision(shop)["chosen"] is None
     assert decision(shop)["decided_by"] == "ship_complete"
-    assert row_of(shop, "BOS")[9:11] == [[], [[0, 1]]]
+    assert row_of(shop, "BOS").short == [[0, 1]]
+    assert not row_of(shop, "BOS").fences
 
 
 def test_where_no_node_has_any_there_is_no_candidate(shop: Story) -> None:
@@ -200,7 +203,7 @@ def test_the_way_around_the_world_is_measured(shop: Story) -> None:
     shop.node("FAR", location={"lat": -PLACES["BOS"][0], "lon": PLACES["BOS"][1] + 180})
     shop.receive("FAR", A=1)
     shop.order("1", A=1)
-    assert abs(row_of(shop, "FAR")[3] - 20_015_000) < 1_000
+    assert abs((row_of(shop, "FAR").metres or 0) - 20_015_000) < 1_000
 
 
 def test_a_plan_too_large_for_the_search_is_the_best_found_and_says_so() -> None:

@@ -22,7 +22,7 @@ OF = {"market_id": "us", "channel": "web", "order_id": "1"}
 Told = tuple[InputRecord, Sequence[Any]]
 
 SHIP_TO = {"name": "Ann", "city": "Cambridge", "country": "US"}
-COSTS = [720, 150, 0, 0, 0, 0]
+COSTS = [720, 150]
 DECISION: Decision = {
     "v": 2,
     "trigger": "order_placed",
@@ -43,11 +43,11 @@ DECISION: Decision = {
     "sets": [
         [
             [2],
-            ["BOS", 870, COSTS, 4200, "2026-11-23", "2026-11-25", 0, "ups/ground", 1, [], []],
-            ["LAX", 810, COSTS, None, "2026-11-23", None, 0, None, 1, ["nodes"], [[0, 1]]],
+            ["BOS", 870, COSTS, 4200, 20_780, 2, "ups/ground"],
+            ["LAX", 810, COSTS, None, 20_780, None, None, 0, 1, [[0, 1]], ["nodes"]],
         ]
     ],
-    "chosen": {"legs": [(0, "BOS")], "units": 2, "value": 870, "components": [*COSTS, 0]},
+    "chosen": {"legs": [(0, "BOS")], "units": 2, "value": 870},
     "runner_up": None,
     "rest": {"nodes": ["BOS", "CHI", "LAX"], "fences": {"nodes": "4"}, "short": "2", "dearer": 0},
     "decided_by": "most_units",

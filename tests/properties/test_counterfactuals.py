@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from events.decided import Decision
+from events.decided import Decision, NodeRow
 from orchestrator.core.sourcing.counterfactual import Change, Table, counterfactual
 from orchestrator.core.sourcing.search import WHOLE, Plan, Problem, best_two
 from tests.core import decisions as given
@@ -115,12 +115,17 @@ def test_the_greatest_gain_that_the_table_holds_is_told() -> None:
 def lifted_outcomes(decision: Decision) -> Iterator[tuple[int, list[int]]]:
     """What each plan compares by that the table holds, one node let off its only fence."""
     rows = [(units, row) for units, *of in decision["sets"] for row in of]
-    failing = [(row[0], row[9]) for _, row in rows if len(row[9]) == 1 and not row[10]]
+    failing = [
+        (row[0], told.fences)
+        for _, row in rows
+        if len((told := NodeRow(*row)).fences) == 1 and not told.short
+    ]
     for node_id, fences in failing:
         usable = [
             (units, row)
             for units, row in rows
-            if not row[10] and (not row[9] or (row[0] == node_id and row[9] == fences))
+            if given.is_live(row)
+            or (row[0] == node_id and NodeRow(*row).fences == fences and not NodeRow(*row).short)
         ]
         yield from outcomes(decision, usable)
 

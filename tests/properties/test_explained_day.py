@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
-from events.decided import Choice, Decision
+from events.decided import Choice, Decision, NodeRow, costs_of
 from orchestrator.core.decide import fold
 from orchestrator.core.shard import Shard
 from orchestrator.core.sourcing.counterfactual import Table, counterfactual
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source
+from tests.core.decisions import is_live
 from tests.core.story import Story
 
 SEEDS = [int(seed) for seed in os.environ.get("HEADRACE_TEST_SEEDS", "0 1 2").split()]
@@ -319,7 +320,9 @@ def without(day: Day, decision: Decision, node_id: str, fence: str) -> dict[str,
         for n, node in enumerate(rest["nodes"])
         if int(str(rest["fences"].get(fence, "0")), 16) >> n & 1
     ]
-    failing += [row[0] for _, *rows in decision["sets"] for row in rows if fence in row[9]]
+    failing += [
+        row[0] for _, *rows in decision["sets"] for row in rows if fence in NodeRow(*row).fences
+    ]
     body: dict[str, Any] = copy.deepcopy(BODY)
     for strategy in body["strategies"]:
         if strategy["name"] == decision["strategy"]:
@@ -343,7 +346,7 @@ def adds_up(decision: Decision) -> None:
     in_money = decision["objective"] == ["cost"]
     barred = 0
     for _, *rows in decision["sets"]:
-        live = [row for row in rows if not row[9] and not row[10]]
+        live = [row for row in rows if is_live(row)]
         values = [row[1] for row in live]
         assert values == sorted(values)
         assert rows[: len(live)] == live
@@ -371,9 +374,9 @@ def plan_adds_up(decision: Decision, plan: Choice) -> None:
     assert sum(sum(units) for units, _ in legs) == plan["units"]
     parts = [sum(of) for of in zip_longest(*(row[2] for _, row in legs), [0] * 6, fillvalue=0)]
     split = decision["split"].get("extra_leg", 0) * (len(legs) - 1)
-    assert plan["components"] == [*parts, split]
+    assert costs_of(decision, plan) == [*parts, split]
     if decision["objective"] == ["cost"]:
-        assert plan["value"] == sum(plan["components"])
+        assert plan["value"] == sum(parts) + split
     for line, units in zip(
         decision["lines"], zip(*(units for units, _ in legs), strict=True), strict=True
     ):

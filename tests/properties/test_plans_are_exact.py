@@ -1,18 +1,23 @@
 """The planner against every plan there is: on small networks none is better, and it says so."""
 
+from datetime import date
 from math import prod
 from typing import Any
 
 import orjson
 import pytest
 
-from events.decided import Choice
+from events.decided import Choice, Decision, NodeRow, costs_of
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.plan import Outcome, Request
 from orchestrator.core.sourcing.planner import source
 from tests.properties.brute_force import Found, Leg, Plan, Problem, solve
 from tests.properties.small_worlds import Play
 
+EPOCH = date(1970, 1, 1).toordinal()
+USUAL = [0, 1, [], [], None]
+NEEDED = len(NodeRow._fields) - len(USUAL)
+"""A row's fields that have no default; the others have these."""
 WORLDS = 500
 REQUESTS = 24
 """Of each world, with a change of it before each."""
@@ -43,10 +48,10 @@ def shown_leg(leg: Leg) -> list[Any]:
     return [
         components,
         leg.metres,
-        leg.ship_day.isoformat(),
-        leg.deliver_day and leg.deliver_day.isoformat(),
-        leg.days_late,
+        leg.ship_day.toordinal() - EPOCH,
+        leg.deliver_day and (leg.deliver_day - leg.ship_day).days,
         leg.service,
+        leg.days_late,
         leg.parcels,
     ]
 
@@ -57,7 +62,7 @@ def leg_of(problem: Problem, one: tuple[str, Any]) -> Leg:
     return leg
 
 
-def check_plan(choice: Choice | None, plan: Plan | None, found: Found, sets: list[Any]) -> None:
+def check_plan(decision: Decision, choice: Choice | None, plan: Plan | None, found: Found) -> None:
     """A plan as the decision shows it: its legs, what they cost, and what it comes to."""
     if plan is None:
         assert choice is None
@@ -68,28 +73,33 @@ def check_plan(choice: Choice | None, plan: Plan | None, found: Found, sets: lis
     legs = [leg_of(problem, one) for one in plan.legs]
     by_place = [list(column) for column in zip(*(leg.components for leg in legs), strict=True)]
     assert choice["units"] == plan.units
-    assert choice["components"] == [*map(sum, by_place), extra]
+    assert costs_of(decision, choice) == [*map(sum, by_place), extra]
     if problem.strategy.get("objective", ["cost"]) == ["cost"]:
         assert choice["value"] == plan.value[0]
     named = []
     for place, node_id in choice["legs"]:
-        amounts, *rows = sets[place]
+        amounts, *rows = decision["sets"][place]
         (row,) = [one for one in rows if one[0] == node_id]
-        assert row[9:11] == [[], []]
-        assert row[2:9] == shown_leg(leg_of(problem, (node_id, tuple(amounts))))
+        told = NodeRow(*row)
+        assert not told.short
+        assert not told.fences
+        assert list(told[2:9]) == shown_leg(leg_of(problem, (node_id, tuple(amounts))))
         named.append((node_id, tuple(amounts)))
     assert named == plan.legs
 
 
-def check_rows(found: Found, sets: list[Any]) -> None:
+def check_rows(found: Found, decision: Decision) -> None:
     """Who is shown as barred is barred, by all that bars it."""
     problem = found.problem
-    for amounts, *rows in sets:
+    targets = [line[3] for line in decision["lines"]]
+    for amounts, *rows in decision["sets"]:
         assert any(amounts)
         for row in rows:
-            node_id, (fences, short) = row[0], row[9:11]
+            told = NodeRow(*row)
+            node_id = told.node_id
             leg = leg_of(problem, (node_id, tuple(amounts)))
-            assert row[2:9] == shown_leg(leg)
+            assert list(told[2:9]) == shown_leg(leg)
+            assert len(row) <= NEEDED or row[-1] != USUAL[len(row) - NEEDED - 1], "takes room"
             expected = problem.node_fences(node_id)
             lacking = []
             for i, (sku, units) in enumerate(zip(problem.skus, amounts, strict=True)):
@@ -103,8 +113,11 @@ def check_rows(found: Found, sets: list[Any]) -> None:
                     lacking.append([i, units - problem.above(node_id, sku)])
             if not problem.in_time(leg):
                 expected.append("reach_promise")
-            assert sorted(fences) == sorted(dict.fromkeys(expected))
-            assert short == lacking
+            assert sorted(told.fences) == sorted(dict.fromkeys(expected))
+            assert list(told.short) == lacking
+            if problem.split.get("quantity") == "never" and not (expected or lacking):
+                for sku, units, target in zip(problem.skus, amounts, targets, strict=True):
+                    assert units in {0, target, problem.free(node_id, sku)}, "a part of a part"
 
 
 def check(play: Play, request: Request, found: Found) -> Outcome:
@@ -122,13 +135,13 @@ def check(play: Play, request: Request, found: Found) -> Outcome:
     decision = orjson.loads(orjson.dumps(outcome.decision))
     assert [line[4] for line in decision["lines"]] == problem.atp
     assert decision["method"] == "exact"
-    check_plan(decision["chosen"], best, found, decision["sets"])
-    check_rows(found, decision["sets"])
+    check_plan(decision, decision["chosen"], best, found)
+    check_rows(found, decision)
     if second is None:
         assert decision["runner_up"] is None
     else:
         assert decision["runner_up"]["units"] == second.units
-        check_plan(decision["runner_up"], second, found, decision["sets"])
+        check_plan(decision, decision["runner_up"], second, found)
     return outcome
 
 

@@ -17,7 +17,7 @@ from typing_extensions import (  # noqa: UP035 - as in events.decided
     TypedDict,
 )
 
-from events.decided import Decision, DecisionRow, Value
+from events.decided import Decision, NodeRow, Value
 
 MAX_STEPS = 20_000
 """Rows looked at for one question, at the most: some 20 ms. Beyond, the best plan found stands."""
@@ -93,7 +93,9 @@ def criteria_of(decision: Decision) -> list[str]:
     Without any carrier service, which every rated row shows the delivery of, legs cost the same
     money nearly everywhere: then fewest legs decide, then the distance.
     """
-    rated = any(row[5] for _, *rows in decision["sets"] for row in rows)
+    rated = any(
+        NodeRow(*row).delivery_days is not None for _, *rows in decision["sets"] for row in rows
+    )
     if rated or decision["objective"] != ["cost"]:
         return decision["objective"]
     return ["cost", "fewest_legs", "distance"]
@@ -111,12 +113,12 @@ class Table:
         names = [criterion.partition(" ")[0] for criterion in self.criteria]
         self.money = names.index("cost") if "cost" in names else None
         self.live: list[_Offer] = []
-        self.barred: list[tuple[_Offer, list[str], list[list[int]]]] = []
+        self.barred: list[tuple[_Offer, Sequence[str], Sequence[Sequence[int]]]] = []
         for place, (units, *rows) in enumerate(decision["sets"]):
-            for row in rows:
-                offer = _Offer(place, row[0], units, self._measure(row))
-                if row[9] or row[10]:
-                    self.barred.append((offer, row[9], row[10]))
+            for row in [NodeRow(*one) for one in rows]:
+                offer = _Offer(place, row.node_id, units, self._measure(row))
+                if row.fences or row.short:
+                    self.barred.append((offer, row.fences, row.short))
                 else:
                     self.live.append(offer)
         chosen = decision["chosen"]
@@ -126,11 +128,13 @@ class Table:
             legs = [tuple(leg) for leg in written]
             self.chosen = self.plan([of for of in self.live if (of.place, of.node_id) in legs])
 
-    def _measure(self, row: DecisionRow) -> Measure:
-        value: Value = row[1]
+    def _measure(self, row: NodeRow) -> Measure:
+        value: Value = row.value
         if isinstance(value, list):
             return tuple(value)
-        return (value, 1, _FAR_M if row[3] is None else row[3]) if self.unrated else (value,)
+        if not self.unrated:
+            return (value,)
+        return (value, 1, _FAR_M if row.metres is None else row.metres)
 
     def answers(self) -> Counterfactual:
         """The three questions, answered."""

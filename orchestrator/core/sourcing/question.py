@@ -6,12 +6,12 @@ exact search finds the two best plans, all from `tables`.
 
 from bisect import insort
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from events.decided import DecisionRow, Value
 from orchestrator.core.shard import Market, Node, Shard
 from orchestrator.core.sourcing import availability
-from orchestrator.core.sourcing.calendars import day_told, iso_day, start_of, zone
+from orchestrator.core.sourcing.calendars import day_told, start_of, zone
 from orchestrator.core.sourcing.parcels import NOTHING, Content, Limits, Parcel, cut
 from orchestrator.core.sourcing.places import Place
 from orchestrator.core.sourcing.plan import Leg, Request, Want
@@ -54,7 +54,6 @@ DAYS_AHEAD: Final = 400
 _UNITS_BITS: Final = 40
 """More bits than an order's units have."""
 _TWO: Final = 2
-_NONE: Final[list[Any]] = []  # of the rows of all nodes that nothing keeps out
 Amounts = tuple[int, ...]
 """Units of each line in a leg."""
 
@@ -465,19 +464,20 @@ class Question:
         while components and not components[-1]:
             components.pop()
         deliver_day, service = priced.deliver_day, priced.service
-        return [
+        row: DecisionRow = [
             self.nodes[index].node_id,
             value,
             components,  # a price of the unit there comes last, once there are such
             self.reach.metres[index],
-            iso_day(priced.ship_day),
-            None if deliver_day is None else iso_day(deliver_day),
-            priced.days_late,
+            priced.ship_day,
+            None if deliver_day is None else deliver_day - priced.ship_day,
             None if service is None else service.key,
-            priced.parcels,
-            _NONE,
-            _NONE,
         ]
+        if priced.days_late or priced.parcels != 1:
+            row.append(priced.days_late)
+            if priced.parcels != 1:
+                row.append(priced.parcels)
+        return row
 
     def of_lines(self, amounts: Amounts) -> list[tuple[str, int]]:
         """Item and units of the lines in a leg."""

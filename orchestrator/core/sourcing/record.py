@@ -1,18 +1,17 @@
 """The record of a decision: the table it was chosen from, small enough to keep with every plan."""
 
-from typing import Final
+from typing import Any, Final
 
 from events.decided import (
-    COMPONENTS,
     Choice,
     Decision,
     DecisionRow,
     DecisionSet,
+    NodeRow,
     Rest,
     Split,
     Value,
 )
-from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.question import Amounts, Evaluated, Line, Question
 from orchestrator.core.sourcing.search import Answer, Plan
 from orchestrator.core.sourcing.tables import WIDE, Ranking, as_bytes, nodes_in
@@ -25,12 +24,11 @@ SINGLE_LINES: Final = 10
 """Of orders with more lines than the search solves exactly, no line is shown alone."""
 CELLS: Final = 20_000
 """Lines times sets that are shown, at the most."""
-DAYS_LATE: Final = 6
-FENCES: Final = 9
-FULL_DAY: Final = 11
-"""Places in a row; the last is that of the day that was too full, where there is one."""
-_COSTS: Final = len(COMPONENTS)
-_NOTHING: Final = [0] * (_COSTS + 1)
+_SHORT: Final = NodeRow._fields.index("short")
+_FENCES: Final = NodeRow._fields.index("fences")
+_FULL_DAY: Final = NodeRow._fields.index("full_day")
+_USUAL: Final[list[Any]] = [None, None, None, None, None, None, None, 0, 1, [], []]
+"""What a row ends with where it says no more."""
 
 
 def explain(
@@ -248,18 +246,24 @@ class _Record:
         known = question.shown(ranking, index, closely)
         if known is not None:
             row, value_now = known.row, question.today(index, amounts, value)
+            days_late = known.priced.days_late
         else:
             leg = question.evaluate(index, amounts)
             if leg is None:
                 return None
             row, value_now = self._row(amounts, index, leg), leg.value
+            days_late = leg.priced.days_late
         if limit is not None and value_now >= limit:
             return None
-        fences, short = question.kept_out(index, parts, days_late=row[DAYS_LATE])
+        fences, short = question.kept_out(index, parts, days_late=days_late)
+        if not fences and not short:  # it has more of a line that goes in one piece
+            return None
         self._shown |= 1 << index
         self._budget -= 1
-        barred = row.copy()
-        barred[FENCES], barred[FENCES + 1] = fences, short
+        barred = row + _USUAL[len(row) :]
+        barred[_SHORT], barred[_FENCES] = short, fences
+        if not fences and len(barred) == _FULL_DAY:
+            barred.pop()
         return barred
 
     def _row(self, amounts: Amounts, index: int, leg: Evaluated) -> DecisionRow:
@@ -275,7 +279,8 @@ class _Record:
             )
         row = question.row_of(index, leg.priced, leg.load_minor, value)
         if leg.full_day is not None:
-            row.append(iso_day(leg.full_day))
+            row += _USUAL[len(row) :]
+            row.append(leg.full_day)
         return row
 
     def choice(self, plan: Plan | None) -> Choice | None:
@@ -287,21 +292,13 @@ class _Record:
             index, amounts = plan.legs[0]
             shown = self._sets[amounts]
             row = shown.row_of(index)
-            return {
-                "legs": [(shown.place, row[0])],
-                "units": plan.units,
-                "value": row[1],
-                "components": row[2] + _NOTHING[len(row[2]) :],
-            }
+            return {"legs": [(shown.place, row[0])], "units": plan.units, "value": row[1]}
         legs: list[tuple[int, str]] = []
         total: Value | None = None
-        components = [0] * _COSTS
         for index, amounts in plan.legs:
             shown = self._sets[amounts]
             row = shown.row_of(index)
             legs.append((shown.place, row[0]))
-            for i, minor in enumerate(row[2]):
-                components[i] += minor
             if total is None:
                 total = row[1]
             elif isinstance(total, int):
@@ -311,12 +308,7 @@ class _Record:
         extra = question.strategy.extra_leg_minor * (len(legs) - 1)
         if extra and total is not None:
             total = question.objective.with_extra(total, extra)
-        return {
-            "legs": legs,
-            "units": plan.units,
-            "value": 0 if total is None else total,
-            "components": [*components, extra],
-        }
+        return {"legs": legs, "units": plan.units, "value": 0 if total is None else total}
 
     def rest(self) -> Rest:
         """The nodes without a row, by what kept them out."""
