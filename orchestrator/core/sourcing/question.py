@@ -659,11 +659,13 @@ class Question:
             return self._two_at_the_head(bits, ranking, units, there)
         loads, away = self.schedule.loads, self.reach.away
         found: list[Offer] = []
-        for spot in ranking.head:
-            if len(found) == count and spot.value > found[-1][0]:
+        worths = ranking.worths
+        for place, index in enumerate(ranking.head):
+            worth = worths[place]
+            if len(found) == count and worth > found[-1][0]:
                 return found
-            if there[spot.at] & spot.mask if there else bits & spot.mask:
-                offer = (spot.value + loads[spot.index] + units * away[spot.index], spot.index)
+            if there[index >> 3] >> (index & 7) & 1 if there else bits >> index & 1:
+                offer = (worth + loads[index] + units * away[index], index)
                 if len(found) < count:
                     insort(found, offer)
                 elif offer < found[-1]:
@@ -677,12 +679,13 @@ class Question:
         loads, away = self.schedule.loads, self.reach.away
         first = second = -1
         first_value = second_value = 0
-        for spot in ranking.head:
-            if second >= 0 and spot.value > second_value:
+        worths = ranking.worths
+        for place, index in enumerate(ranking.head):
+            least = worths[place]
+            if second >= 0 and least > second_value:
                 return [(first_value, first), (second_value, second)]
-            if there[spot.at] & spot.mask if there else bits & spot.mask:
-                index = spot.index
-                worth = spot.value + loads[index]
+            if there[index >> 3] >> (index & 7) & 1 if there else bits >> index & 1:
+                worth = least + loads[index]
                 if units:
                     worth += units * away[index]
                 if first < 0:

@@ -194,15 +194,17 @@ class _Record:
         limit = offers[1][0] if len(offers) > 1 else None
         barred = -1  # not looked for yet: mostly nobody is that is so cheap
         parts: list[tuple[int, Line, int]] = []
-        for spot in ranking.head:
-            if limit is not None and spot.value >= limit:
+        worths = ranking.worths
+        for place, index in enumerate(ranking.head):
+            worth = worths[place]
+            if limit is not None and worth >= limit:
                 return
-            if there[spot.at] & spot.mask if there else able & spot.mask:
+            if there[index >> 3] >> (index & 7) & 1 if there else able >> index & 1:
                 continue
             if barred < 0:
                 parts, barred = self._kept_from(amounts, able)
-            if barred >> spot.index & 1:
-                row = self._barred(ranking, amounts, parts, closely, spot.value, spot.index, limit)
+            if barred >> index & 1:
+                row = self._barred(ranking, amounts, parts, closely, worth, index, limit)
                 if row is not None:
                     rows.append(row)
                     if not self._budget:
@@ -338,6 +340,8 @@ class _Record:
         kept_out = short
         for bits in told.values():
             kept_out |= bits
+        if not kept_out:  # the most frequent case
+            return {"nodes": [], "fences": {}, "short": "0", "dearer": dearer.bit_count()}
         indexes = nodes_in(kept_out)
         return {
             "nodes": [question.nodes[index].node_id for index in indexes],

@@ -86,6 +86,7 @@ class Facts:
         "_categories",
         "_items",
         "_placed_ms",
+        "_postal_code",
         "_quantity",
         "_skus",
         "_value_minor",
@@ -94,7 +95,6 @@ class Facts:
         "country",
         "data",
         "lines",
-        "postal_code",
         "priority",
         "region",
         "service_level",
@@ -109,8 +109,9 @@ class Facts:
         self.priority: int = data.get("priority", 0)
         ship_to = data.get("ship_to", _NONE)
         self.country: str = ship_to.get("country", "")
-        self.region: str = ship_to.get("region", "").casefold()
-        self.postal_code = postal(ship_to.get("postal_code", ""))
+        region: str = ship_to.get("region", "")
+        self.region = region.casefold() if region else ""
+        self._postal_code: str = ship_to.get("postal_code", "")
         self._skus: list[str] | None = None
         self._categories: list[str] | None = None
         self._attributes: list[dict[str, str]] | None = None
@@ -118,6 +119,11 @@ class Facts:
         self._weight_g: int | None = None
         self._quantity: int | None = None
         self._placed_ms: int | None = None
+
+    @property
+    def postal_code(self) -> str:
+        """As it is compared."""
+        return postal(self._postal_code)
 
     @property
     def skus(self) -> list[str]:

@@ -27,6 +27,8 @@ TABLE_BYTES: Final = 48_000_000
 The prices used longest ago give way; those units may take half, then all of them are found anew.
 """
 _FLOOR_BYTES: Final = 40  # of an item at a node: an entry of a dict
+_LEVELS: Final = 3
+"""Quantities that are usual: for each there is a set of the nodes with as many units."""
 TIGHT_UNITS: Final = 64
 """A day with room for fewer is looked at closely."""
 SPARSE: Final = 8
@@ -39,7 +41,7 @@ _STEPS_KEPT: Final = 100_000
 _TERMS_KEPT: Final = 1_000
 _SHOWN_KEPT: Final = 50  # of a ranking, behind its head
 _SHOWN_KEPT_WIDE: Final = 6  # the same, where it is seldom the same ones that are asked for again
-HEAD: Final = 12
+HEAD: Final = 8
 """Nodes at the head of a ranking that are kept at hand."""
 WIDE_HEAD: Final = 40
 """The same, of more than `WIDE` nodes: many of them cost the same."""
@@ -94,6 +96,7 @@ class Holders:
         "_item",
         "_keeps",
         "_kept",
+        "_level",
         "_market",
         "_nodes",
         "_one",
@@ -125,16 +128,19 @@ class Holders:
         self._fresh_from = fresh_from
         self._other: dict[int, int] = {}  # by units above those kept
         self._one = self._two = self._three = 0  # nodes with at least so many units
+        self._level = bytearray()  # by index: free units, as far as those sets tell them apart
         self._fill()
 
     def _fill(self) -> None:
         self._seen = self._changes.count
         self._other.clear()
+        self._level = bytearray(len(self._nodes))
         found: list[list[int]] = [[], [], []]
         for node_id, there in self._shelf.items():
             node = self._nodes[node_id]
-            free = self._free(node, there)
-            for units in range(min(free, len(found))):
+            level = min(max(self._free(node, there), 0), _LEVELS)
+            self._level[node.index] = level
+            for units in range(level):
                 found[units].append(node.index)
         self._one, self._two, self._three = [set_of(indexes) for indexes in found]
 
@@ -217,10 +223,13 @@ class Holders:
             node = self._nodes[node_id]
             there = self._shelf.get(node_id)  # None: it was there on a supposition only
             free = 0 if there is None else self._free(node, there)
-            bit = 1 << node.index
-            self._one = self._one | bit if free >= 1 else self._one & ~bit
-            self._two = self._two | bit if free >= 2 else self._two & ~bit  # noqa: PLR2004
-            self._three = self._three | bit if free >= 3 else self._three & ~bit  # noqa: PLR2004
+            was, now = self._level[node.index], min(max(free, 0), _LEVELS)
+            if was != now:
+                self._level[node.index] = now
+                bit = 1 << node.index
+                self._one = self._one | bit if now >= 1 else self._one & ~bit
+                self._two = self._two | bit if now >= 2 else self._two & ~bit  # noqa: PLR2004
+                self._three = self._three | bit if now >= _LEVELS else self._three & ~bit
 
 
 class Schedule:
@@ -297,10 +306,10 @@ class Schedule:
         bit = 1 << node.index
         if day is None or not self.limited & bit:
             return
-        if has_room(node, day, TIGHT_UNITS):
-            self.tight &= ~bit
-        else:
+        if not has_room(node, day, TIGHT_UNITS):
             self.tight |= bit
+        elif self.tight:
+            self.tight &= ~bit
         self.loads[node.index] = self._market.rules.load_price(load_percent(node, day))
 
 
@@ -386,20 +395,6 @@ class Shown:
         self.row = row
 
 
-class Spot:
-    """A node at the head of a ranking."""
-
-    __slots__ = ("at", "index", "mask", "shown", "value")
-
-    def __init__(self, value: int, index: int, *, wide: bool) -> None:
-        """`wide`: sets are asked as bytes."""
-        self.value = value
-        self.index = index
-        self.at = index >> 3 if wide else 0
-        self.mask = 1 << (index & 7 if wide else index)
-        self.shown: Shown | None = None  # as it was last
-
-
 class Ranking:
     """Nodes by what a leg of certain contents is worth there, before the day's load.
 
@@ -410,12 +405,14 @@ class Ranking:
         "_minors",
         "_order",
         "_others",
+        "_shown",
         "_values",
         "able",
         "contents",
         "goes_on",
         "groups",
         "head",
+        "worths",
     )
 
     def __init__(
@@ -436,24 +433,25 @@ class Ranking:
         self._values = values
         self._order: list[int] = []  # the groups with a price, least first, once they are asked for
         self.able = able  # nodes that have a price, in time where they must be
-        # the first nodes once more, as they are asked for most
-        self.head: list[Spot] = []
+        # the first nodes once more, as they are asked for most: indexes, what a leg is worth there,
+        # and how they were shown last (plain lists: the collector walks no object for each)
+        self.head: list[int] = []
+        self.worths: list[int] = []
         self.goes_on = False  # whether there are more behind it
         if values is None:
             self._find_head()
         else:
-            wide = groups.nodes > WIDE
-            room = WIDE_HEAD if wide else HEAD
-            for index in self.order[:room]:
-                self.head.append(Spot(values[index], index, wide=wide))
+            room = WIDE_HEAD if groups.nodes > WIDE else HEAD
+            self.head = self.order[:room]
+            self.worths = [values[index] for index in self.head]
             self.goes_on = len(self.head) == room
+        self._shown: list[Shown | None] = [None] * len(self.head)
         self._others: dict[int, Shown] = {}  # by index: those that stand behind
 
     def _find_head(self) -> None:
         """Merge the cells, of which each has its groups in order."""
         groups, units, minors = self.groups, self.contents.units, self._minors
-        wide = groups.nodes > WIDE
-        room = WIDE_HEAD if wide else HEAD
+        room = WIDE_HEAD if groups.nodes > WIDE else HEAD
         cells = groups.cells_for(units)
         places = [0] * len(cells)
         least_of: list[int] = []  # by cell: what its next group is worth; -1 at its end
@@ -477,7 +475,8 @@ class Ranking:
                     least_of[at] = minors[at] + groups.minor(cell[place], units) if goes_on else -1
             found.sort()
             for index in found[:room]:
-                self.head.append(Spot(value, index, wide=wide))
+                self.head.append(index)
+                self.worths.append(value)
                 room -= 1
         self.goes_on = True
 
@@ -534,7 +533,7 @@ class Ranking:
         """
         if not self.goes_on:
             return ()
-        bits &= ~set_of([spot.index for spot in self.head])
+        bits &= ~set_of(self.head)
         if bits.bit_count() * SPARSE >= self.groups.nodes:
             return self._walk(as_bytes(bits, self.groups.nodes))
         found: list[tuple[int, int]] = []
@@ -556,17 +555,16 @@ class Ranking:
 
     def shown(self, index: int) -> Shown | None:
         """A node as it was shown last."""
-        for spot in self.head:
-            if spot.index == index:
-                return spot.shown
+        for place, other in enumerate(self.head):
+            if other == index:
+                return self._shown[place]
         return self._others.get(index)
 
     def show(self, index: int, shown: Shown) -> None:
         """Keep how a node is shown."""
-        for spot in self.head:
-            if spot.index == index:
-                spot.shown = shown
-                return
+        if index in self.head:
+            self._shown[self.head.index(index)] = shown
+            return
         if len(self._others) >= (_SHOWN_KEPT_WIDE if self.groups.nodes > WIDE else _SHOWN_KEPT):
             self._others.clear()
         self._others[index] = shown
