@@ -15,7 +15,7 @@ demo: .venv/.stamp ## real baskets through the whole system on embedded servers;
 
 test: .venv/.stamp ## all tests, on real servers; installs what is missing. ARGS go to pytest
 	@tools/install-test-servers
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(ARGS)
 
 quick: .venv/.stamp ## the tests that take no server and little time. ARGS go to pytest
 	@$(BIN)/python -m pytest --quick $(ARGS)

@@ -11,20 +11,22 @@
 import logging
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 import structlog
 from psycopg import sql
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from orchestrator.embedded import ServerError, embedded_kafka, embedded_postgres
 from tests import servers
 
 _SERVER_FIXTURES = {"kafka", "tansu", "broker", "postgres_server"}
-_SERVER_FOLDERS = {"acceptance", "commands", "demo", "docs", "embedded", "kafka"}
-"""Their tests start servers of their own, or share what others of the folder started."""
-_TESTS = Path(__file__).parent
+_SERVER_FOLDERS = {
+    *("acceptance", "api", "commands", "contract", "demo", "docs"),
+    *("embedded", "export", "kafka", "projections"),
+}
 _CHOICE = pytest.StashKey[servers.Choice]()
 
 
@@ -45,7 +47,6 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"kafka: {config.stash[_CHOICE]}"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     choice = config.stash[_CHOICE]
     if config.getoption("--quick"):
@@ -57,21 +58,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if needs is not None and not choice.real:
             (reason,) = needs.args
             item.add_marker(pytest.mark.skip(reason=f"needs Apache Kafka: {reason}"))
-        folder = item.path.relative_to(_TESTS).parts[0]
-        # a group runs in one process: servers are started once, and don't compete with each other
-        if folder in _SERVER_FOLDERS or _asks_for_a_server(item):
-            item.add_marker(pytest.mark.xdist_group("servers"))
-        elif folder == "compiled":
-            item.add_marker(pytest.mark.xdist_group("compiled"))
+
+
+class _ServersApart(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
+    """Tests with servers run in one process: these are started once, and don't compete."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.split("/")[1]
+        if folder in _SERVER_FOLDERS:
+            return "servers"
+        return "compiled" if folder == "compiled" else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """What `--numprocesses` runs where."""
+    return _ServersApart(config, log)
 
 
 def _is_heavy(item: pytest.Item) -> bool:
-    return _asks_for_a_server(item) or item.get_closest_marker("slow") is not None
-
-
-def _asks_for_a_server(item: pytest.Item) -> bool:
     fixtures = set(item.fixturenames) if isinstance(item, pytest.Function) else set()
-    return bool(fixtures & _SERVER_FIXTURES)
+    return bool(fixtures & _SERVER_FIXTURES) or item.get_closest_marker("slow") is not None
 
 
 @pytest.fixture(autouse=True)
