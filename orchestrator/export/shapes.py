@@ -6,7 +6,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 import pyarrow as pa
 
-from events.decided import COMPONENTS
+from events.decided import COMPONENTS, Choice, Decision, NodeRow, costs_of
+from orchestrator.core.sourcing.calendars import iso_day
 
 Json = dict[str, Any]
 
@@ -102,7 +103,7 @@ DECISION: Final = pa.struct(
 
 def decision(text: str) -> Json:
     """A recorded decision, of any release, as one struct. Nodes without a row are counted."""
-    said: Json = orjson.loads(text)
+    said = orjson.loads(text)
     return _v2(said) if said.get("v") == 2 else _v1(said)  # noqa: PLR2004 - the format of today
 
 
@@ -113,7 +114,7 @@ def _value(value: int | list[int]) -> list[int]:
     return value if isinstance(value, list) else [value]
 
 
-def _v2(said: Json) -> Json:
+def _v2(said: Decision) -> Json:
     lines = said["lines"]
     candidates = []
     for units, *rows in said["sets"]:
@@ -144,8 +145,8 @@ def _v2(said: Json) -> Json:
             for line in lines
         ],
         "candidates": candidates,
-        "chosen": _plan(said["chosen"]),
-        "runner_up": _plan(said["runner_up"]),
+        "chosen": _plan(said, said["chosen"]),
+        "runner_up": _plan(said, said["runner_up"]),
         "fences": [
             {"fence": fence, "nodes": _count(packed)}
             for fence, packed in said["rest"]["fences"].items()
@@ -159,40 +160,43 @@ def _count(packed: str | int) -> int:
 
 
 def _candidate(row: Sequence[Any], of: list[Json], lines: Sequence[Sequence[Any]]) -> Json:
-    node_id, value, costs, metres, ship_day, deliver_day, late, service, parcels, *more = row
-    fences, short, *_ = more
+    read = NodeRow(*row)
+    after = read.delivery_days
     told: Json = {
         "for_lines": of,
-        "node_id": node_id,
-        "cost_minor": sum(costs),
-        "distance_m": metres,
-        "ship_day": ship_day,
-        "deliver_day": deliver_day,
-        "days_late": late,
-        "service": service,
-        "parcels": parcels,
+        "node_id": read.node_id,
+        "cost_minor": sum(read.costs),
+        "distance_m": read.metres,
+        "ship_day": iso_day(read.ship_day),
+        "deliver_day": None if after is None else iso_day(read.ship_day + after),
+        "days_late": read.days_late,
+        "service": read.service,
+        "parcels": read.parcels,
     }
-    if isinstance(value, list):  # else it is the cost
-        told["value"] = value
-    if fences:
-        told["fences"] = fences
-    if short:
-        told["short"] = [{"line_id": lines[place][0], "units": units} for place, units in short]
+    if isinstance(read.value, list):  # else it is the cost
+        told["value"] = read.value
+    if read.fences:
+        told["fences"] = read.fences
+    if read.short:
+        told["short"] = [
+            {"line_id": lines[place][0], "units": units} for place, units in read.short
+        ]
     told |= dict.fromkeys(_MINOR, 0)
-    told |= zip(_MINOR, costs, strict=False)
+    told |= zip(_MINOR, read.costs, strict=False)
     return told
 
 
-def _plan(plan: Json | None) -> Json | None:
+def _plan(said: Decision, plan: Choice | None) -> Json | None:
     if plan is None:
         return None
+    costs = costs_of(said, plan)
     told: Json = {
         "nodes": [node_id for _, node_id in plan["legs"]],
         "units": plan["units"],
         "value": _value(plan["value"]),
-        "cost_minor": sum(plan["components"]),
+        "cost_minor": sum(costs),
     }
-    for name, cost in zip((*COMPONENTS, "split"), plan["components"], strict=True):
+    for name, cost in zip((*COMPONENTS, "split"), costs, strict=True):
         told[f"{name}_minor"] = cost
     return told
 

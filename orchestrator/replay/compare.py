@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from events.decided import costs_of
 from orchestrator.core.config import DAY_MS, HOUR_MS
 from orchestrator.replay.outcome import (
     COSTS,
@@ -293,7 +294,7 @@ def drift(folders: Sequence[str]) -> Json:
     }
 
 
-def summary_of(decision: Json | None) -> Json | None:
+def summary_of(decision: Any) -> Json | None:  # noqa: ANN401 - a Decision, or None
     """A decision in short: where from, for how much, why."""
     if decision is None:
         return None
@@ -304,7 +305,7 @@ def summary_of(decision: Json | None) -> Json | None:
         "strategy": decision["strategy"],
         "nodes": [node_id for _, node_id in chosen["legs"]] if chosen else [],
         "units": chosen["units"] if chosen else 0,
-        "cost_minor": sum(chosen["components"]) if chosen else None,
+        "cost_minor": sum(costs_of(decision, chosen)) if chosen else None,
         "decided_by": decision["decided_by"],
     }
 

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import cramjam
 import orjson
 
-from events.decided import COMPONENTS, InputRecord, Plain
+from events.decided import COMPONENTS, Decision, InputRecord, Plain, costs_of, rows_of
 from orchestrator.replay.period import digest_of, plan_digest
 from schemas.times import instant_ms
 
@@ -169,25 +169,25 @@ class Outcome:
         if self._new:
             self._cost(orjson.loads(text))
 
-    def _short(self, event: Plain, decision: Plain) -> None:
+    def _short(self, event: Plain, decision: Decision) -> None:
         skus = {line_id: sku for line_id, sku, *_ in decision["lines"]}
         for line in event["backordered"]:
             self.short_skus[skus.get(line["line_id"], "")] += 1
 
-    def _cost(self, decision: Plain) -> None:
+    def _cost(self, decision: Decision) -> None:
         """What the new fulfillments are to cost."""
         chosen = decision["chosen"]
         if chosen is None:
             return
+        *_, split = costs_of(decision, chosen)
         last: list[int] | None = None
-        for place, node_id in chosen["legs"]:
-            fulfillment_id = self._new.get(node_id)
-            row = next(row for row in decision["sets"][place][1:] if row[0] == node_id)
+        for row in rows_of(decision, chosen):
+            fulfillment_id = self._new.get(row.node_id)
             if fulfillment_id is not None:
-                last = [*row[2], *[0] * (len(COSTS) - len(row[2]))]
+                last = [*row.costs, *[0] * (len(COSTS) - len(row.costs))]
                 self._costs[fulfillment_id] = last
         if last is not None:
-            last[-1] = chosen["components"][-1]
+            last[-1] = split
 
     def _sent(self, order: _Order, event: Plain) -> None:
         order.packages += len(event["packages"])
