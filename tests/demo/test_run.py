@@ -125,10 +125,11 @@ def test_uses_configured_servers_under_names_of_its_own(kafka: str, postgres: st
     assert f"Kafka: {kafka}, topics demo-" in said
     with psycopg.connect(postgres) as connection:
         schemas = connection.execute(
-            "SELECT nspname FROM pg_namespace WHERE nspname ~ 'demo|headrace'"
+            "SELECT nspname FROM pg_namespace WHERE nspname ~ 'demo|headrace' ORDER BY nspname"
         ).fetchall()
-    assert len(schemas) == 1
-    assert schemas[0][0].startswith("demo_")
+    (read_models,), (past,) = schemas
+    assert read_models.startswith("demo_")
+    assert past == f"{read_models}_past"
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ async def processes(
     at: Path, kafka: str, prefix: str, database: str
 ) -> AsyncIterator[list[Process]]:
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        await schema.migrate(connection, SCHEMA)
+        await schema.migrate_all(connection, SCHEMA)
     log = await KafkaLog.open(KafkaSettings(kafka, prefix))
     await create_topics(log, Settings(kafka=kafka, prefix=prefix, shards=SHARDS))
     await fill(log)
