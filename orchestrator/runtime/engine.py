@@ -316,6 +316,10 @@ class ShardWriter(Generic[S]):
                                 break
                 finally:
                     await reader.close()
+            except OutOfRange:
+                # The inbox is trimmed behind what is decided: somebody else has led the shard on.
+                await self._pause(self._config.failed_pause_s)
+                return
             except LogError as error:
                 _log.warning("can't look for orders", shard=self.number, what=str(error))
                 await self._pause(self._config.failed_pause_s)
