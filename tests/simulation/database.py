@@ -74,13 +74,15 @@ def _refuse_misfits(changes: Changes) -> None:
 
 
 def _refuse(table: Table, start: int, rows: Iterable[Sequence[Any]]) -> None:
-    kinds = list(table.columns.values())[start:]
+    if not rows:
+        return
+    columns = list(table.columns.items())[start:]
+    kinds = [_FITS[kind] for _, kind in columns]
     required = len(kinds) if table.append else table.key - start
     for row in rows:
-        for n, (value, kind) in enumerate(zip(row, kinds, strict=False)):
-            fits = n >= required if value is None else _FITS[kind](value)
-            if not fits:
-                column = list(table.columns)[start + n]
+        for n, (value, fits) in enumerate(zip(row, kinds, strict=False)):
+            if not (n >= required if value is None else fits(value)):
+                column, kind = columns[n]
                 raise DatabaseError(f"{table.name}.{column}, {kind}, can't hold {value!r:.100}")
 
 

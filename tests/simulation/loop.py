@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, NoReturn, TypeVar
+from weakref import ref
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._chance = chance
         self._shuffled = shuffled
         self._steps_left = steps
-        self._tasks = 0
+        self._tasks: list[ref[HostedTask[Any]]] = []  # asyncio's own set has those of all loops
         self._timers = 0
         self._discards = False
         self.digest = 0
@@ -123,14 +124,16 @@ class SimLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> asyncio.Task[Any]:
         """A task with a number."""
-        self._tasks += 1
-        return HostedTask(
-            self._tasks,
+        number = len(self._tasks) + 1
+        task: HostedTask[Any] = HostedTask(
+            number,
             coro,
             loop=self,
-            name=str(name) if name else f"task {self._tasks}",
+            name=str(name) if name else f"task {number}",
             context=context,
         )
+        self._tasks.append(ref(task))
+        return task
 
     def call_soon(
         self, callback: Callable[..., object], *args: object, context: Context | None = None
@@ -223,19 +226,20 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def tasks_of(self, host: Host) -> list[asyncio.Task[Any]]:
         """What a host has under way."""
-        return [
-            task
-            for task in asyncio.all_tasks(self)
-            if isinstance(task, HostedTask) and task.host is host
-        ]
+        return [task for task in self._unfinished() if task.host is host]
+
+    def _unfinished(self) -> list[HostedTask[Any]]:
+        """All tasks that are under way, the first first."""
+        there = (known() for known in self._tasks)
+        return [task for task in there if task is not None and not task.done()]
 
     def discard(self) -> None:
         """End what never ended. Its `finally` blocks run now, when nothing listens any more."""
         self._discards = True
         events._set_running_loop(self)
         try:
-            while left := [one for one in asyncio.all_tasks(self) if not one.done()]:
-                for task in sorted(left, key=hash):
+            while left := self._unfinished():
+                for task in left:
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     _end(task.get_coro())
                     with suppress(asyncio.InvalidStateError):

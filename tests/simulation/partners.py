@@ -27,9 +27,10 @@ _REASONS: Final = ("not_in_stock", "mismatch", "damaged", "capacity", "closed", 
 POISON: Final = "poison"
 """An attribute of orders that the core fails on."""
 _BIG: Final = 40
-"""Units of the order that every run has to wait for stock."""
 
 Plain = dict[str, Any]
+_TOO_MUCH: Final[Plain] = {"line_id": "0", "sku": _SKUS[0], "quantity": _BIG}
+"""The line of an order that has to wait for stock in every run."""
 
 
 class Partners:
@@ -60,7 +61,7 @@ class Partners:
             changed=self._changed,
             shards_of=self._of_market,
         )
-        self._supplied = False
+        self._wanting = {"o0"}  # orders of too much, to which it was not sent yet
         self._helped: set[str] = set()  # inputs that shards halted at
         self.raced = 0
         """Cancellations that were sent at the moment that the node shipped."""
@@ -182,18 +183,8 @@ class Partners:
 
     def poison(self) -> None:
         """An order on which the core fails, whose defect nobody knows yet."""
-        market_id = self._chance.choice(list(self.markets))
-        order: Plain = {
-            "channel": "web",
-            "market_id": market_id,
-            "order_id": f"poison{self._ids}",
-            "placed_at": rfc3339(self._world.now_ms()),
-            "currency": "USD",
-            "ship_to": {"country": "US"},
-            "attributes": {POISON: "yes"},
-            "lines": [{"line_id": "1", "sku": _SKUS[0], "quantity": 1}],
-        }
-        self._place(order)
+        order = self._an_order("poison", {"line_id": "1", "sku": _SKUS[0], "quantity": 1})
+        self._place({**order, "attributes": {POISON: "yes"}})
 
     def helps(self, shard: int, names: Sequence[str]) -> bool:
         """Have a poison input skipped that a shard halts at, a while later; False for any other."""
@@ -287,6 +278,30 @@ class Partners:
         for nodes in self.markets.values():
             self._receive(nodes[0], _SKUS[-1], 1)
 
+    def _an_order(self, name: str, line: Plain) -> Plain:
+        """An order somewhere, of one line."""
+        return {
+            "channel": "web",
+            "market_id": self._chance.choice(list(self.markets)),
+            "order_id": f"{name}{self._ids}",
+            "placed_at": rfc3339(self._world.now_ms()),
+            "currency": "USD",
+            "ship_to": {"country": "US"},
+            "lines": [line],
+        }
+
+    def order_too_much(self) -> None:
+        """Place an order that has to wait, until what no node has comes."""
+        order = self._an_order("big", _TOO_MUCH)
+        self._wanting.add(order["order_id"])
+        self._place(order)
+
+    def order_what_is_there(self) -> None:
+        """Receive a unit and have it ordered: a node will ship it."""
+        order = self._an_order("small", {"line_id": "0", "sku": _SKUS[-1], "quantity": 1})
+        self._receive(self.markets[order["market_id"]][0], _SKUS[-1], 1)
+        self._place(order)
+
     def _stock(self) -> None:
         """A movement of stock, mostly more of it."""
         chance = self._chance
@@ -331,7 +346,7 @@ class Partners:
         if chance.random() < 0.1:
             lines[0]["sku"] = _UNKNOWN_SKU
         if number == 0:
-            lines = [{"line_id": "0", "sku": _SKUS[0], "quantity": _BIG}]
+            lines = [_TOO_MUCH]
         elif chance.random() < 0.2:
             field = chance.choice(("allow_split", "allow_partial"))
             order[field] = False
@@ -477,9 +492,9 @@ class Partners:
                     self._after(6.0, self._report, type_, command["node_id"], data)
 
     def _update(self, kind: str, data: Plain) -> None:
-        waits = kind == "order_allocated" and data["backordered"] and data["order_id"] == "o0"
-        if waits and not self._supplied:  # what every run has to wait for comes when it waits
-            self._supplied = True
+        waits = kind == "order_allocated" and data["backordered"]
+        if waits and data["order_id"] in self._wanting:  # what has to wait gets it when it waits
+            self._wanting.remove(data["order_id"])
             node_id = self.markets[data["market_id"]][0]
             self._after(1.0, self._receive, node_id, _SKUS[0], _BIG)
         if kind != "shipment_sent":

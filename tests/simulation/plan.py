@@ -107,7 +107,7 @@ _MOST = {  # how often it happens at the most: of calls, or (the last eight) tim
     Fault.DATABASE_UNANSWERED: 0.1,
     Fault.DATABASE_LATE: 0.05,
     Fault.SNAPSHOT_TORN: 0.3,
-    Fault.CRASHED: 0.01,
+    Fault.CRASHED: 0.014,
     Fault.OFFSETS_EXPIRED: 2,
     Fault.REBALANCED: 8,
     Fault.BROKER_GONE: 1.5,
@@ -150,7 +150,7 @@ def a_plan(
     span_s = chance.choice((4.0, 8.0, 15.0))
     plan = Plan(
         seed=seed,
-        orders=chance.randint(9, 16),
+        orders=chance.randint(8, 14),
         shards=chance.choice((1, 2, 2, 3)),
         partitions=chance.choice((1, 2, 3)),
         hosts=chance.choice((2, 2, 3)),

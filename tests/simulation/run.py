@@ -84,16 +84,26 @@ _TOPICS_OF: Final = {
 }
 
 
-def _same_state(number: int, chunks: Sequence[bytes], commits: Sequence[Commit]) -> bool:
-    """Whether what a snapshot holds is what these commits make of a shard."""
-    restoring, folded = snapshot.Restoring(Shard(number, _CONFIG)), Shard(number, _CONFIG)
-    for chunk in chunks:
-        for row in orjson.loads(chunk):
-            restoring.take(row)
-    for commit in commits:
-        for entry in commit.entries:
-            core.fold(folded, entry)
-    return _written(restoring.finish()) == _written(folded)
+class _Refold:
+    """Shards as their commits make them, up to where they were last compared."""
+
+    def __init__(self) -> None:
+        self._folded: dict[int, tuple[Shard, int]] = {}
+
+    def same(self, number: int, chunks: Sequence[bytes], commits: Sequence[Commit]) -> bool:
+        """Whether what a snapshot holds is what these commits make of a shard."""
+        restoring = snapshot.Restoring(Shard(number, _CONFIG))
+        for chunk in chunks:
+            for row in orjson.loads(chunk):
+                restoring.take(row)
+        folded, seq = self._folded.get(number, (Shard(number, _CONFIG), 0))
+        if seq > len(commits):
+            folded, seq = Shard(number, _CONFIG), 0
+        for commit in commits[seq:]:
+            for entry in commit.entries:
+                core.fold(folded, entry)
+        self._folded[number] = folded, len(commits)
+        return _written(restoring.finish()) == _written(folded)
 
 
 def _written(shard: Shard) -> list[bytes | None]:
@@ -123,7 +133,7 @@ class Run:
         counts = {"shards": plan.shards, "public": plan.partitions, "one": 1}
         self.broker = Broker(world, {t.name: counts[t.partitions] for t in TOPICS.values()})
         self.store = Store(world)
-        self.oracle = Oracle(world, self.store, _same_state)
+        self.oracle = Oracle(world, self.store, _Refold().same)
         self.partners = Partners(world, self.broker, self.oracle)
         self.broker.landed = [self.oracle.landed, self.partners.landed]
         self.broker.trimmed = self.oracle.trimmed
@@ -342,7 +352,7 @@ class Run:
                 world.fail("vacuity", "no writer was ever fenced")
         self._calm()
         deadline = world.loop.time() + _SETTLE_S
-        while (left := self._unsettled()) is not None:
+        while (left := self._unsettled() or self._unshown()) is not None:
             await asyncio.sleep(_WATCH_S)
             if world.loop.time() > deadline:
                 world.fail("settling", left)
@@ -370,6 +380,18 @@ class Run:
             order = self.oracle.books.orders.get(key)
             if order is not None and (there := self._there(key, order)):
                 return f"{key} waits for {there}, which is there"
+        return None
+
+    def _unshown(self) -> str | None:
+        """What the run hasn't had yet though every run must; it is seen to."""
+        if self.plan.scenario:
+            return None
+        if not self.oracle.books.backorders:
+            self.partners.order_too_much()
+            return "nothing ever waited"
+        if not self.partners.raced:
+            self.partners.order_what_is_there()
+            return "nothing was cancelled while it shipped"
         return None
 
     def _there(self, key: OrderKey, order: Units) -> str:

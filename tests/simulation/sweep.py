@@ -1,6 +1,6 @@
 """Fixed scenarios, each run once for every place that it may crash at and every way a call ends."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
@@ -50,20 +50,30 @@ SCENARIOS: Final = {
 }
 
 
-def variations(plan: Plan) -> Iterator[Plan]:
-    """The scenario once for every resume point and for every outcome of each call."""
+def variations(plan: Plan, of_a_place: int | None = None) -> Iterator[Plan]:
+    """The scenario once for every resume point and for every outcome of each call.
+
+    A place is come by many times; `of_a_place` of them, spread over the run, may be enough.
+    """
     run = Run(plan)
     seen = run.world.seen = []
     run.go()
-    polls = Counter[tuple[str, str, str]]()
+    crashes = defaultdict[tuple[str, str, str], list[Plan]](list)
+    ends = defaultdict[tuple[tuple[str, str], Fault], list[Plan]](list)
     for index, site in enumerate(seen):
-        if site[2] in _POLLS:
-            polls[site] += 1
-            if polls[site] > _OF_A_POLL:
-                continue
-        yield replace(plan, crash_at=index)
-    for index, faults in enumerate(run.world.might):
+        crashes[site].append(replace(plan, crash_at=index))
+    for index, (place, faults) in enumerate(run.world.might):
         for fault in faults:
-            if fault in _ALIKE:
-                continue
-            yield replace(plan, strike_at=(index, fault))
+            if fault not in _ALIKE:
+                ends[place, fault].append(replace(plan, strike_at=(index, fault)))
+    for site, plans in crashes.items():
+        yield from plans[:_OF_A_POLL] if site[2] in _POLLS else _spread(plans, of_a_place)
+    for plans in ends.values():
+        yield from _spread(plans, of_a_place)
+
+
+def _spread(plans: list[Plan], count: int | None) -> list[Plan]:
+    """The first, the last, and others between them at even distances, `count` in all."""
+    if count is None or len(plans) <= count:
+        return plans
+    return [plans[number * (len(plans) - 1) // (count - 1)] for number in range(count)]

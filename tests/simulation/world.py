@@ -4,7 +4,7 @@ import asyncio
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from pathlib import Path
 from types import FrameType
@@ -79,8 +79,8 @@ class World:
         self._choices = 0
         self.seen: list[tuple[str, str, str]] | None = None
         """Where every suspension was, in order, if that is wanted."""
-        self.might: list[tuple[Fault, ...]] = []
-        """What might have struck each call, in order."""
+        self.might: list[tuple[tuple[str, str], tuple[Fault, ...]]] = []
+        """What might have struck each call, and where it was made, in order."""
         self.context = Context()
 
     # --- time and chance
@@ -109,7 +109,7 @@ class World:
         """Which of these goes wrong now, if any: one call's outcome."""
         self._choices += 1
         if self.seen is not None:
-            self.might.append(faults)
+            self.might.append((_site(), faults))
         at, fault = self.plan.strike_at or (-1, None)
         if fault is not None and self._choices == at + 1:
             self.fired[fault] += 1
@@ -164,18 +164,17 @@ class World:
             found.append(at)
         return sorted(found)
 
-    async def suspend(self, host: SimHost, phase: str, what: str) -> None:
+    def suspend(self, host: SimHost, phase: str, what: str) -> Awaitable[None]:
         """A port's call before or after its effect: others run, the process may crash here."""
         if self._crash_rate and not self.calm and self.chance.random() < self._crash_rate:
-            await self.die(host, phase, what)
+            return self.die(host, phase, what)
         if self._swept:
             if self.seen is not None:
                 self.seen.append((*_site(), f"{phase} {what}"))
-            if self._suspensions == self.plan.crash_at:
-                self._suspensions += 1
-                await self.die(host, phase, what)
             self._suspensions += 1
-        await _TURN
+            if self._suspensions - 1 == self.plan.crash_at:
+                return self.die(host, phase, what)
+        return _TURN
 
     def spare(self) -> None:
         """Nobody crashes any more by chance."""
