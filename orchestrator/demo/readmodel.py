@@ -53,6 +53,11 @@ class ReadModel:
         found = await self._connection.execute("SELECT count(*) FROM stock")
         return int((await found.fetchone() or (0,))[0])
 
+    async def seen(self) -> int:
+        """Records of the journals that are taken in."""
+        found = await self._connection.execute("SELECT coalesce(sum(next), 0)::bigint FROM shards")
+        return int((await found.fetchone() or (0,))[0])
+
     async def totals(self) -> Totals:
         """Everything summed up, by the database."""
         orders = await self._connection.execute("SELECT status, count(*) FROM orders GROUP BY 1")

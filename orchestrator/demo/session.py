@@ -11,15 +11,19 @@ from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from tempfile import mkdtemp
 from typing import Any, Final
 from urllib.error import URLError
 
 import psycopg
 from rich.console import Console
+from rich.progress import Progress
 
-from orchestrator.compose import create_topics
+from orchestrator.compose import connected, create_topics
+from orchestrator.demo import days
 from orchestrator.demo.audit import Report, audit
 from orchestrator.demo.baskets import Baskets
 from orchestrator.demo.channel import Channel
@@ -31,16 +35,19 @@ from orchestrator.demo.readmodel import ReadModel, Totals
 from orchestrator.demo.view import Frame, View, summary
 from orchestrator.embedded import embedded_kafka, embedded_postgres
 from orchestrator.embedded.server import Place, ServerError, free_port, kept
+from orchestrator.runtime.intake import INTAKE_TOPICS
 from orchestrator.runtime.kafka_log import KafkaLog, kafka_settings
 from orchestrator.runtime.settings import Settings, SetupError, variable
 from orchestrator.runtime.world import SystemClock
 from projections import schema
-from schemas.ports import LogError
+from schemas.ports import LogError, Partition
 
 _ROLES_WITHIN_S: Final = 40.0
 _SETTLED_AFTER_S: Final = 3.0  # without any change
 _SETTLES_WITHIN_S: Final = 180.0  # without any progress
 _POLL_S: Final = 0.5
+DAY_ORDERS: Final = 300
+"""Of a day that has passed, where no number is given."""
 _POLL_REST: Final = 15  # times as long as looking took
 _LIVE_FAILURES: Final = 3
 _TANSU_FETCH_WAIT_MS: Final = 10
@@ -55,6 +62,8 @@ class Options:
     leave: bool
     seed: int
     pace: float
+    day_ms: int | None = None
+    """Where the orders' day begins, in ms since 1970, if it is one that has passed."""
 
 
 class DemoError(Exception):
@@ -79,6 +88,8 @@ def run(options: Options, settings: Settings, console: Console) -> int:
         try:
             settings = _with_servers(settings, stack, console)
             asyncio.run(_set_up(settings))
+            if options.day_ms is not None:
+                asyncio.run(_pour_day(options, settings, console))
             log_file = stack.enter_context(_roles(settings))
             baskets, network = loading.result()
             return asyncio.run(_drive(options, settings, console, baskets, network, log_file))
@@ -130,6 +141,10 @@ def _with_servers(settings: Settings, stack: ExitStack, console: Console) -> Set
         given["postgres"] = stack.enter_context(embedded_postgres())
         console.print("PostgreSQL: embedded, temporary", highlight=False)
     given["http"] = _free_address(settings.http, console)
+    console.print("To ask it from another terminal, paste there:", highlight=False)
+    for name, value in given.items():
+        line = f"export {variable(name)}={quote(str(value))}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return settings.model_copy(update=given)
 
 
@@ -159,6 +174,29 @@ async def _set_up(settings: Settings) -> None:
     connection = await psycopg.AsyncConnection.connect(settings.postgres or "", autocommit=True)
     async with connection:
         await schema.migrate_all(connection, settings.db_schema)
+
+
+async def _pour_day(options: Options, settings: Settings, console: Console) -> None:
+    """Let the day happen on a clock of its own, and bring it to Kafka before any role runs."""
+    assert options.day_ms is not None  # noqa: S101 - asked for
+    orders = options.orders or DAY_ORDERS
+    day = f"{datetime.fromtimestamp(options.day_ms / 1_000, UTC):%A, %Y-%m-%d}"
+    async with connected(settings) as log:
+        partitions = {name: topic.partitions for name, topic in (await log.describe()).items()}
+        inputs = {name: partitions[name] for name in INTAKE_TOPICS}
+        with Progress(console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task(day, total=orders)
+            made = days.day(
+                options.day_ms,
+                SystemClock().now_ms(),
+                orders,
+                options.seed,
+                inputs,
+                lambda done: bar.update(task, completed=done),
+            )
+            bar.update(task, completed=orders)
+        console.print(f"{day}: {orders:,} orders were placed", highlight=False)
+        await days.pour(made, log)
 
 
 @contextmanager
@@ -225,11 +263,19 @@ class _Run:
         self.warehouses = Warehouses(self.partners_out, self.clock, options.seed, pace)
         self.carrier = Carrier(self.partners_out, self.clock, options.seed, pace)
         self.totals: Totals | None = None
+        self.past = (options.orders or DAY_ORDERS) if options.day_ms is not None else None
         self.doing = "sending the network and stock"
         self.started = self.clock.monotonic()
 
+    @property
+    def placed(self) -> int:
+        """Orders placed so far."""
+        return self.channel.placed if self.past is None else self.past
+
     def services(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside, until the end."""
+        if self.past is not None:  # who took part in a day that has passed is gone
+            return [self._roles_live()]
         return [
             self.channel_out.run(),
             self.partners_out.run(),
@@ -256,6 +302,10 @@ class _Run:
 
     async def orders(self) -> None:
         """Send everything and wait until it is settled."""
+        if self.past is not None:
+            self.doing = "the roles take in what happened"
+            await self._settled()
+            return
         await self.channel.define_network()
         sending = asyncio.create_task(
             self.channel.run(self.options.orders, self.options.rate, self.read_model.stocked)
@@ -285,10 +335,19 @@ class _Run:
                 )
             elif (
                 still_s > _SETTLED_AFTER_S
-                and self.totals.taken >= self.channel.placed
-                and not self.totals.in_flight
+                and self.totals.taken >= self.placed
+                and (self.past is not None or not self.totals.in_flight)
+                and await self.read_model.seen() >= await self._written()
             ):
                 return
+
+    async def _written(self) -> int:
+        """Records in the journals."""
+        ends = [
+            await self.log.bounds(Partition("journal", shard))
+            for shard in range(self.partitions["journal"])
+        ]
+        return sum(end.next for end in ends)
 
     async def watch(self, view: View) -> None:
         """Look at the read model and show what is there, until cancelled."""
@@ -306,7 +365,7 @@ class _Run:
             self.clock.monotonic() - self.started,
             self.doing,
             self.options.orders,
-            self.channel.placed,
+            self.placed,
             len(self.network.nodes),
             self.channel.items,
             self.totals,
@@ -354,7 +413,7 @@ async def _drive(
         it.doing = "settled and audited"
         view.show(it.frame())
         view.close()
-        _tell(view, report, it.channel.placed)
+        _tell(view, report, it.placed, live=it.past is None)
         if not options.leave:
             view.say("still serving; Ctrl-C stops")
             await _first(stopped, stopped, beside, log_file)
@@ -382,9 +441,11 @@ async def _end(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _tell(view: View, report: Report, placed: int) -> None:
+def _tell(view: View, report: Report, placed: int, *, live: bool) -> None:
     if report.figures.placed != placed:
         report.findings.append(f"{placed} orders were sent, {report.figures.placed} are there")
+    if not live:
+        report.figures.decided_in_ms.clear()  # between then and now
     for line in summary(report):
         view.say(line)
     for finding in report.findings:

@@ -137,6 +137,13 @@ def test_uses_configured_servers_under_names_of_its_own(kafka: str, postgres: st
     [
         (("--exit",), {}, 2, "--exit needs --orders"),
         (("--orders", "0"), {}, 2, "--orders"),
+        (
+            ("--day", "yesterday"),
+            {},
+            2,
+            '--day: must be a date such as 2026-10-24, was "yesterday"',
+        ),
+        (("--day", "2999-01-05"), {}, 2, "--day: must be a day after 2000 that has passed"),
         ((), {"HEADRACE_POSTGRES": "postgresql://127.0.0.1:1/none"}, 3, "127.0.0.1"),
         ((), {"HEADRACE_KAFKA": "127.0.0.1:1"}, 3, "127.0.0.1:1"),
     ],

@@ -6,8 +6,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bench import shop
 from orchestrator.core.config import Config
+from orchestrator.demo import days
 from orchestrator.replay.period import Rows, Span
 from orchestrator.runtime.memory_log import MemoryLog
 from tests.core.story import Story
@@ -20,7 +20,7 @@ HOUR_MS = 3_600_000
 
 @pytest.fixture(scope="module")
 def baskets() -> MemoryLog:
-    return shop.make(shop.Shop(ORDERS, days=1.0))
+    return days.make(days.Shop(ORDERS, days=1.0))
 
 
 @pytest.mark.slow
@@ -28,9 +28,9 @@ def baskets() -> MemoryLog:
 def test_real_baskets_are_decided_as_they_were_from_any_moment_on(
     baskets: MemoryLog, tmp_path: Path, hours: int
 ) -> None:
-    from_ms = shop.START_MS + hours * HOUR_MS if hours else 0
+    from_ms = days.START_MS + hours * HOUR_MS if hours else 0
     orders = 0
-    for shard in range(shop.SHARDS):
+    for shard in range(days.SHARDS):
         period = a_period(baskets, tmp_path, Span(from_ms, FOREVER), shard)
         run = replayed(period, name=f"run-{shard}")
         assert run.loop.compared == period.entries > 50
@@ -45,8 +45,8 @@ def test_real_baskets_are_decided_as_they_were_from_any_moment_on(
 def test_orders_beyond_the_period_are_left_out_and_those_in_it_go_on(
     baskets: MemoryLog, tmp_path: Path
 ) -> None:
-    until_ms = shop.START_MS + 12 * HOUR_MS
-    period = a_period(baskets, tmp_path, Span(shop.START_MS + HOUR_MS, until_ms))
+    until_ms = days.START_MS + 12 * HOUR_MS
+    period = a_period(baskets, tmp_path, Span(days.START_MS + HOUR_MS, until_ms))
     run = replayed(period)
     assert run.loop.differing == 0
     assert run.loop.compared < period.entries

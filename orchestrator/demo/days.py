@@ -2,17 +2,19 @@
 
 What the demo does against the clock happens here as fast as the core decides: its channel's orders,
 its warehouses and its carrier, counts of shelves. The journals are written as the engine writes
-them, and stand in a log in memory.
+them, and stand in a log in memory, with what came in where that is wanted: `pour` brings it all to
+a broker, so that a day that has passed can be asked about.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count, islice
 from random import Random
 from typing import Any, Final
+from zlib import crc32
 
 import orjson
 
@@ -24,19 +26,25 @@ from events.stock import StockCounted
 from orchestrator.core import decide as core
 from orchestrator.core.shard import Shard
 from orchestrator.demo.baskets import Basket, Baskets
-from orchestrator.demo.network import CURRENCY, Network
+from orchestrator.demo.network import CURRENCY, MARKETS, Network
 from orchestrator.demo.outbox import Outbox
 from orchestrator.demo.partners import Carrier, Pace, Warehouses
 from orchestrator.demo.supply import Stocking
+from orchestrator.runtime.batches import batches
+from orchestrator.runtime.intake import INTAKE_TOPICS
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.relay import publish
 from schemas import journal
+from schemas.cloudevents import emit
 from schemas.journal import MAX_COMMIT_BYTES, Commit, FilterState
-from schemas.ports import Partition, Read, Record
+from schemas.ports import Checkpoint, EventLog, Partition, Read, Record
+from schemas.times import rfc3339
 from schemas.topics import TOPICS
 
 START_MS: Final = 1_795_345_200_000  # 2026-11-22T11:00:00Z
-SHARDS: Final = 2
+SHARDS: Final = len(MARKETS)
+SOURCE: Final = "demo/day"
+_LEAD_MS: Final = 600_000  # network and stock come before the first order
 _STEP_MS: Final = 20_000  # a commit takes in what came in the meantime
 _BATCH: Final = 200  # orders whose stock is sent ahead of them
 _PACE: Final = Pace(
@@ -46,8 +54,12 @@ _PACE: Final = Pace(
     deliver=(12 * 3_600.0, 60 * 3_600.0),
 )
 _CANCELLED: Final = 0.03
+_CANCELLED_WHOLE: Final = 0.5  # of those; of the others one line is
 _PROMISED: Final = 0.5
 _COUNTED: Final = 0.02  # of the orders' first items, some hours later
+_SETTLE_DAYS: Final = 14.0
+_DAY_LINES: Final = 12  # an analyst's day has no baskets of a hundred
+_JOINED_WITHIN_S: Final = 10.0
 _SUPPLY_LATE_S: Final = (3_600.0, 24 * 3_600.0)
 
 
@@ -90,7 +102,7 @@ class _Writer:
         self.log = log
         self.state = FilterState()
         self.inbox = 0
-        self.append(journal.encode_opened("bench", f"nonce-{number}"))
+        self.append(journal.encode_opened(SOURCE, f"nonce-{number}"))
 
     def append(self, value: bytes) -> Commit | None:
         """Write a record; the commit that it is."""
@@ -155,18 +167,71 @@ class Shop:
     max_lines: int | None = 7
     seed: int = 7
     settle_days: float = 5.0  # after the last order
+    start_ms: int = START_MS  # ten minutes before the first order
 
 
-def make(shop: Shop, said: Callable[[int], None] = lambda _: None) -> MemoryLog:
-    """The journals of such days; `said` hears how many orders were placed."""
-    return _Days(shop).run(said)
+def make(
+    shop: Shop,
+    said: Callable[[int], None] = lambda _: None,
+    inputs: Mapping[str, int] | None = None,
+) -> MemoryLog:
+    """The journals of such days; `said` hears how many orders were placed.
+
+    `inputs`: partitions of the topics that inputs come from. With them inputs and inboxes are in
+    the log too, else the journals alone.
+    """
+    return _Days(shop, inputs).run(said)
+
+
+def day(
+    first_ms: int,
+    now_ms: int,
+    orders: int,
+    seed: int,
+    inputs: Mapping[str, int],
+    said: Callable[[int], None],
+) -> MemoryLog:
+    """The day that begins at `first_ms`, and what came of its orders in the days after it."""
+    left = (now_ms - first_ms) / 86_400_000 - 1
+    shop = Shop(
+        orders, 1.0, _DAY_LINES, seed, min(_SETTLE_DAYS, left), first_ms - _LEAD_MS + _STEP_MS
+    )
+    return make(shop, said, inputs)
+
+
+async def pour(made: MemoryLog, log: EventLog) -> None:
+    """Bring all that a made log holds to the same topics of another, which are empty; LogError.
+
+    Intake is told that it has taken all of it in.
+    """
+    writer = await log.writer()
+    taken: dict[Partition, Checkpoint] = {}
+    try:
+        for topic, description in (await made.describe()).items():
+            for number in range(description.partitions):
+                partition = Partition(topic, number)
+                held = made.held(partition).records
+                for batch in batches(Record(one.key, one.value, one.headers) for one in held):
+                    await writer.append(partition, batch)
+                if topic in INTAKE_TOPICS and held:
+                    taken[partition] = Checkpoint(len(held), "")
+    finally:
+        await writer.close()
+    group = await log.group("intake", INTAKE_TOPICS)
+    try:
+        await group.changes(_JOINED_WITHIN_S)
+        await group.save(taken)
+    finally:
+        await group.close()
 
 
 class _Days:
-    def __init__(self, shop: Shop) -> None:
+    def __init__(self, shop: Shop, inputs: Mapping[str, int] | None) -> None:
         self.shop = shop
-        self.clock = VirtualClock(START_MS)
-        self.log = MemoryLog(self.clock, {"journal": SHARDS})
+        self.inputs = inputs
+        self.clock = VirtualClock(shop.start_ms)
+        topics = {} if inputs is None else {**inputs, "inbox": SHARDS}
+        self.log = MemoryLog(self.clock, {"journal": SHARDS, **topics})
         self.writers = [_Writer(number, self.log) for number in range(SHARDS)]
         self.outbox = _Collected()
         self.warehouses = Warehouses(self.outbox, self.clock, shop.seed, _PACE)
@@ -179,10 +244,10 @@ class _Days:
             if isinstance(fact, MarketDefined)
         }
         self.nodes = {one.node_id: self.markets[one.market_id] for one in self.network.nodes}
-        self.chance = Random(shop.seed)
+        self.chance = Random(shop.seed)  # noqa: S311  (a repeatable day is wanted)
         self.agenda: list[tuple[int, int, Callable[[], None]]] = []
         self.number = count()
-        self.offsets: dict[tuple[int, str], int] = defaultdict(int)
+        self.offsets: dict[Partition, int] = defaultdict(int)
         self.ids = count()
 
     def run(self, said: Callable[[int], None]) -> MemoryLog:
@@ -193,13 +258,15 @@ class _Days:
         every_ms = shop.days * 86_400_000 / shop.orders
         batches = self._batches()
         for number, basket in enumerate(batches):
-            placed_ms = START_MS + 600_000 + round(number * every_ms)
+            placed_ms = shop.start_ms + _LEAD_MS + round(number * every_ms)
             while clock.ms + _STEP_MS < placed_ms:
                 clock.ms += _STEP_MS
                 self._step()
             self._place(basket)
             if number % 1_000 == 0:
                 said(number)
+        clock.ms += _STEP_MS
+        self._step()
         end_ms = clock.ms + round(shop.settle_days * 86_400_000)
         while clock.ms < end_ms:
             clock.ms += 15 * _STEP_MS
@@ -258,7 +325,7 @@ class _Days:
         )
         self.outbox.put(order, f"order-{basket.basket_id}")
         if self.chance.random() < _CANCELLED:
-            part = None if self.chance.random() < 0.5 else [CancelledLine(line_id="1")]
+            part = None if self.chance.random() < _CANCELLED_WHOLE else [CancelledLine(line_id="1")]
             cancel = OrderCancelRequested(
                 channel="web",
                 market_id=store.market_id,
@@ -292,8 +359,11 @@ class _Days:
         facts, self.outbox.facts = self.outbox.facts, []
         inputs: dict[int, list[InputRecord]] = {number: [] for number in range(SHARDS)}
         for fact, id_ in facts:
+            record = self._input(fact, id_)
             for number in self._shards(fact):
-                inputs[number].append(self._input(number, fact, id_))
+                inputs[number].append(record)
+                if self.inputs is not None:
+                    self.log.write(Partition("inbox", number), [Record(None, orjson.dumps(record))])
         for number, writer in enumerate(self.writers):
             for commit in writer.commit(self.clock.ms, inputs[number]):
                 self._publish(number, commit)
@@ -305,17 +375,25 @@ class _Days:
         node_id = getattr(fact, "node_id", None)
         return [self.nodes[node_id]] if node_id is not None else list(range(SHARDS))
 
-    def _input(self, number: int, fact: Fact, id_: str) -> InputRecord:
-        offset = self.offsets[number, fact.TOPIC]
-        self.offsets[number, fact.TOPIC] += 1
+    def _input(self, fact: Fact, id_: str) -> InputRecord:
+        """As intake takes it in."""
+        key = fact.record_key().encode()
+        number = crc32(key) % (self.inputs or {}).get(fact.TOPIC, 1)
+        origin = Partition(fact.TOPIC, number)
+        offset = self.offsets[origin]
+        self.offsets[origin] += 1
+        value = fact.model_dump_json(exclude_defaults=True).encode()
+        if self.inputs is not None:
+            headers = emit(fact.TYPE, id_, SOURCE, rfc3339(self.clock.ms))
+            self.log.write(origin, [Record(key, value, headers)])
         return {
             "type": fact.TYPE,
             "version": 1,
             "id": id_,
-            "source": "bench",
+            "source": SOURCE,
             "time_ms": self.clock.ms,
-            "origin": [fact.TOPIC, 0, offset, self.clock.ms],
-            "data": orjson.loads(fact.model_dump_json(exclude_defaults=True)),
+            "origin": [fact.TOPIC, number, offset, self.clock.ms],
+            "data": orjson.loads(value),
         }
 
     def _publish(self, number: int, commit: Commit) -> None:
