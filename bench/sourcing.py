@@ -7,16 +7,28 @@ the middle of every run the eastern nodes' cut-off passes.
 
 The greedy takes for each line the cheapest node that has it all, from a dictionary, explains
 nothing, and books too. Both decide the same orders, in turns; neither's booking counts.
+
+Times are the thread's own on the processor, without what reading that clock takes: they are the
+wall clock's on a quiet machine, and on another they don't count who else runs.
+
+Each run has a process of its own, as a shard has: in one process each was dearer than the one
+before it, the greedy's decisions too.
+
+python -m bench sourcing                          all of it
+python -m bench.sourcing CASE RUN ORDERS [tables] one run (case and run counted from 0), as JSON
 """
 
 import gc
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from random import Random
-from statistics import fmean, quantiles
+from statistics import fmean, median, quantiles
 from typing import Final, NamedTuple
 
 import orjson
@@ -362,6 +374,7 @@ class Run:
     sizes: list[int] = field(default_factory=list)
     legs: int = 0
     inexact: int = 0
+    tables_mb: float | None = None
 
     @property
     def rate(self) -> float:
@@ -398,7 +411,8 @@ def cut_off_ms(run: int) -> int:
 def decide_all(world: World, orders: Sequence[Order]) -> Run:
     """Both decide all orders, in turns."""
     run = Run()
-    shard, market, now = world.shard, world.market, time.perf_counter_ns
+    shard, market, now = world.shard, world.market, time.thread_time_ns
+    clock = _clock_ns()
     for first in range(0, len(orders), A_TURN):
         some = orders[first : first + A_TURN]
         for order in some:
@@ -406,8 +420,8 @@ def decide_all(world: World, orders: Sequence[Order]) -> Run:
             outcome = source(shard, market, order.request)
             planned = now()
             explanation = orjson.dumps(outcome.decision)
-            run.encoded_ns.append(now() - planned)
-            run.planned_ns.append(planned - began)
+            run.encoded_ns.append(now() - planned - clock)
+            run.planned_ns.append(planned - began - clock)
             run.sizes.append(len(explanation))
             run.legs += len(outcome.legs)
             run.inexact += outcome.decision["method"] != "exact"
@@ -415,9 +429,15 @@ def decide_all(world: World, orders: Sequence[Order]) -> Run:
         for order in some:
             began = now()
             chosen = world.greedy(order)
-            run.greedy_ns.append(now() - began)
+            run.greedy_ns.append(now() - began - clock)
             world.book_greedy(order, chosen)
     return run
+
+
+def _clock_ns() -> int:
+    """What a reading of the clock adds to what lies between two of them."""
+    now = time.thread_time_ns
+    return round(median([-now() + now() for _ in range(1_000)]))
 
 
 def tables_mb(world: World, orders: Sequence[Order]) -> float:
@@ -437,31 +457,45 @@ def tables_mb(world: World, orders: Sequence[Order]) -> float:
     return (full - left) / 1e6
 
 
-def measure(case: Case, runs: int, orders: int) -> tuple[list[Run], float | None]:
-    """The runs of a case, each after a warm-up at noon of its day; and its tables' MB.
-
-    These only where tables matter more than the search, which is slow when memory is traced.
-    """
+def run_here(case: Case, number: int, orders: int, *, tables: bool) -> Run:
+    """One run, after a warm-up at noon of its day; and, where asked for, its tables' MB."""
     world = World(case)
+    noon_ms = cut_off_ms(number) - DAY_MS // 6
+    from_ms = cut_off_ms(number) - orders // 2 * EVERY_MS
+    warm_up = world.orders(f"warm-up{number}", orders, noon_ms)
+    some = world.orders(f"run{number}", orders, from_ms)
+    as_the_engine_collects()
+    decide_all(world, warm_up)
+    run = decide_all(world, some)
+    if tables:
+        gc.unfreeze()
+        run.tables_mb = tables_mb(world, some)
+    return run
+
+
+def measure(case: Case, runs: int, orders: int) -> list[Run]:
+    """The runs of a case, each in a process of its own.
+
+    The last measures tables too, but only where they matter more than the search, which is slow
+    when memory is traced.
+    """
     done: list[Run] = []
-    some: list[Order] = []
     for number in range(runs):
-        noon_ms = cut_off_ms(number) - DAY_MS // 6
-        warm_up = world.orders(f"warm-up{number}", orders, noon_ms)
-        some = world.orders(f"run{number}", orders, cut_off_ms(number) - orders // 2 * EVERY_MS)
-        as_the_engine_collects()
-        decide_all(world, warm_up)
-        run = decide_all(world, some)
+        command = [sys.executable, "-m", "bench.sourcing"]
+        command += map(str, (CASES.index(case), number, orders))
+        if number == runs - 1 and case.at_least is not None:
+            command.append("tables")
+        child = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+        run = Run(**orjson.loads(child.stdout))
         done.append(run)
         say(
             f"sourcing: {case.name}: {run.rate:,.0f} decisions/s, greedy {run.greedy_rate:,.0f},"
             f" p50 {run.ms(50):.3f} ms, p99 {run.ms(99):.3f} ms"
         )
-    gc.unfreeze()
-    return done, tables_mb(world, some) if case.at_least is not None else None
+    return done
 
 
-def _figures(case: Case, runs: Sequence[Run], mb: float | None) -> list[Figure]:
+def _figures(case: Case, runs: Sequence[Run]) -> list[Figure]:
     name = case.name
     slowest = max(max(run.planned_ns) for run in runs) / 1e6
     figures = [
@@ -496,8 +530,9 @@ def _figures(case: Case, runs: Sequence[Run], mb: float | None) -> list[Figure]:
             note=f"largest {max(max(run.sizes) for run in runs):,}",
         ),
     ]
-    if mb is not None:
-        figures.append(Figure(f"{name}: tables", "MB", [mb], at_most=100))
+    tables = [run.tables_mb for run in runs if run.tables_mb is not None]
+    if tables:
+        figures.append(Figure(f"{name}: tables", "MB", tables, at_most=100))
     return figures
 
 
@@ -506,8 +541,8 @@ def run(*, quick: bool, runs: int) -> Result:
     result = Result("sourcing")
     for case in CASES:
         orders = min(case.orders, 60 if case.lines * case.nodes >= 400 else 500)
-        done, mb = measure(case, runs, orders if quick else case.orders)
-        result.figures += _figures(case, done, mb)
+        done = measure(case, runs, orders if quick else case.orders)
+        result.figures += _figures(case, done)
         count = sum(len(one.planned_ns) for one in done)
         result.details[case.name] = {
             "orders": count,
@@ -516,3 +551,17 @@ def run(*, quick: bool, runs: int) -> Result:
             "slowest_ms": [max(one.planned_ns) / 1e6 for one in done],
         }
     return result
+
+
+def main() -> None:
+    """Print one run as JSON."""
+    if not sys.argv[3:] or not all(one.isdecimal() for one in sys.argv[1:4]):
+        raise SystemExit(__doc__)
+    case, number, orders = map(int, sys.argv[1:4])
+    with suppress(KeyboardInterrupt):  # the process that waits for this one says so
+        done = run_here(CASES[case], number, orders, tables="tables" in sys.argv[4:])
+        sys.stdout.buffer.write(orjson.dumps(asdict(done)))
+
+
+if __name__ == "__main__":
+    main()
