@@ -239,6 +239,14 @@ MUTANTS: Final = (
         "return True",
         f"{_ENGINE_TESTS}::test_a_poison_input_halts_its_shard_after_committing_what_came_before",
     ),
+    _mutant(
+        "who halts looks for orders in what is no longer there",
+        _ENGINE,
+        "            except OutOfRange:\n                # The inbox is trimmed",
+        "            except ZeroDivisionError:\n                # The inbox is trimmed",
+        "tests/runtime/test_halts.py::"
+        "test_a_halted_shard_that_another_led_on_goes_on_though_its_inbox_is_trimmed",
+    ),
     Mutant(
         "time goes back",
         (

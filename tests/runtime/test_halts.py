@@ -1,6 +1,7 @@
 """Halted shards: what they say and to whom, and the orders by which they go on."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,19 +9,20 @@ import orjson
 import pytest
 
 from events.decided import DecidedEvent, InputRecord
-from orchestrator.runtime.engine import Core
+from orchestrator.runtime.engine import Core, EngineConfig, ShardWriter
 from orchestrator.runtime.halting import Halt, halts
 from orchestrator.runtime.memory_log import MemoryLog
 from schemas import inbox
 from schemas.inbox import RENEWAL_ORDERED, SKIP_ORDERED, TopicMadeAnew
 from schemas.journal import Commit, decode
-from schemas.ports import Record
+from schemas.ports import Partition, Reader, Record
 from tests.runtime.fakes import (
     CORE,
     INBOX,
     JOURNAL,
     FaultyLog,
     Running,
+    Seeded,
     SteppedClock,
     Tally,
     engine,
@@ -146,19 +148,75 @@ async def test_an_order_about_an_input_that_can_be_decided_after_all_changes_not
     ]
 
 
+def _mended(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+    """As a release decides that has no defect."""
+    return CORE.decide(state, {**cause, "data": {}})
+
+
 async def test_a_fixed_release_goes_on_without_an_order() -> None:
     log = a_log()
     give(log, "bad", poison=True)
     give(log, "b")
     async with Running(await engine(log)) as running:
         await halted(running)
-
-    def fixed(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
-        return CORE.decide(state, {**cause, "data": {}})
-
-    async with Running(await engine(log, seed=2, core=replace(CORE, decide=fixed))):
+    async with Running(await engine(log, seed=2, core=replace(CORE, decide=_mended))):
         await until(lambda: happened(log)[1].inbox_next == 2)
     assert happened(log)[0] == ["bad", "b"]
+
+
+class SlowLog(FaultyLog):
+    """A log that gives a shard that halts no reader of its inbox before it is told to."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log, [])
+        self.asked = asyncio.Event()
+        self.may = asyncio.Event()
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> Reader:
+        if at.get(INBOX) == 1:  # behind the input that it halts at
+            self.asked.set()
+            await self.may.wait()
+        return await super().reader(at)
+
+
+async def test_a_halted_shard_that_another_led_on_goes_on_though_its_inbox_is_trimmed() -> None:
+    """It looks for orders in its inbox so slowly that what it looks behind is gone by then."""
+    log = a_log()
+    give(log, "a")
+    give(log, "bad", poison=True)
+    give(log, "b")
+
+    def writer(log: MemoryLog | SlowLog, seed: int, core: Core[Tally]) -> ShardWriter[Tally]:
+        return ShardWriter(
+            0,
+            log=log,
+            clock=SteppedClock(),
+            randomness=Seeded(seed),
+            core=core,
+            owner=str(seed),
+            config=EngineConfig(failed_pause_s=0.01, trim_margin=0),
+        )
+
+    slow_log = SlowLog(log)
+    slow = writer(slow_log, 1, CORE)
+    first = asyncio.create_task(slow.run())
+    async with asyncio.timeout(10):
+        await slow_log.asked.wait()
+    quick = writer(log, 2, replace(CORE, decide=_mended))
+    second = asyncio.create_task(quick.run())
+    await until(lambda: happened(log)[1].inbox_next == 3)
+    await until(lambda: quick.confirmed.inbox_next == 3)
+    await quick.trim()
+    assert log.held(INBOX).first == 3
+    quick.stop.set()
+    await second
+    slow_log.may.set()
+    await until(lambda: slow.state == "open" or first.done())
+    give(log, "c")
+    await until(lambda: happened(log)[1].inbox_next == 4 or first.done())
+    slow.stop.set()
+    await first
+    assert happened(log)[0] == ["a", "bad", "b", "c"]
 
 
 @pytest.mark.parametrize("fault", ["lost", "landed", "late"])

@@ -107,7 +107,7 @@ _MOST = {  # how often it happens at the most: of calls, or (the last eight) tim
     Fault.DATABASE_UNANSWERED: 0.1,
     Fault.DATABASE_LATE: 0.05,
     Fault.SNAPSHOT_TORN: 0.3,
-    Fault.CRASHED: 0.014,
+    Fault.CRASHED: 0.06,
     Fault.OFFSETS_EXPIRED: 2,
     Fault.REBALANCED: 8,
     Fault.BROKER_GONE: 1.5,
@@ -118,6 +118,8 @@ _MOST = {  # how often it happens at the most: of calls, or (the last eight) tim
     Fault.POISONED: 1.5,
 }
 
+_HAVE = {Fault.CRASHED: 0.85}
+"""In how many runs it may happen, where that is not every second one."""
 
 _CHANGED = {  # in how many runs; those that hold plans take a virtual minute more
     **dict.fromkeys(Change, 0.25),
@@ -134,7 +136,7 @@ def a_plan(
     rates = {}
     for fault in Fault:
         rate = _MOST[fault] * chance.random() ** 2
-        if chance.random() < 0.5:
+        if chance.random() < _HAVE.get(fault, 0.5):
             rates[fault] = rate
     oddities = {}
     for oddity in Oddity:
