@@ -41,6 +41,7 @@ _APPENDS: Final = (
     Fault.APPEND_TWICE_LATE,
     Fault.APPEND_SLOW,
 )
+_SAVES: Final = (Fault.SAVE_FAILED, Fault.SAVE_UNANSWERED, Fault.SAVE_SLOW)
 
 
 class Broker(MemoryLog):
@@ -337,7 +338,9 @@ class SimGroup:
         """Store checkpoints."""
         sim, world = self._sim, self._sim.world
         await sim.call(f"save {self.name}")
-        fault = world.strikes_one_of((Fault.SAVE_FAILED, Fault.SAVE_UNANSWERED))
+        fault = world.strikes_one_of(_SAVES)
+        if fault is Fault.SAVE_SLOW:
+            await asyncio.sleep(world.chance.random())
         if fault is Fault.SAVE_FAILED:
             await asyncio.sleep(_REQUEST_S * world.chance.random())
             raise LogError("the checkpoint was not kept")

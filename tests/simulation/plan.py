@@ -22,6 +22,7 @@ class Fault(StrEnum):
     READ_SLOW = "read slow"
     SAVE_FAILED = "save failed"  # a checkpoint of a group: nothing is kept
     SAVE_UNANSWERED = "save unanswered"  # kept, but the answer is lost
+    SAVE_SLOW = "save slow"
     SNAPSHOT_TORN = "snapshot torn"  # while it is read: retention, compaction, a bad disk
     OFFSETS_EXPIRED = "offsets expired"
     REBALANCED = "rebalanced"
@@ -87,6 +88,8 @@ class Plan:
     """Of a sweep: which one; then a run need not see a fence, a backorder, a race."""
     crash_at: int | None = None
     """The suspension of a port's call that a host crashes at, counted from 0."""
+    stops_after: str = ""
+    """Of a sweep: the call at whose second answer each host is told to stop."""
     strike_at: tuple[int, Fault] | None = None
     """The call that may fail, counted from 0, and how it does."""
 
@@ -103,6 +106,7 @@ _MOST = {  # how often it happens at the most: of calls, or (the last eight) tim
     Fault.READ_SLOW: 0.05,
     Fault.SAVE_FAILED: 0.1,
     Fault.SAVE_UNANSWERED: 0.1,
+    Fault.SAVE_SLOW: 0.2,
     Fault.DATABASE_FAILED: 0.1,
     Fault.DATABASE_UNANSWERED: 0.1,
     Fault.DATABASE_LATE: 0.05,

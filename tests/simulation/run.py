@@ -140,6 +140,7 @@ class Run:
         self.broker.stored = self.oracle.stored
         self.store.written = self.oracle.written
         world.crashed = self._crashed
+        world.stops = lambda host: self._stops[host].set()
         self._roles_of: dict[str, tuple[str, ...]] = {}
         self._logs: dict[SimHost, SimLog] = {}
         self._stops: dict[SimHost, asyncio.Event] = {}

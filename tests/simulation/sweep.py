@@ -13,9 +13,16 @@ _POLLS: Final = ("before read", "before changes")
 _OF_A_POLL: Final = 2
 """Crashes at a place where nothing has happened since the last time."""
 
-_ALIKE: Final = {Fault.APPEND_REFUSED, Fault.APPEND_SLOW, Fault.APPEND_TWICE_LATE}
+_ALIKE: Final = {
+    Fault.APPEND_REFUSED,
+    Fault.APPEND_SLOW,
+    Fault.APPEND_TWICE_LATE,
+    Fault.SAVE_SLOW,
+}
 """Ends of a call that others of a sweep stand for."""
 
+_SLOWLY: Final = {Fault.SAVE_SLOW: 1.0}
+"""A host that is told to stop has positions then that are not saved yet."""
 _MOVING: Final = {Fault.REBALANCED: 3, Fault.STOPPED: 6}
 _RACES: Final = {Oddity.RACED: 1.0, Oddity.SHORT: 0.3, Oddity.REPEATED: 0.2}
 
@@ -45,6 +52,7 @@ SCENARIOS: Final = {
         replace(_scenario("shards", 1064), shards=2),
         replace(_scenario("zombie", 1099), rates={Fault.DEAF: 2, Fault.FROZEN: 2}),
         replace(_scenario("moving", 707), patience=1.0, rates=_MOVING),
+        replace(_scenario("stopping", 4), rates=_SLOWLY, stops_after="append inbox"),
         replace(_scenario("races", 1153), rates={Fault.POISONED: 1}, oddities=_RACES),
     )
 }

@@ -18,6 +18,7 @@ EPOCH_MS: Final = 1_772_442_000_000
 SESSION_S: Final = 6.0
 """How long a group takes to notice that a member is gone."""
 _STEPS: Final = 3_000_000
+_STOPS_AT: Final = 2
 _ROOT: Final = f"{Path(__file__).parents[2]}/"
 _ROLES: Final = (f"{_ROOT}orchestrator/", f"{_ROOT}projections/")
 _FAKE: Final = "memory_log.py"  # stands beside the roles
@@ -49,6 +50,8 @@ class SimHost(Host):
         self.name = name
         self.number = number
         self.skew_ms = 0
+        self.answers = 0
+        """Of the call that it is told to stop after."""
         self.tasks: list[asyncio.Task[Any]] = []
         """Those of a process that is gone: kept, so that nothing of them is ever run."""
         self.thawed_at = 0.0
@@ -72,6 +75,8 @@ class World:
         self.violation: Violation | None = None
         self.hosts: list[SimHost] = []
         self.crashed: Callable[[SimHost], None] = lambda _host: None
+        self.stops: Callable[[SimHost], None] = lambda _host: None
+        """Tells a process to stop."""
         self._rates = dict(plan.rates)
         self._crash_rate = plan.rates.get(Fault.CRASHED)
         self._swept = bool(plan.scenario)
@@ -171,6 +176,10 @@ class World:
         if self._swept:
             if self.seen is not None:
                 self.seen.append((*_site(), f"{phase} {what}"))
+            if phase == "after" and what == self.plan.stops_after and not self.calm:
+                host.answers += 1
+                if host.answers == _STOPS_AT:
+                    self.stops(host)
             self._suspensions += 1
             if self._suspensions - 1 == self.plan.crash_at:
                 return self.die(host, phase, what)
