@@ -67,8 +67,8 @@ class Flat(NamedTuple):
     record: Json
 
 
-class _About(NamedTuple):
-    """What a record is about; "" where it doesn't apply."""
+class About(NamedTuple):
+    """What an input or an event is about; "" where it doesn't apply."""
 
     market_id: str = ""
     channel: str = ""
@@ -79,42 +79,45 @@ class _About(NamedTuple):
     carrier: str = ""
 
 
-def flatten(known: Known, shard: int, seq: int, number: int, entry: Entry) -> Iterator[Flat]:
-    """The records of an entry of a valid commit: its input, then its events; folds it in."""
-    cause = entry["input"]
+class Told(NamedTuple):
+    """An input or an event of an entry, with what a record says beside it. Times are RFC 3339."""
+
+    n: int
+    type: str
+    data: Json  # an event's has its type too
+    about: About
+    placed_at: str | None
+    promised_by: str | None
+    cause: InputRecord
+    cause_n: int
+
+
+def tell(known: Known, entry: Entry) -> Iterator[Told]:
+    """An entry's input, then its events; folds it in. `known.clock_ms` is theirs from the first."""
+    cause, cause_n = entry["input"], INPUT
     if "origin" not in cause:
         known.clock_ms = max(known.clock_ms, cause["time_ms"])
-    recorded_at = rfc3339(known.clock_ms)
-    position = f"{shard}.{seq}.{number}."
-    cause_position = f"{position}{INPUT}"
     about = _of_input(known, cause, entry)
-    head: Json = {
-        "position": cause_position,
-        "shard": shard,
-        "seq": seq,
-        "entry": number,
-        "n": INPUT,
-        "kind": "input",
-        "event": cause["type"],
-        "version": cause["version"],
-        "happened_at": rfc3339(cause["time_ms"]),
-        "recorded_at": recorded_at,
-    }
-    _say(head, known, about, cause)
-    _blame(head, cause, cause_position)
-    if "origin" in cause:
-        topic, partition, offset, _ = cause["origin"]
-        head["origin"] = f"{topic}/{partition}@{offset}"
-    head["data"] = cause["data"]
-    yield Flat(_key(shard, about), head)
+    order = known.orders.get(_order_key(about)) if about.order_id else None
+    placed_at, promised_by = _promise(order, about, cause)
+    yield Told(INPUT, cause["type"], cause["data"], about, placed_at, promised_by, cause, cause_n)
     for n, event in enumerate(entry["events"]):
         kind = event["type"]
         fields: Json = event  # type: ignore[assignment]  # a typed dict of this type's fields
         if event["type"] == "input_resumed":
-            cause, cause_position = event["input"], f"{position}{n}"
+            cause, cause_n = event["input"], n
             about = _of_input(known, cause, entry)
         of_event = _of_event(known, about, kind, fields)
-        _fold(known, of_event, cause, kind, fields)
+        order = _fold(known, of_event, cause, kind, fields)
+        placed_at, promised_by = _promise(order, of_event, cause)
+        yield Told(n, kind, fields, of_event, placed_at, promised_by, cause, cause_n)
+
+
+def flatten(known: Known, shard: int, seq: int, number: int, entry: Entry) -> Iterator[Flat]:
+    """The records of an entry of a valid commit: its input, then its events; folds it in."""
+    position = f"{shard}.{seq}.{number}."
+    for n, kind, said, about, placed_at, promised_by, cause, cause_n in tell(known, entry):
+        recorded_at = rfc3339(known.clock_ms)
         record: Json = {
             "position": f"{position}{n}",
             "shard": shard,
@@ -127,70 +130,68 @@ def flatten(known: Known, shard: int, seq: int, number: int, entry: Entry) -> It
             "happened_at": recorded_at,
             "recorded_at": recorded_at,
         }
-        _say(record, known, of_event, cause)
-        _blame(record, cause, cause_position)
-        data = record["data"] = fields.copy()
-        del data["type"]
-        if kind == "order_retired":
-            known.orders.pop(_order_key(of_event), None)
-        yield Flat(_key(shard, of_event), record)
+        for name, value in zip(About._fields, about, strict=True):
+            if value:
+                record[name] = value
+        if placed_at is not None:
+            record["placed_at"] = placed_at
+        if promised_by is not None:
+            record["promised_by"] = promised_by
+        record["cause"] = cause["type"]
+        record["cause_position"] = f"{position}{cause_n}"
+        if cause["id"]:  # a tick has none
+            record["cause_id"] = cause["id"]
+            record["cause_source"] = cause["source"]
+        if n == INPUT:
+            record["kind"] = "input"
+            record["version"] = cause["version"]
+            record["happened_at"] = rfc3339(cause["time_ms"])
+            if "origin" in cause:
+                record["origin"] = origin_of(cause)
+            record["data"] = said
+        else:
+            data = record["data"] = said.copy()
+            del data["type"]
+        yield Flat(_key(shard, about), record)
 
 
-def fold(known: Known, shard: int, entry: Entry) -> None:
+def fold(known: Known, entry: Entry) -> None:
     """Take an entry in without making its records."""
-    for _ in flatten(known, shard, 0, 0, entry):
+    for _ in tell(known, entry):
         pass
 
 
-def _order_key(about: _About) -> str:
+def origin_of(cause: InputRecord) -> str:
+    """Where an input that has an origin was read: `orders/0@17`."""
+    topic, partition, offset, _ = cause["origin"]
+    return f"{topic}/{partition}@{offset}"
+
+
+def _order_key(about: About) -> str:
     return f"{about.market_id}/{about.channel}/{about.order_id}"
 
 
-def _key(shard: int, about: _About) -> str:
+def _key(shard: int, about: About) -> str:
     """Order id, else sku, else node, else market, else `shard/<number>`."""
     return about.order_id or about.sku or about.node_id or about.market_id or f"shard/{shard}"
 
 
-def _say(record: Json, known: Known, about: _About, cause: InputRecord) -> None:
-    """Add what the record is about, and of its order when it was placed and what was promised."""
-    market_id, channel, order_id, node_id, sku, fulfillment_id, carrier = about
-    if market_id:
-        record["market_id"] = market_id
-    if channel:
-        record["channel"] = channel
-    if order_id:
-        record["order_id"] = order_id
-    if node_id:
-        record["node_id"] = node_id
-    if sku:
-        record["sku"] = sku
-    if fulfillment_id:
-        record["fulfillment_id"] = fulfillment_id
-    if carrier:
-        record["carrier"] = carrier
-    if order_id:
-        order = known.orders.get(_order_key(about))
-        if order is not None:
-            record["placed_at"] = order.placed_at
-            if order.promised_by is not None:
-                record["promised_by"] = order.promised_by
-        elif cause["type"] == "order_placed":
-            record["placed_at"] = cause["data"]["placed_at"]
+def _promise(
+    order: KnownOrder | None, about: About, cause: InputRecord
+) -> tuple[str | None, str | None]:
+    """When the order that it is about was placed, and what was promised."""
+    if order is not None:
+        return order.placed_at, order.promised_by
+    if about.order_id and cause["type"] == "order_placed":
+        return cause["data"]["placed_at"], None
+    return None, None
 
 
-def _blame(record: Json, cause: InputRecord, position: str) -> None:
-    record["cause"] = cause["type"]
-    record["cause_position"] = position
-    if cause["id"]:  # a tick has none
-        record["cause_id"] = cause["id"]
-        record["cause_source"] = cause["source"]
-
-
-def _of_input(known: Known, cause: InputRecord, entry: Entry) -> _About:
+def _of_input(known: Known, cause: InputRecord, entry: Entry) -> About:
     data = cause["data"]
     node_id = data.get("node_id", "")
     market_id = data.get("market_id") or known.markets.get(node_id, "")
-    about = _About(
+    about = About(
         market_id,
         data.get("channel", ""),
         data.get("order_id", ""),
@@ -211,13 +212,13 @@ def _of_input(known: Known, cause: InputRecord, entry: Entry) -> _About:
     return about
 
 
-def _of_event(known: Known, cause: _About, kind: str, event: Mapping[str, Any]) -> _About:
+def _of_event(known: Known, cause: About, kind: str, event: Mapping[str, Any]) -> About:
     """What an event is about; of what names nothing itself it is what its cause is about."""
     if kind == "balanced":
         if len(event["orders"]) != 1:
             return cause
         market_id, channel, order_id, *_ = event["orders"][0]
-        return _About(market_id, channel, order_id, cause.node_id, cause.sku)
+        return About(market_id, channel, order_id, cause.node_id, cause.sku)
     node_id = event.get("node_id", "")
     order_id = event.get("order_id", "")
     sku = event.get("sku", "")
@@ -227,29 +228,33 @@ def _of_event(known: Known, cause: _About, kind: str, event: Mapping[str, Any]) 
     fulfillment_id = event.get("fulfillment_id", "")
     carrier = event.get("carrier", "")
     channel = event.get("channel", "")
-    about = _About(market_id, channel, order_id, node_id, sku, fulfillment_id, carrier)
     if fulfillment_id:
-        order = known.orders.get(_order_key(about))
+        order = known.orders.get(f"{market_id}/{channel}/{order_id}")
         for one in order.work if order is not None else ():
             if one.fulfillment_id == fulfillment_id:
-                return about._replace(
-                    node_id=node_id or one.node_id, carrier=carrier or one.carrier or ""
-                )
-    return about
+                node_id = node_id or one.node_id
+                carrier = carrier or one.carrier or ""
+                break
+    return About(market_id, channel, order_id, node_id, sku, fulfillment_id, carrier)
 
 
-def _fold(known: Known, about: _About, cause: InputRecord, kind: str, event: Json) -> None:
+def _fold(
+    known: Known, about: About, cause: InputRecord, kind: str, event: Json
+) -> KnownOrder | None:
+    """The order that the event is about, as it is then."""
+    key = _order_key(about) if about.order_id else ""
+    order = known.orders.get(key)
     if kind in _TAKES:
-        if cause["type"] == "order_placed" and not event.get("conflict"):
-            placed_at = cause["data"]["placed_at"]
-            known.orders.setdefault(_order_key(about), KnownOrder(placed_at))
+        if order is None and cause["type"] == "order_placed" and not event.get("conflict"):
+            order = known.orders[key] = KnownOrder(cause["data"]["placed_at"])
     elif kind in _ASKS:
-        order = known.orders.get(_order_key(about))
         if order is not None:
             order.ask(Work(event["fulfillment_id"], event["node_id"], event.get("carrier")))
     elif kind == "order_allocated":
-        order = known.orders.get(_order_key(about))
         if order is not None and "promised_by" in event:
             order.promised_by = event["promised_by"]
+    elif kind == "order_retired":
+        known.orders.pop(key, None)
     elif kind == "master_data_kept" and cause["type"] == "node_defined":
         known.markets[cause["data"]["node_id"]] = cause["data"]["market_id"]
+    return order

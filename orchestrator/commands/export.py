@@ -60,7 +60,7 @@ def export(
     """
     settings = load_settings()
     require_analytics()
-    from orchestrator.compose import check_topics  # noqa: PLC0415 - slow to load, as what follows
+    from orchestrator.compose import check_topics, collect_rarely  # noqa: PLC0415 - slow to load, as what follows
     from orchestrator.export.directory import Directory, ExportError  # noqa: PLC0415
     from orchestrator.export.exporter import Done, Exporter, Period  # noqa: PLC0415
     from orchestrator.remembered import history_format  # noqa: PLC0415
@@ -73,6 +73,7 @@ def export(
 
     async def work(log: EventLog) -> None:
         check_topics(await log.describe(), settings)
+        collect_rarely()
         place = Directory(directory)
         with place.locked(), _bars() as advanced:
             exporter = Exporter(

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-import orjson
 import pyarrow as pa
 
 from events.decided import InputRecord
+from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.export.directory import Directory, ExportError, Position
-from orchestrator.export.tables import tables
+from orchestrator.export.tables import Row, row, tables
 from orchestrator.runtime.history import known_at
 from orchestrator.runtime.snapshots import Format
-from schemas.history import Known, flatten, fold
+from schemas.history import INPUT, Known, fold, tell
 from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
 from schemas.ports import Clock, EventLog, Partition, Randomness, Read
 from schemas.times import rfc3339
@@ -24,6 +24,7 @@ BATCH_ROWS: Final = 150_000
 """Rows in memory before files are written: each table's of a day and a shard are one file."""
 FOLLOW_S: Final = 60.0
 """How old what is not written yet gets while following."""
+_DAY_MS: Final = 86_400_000
 _READ_RECORDS: Final = 500
 _WAIT_MS: Final = 500
 
@@ -75,7 +76,8 @@ class _Shard:
         self.reached = self.kept
 
 
-_Lines = dict[tuple[int, str, str, str], list[bytes]]
+_Rows = dict[tuple[int, int], dict[tuple[str, str], list[Row]]]
+"""What waits: by shard and day, then by table."""
 
 
 class Exporter:
@@ -100,8 +102,7 @@ class Exporter:
         self._period = period
         self._batch_rows = batch_rows
         self._voids = Voids(log)
-        self._reshape = {key: table.reshape for key, table in tables().items()}
-        self._lines: _Lines = defaultdict(list)
+        self._rows: _Rows = defaultdict(_of_tables)
         self._waiting = 0
         self._writing: asyncio.Task[None] | None = None
         self._begun = False
@@ -111,7 +112,7 @@ class Exporter:
         """Export what is not there yet; with `follow` go on until cancelled or the period ends.
 
         1. Restore what has to be known at the manifest's positions.
-        2. Read, filter and flatten; rows of a table, a day and a shard gather.
+        2. Read and filter; what entries say gathers as rows of a table, a day and a shard.
         3. Once there are enough: write a file of each, then the manifest, while more is read.
         ExportError, JournalError, LogError. What is not in the manifest then is not exported.
         """
@@ -218,7 +219,7 @@ class Exporter:
                 if new and not self._before(shard, entry["input"]):
                     self._put(shard, record.seq, number, entry)
                 else:
-                    fold(shard.known, shard.number, entry)
+                    fold(shard.known, entry)
                 self._span(shard.known.clock_ms)
         shard.filter = after
         if after.next == kept.filter.next and after != kept.filter:
@@ -248,19 +249,18 @@ class Exporter:
 
     def _put(self, shard: _Shard, seq: int, number: int, entry: Entry) -> None:
         at = f"{seq}.{number}"
-        for _, record in flatten(shard.known, shard.number, seq, number, entry):
-            kind, event = record["kind"], record["event"]
+        known = shard.known
+        for told in tell(known, entry):
+            rows = self._rows[shard.number, known.clock_ms // _DAY_MS]
+            key = "input" if told.n == INPUT else "event", told.type
             try:
-                reshape = self._reshape[kind, event]
+                some = rows[key]
             except KeyError as error:
                 raise JournalError(
-                    f"commit {seq} of shard {shard.number} has the unknown {kind} {event!r}: a"
+                    f"commit {seq} of shard {shard.number} has the unknown {key[0]} {key[1]!r}: a"
                     " newer release wrote it, upgrade Headrace"
                 ) from error
-            if reshape is not None:
-                reshape(record["data"])
-            key = shard.number, kind, event, record["recorded_at"][:10]
-            self._lines[key].append(orjson.dumps(record))
+            some.append(row(seq, number, known.clock_ms, told))
             self._waiting += 1
         shard.first = shard.first or at
         shard.last = at
@@ -273,12 +273,12 @@ class Exporter:
         if not self._begun:
             await asyncio.to_thread(self._directory.begin, self._period.from_ms)
             self._begun = True
-        lines, self._lines, self._waiting = self._lines, defaultdict(list), 0
+        rows, self._rows, self._waiting = self._rows, defaultdict(_of_tables), 0
         names = {one.number: f"{one.number}-{one.first}-{one.last}" for one in shards.values()}
         for one in shards.values():
             one.first = ""
         positions = {one.number: one.reached for one in shards.values()}
-        self._writing = asyncio.create_task(asyncio.to_thread(self._store, lines, names, positions))
+        self._writing = asyncio.create_task(asyncio.to_thread(self._store, rows, names, positions))
 
     async def _written(self) -> None:
         """What was handed over is written; ExportError."""
@@ -287,20 +287,30 @@ class Exporter:
             await writing
 
     def _store(
-        self, lines: _Lines, names: Mapping[int, str], positions: Mapping[int, Position]
+        self, waiting: _Rows, names: Mapping[int, str], positions: Mapping[int, Position]
     ) -> None:
         files = {}
-        for (number, kind, event, day), some in lines.items():
-            table = tables()[kind, event]
-            try:
-                rows = table.read(some)
-            except pa.ArrowInvalid as error:
-                raise ExportError(f"Not every {kind} {event} fits its table: {error}") from error
-            files[self._directory.add(table, day, names[number], rows)] = rows.num_rows
-            some.clear()
+        for (number, day), by_table in waiting.items():
+            date = iso_day(day)
+            for (kind, event), some in by_table.items():
+                if not some:
+                    continue
+                table = tables()[kind, event]
+                try:
+                    rows = table.take(number, some)
+                except (pa.ArrowInvalid, TypeError) as error:
+                    raise ExportError(
+                        f"Not every {kind} {event} fits its table: {error}"
+                    ) from error
+                files[self._directory.add(table, date, names[number], rows)] = rows.num_rows
+                some.clear()
         self._directory.commit(positions, files)
         self.done.rows += sum(files.values())
         self.done.files += len(files)
+
+
+def _of_tables() -> dict[tuple[str, str], list[Row]]:
+    return {key: [] for key in tables()}
 
 
 def _clock(shard: _Shard, cause: InputRecord) -> int:

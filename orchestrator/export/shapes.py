@@ -1,328 +1,390 @@
-"""What is packed in events, as structs of named fields: decisions, balances, rows."""
+"""Columns of values as they stand in events; what is packed there gets named fields.
+
+A shape turns the values of one field, of all rows at once, into a column: no object is made a row.
+"""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate, chain, zip_longest
 from typing import Any, Final, NamedTuple
 
 import orjson
 import pyarrow as pa
 
 from events.decided import COMPONENTS, Choice, Decision, NodeRow, costs_of
-from orchestrator.core.sourcing.calendars import iso_day
 
 Json = dict[str, Any]
+Values = Sequence[Any]
+"""Of a field, a row each; None where a row has none."""
 
 INT: Final = pa.int64()
 TEXT: Final = pa.string()
-TEXTS: Final = pa.list_(TEXT)
 TIME: Final = pa.timestamp("us", tz="UTC")
+DAY: Final = pa.date32()
 
 
 class Shape(NamedTuple):
-    """The type of a field, and what makes a value of it of the one in the event."""
+    """The type of a column, and what makes it; TypeError or pa.ArrowInvalid where values don't fit.
+
+    `array` gets values of which at least one is not None.
+    """
 
     type: pa.DataType
-    of: Callable[[Any], Any]
+    array: Callable[[Values], pa.Array]
+
+    def column(self, values: Values) -> pa.Array:
+        """The values as a column."""
+        if values.count(None) == len(values):
+            return pa.nulls(len(values), self.type)
+        return self.array(values)
 
 
-def _structs(**fields: pa.DataType) -> Shape:
-    """Rows of values as structs; a row may be shorter."""
-    names = tuple(fields)
-    return Shape(
-        pa.list_(pa.struct(list(fields.items()))),
-        lambda rows: [dict(zip(names, row, strict=False)) for row in rows],
-    )
+def plain(type_: pa.DataType) -> Shape:
+    """What stands in events as it stands in a column; times, days and such as text or number."""
+
+    def array(values: Values) -> pa.Array:
+        if type_ in {TIME, DAY}:
+            return pa.array(values, TEXT).cast(type_)
+        return pa.array(values, type_)
+
+    return Shape(type_, array)
+
+
+def as_text(text: Callable[[Any], str]) -> Shape:
+    """What only a function makes a text of."""
+    return Shape(TEXT, lambda values: pa.array([v if v is None else text(v) for v in values], TEXT))
+
+
+def list_of(element: Shape) -> Shape:
+    """Lists of values."""
+
+    def array(values: Values) -> pa.Array:
+        missing = None
+        if None in values:
+            missing = pa.array([value is None for value in values])
+            values = [() if value is None else value for value in values]
+        ends = accumulate(map(len, values), initial=0)
+        elements = list(chain.from_iterable(values))
+        return pa.ListArray.from_arrays(
+            pa.array(list(ends), pa.int32()), element.column(elements), mask=missing
+        )
+
+    return Shape(pa.list_(element.type), array)
+
+
+def structs(shapes: dict[str, Shape], columns: Callable[[Values], Sequence[Values]]) -> Shape:
+    """Structs of what `columns` makes of the values: a sequence a field."""
+    type_ = pa.struct([(name, shape.type) for name, shape in shapes.items()])
+
+    def array(values: Values) -> pa.Array:
+        missing = pa.array([value is None for value in values]) if None in values else None
+        arrays = [
+            shape.column(column)
+            for shape, column in zip(shapes.values(), columns(values), strict=True)
+        ]
+        return pa.StructArray.from_arrays(arrays, fields=list(type_), mask=missing)
+
+    return Shape(type_, array)
+
+
+def objects(**shapes: Shape) -> Shape:
+    """Structs of JSON objects."""
+    names = tuple(shapes)
+
+    def columns(values: Values) -> Sequence[Values]:
+        there = [{} if value is None else value for value in values]
+        return [[one.get(name) for one in there] for name in names]
+
+    return structs(shapes, columns)
+
+
+def rows(**shapes: Shape) -> Shape:
+    """Structs of values in the order of the fields; a row may be shorter."""
+    size = len(shapes)
+
+    def columns(values: Values) -> Sequence[Values]:
+        there = [() if value is None else value for value in values]
+        found: list[Values] = list(zip_longest(*there))
+        empty = [None] * len(values)
+        return [*found[:size], *([empty] * (size - len(found)))]
+
+    return structs(shapes, columns)
+
+
+_NUMBER: Final = plain(INT)
+_WORD: Final = plain(TEXT)
+_WORDS: Final = list_of(_WORD)
+_NUMBERS: Final = list_of(_NUMBER)
 
 
 # --- decisions
 
-_PLAN: Final = pa.struct(
-    [
-        ("nodes", TEXTS),
-        ("units", INT),
-        ("value", pa.list_(INT)),
-        ("cost_minor", INT),
-        *((f"{name}_minor", INT) for name in (*COMPONENTS, "split")),
-        ("distance_m", INT),
-    ]
+
+def _day_of_number(values: Values) -> pa.Array:
+    return pa.array(values, pa.int32()).cast(DAY).cast(TEXT)
+
+
+_DAY_NUMBER: Final = Shape(TEXT, _day_of_number)
+"""A day as text of its number since 1970."""
+_MINOR: Final = {f"{name}_minor": _NUMBER for name in COMPONENTS}
+_PLAN: Final = rows(
+    nodes=_WORDS,
+    units=_NUMBER,
+    value=_NUMBERS,
+    cost_minor=_NUMBER,
+    **_MINOR,
+    split_minor=_NUMBER,
+    distance_m=_NUMBER,
 )
-_UNITS: Final = pa.list_(pa.struct([("line_id", TEXT), ("units", INT)]))
-_CANDIDATE: Final = pa.struct(
-    [
-        ("for_lines", _UNITS),
-        ("node_id", TEXT),
-        ("value", pa.list_(INT)),
-        ("cost_minor", INT),
-        *((f"{name}_minor", INT) for name in COMPONENTS),
-        ("distance_m", INT),
-        ("ship_day", TEXT),
-        ("deliver_day", TEXT),
-        ("days_late", INT),
-        ("service", TEXT),
-        ("parcels", INT),
-        ("fences", TEXTS),
-        ("short", _UNITS),
+_UNITS: Final = list_of(rows(line_id=_WORD, units=_NUMBER))
+
+
+def _candidates(values: Values) -> Sequence[Values]:
+    """Columns of `NodeRow`s, each after the units that it is for and the decision's lines."""
+    columns = list(zip_longest(*values, (None,) * _RAW, fillvalue=_DEFAULT))
+    of, lines, nodes, value, costs, metres, ship_day, after, service, *rest = [
+        column[:-1] for column in columns[:_RAW]
     ]
+    filled: list[Values] = [
+        [default if one is _DEFAULT else one for one in column]
+        for column, default in zip(rest, (0, 1, None, None), strict=True)
+    ]
+    late, parcels, short, fences = filled
+    minor = list(zip_longest(*costs, _ZEROS, fillvalue=0))
+    return [
+        of,
+        nodes,
+        [one if isinstance(one, list) else None for one in value],  # else it is the cost
+        [None if None in one else sum(one) for one in costs],
+        *(column[:-1] for column in minor),
+        metres,
+        ship_day,
+        [None if days is None else day + days for day, days in zip(ship_day, after, strict=True)],
+        late,
+        service,
+        parcels,
+        [one or None for one in fences],
+        [
+            [(told[place][0], units) for place, units in one] if one else None
+            for told, one in zip(lines, short, strict=True)
+        ],
+    ]
+
+
+_RAW: Final = 2 + NodeRow._fields.index("full_day")
+_DEFAULT: Final = object()
+_ZEROS: Final = (0,) * len(COMPONENTS)
+_CANDIDATE: Final = structs(
+    {
+        "for_lines": _UNITS,
+        "node_id": _WORD,
+        "value": _NUMBERS,
+        "cost_minor": _NUMBER,
+        **_MINOR,
+        "distance_m": _NUMBER,
+        "ship_day": _DAY_NUMBER,
+        "deliver_day": _DAY_NUMBER,
+        "days_late": _NUMBER,
+        "service": _WORD,
+        "parcels": _NUMBER,
+        "fences": _WORDS,
+        "short": _UNITS,
+    },
+    _candidates,
 )
-DECISION: Final = pa.struct(
-    [
-        ("v", INT),
-        ("trigger", TEXT),
-        ("rule_set", TEXT),
-        ("strategy", TEXT),
-        ("why", TEXTS),
-        ("passed_over", pa.list_(pa.struct([("strategy", TEXT), ("because", TEXT)]))),
-        ("price_version", INT),
-        ("currency", TEXT),
-        ("objective", TEXTS),
-        ("located_by", TEXT),
-        ("promise", TIME),
-        ("service_level", TEXT),
-        ("method", TEXT),
-        (
-            "lines",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("line_id", TEXT),
-                        ("sku", TEXT),
-                        ("wanted", INT),
-                        ("target", INT),
-                        ("promisable", INT),
-                    ]
-                )
-            ),
-        ),
-        ("candidates", pa.list_(_CANDIDATE)),
-        ("chosen", _PLAN),
-        ("runner_up", _PLAN),
-        ("fences", pa.list_(pa.struct([("fence", TEXT), ("nodes", INT)]))),
-        ("decided_by", TEXT),
-    ]
+_DECISIONS: Final = rows(
+    v=_NUMBER,
+    trigger=_WORD,
+    rule_set=_WORD,
+    strategy=_WORD,
+    why=_WORDS,
+    passed_over=list_of(rows(strategy=_WORD, because=_WORD)),
+    price_version=_NUMBER,
+    currency=_WORD,
+    objective=_WORDS,
+    located_by=_WORD,
+    promise=plain(TIME),
+    service_level=_WORD,
+    method=_WORD,
+    lines=list_of(
+        rows(line_id=_WORD, sku=_WORD, wanted=_NUMBER, target=_NUMBER, promisable=_NUMBER)
+    ),
+    candidates=list_of(_CANDIDATE),
+    chosen=_PLAN,
+    runner_up=_PLAN,
+    fences=list_of(rows(fence=_WORD, nodes=_NUMBER)),
+    decided_by=_WORD,
 )
 
 
-def decision(text: str) -> Json:
-    """A recorded decision, of any release, as one struct. Nodes without a row are counted."""
+def _decision(text: str) -> Values:
+    """A recorded one, of any release, as `_DECISIONS` has it. Nodes without a row are counted."""
     said = orjson.loads(text)
     return _v2(said) if said.get("v") == 2 else _v1(said)  # noqa: PLR2004 - the format of today
 
 
-_MINOR: Final = tuple(f"{name}_minor" for name in COMPONENTS)
+DECISION: Final = Shape(
+    _DECISIONS.type,
+    lambda texts: _DECISIONS.array([None if one is None else _decision(one) for one in texts]),
+)
 
 
 def _value(value: int | list[int]) -> list[int]:
     return value if isinstance(value, list) else [value]
 
 
-def _v2(said: Decision) -> Json:
+def _v2(said: Decision) -> Values:
     lines = said["lines"]
     candidates = []
-    for units, *rows in said["sets"]:
-        of = [
-            {"line_id": line[0], "units": taken}
-            for line, taken in zip(lines, units, strict=True)
-            if taken
-        ]
-        candidates += [_candidate(row, of, lines) for row in rows]
-    return {
-        "v": 2,
-        "trigger": said["trigger"],
-        "rule_set": said["rule_set"],
-        "strategy": said["strategy"],
-        "why": said["why"],
-        "passed_over": [
-            {"strategy": name, "because": because} for name, because in said["passed_over"]
-        ],
-        "price_version": said["price_version"],
-        "currency": said["currency"],
-        "objective": said["objective"],
-        "located_by": said["place"][0],
-        "promise": said["promise"],
-        "service_level": said["service_level"],
-        "method": said["method"],
-        "lines": [
-            dict(zip(("line_id", "sku", "wanted", "target", "promisable"), line, strict=True))
-            for line in lines
-        ],
-        "candidates": candidates,
-        "chosen": _plan(said, said["chosen"]),
-        "runner_up": _plan(said, said["runner_up"]),
-        "fences": [
-            {"fence": fence, "nodes": _count(packed)}
-            for fence, packed in said["rest"]["fences"].items()
-        ],
-        "decided_by": said["decided_by"],
-    }
+    for units, *ranked in said["sets"]:
+        of = [(line[0], taken) for line, taken in zip(lines, units, strict=True) if taken]
+        candidates += [(of, lines, *row) for row in ranked]
+    return (
+        2,
+        said["trigger"],
+        said["rule_set"],
+        said["strategy"],
+        said["why"],
+        said["passed_over"],
+        said["price_version"],
+        said["currency"],
+        said["objective"],
+        said["place"][0],
+        said["promise"],
+        said["service_level"],
+        said["method"],
+        lines,
+        candidates,
+        _plan(said, said["chosen"]),
+        _plan(said, said["runner_up"]),
+        [(fence, _count(packed)) for fence, packed in said["rest"]["fences"].items()],
+        said["decided_by"],
+    )
 
 
 def _count(packed: str | int) -> int:
     return packed if isinstance(packed, int) else int(packed or "0", 16).bit_count()
 
 
-def _candidate(row: Sequence[Any], of: list[Json], lines: Sequence[Sequence[Any]]) -> Json:
-    read = NodeRow(*row)
-    after = read.delivery_days
-    told: Json = {
-        "for_lines": of,
-        "node_id": read.node_id,
-        "cost_minor": sum(read.costs),
-        "distance_m": read.metres,
-        "ship_day": iso_day(read.ship_day),
-        "deliver_day": None if after is None else iso_day(read.ship_day + after),
-        "days_late": read.days_late,
-        "service": read.service,
-        "parcels": read.parcels,
-    }
-    if isinstance(read.value, list):  # else it is the cost
-        told["value"] = read.value
-    if read.fences:
-        told["fences"] = read.fences
-    if read.short:
-        told["short"] = [
-            {"line_id": lines[place][0], "units": units} for place, units in read.short
-        ]
-    told |= dict.fromkeys(_MINOR, 0)
-    told |= zip(_MINOR, read.costs, strict=False)
-    return told
-
-
-def _plan(said: Decision, plan: Choice | None) -> Json | None:
+def _plan(said: Decision, plan: Choice | None) -> Values | None:
     if plan is None:
         return None
     costs = costs_of(said, plan)
-    told: Json = {
-        "nodes": [node_id for _, node_id in plan["legs"]],
-        "units": plan["units"],
-        "value": _value(plan["value"]),
-        "cost_minor": sum(costs),
-    }
-    for name, cost in zip((*COMPONENTS, "split"), costs, strict=True):
-        told[f"{name}_minor"] = cost
-    return told
+    nodes = [node_id for _, node_id in plan["legs"]]
+    return nodes, plan["units"], _value(plan["value"]), sum(costs), *costs
 
 
-def _v1(said: Json) -> Json:
+def _v1(said: Json) -> Values:
     """The upcaster of the first release's: it ranked by nodes and distance, not by money."""
     names = [line[0] for line in said["lines"]]
-    return {
+    cost = (None,) * len(COMPONENTS)
+
+    def plan(choice: Json | None) -> Values | None:
+        if choice is None:
+            return None
+        return choice["nodes"], choice["units"], None, None, *cost, None, choice["distance_m"]
+
+    told = {
         "v": 1,
         "trigger": said["trigger"],
         "rule_set": said["rule_set"],
         "price_version": said["price_version"],
         "method": said["method"],
-        "lines": [
-            {"line_id": line_id, "sku": sku, "wanted": units, "target": units}
-            for line_id, sku, units in said["lines"]
-        ],
+        "lines": [(line_id, sku, units, units) for line_id, sku, units in said["lines"]],
         "candidates": [
-            {
-                "for_lines": [
-                    {"line_id": line_id, "units": units}
-                    for line_id, units in zip(names, offered, strict=True)
-                    if units
-                ],
-                "node_id": node_id,
-                "distance_m": metres,
-            }
+            (
+                [(line, units) for line, units in zip(names, offered, strict=True) if units],
+                names,
+                node_id,
+                None,
+                cost,
+                *(metres, *(None,) * 7),
+            )
             for node_id, metres, offered in said["candidates"]
         ],
-        "chosen": said["chosen"],
-        "runner_up": said["runner_up"],
-        "fences": [
-            {"fence": fence, "nodes": len(nodes)} for fence, nodes in said["removed"].items()
-        ],
+        "chosen": plan(said["chosen"]),
+        "runner_up": plan(said["runner_up"]),
+        "fences": [(fence, len(nodes)) for fence, nodes in said["removed"].items()],
         "decided_by": said["decided_by"],
     }
+    return [told.get(field.name) for field in _DECISIONS.type]
 
 
-_WEIGHED: Final = Shape(
-    pa.struct([("value", pa.list_(INT)), ("decision", DECISION)]),
-    lambda pair: {
-        "value": None if pair[0] is None else _value(pair[0]),
-        "decision": decision(pair[1]),
-    },
-)
+_PAIR: Final = rows(value=_NUMBERS, decision=DECISION)
+
+
+def _weighed(pairs: Values) -> pa.Array:
+    return _PAIR.array(
+        [pair and (None if pair[0] is None else _value(pair[0]), pair[1]) for pair in pairs]
+    )
+
+
+_WEIGHED: Final = Shape(_PAIR.type, _weighed)
 
 
 # --- rows
 
-_COUNTS: Final = (
-    "line_id",
-    "open",
-    "allocated",
-    "backordered",
-    "shipped",
-    "delivered",
-    "cancelled",
-)
-_LINES: Final = _structs(line_id=TEXT, **dict.fromkeys(_COUNTS[1:], INT))
-_ORDERS: Final = Shape(
-    pa.list_(
-        pa.struct(
-            [
-                ("market_id", TEXT),
-                ("channel", TEXT),
-                ("order_id", TEXT),
-                ("status", TEXT),
-                ("lines", _LINES.type),
-            ]
-        )
-    ),
-    lambda rows: [
-        {
-            "market_id": market_id,
-            "channel": channel,
-            "order_id": order_id,
-            "status": status,
-            "lines": _LINES.of(lines),
-        }
-        for market_id, channel, order_id, status, lines in rows
-    ],
-)
-_LOTS: Final = _structs(day=INT, units=INT)
+_LOTS: Final = list_of(rows(day=_NUMBER, units=_NUMBER))
+_COUNTS: Final = ("open", "allocated", "backordered", "shipped", "delivered", "cancelled")
 _STATES: Final = ("on_hand", "quality_control", "damaged", "held")
-_DELTA: Final = Shape(
-    pa.struct([(name, INT) for name in _STATES]),
-    lambda delta: dict(zip(_STATES, delta, strict=True)),
-)
-_JSON: Final = Shape(TEXT, lambda value: orjson.dumps(value).decode())
+JSON: Final = as_text(lambda value: orjson.dumps(value).decode())
+"""What has no one type is JSON as a text."""
 
 SHAPES: Final[dict[tuple[str, str], Shape]] = {
-    ("order_allocated", "decision"): Shape(DECISION, decision),
+    ("order_allocated", "decision"): DECISION,
     ("order_improved", "before"): _WEIGHED,
     ("order_improved", "after"): _WEIGHED,
-    ("balanced", "orders"): _ORDERS,
-    ("balanced", "stock"): _structs(
-        market_id=TEXT,
-        node_id=TEXT,
-        sku=TEXT,
-        on_hand=INT,
-        reserved=INT,
-        quality_control=INT,
-        damaged=INT,
-        held=INT,
+    ("balanced", "orders"): list_of(
+        rows(
+            market_id=_WORD,
+            channel=_WORD,
+            order_id=_WORD,
+            status=_WORD,
+            lines=list_of(rows(line_id=_WORD, **dict.fromkeys(_COUNTS, _NUMBER))),
+        )
     ),
-    ("balanced", "capacity"): _structs(node_id=TEXT, day=INT, orders=INT, units=INT),
-    ("balanced", "inbound"): _structs(
-        node_id=TEXT, sku=TEXT, document=TEXT, document_line=TEXT, units=INT, expected_ms=INT
+    ("balanced", "stock"): list_of(
+        rows(
+            market_id=_WORD,
+            node_id=_WORD,
+            sku=_WORD,
+            on_hand=_NUMBER,
+            reserved=_NUMBER,
+            quality_control=_NUMBER,
+            damaged=_NUMBER,
+            held=_NUMBER,
+        )
     ),
-    ("balanced", "pools"): _structs(market_id=TEXT, pool_id=TEXT, taken=INT),
-    ("balanced", "waiting"): _structs(market_id=TEXT, sku=TEXT, units=INT),
-    ("balanced", "lots"): Shape(
-        pa.list_(pa.struct([("node_id", TEXT), ("sku", TEXT), ("lots", _LOTS.type)])),
-        lambda rows: [
-            {"node_id": node_id, "sku": sku, "lots": _LOTS.of(lots)} for node_id, sku, lots in rows
-        ],
+    ("balanced", "capacity"): list_of(
+        rows(node_id=_WORD, day=_NUMBER, orders=_NUMBER, units=_NUMBER)
     ),
-    ("stock_moved", "delta"): _DELTA,
+    ("balanced", "inbound"): list_of(
+        rows(
+            node_id=_WORD,
+            sku=_WORD,
+            document=_WORD,
+            document_line=_WORD,
+            units=_NUMBER,
+            expected_ms=_NUMBER,
+        )
+    ),
+    ("balanced", "pools"): list_of(rows(market_id=_WORD, pool_id=_WORD, taken=_NUMBER)),
+    ("balanced", "waiting"): list_of(rows(market_id=_WORD, sku=_WORD, units=_NUMBER)),
+    ("balanced", "lots"): list_of(rows(node_id=_WORD, sku=_WORD, lots=_LOTS)),
+    ("stock_moved", "delta"): rows(**dict.fromkeys(_STATES, _NUMBER)),
     ("stock_moved", "lots"): _LOTS,
-    ("shipment_sent", "moved"): _structs(
-        line_id=TEXT, sku=TEXT, off_reservation=INT, counted_as_shipped=INT, units_left=INT
+    ("shipment_sent", "moved"): list_of(
+        rows(
+            line_id=_WORD,
+            sku=_WORD,
+            off_reservation=_NUMBER,
+            counted_as_shipped=_NUMBER,
+            units_left=_NUMBER,
+        )
     ),
-    ("improvement_due", "skus"): _structs(sku=TEXT, after_order=INT),
-    ("input_resumed", "input"): _JSON,  # as a whole: later events of the entry rest on its parts
-    ("work_queued", "work"): _JSON,
-    ("work_done", "work"): _JSON,
-    ("timer_fired", "timer"): _JSON,
+    ("improvement_due", "skus"): list_of(rows(sku=_WORD, after_order=_NUMBER)),
+    ("input_resumed", "input"): JSON,  # as a whole: later events of the entry rest on its parts
+    ("work_queued", "work"): JSON,
+    ("work_done", "work"): JSON,
+    ("timer_fired", "timer"): JSON,
 }
 """By event and field. What stands in none of them has the type that its schema says."""

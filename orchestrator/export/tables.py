@@ -1,27 +1,36 @@
 """The tables of an export: one for each type of input and of decided event, with typed columns.
 
-They follow from the schemas of the events, so that a new field is a new column. A table's rows
-arrive as records of history (`schemas/history.py`), as JSON, a line each.
+They follow from the schemas of the events, so that a new field is a new column. Rows gather as the
+entries of commits say them (`schemas/history.py`), and become columns all at once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple, get_args
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pa_json
 from pydantic import TypeAdapter
 
 from events.decided import DecidedEvent
 from events.inputs import INPUTS
 from events.outputs import OUTPUTS
-from orchestrator.export.shapes import INT, SHAPES, TEXT, TIME, Shape
+from orchestrator.export.shapes import (
+    DAY,
+    INT,
+    JSON,
+    SHAPES,
+    TEXT,
+    TIME,
+    Shape,
+    list_of,
+    objects,
+    plain,
+)
+from schemas.history import INPUT, About, Told, origin_of
 from schemas.inbox import RENEWAL_ORDERED, SKIP_ORDERED
 from schemas.words import Schema, resolved, schema_of
 
-Json = dict[str, Any]
 KINDS: Final = {"input": "inputs", "event": "events"}
 """The folder, and the schema of SQL, of each kind of record."""
 
@@ -75,10 +84,27 @@ _OF_OUR_OWN: Final = {
     RENEWAL_ORDERED: ("A person's word that a topic was made anew.", "topic", "reason", "by"),
 }
 """Inputs that come on no public topic: what they are, and their fields."""
-_BLOCK_BYTES: Final = 8 * 1_048_576  # above the longest line, an entry of a commit
-
 _MS: Final = pa.timestamp("ms", tz="UTC")
-_DAY: Final = pa.date32()
+
+Row = tuple[Any, ...]
+"""As `row` makes it."""
+
+
+def row(seq: int, number: int, clock_ms: int, told: Told) -> Row:
+    """What a table takes in of an input or an event of an entry."""
+    n, _, data, about, placed_at, promised_by, cause, cause_n = told
+    version, happened_ms, origin = 1, clock_ms, None
+    if n == INPUT:
+        version, happened_ms = cause["version"], cause["time_ms"]
+        if "origin" in cause:
+            origin = origin_of(cause)
+    return (
+        *(seq, number, n, version, happened_ms, clock_ms),
+        *about,
+        *(placed_at, promised_by),
+        *(cause["type"], cause_n, cause["id"], cause["source"], origin),
+        data,
+    )
 
 
 class Column(NamedTuple):
@@ -87,6 +113,7 @@ class Column(NamedTuple):
     name: str
     field: str
     type: pa.DataType
+    shape: Shape
 
 
 class Table(NamedTuple):
@@ -95,9 +122,7 @@ class Table(NamedTuple):
     kind: str
     event: str
     what: str
-    wire: pa.Schema  # of the lines
     columns: Sequence[Column]  # beside the envelope's
-    reshape: Callable[[Json], None] | None  # of `data`, in place, before it is a line
 
     @property
     def schema(self) -> pa.Schema:
@@ -106,22 +131,54 @@ class Table(NamedTuple):
             [*ENVELOPE.items(), *((column.name, column.type) for column in self.columns)]
         )
 
-    def read(self, lines: Sequence[bytes]) -> pa.Table:
-        """Records of history as a table; pa.ArrowInvalid where one doesn't fit."""
-        found = pa_json.read_json(
-            pa.BufferReader(b"\n".join(lines)),
-            read_options=pa_json.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
-            parse_options=pa_json.ParseOptions(
-                explicit_schema=self.wire, unexpected_field_behavior="ignore"
-            ),
-        )
-        arrays = [found.column(name) for name in ENVELOPE]
-        if self.columns:
-            data = found.column("data")
-            for column in self.columns:
-                array = pc.struct_field(data, column.field)
-                arrays.append(array if array.type == column.type else array.cast(column.type))
+    def take(self, shard: int, rows: Sequence[Row]) -> pa.Table:
+        """Rows of a shard as a table; TypeError or pa.ArrowInvalid where one doesn't fit."""
+        *envelope, data = zip(*rows, strict=True)
+        arrays = _envelope(shard, *envelope)
+        for column in self.columns:
+            array = column.shape.column([one.get(column.field) for one in data])
+            arrays.append(array if array.type == column.type else array.cast(column.type))
         return pa.Table.from_arrays(arrays, schema=self.schema)
+
+
+def _envelope(shard: int, *columns: Sequence[Any]) -> list[pa.Array]:
+    """The arrays of ENVELOPE."""
+    seq, entry, n, version, happened_ms, recorded_ms, *about = columns
+    placed_at, promised_by, cause, cause_n, cause_id, cause_source, origin = about[
+        len(About._fields) :
+    ]
+    size = len(seq)
+    shards, seqs = pa.repeat(pa.scalar(shard, _COUNT), size), pa.array(seq, INT)
+    entries, ns = pa.array(entry, _COUNT), pa.array(n, _COUNT)
+    before = [one.cast(TEXT) for one in (shards, seqs, entries)]
+
+    def position(last: pa.Array) -> pa.Array:
+        return pc.binary_join_element_wise(*before, last.cast(TEXT), ".")
+
+    return [
+        position(ns),
+        shards,
+        seqs,
+        entries,
+        ns,
+        pa.array(version, _COUNT),
+        *(pa.array(one, _MS).cast(TIME) for one in (happened_ms, recorded_ms)),
+        *map(_said, about[: len(About._fields)]),
+        *(plain(TIME).column(one) for one in (placed_at, promised_by)),
+        pa.array(cause, TEXT),
+        position(pa.array(cause_n, _COUNT)),
+        _said(cause_id),
+        _said(cause_source),
+        pa.array(origin, TEXT),
+    ]
+
+
+def _said(texts: Sequence[str]) -> pa.Array:
+    """Texts of which "" says nothing."""
+    if not any(texts):
+        return pa.nulls(len(texts), TEXT)
+    found = pa.array(texts, TEXT)
+    return pc.if_else(pc.equal(found, ""), pa.scalar(None, TEXT), found)
 
 
 @cache
@@ -151,103 +208,46 @@ def tables() -> dict[tuple[str, str], Table]:
 
 
 def _table(kind: str, event: str, what: str, fields: dict[str, tuple[Schema, Schema]]) -> Table:
-    wire: list[tuple[str, pa.DataType]] = []
-    columns: list[Column] = []
-    reshapes: list[tuple[str, Callable[[Any], Any]]] = []
+    columns = []
     for field, (schema, root) in fields.items():
         if field in ENVELOPE and field != "version":
             continue
         shape = SHAPES.get((event, field)) if kind == "event" else None
-        if shape is None:
-            shape = _shape(schema, root, field, times=kind == "event")
-        wire.append((field, shape.type))
-        if shape.of is not _same:
-            reshapes.append((field, shape.of))
-        columns.append(_column(field, shape.type))
-    schema = pa.schema([*ENVELOPE.items(), ("data", pa.struct(wire))] if wire else ENVELOPE.items())
+        columns.append(_column(field, shape or _shape(schema, root, field, times=kind == "event")))
     sentence = " ".join(what.partition("\n\n")[0].split())
-    return Table(kind, event, sentence, schema, columns, _reshaping(reshapes))
+    return Table(kind, event, sentence, columns)
 
 
-def _column(field: str, type_: pa.DataType) -> Column:
+def _column(field: str, shape: Shape) -> Column:
     name = _RENAMED.get(field, field)
-    if type_ == INT and name.endswith("_ms"):
-        return Column(f"{name[:-3]}_at", field, _MS)
-    if type_ == TEXT and name.endswith("_day"):
-        return Column(name, field, _DAY)
-    return Column(name, field, type_)
+    if shape.type == INT and name.endswith("_ms"):
+        return Column(f"{name[:-3]}_at", field, _MS, shape)
+    if shape.type == TEXT and name.endswith("_day"):
+        return Column(name, field, DAY, shape)
+    return Column(name, field, shape.type, shape)
 
 
-def _reshaping(
-    reshapes: Sequence[tuple[str, Callable[[Any], Any]]],
-) -> Callable[[Json], None] | None:
-    if not reshapes:
-        return None
-
-    def reshape(data: Json) -> None:
-        for field, of in reshapes:
-            value = data.get(field)
-            if value is not None:
-                data[field] = of(value)
-
-    return reshape
-
-
-def _same(value: Any) -> Any:  # noqa: ANN401 - JSON
-    return value
-
-
-def _text(value: Any) -> str:  # noqa: ANN401 - JSON
-    return orjson.dumps(value).decode()
-
-
-_PLAIN: Final = {
-    "integer": Shape(INT, _same),
-    "number": Shape(pa.float64(), _same),
-    "boolean": Shape(pa.bool_(), _same),
-}
-_ANY: Final = Shape(TEXT, _text)
-"""What has no one type is JSON as a text."""
+_PLAIN: Final = {"integer": INT, "number": pa.float64(), "boolean": pa.bool_()}
 
 
 def _shape(schema: Schema, root: Schema, name: str, *, times: bool) -> Shape:
     choices = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
     if len(choices) > 1:
         texts = all(resolved(one, root).get("type") == "string" for one in choices)
-        return Shape(TEXT, _same) if texts else _ANY
+        return plain(TEXT) if texts else JSON
     schema = resolved(schema, root)
     match schema.get("type"):
         case "string":
             time = schema.get("format") == "date-time" or (times and name in _TIMES)
-            return Shape(TIME if time else TEXT, _same)
+            return plain(TIME if time else TEXT)
         case "array" if "items" in schema:
-            return _list(_shape(schema["items"], root, name, times=times))
+            return list_of(_shape(schema["items"], root, name, times=times))
         case "object" if "properties" in schema:
-            return _struct(
-                {
-                    field: _shape(one, root, field, times=times)
-                    for field, one in schema["properties"].items()
-                }
+            fields = schema["properties"].items()
+            return objects(
+                **{field: _shape(one, root, field, times=times) for field, one in fields}
             )
-        case kind:
-            return _PLAIN.get(kind or "", _ANY)
-
-
-def _list(element: Shape) -> Shape:
-    of = element.of
-    if of is _same:
-        return Shape(pa.list_(element.type), _same)
-    return Shape(pa.list_(element.type), lambda values: [of(value) for value in values])
-
-
-def _struct(fields: dict[str, Shape]) -> Shape:
-    type_ = pa.struct([(name, shape.type) for name, shape in fields.items()])
-    reshape = _reshaping([(name, one.of) for name, one in fields.items() if one.of is not _same])
-    if reshape is None:
-        return Shape(type_, _same)
-
-    def of(value: Json) -> Json:
-        reshape(value)
-        return value
-
-    return Shape(type_, of)
+        case kind if kind in _PLAIN:
+            return plain(_PLAIN[kind])
+        case _:
+            return JSON

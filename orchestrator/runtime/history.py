@@ -194,7 +194,7 @@ class ShardHistory(ShardPublisher):
         slices = Slices(self._clock)
         for number, entry in enumerate(commit.entries):
             if read.offset < publish_from:
-                fold(self._known, self.number, entry)
+                fold(self._known, entry)
             else:
                 for flat in flatten(self._known, self.number, commit.seq, number, entry):
                     record = record_of(flat, self._source)

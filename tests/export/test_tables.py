@@ -2,19 +2,21 @@
 
 import re
 from collections import defaultdict
+from datetime import datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import duckdb
 import orjson
 import pyarrow as pa
 import pytest
 
-from events.decided import EVENT_TYPES, DecidedEvent
+from events.decided import COMPONENTS, EVENT_TYPES, DecidedEvent, NodeRow
 from events.inputs import INPUTS
-from orchestrator.export.shapes import DECISION, SHAPES, decision
-from orchestrator.export.tables import ENVELOPE, KINDS, tables
-from schemas.history import Known, flatten
+from orchestrator.core.sourcing.calendars import iso_day
+from orchestrator.export.shapes import DECISION, SHAPES, TIME, list_of, objects, plain, rows
+from orchestrator.export.tables import ENVELOPE, KINDS, Row, row, tables
+from schemas.history import INPUT, Known, flatten, tell
 from schemas.journal import Entry
 from tests.golden.test_journal import read
 from tests.projections.test_from_the_core import told
@@ -48,26 +50,46 @@ def test_what_is_shaped_by_hand_exists() -> None:
 @pytest.mark.parametrize("release", ["0.1.0", "today"])
 def test_every_event_arrives_in_its_table_with_nothing_left_out(release: str) -> None:
     known = Known()
-    lines: dict[tuple[str, str], list[bytes]] = defaultdict(list)
+    gathered: dict[tuple[str, str], list[Row]] = defaultdict(list)
     said: dict[tuple[str, str], set[str]] = defaultdict(set)
     for number, entry in enumerate(entries()[release]):
-        for _, record in flatten(known, 0, number, 0, entry):
-            key = record["kind"], record["event"]
-            said[key] |= {field for field, value in record["data"].items() if value is not None}
-            reshape = tables()[key].reshape
-            if reshape is not None:
-                reshape(record["data"])
-            lines[key].append(orjson.dumps(record))
-    assert len(lines) > 25
-    for key, some in lines.items():
+        for one in tell(known, entry):
+            key = "input" if one.n == INPUT else "event", one.type
+            said[key] |= {field for field, value in one.data.items() if value is not None}
+            gathered[key].append(row(number, 0, known.clock_ms, one))
+    assert len(gathered) > 25
+    for key, some in gathered.items():
         table = tables()[key]
-        found = table.read(some)
+        found = table.take(0, some)
+        found.validate(full=True)
         assert found.num_rows == len(some)
         assert found.column("position").null_count == 0
         names = {column.field: column.name for column in table.columns}
-        for field in said[key] - ENVELOPE.keys():
+        for field in said[key] - ENVELOPE.keys() - {"type"}:
             column = found.column(names[field])
             assert column.null_count < len(some), (key, field)
+
+
+@pytest.mark.parametrize("release", ["0.1.0", "today"])
+def test_a_table_says_what_the_topic_history_says(release: str) -> None:
+    known, flat = Known(), Known()
+    gathered: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    records: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for number, entry in enumerate(entries()[release]):
+        for one in tell(known, entry):
+            key = "input" if one.n == INPUT else "event", one.type
+            gathered[key].append(row(number, 3, known.clock_ms, one))
+        for _, record in flatten(flat, 2, number, 3, entry):
+            records[record["kind"], record["event"]].append(record)
+    assert gathered.keys() == records.keys()
+    for key, some in gathered.items():
+        found = tables()[key].take(2, some).select([*ENVELOPE]).to_pylist()
+        for row_, record in zip(found, records[key], strict=True):
+            for name, type_ in ENVELOPE.items():
+                value = record.get(name)
+                if value is not None and type_ == TIME:
+                    value = datetime.fromisoformat(value)
+                assert row_[name] == value, (key, name)
 
 
 def test_decisions_of_the_first_release_have_the_structure_of_todays() -> None:
@@ -77,19 +99,58 @@ def test_decisions_of_the_first_release_have_the_structure_of_todays() -> None:
         for event in entry["events"]
         if event["type"] == "order_allocated"
     ]
-    told_ = pa.array([decision(text) for text in texts], _loose(DECISION)).to_pylist()
+    told_ = DECISION.column([*texts, None]).to_pylist()
+    assert told_.pop() is None
     assert {one["v"] for one in told_} == {1}
     for text, one in zip(texts, told_, strict=True):
         said = orjson.loads(text)
-        assert [row["node_id"] for row in one["candidates"]] == [
-            row[0] for row in said["candidates"]
+        assert [(row["node_id"], row["distance_m"]) for row in one["candidates"]] == [
+            tuple(row[:2]) for row in said["candidates"]
         ]
+        assert {row["cost_minor"] for row in one["candidates"]} <= {None}
         assert (one["chosen"] or {}).get("nodes") == (said["chosen"] or {}).get("nodes")
+        assert (one["chosen"] or {}).get("distance_m") == (said["chosen"] or {}).get("distance_m")
 
 
-def _loose(type_: pa.DataType) -> pa.DataType:
-    """Times as the texts that they are before they are read."""
-    return pa.struct([(f.name, pa.string() if f.name == "promise" else f.type) for f in type_])
+def test_a_decision_shows_each_row_that_was_recorded() -> None:
+    texts = [
+        event["decision"]
+        for entry in entries()["today"]
+        for event in entry["events"]
+        if event["type"] == "order_allocated"
+    ]
+    assert len(texts) > 5
+    for text, told_ in zip(texts, DECISION.column(texts).to_pylist(), strict=True):
+        said = orjson.loads(text)
+        recorded = [NodeRow(*row_) for _, *some in said["sets"] for row_ in some]
+        assert len(recorded) == len(told_["candidates"])
+        for node, one in zip(recorded, told_["candidates"], strict=True):
+            assert one["node_id"] == node.node_id
+            assert one["cost_minor"] == sum(node.costs)
+            assert [one[f"{name}_minor"] for name in COMPONENTS][: len(node.costs)] == node.costs
+            assert (one["days_late"], one["parcels"]) == (node.days_late, node.parcels)
+            assert one["ship_day"] == iso_day(node.ship_day)
+            assert (one["fences"] or []) == list(node.fences)
+            assert len(one["short"] or ()) == len(node.short)
+
+
+def test_values_that_are_missing_stay_missing() -> None:
+    shape = list_of(rows(a=plain(pa.int64()), b=plain(pa.string())))
+    values = [None, [], [(1,), (2, "x"), (3, "y", "more")], None]
+    assert shape.column(values).to_pylist() == [
+        None,
+        [],
+        [{"a": 1, "b": None}, {"a": 2, "b": "x"}, {"a": 3, "b": "y"}],
+        None,
+    ]
+    named = objects(a=plain(pa.int64()), b=list_of(plain(pa.string())))
+    assert named.column([{"b": ["x"]}, None, {}]).to_pylist() == [
+        {"a": None, "b": ["x"]},
+        None,
+        {"a": None, "b": None},
+    ]
+    with pytest.raises((TypeError, pa.ArrowInvalid)):
+        plain(pa.int64()).column(["seven"])
 
 
 def test_every_column_can_be_named_without_quotes() -> None:

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +25,7 @@ from tests.export.test_export import content
 pytestmark = [pytest.mark.slow, pytest.mark.real_kafka("its journal fills several fetches")]
 
 KILLS = 10
+START_S = 120.0
 ORDERS = 1_500
 
 
@@ -43,21 +46,28 @@ async def journaled(kafka: str, prefix: str) -> int:
     return book.events
 
 
-def killed(environment: dict[str, str], place: Path, after_s: float) -> bool:
-    """Whether it was killed before it ended."""
+def killed(environment: dict[str, str], place: Path, later_s: float) -> bool:
+    """Kill it so much later than it had written more; whether it had not ended before."""
+    before = manifest_rows(place)
     command = [sys.executable, "-c", _SMALL_BATCHES, "export", str(place)]
     running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        running.wait(after_s)
-    except subprocess.TimeoutExpired:
-        running.send_signal(signal.SIGKILL)
+        deadline = time.monotonic() + START_S
+        while running.poll() is None and manifest_rows(place) == before:
+            assert time.monotonic() < deadline, f"it wrote nothing within {START_S} s"
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(0.005)
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(later_s)
+    finally:
+        running.kill()
         running.wait()
     return running.returncode == -signal.SIGKILL
 
 
 _SMALL_BATCHES = (
     "import orchestrator.export.exporter as e\n"
-    "e.Exporter.__init__.__kwdefaults__['batch_rows'] = 700\n"
+    "e.Exporter.__init__.__kwdefaults__['batch_rows'] = 400\n"
     "from orchestrator.cli import main\n"
     "main()\n"
 )
@@ -70,20 +80,15 @@ async def test_an_export_killed_ten_times_equals_one_that_was_not(
     environment = {**os.environ, "HEADRACE_KAFKA": kafka, "HEADRACE_PREFIX": prefix}
     environment["HEADRACE_SHARDS"] = "1"
     random = Random(7)
-    kills = 0
-    seen: set[int] = set()
-    after_s = 2.0
-    while kills < KILLS:
-        was_killed = await asyncio.to_thread(killed, environment, tmp_path / "killed", after_s)
+    seen = []
+    for kills in range(KILLS):
+        later_s = random.uniform(0, 0.1)
+        was_killed = await asyncio.to_thread(killed, environment, tmp_path / "killed", later_s)
         assert was_killed, (
             f"it ended after {kills} kills: the journal is too short for this machine"
         )
-        kills += 1
-        rows = manifest_rows(tmp_path / "killed")
-        # where it came no further it needs longer only to start
-        after_s = after_s + 0.5 if rows in seen or not rows else random.uniform(0.8, 1.1) * after_s
-        seen.add(rows)
-    assert len(seen) > 2, "it was never killed in the middle"
+        seen.append(manifest_rows(tmp_path / "killed"))
+    assert sorted(set(seen)) == seen, "it went on where it was killed"
     whole = await asyncio.to_thread(
         headrace, environment, "export", str(tmp_path / "whole"), "--json"
     )

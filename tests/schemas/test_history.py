@@ -138,7 +138,7 @@ def plain(known: Known) -> dict[str, Any]:
 def test_what_a_snapshot_makes_known_is_what_the_journal_before_it_did() -> None:
     known, shard = Known(), Shard(0)
     for count, (_, _, entry) in enumerate(entries()):
-        fold(known, 0, entry)
+        fold(known, entry)
         fold_shard(shard, entry)
         if count % 97 == 0:
             assert plain(restored(shard)) == plain(known)
