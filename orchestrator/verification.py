@@ -415,15 +415,14 @@ async def verify_published(
     the others nothing is known. One id may stand there twice, with one content.
     """
     seen: set[str] = set()
-    lowest: dict[tuple[str, int, int], int] = {}  # topic, partition, shard -> seq
+    lowest: dict[tuple[str, int, int, int], int] = {}  # topic, partition, shard, first -> seq
     highest: dict[tuple[str, bytes], tuple[int, ...]] = {}  # topic, key -> position
-    firsts: dict[tuple[str, int], int] = {}  # topic, partition -> the first offset held
+    firsts: dict[tuple[str, int], int] = {}  # topic, partition -> all from there on was read
     count = 0
     for topic in sorted({model.TOPIC for model in OUTPUTS.values()}):
         for number in range(published.partitions[topic]):
             partition = Partition(topic, number)
-            firsts[topic, number], end = await log.bounds(partition)
-            async with Whole(log, partition) as reading:
+            async with Whole(log, partition, retained=True) as reading:
                 async for reads in reading:
                     count += len(reads)
                     for read in reads:
@@ -431,19 +430,21 @@ async def verify_published(
                         position = _position(id_)
                         if position is None or position[0] not in ends:
                             continue  # somebody else's
-                        at = (topic, number, position[0])
+                        at = (topic, number, position[0], reading.first)
                         lowest[at] = min(position[1], lowest.get(at, position[1]))
                         key = (topic, read.key or b"")
                         highest[key] = max(position, highest.get(key, position))
                         _check(findings, partition, read, id_, position, published, begins, ends)
                         seen.add(id_)
-                    advanced(topic, reads[-1].offset + 1, end)
+                    advanced(topic, reads[-1].offset + 1, reading.end)
+                firsts[topic, number] = reading.first
     for id_, (topic, number, _) in published.expected.items():
         position = _position(id_)
         if position is None or id_ in seen or topic == _COMPACTED:
             continue
         shard, seq = position[:2]
-        held = not firsts[topic, number] or seq > lowest.get((topic, number, shard), seq)
+        first = firsts[topic, number]
+        held = not first or seq > lowest.get((topic, number, shard, first), seq)
         if held and seq <= relayed.get(shard, FilterState()).seq:
             findings.add("published", id_, f"is missing from {topic}/{number}")
     _newest(published, relayed, highest, findings)

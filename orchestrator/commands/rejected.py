@@ -134,7 +134,7 @@ async def rejections(
     found: dict[Origin, Rejection] = {}
     for number in range(topics["rejected"].partitions):
         partition = Partition("rejected", number)
-        async with Whole(log, partition) as reading:
+        async with Whole(log, partition, retained=True) as reading:
             async for reads in reading:
                 for one in (rejection(partition, record) for record in reads):
                     if one is not None:
@@ -152,7 +152,7 @@ async def _sent_again(
     for origin in origins:
         first[origin.partition] = min(origin.offset, first.get(origin.partition, origin.offset))
     for partition, offset in sorted(first.items()):
-        async with Whole(log, partition, offset) as reading:
+        async with Whole(log, partition, offset, retained=True) as reading:
             async for reads in reading:
                 for record in reads:
                     for name, raw in record.headers:

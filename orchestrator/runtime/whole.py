@@ -2,7 +2,7 @@
 
 from typing import Final, Self
 
-from schemas.ports import EventLog, Partition, Read, Reader
+from schemas.ports import EventLog, OutOfRange, Partition, Read, Reader
 
 _READ_RECORDS: Final = 2_000
 _WAIT_MS: Final = 250
@@ -15,10 +15,16 @@ class Whole:
     `async with` it, and iterate. It ends when nothing more comes: a transaction's marker takes the
     last offset and is never read. An iterator, no generator: whoever stops half-way, or is
     cancelled, closes its reader at once.
+
+    `retained`: retention may remove records while it reads. It goes on then where the partition
+    begins; `first` is from where on nothing was left out. OutOfRange otherwise.
     """
 
-    def __init__(self, log: EventLog, partition: Partition, at: int = 0) -> None:
-        self.end = 0
+    def __init__(
+        self, log: EventLog, partition: Partition, at: int = 0, *, retained: bool = False
+    ) -> None:
+        self.first = self.end = 0
+        self._retained = retained
         self._log = log
         self._partition = partition
         self._at = at
@@ -26,8 +32,8 @@ class Whole:
         self._reader: Reader | None = None
 
     async def __aenter__(self) -> Self:
-        first, self.end = await self._log.bounds(self._partition)
-        self._at = max(first, self._at)
+        self.first, self.end = await self._log.bounds(self._partition)
+        self._at = max(self.first, self._at)
         if self._at < self.end:
             self._reader = await self._log.reader({self._partition: self._at})
         return self
@@ -41,7 +47,16 @@ class Whole:
 
     async def __anext__(self) -> list[Read]:
         while self._reader is not None and self._at < self.end and self._quiet < _QUIET_READS:
-            read = await self._reader.read(_READ_RECORDS, _WAIT_MS)
+            try:
+                read = await self._reader.read(_READ_RECORDS, _WAIT_MS)
+            except OutOfRange:
+                first = (await self._log.bounds(self._partition)).first
+                if not self._retained or first <= self._at:
+                    raise
+                await self._reader.close()
+                self.first = self._at = first
+                self._reader = await self._log.reader({self._partition: first})
+                continue
             if found := read.get(self._partition):
                 self._at, self._quiet = found[-1].offset + 1, 0
                 return [one for one in found if one.offset < self.end]
