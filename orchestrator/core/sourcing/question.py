@@ -71,6 +71,7 @@ class Line:
         "members",
         "mode",
         "open",
+        "sku",
         "stocked",
         "suppressed",
         "target",
@@ -86,12 +87,13 @@ class Line:
         self.members = members  # places of the request's wants: those of one item are one line
         self.stocked = stocked
         self.holders = stocked.holders
+        _, self.sku, units = want
         self.worth_minor = 0  # a unit, where legs must have a least value
         self.atp: int | None = None  # what the channel may promise, where that is limited
         self.weight_g, self.volume_ml = stocked.weight_g, stocked.volume_ml  # a unit
-        self.units = want.units
-        self.asked = want.units  # the target, did no fence take units away
-        self.target = want.units
+        self.units = units
+        self.asked = units  # the target, did no fence take units away
+        self.target = units
         self.alone: Ranking | None = None  # where nodes have all of it
         self.mode = WHOLE
         self.suppressed = 0  # nodes that are not asked for it now
@@ -232,10 +234,10 @@ class Question:
         # whether whatever they ship together asks nothing of its carrier but to carry its weight
         self._easy = not self._limits.apart and not tables.volume_matters
         members: dict[str, list[int]] = {}  # lines of one item draw on the same units
-        for i, want in enumerate(request.wants):
-            of_sku = members.get(want.sku)
+        for i, (_, sku, _) in enumerate(request.wants):
+            of_sku = members.get(sku)
             if of_sku is None:
-                members[want.sku] = [i]
+                members[sku] = [i]
             else:
                 of_sku.append(i)
         self.lines: list[Line] = []
@@ -267,9 +269,9 @@ class Question:
             line.atp = availability.promisable(
                 self.market, stocked.item, channel, strategy, self.now_ms
             )
-            if line.atp is not None and line.atp < want.units:
+            if line.atp is not None and line.atp < line.units:
                 line.target = line.asked = line.atp
-        line.suppressed = self.tables.suppressed(want.sku, self.now_ms)
+        line.suppressed = self.tables.suppressed(line.sku, self.now_ms)
         line.open = self.reach.open & stocked.capable & ~line.suppressed
         if line.holders is None:
             line.target = 0
@@ -484,7 +486,7 @@ class Question:
         found: list[tuple[str, int]] = []
         for i, line in enumerate(self.lines):
             if amounts[i]:
-                found.append((line.want.sku, amounts[i]))
+                found.append((line.sku, amounts[i]))
         return found
 
     def value(self, index: int, amounts: Amounts) -> int | None:

@@ -14,6 +14,7 @@ from events.decided import (
 )
 from orchestrator.core.sourcing.question import Amounts, Evaluated, Line, Question
 from orchestrator.core.sourcing.search import Answer, Plan
+from orchestrator.core.sourcing.strategies import Strategy
 from orchestrator.core.sourcing.tables import WIDE, Ranking, as_bytes, nodes_in
 
 NAMED_NODES: Final = 64
@@ -54,40 +55,68 @@ def explain(
             else:
                 record.add(tuple([line.asked if i == j else 0 for j in range(len(lines))]))
     record.fill()
-    strategy = question.strategy
-    data = question.request.data
     told: list[list[str | int | None]] = []
     for line in lines:
         line_id, sku, units = line.want
         told.append([line_id, sku, units, line.asked, line.atp])
-    decision: Decision = {
-        "v": 2,
-        "trigger": question.request.trigger,
-        "at": question.now_ms,
-        "rule_set": question.market.rules.version,
-        "strategy": strategy.name,
-        "why": why,
-        "passed_over": passed_over,
-        "price_version": 0,
-        "currency": question.market.currency,
-        "objective": question.objective.names,
-        "place": question.reach.place_told,
-        "promise": data.get("deliver_by"),
-        "service_level": question.terms.service_level,
-        "split": _split(question),
-        "method": "exact" if answer.exact else "best_found",
-        "lines": told,
-        "sets": record.sets,
-        "chosen": record.choice(best),
-        "runner_up": record.choice(second),
-        "rest": record.rest(),
-        "decided_by": _decided_by(question, best, second),
-    }
+    decision = _form(question).copy()  # a dictionary that grows field by field moves thrice
+    decision["trigger"] = question.request.trigger
+    decision["at"] = question.now_ms
+    decision["rule_set"] = question.market.rules.version
+    decision["why"] = why
+    decision["passed_over"] = passed_over
+    decision["currency"] = question.market.currency
+    decision["place"] = question.reach.place_told
+    decision["promise"] = question.request.data.get("deliver_by")
+    if question.one_leg or question.all_or_nothing:
+        split = decision["split"] = decision["split"].copy()
+        if question.one_leg:
+            split["one_leg"] = True
+        if question.all_or_nothing:
+            split["all_or_nothing"] = True
+    if not answer.exact:
+        decision["method"] = "best_found"
+    decision["lines"] = told
+    decision["sets"] = record.sets
+    decision["chosen"] = record.choice(best)
+    decision["runner_up"] = record.choice(second)
+    decision["rest"] = record.rest()
+    decision["decided_by"] = _decided_by(question, best, second)
     if answer.bound is not None:
         decision["bound"] = [answer.bound[0], question.objective.unpacked(answer.bound[1])]
-    if strategy.leg_min_value_minor is not None:
+    if question.strategy.leg_min_value_minor is not None:
         decision["worth"] = [line.worth_minor for line in lines]
     return decision
+
+
+def _form(question: Question) -> Decision:
+    """What decisions on the question's terms say alike, and all their fields in order."""
+    terms = question.terms
+    if terms.told is None:
+        terms.told = {
+            "v": 2,
+            "trigger": "",
+            "at": 0,
+            "rule_set": "",
+            "strategy": question.strategy.name,
+            "why": [],
+            "passed_over": [],
+            "price_version": 0,
+            "currency": "",
+            "objective": question.objective.names,
+            "place": [],
+            "promise": None,
+            "service_level": terms.service_level,
+            "split": _split(question.strategy),
+            "method": "exact",
+            "lines": [],
+            "sets": [],
+            "chosen": None,
+            "runner_up": None,
+            "rest": {"nodes": [], "fences": {}, "short": "0", "dearer": 0},
+            "decided_by": "",
+        }
+    return terms.told
 
 
 class _Set:
@@ -360,8 +389,8 @@ def _bitmap(bits: int, indexes: list[int]) -> str:
     return f"{packed:x}"
 
 
-def _split(question: Question) -> Split:
-    strategy = question.strategy
+def _split(strategy: Strategy) -> Split:
+    """How a strategy's orders may be divided."""
     split: Split = {"quantity": strategy.quantity}
     if strategy.max_legs is not None:
         split["max_legs"] = strategy.max_legs
@@ -371,10 +400,6 @@ def _split(question: Question) -> Split:
         split["leg_min_units"] = strategy.leg_min_units
     if strategy.extra_leg_minor:
         split["extra_leg"] = strategy.extra_leg_minor
-    if question.one_leg:
-        split["one_leg"] = True
-    if question.all_or_nothing:
-        split["all_or_nothing"] = True
     return split
 
 

@@ -63,6 +63,7 @@ DRAFT_WORK = 500_000
 _BOUNDLESS = 1 << 4096
 _TWO = 2
 _THREE = 3
+_Getter = Callable[[dict[int, int]], tuple[int, ...]]
 _Key = tuple[int, tuple[int, ...], tuple[Contents, ...]]
 """Cost (value and legs), nodes, contents: what plans of as many units compare by."""
 _DraftKey = tuple[int, int, int, tuple[int, ...], tuple[Contents, ...]]
@@ -410,6 +411,13 @@ def _parts(mask: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(mask ^ rest for rest in rests), tuple(rests)
 
 
+@cache
+def _getters(mask: int) -> tuple[_Getter, _Getter]:
+    """What asks a table for those of a set of two lines or more, all at once."""
+    parts, rests = _parts(mask)
+    return itemgetter(*parts), itemgetter(*rests)
+
+
 class _Search:
     """A search by partitions. A state is what is left of each line, in one integer.
 
@@ -592,12 +600,18 @@ class _Search:
                 break
             gone |= mask << shift
         table = {0: 0}
-        rest_cost = (table if fewer is None else fewer).__getitem__
-        least = self.least.__getitem__
+        rest_costs = table if fewer is None else fewer
+        least = self.least
         for state in self.states:
-            if state and not state & gone:
+            if not state or state & gone:
+                continue
+            if self.plain and state & (state - 1):
+                of_parts, of_rests = _getters(state)
+                table[state] = min(map(add, of_parts(least), of_rests(rest_costs)))
+            else:
                 parts, rests = self._parts(state)
-                table[state] = min(map(add, map(least, parts), map(rest_cost, rests)))
+                costs = map(add, map(least.__getitem__, parts), map(rest_costs.__getitem__, rests))
+                table[state] = min(costs)
         return table
 
     def _extend(

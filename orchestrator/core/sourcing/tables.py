@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, cast
 
-from events.decided import DecisionRow, Plain
+from events.decided import Decision, DecisionRow, Plain
 from orchestrator.core.ledger import Bin
 from orchestrator.core.shard import Market, Node, Shelf
 from orchestrator.core.sourcing.availability import floor, may_limit
@@ -606,7 +606,7 @@ class Stocked:
 class Terms:
     """What decides prices to a place beside nodes, contents and days; equal ones are one object."""
 
-    __slots__ = ("carrier", "late_per_day", "service", "service_level", "strategy")
+    __slots__ = ("carrier", "late_per_day", "service", "service_level", "strategy", "told")
 
     def __init__(
         self,
@@ -621,6 +621,7 @@ class Terms:
         self.carrier = carrier  # asked for by the order
         self.service = service
         self.late_per_day = late_per_day
+        self.told: Decision | None = None  # a decision on these terms, to be copied
 
 
 Way = tuple[tuple[Service, Lane], ...]
