@@ -490,13 +490,19 @@ class UnitsReleased(_OfOrder):
 
 
 class CancellationAnswered(_OfOrder):
-    """The final answer on units that the node was asked to cancel: they no longer wait for one."""
+    """The final answer on units that the node was asked to cancel: they no longer wait for one.
+
+    `taken_back`: it is about the part of the request that was taken back. `still_asked`: these
+    units are taken back now; for the customer they are cancelled, the node has still to answer.
+    """
 
     type: Literal["cancellation_answered"]
     fulfillment_id: str
     cancellation_id: str
     answer: Literal["accepted", "rejected"]
     lines: list[Line]
+    taken_back: NotRequired[bool]
+    still_asked: NotRequired[bool]
 
 
 class ShipmentSent(_OfOrder):

@@ -233,15 +233,22 @@ def overtaken(turn: Turn, order: Order, fulfillment: Fulfillment) -> str | None:
     return "cancellation_requested" if fulfillment.cancellations else "cancellation_rejected"
 
 
-def cancel_beyond(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
-    """Units that are to be cancelled and are no longer with the node: no one has to answer.
+def cancel_beyond(
+    turn: Turn, order: Order, fulfillment: Fulfillment, *, still_asked: bool = False
+) -> int:
+    """Units that are to be cancelled and are no longer with the node: the customer need not wait.
 
-    What it still has it answers for, even where it rejects others of the same line.
+    What it still has it answers for, even where it rejects others of the same line. `still_asked`:
+    the books took these units back, and its answer on them is still to come, to the request that it
+    has. Returns how many they are.
     """
+    beyond = 0
     for pending, lines in _excess(fulfillment):
-        _answer(turn, order, fulfillment, pending, lines, "accepted")
+        _answer(turn, order, fulfillment, pending, lines, "accepted", still_asked=still_asked)
         if not pending.taken_back:
             turn.cancelled(order, _cancel_units(lines), pending.reason, "channel")
+        beyond += sum(line["quantity"] for line in lines)
+    return beyond
 
 
 def _excess(fulfillment: Fulfillment) -> list[tuple[Cancellation, list[Line]]]:
@@ -304,17 +311,22 @@ def _answer(
     pending: Cancellation,
     lines: list[Line],
     answer: Literal["accepted", "rejected"],
+    *,
+    still_asked: bool = False,
 ) -> None:
-    turn.emit(
-        {
-            "type": "cancellation_answered",
-            **about(order),
-            "fulfillment_id": fulfillment.fulfillment_id,
-            "cancellation_id": pending.cancellation_id,
-            "answer": answer,
-            "lines": lines,
-        }
-    )
+    event: Any = {
+        "type": "cancellation_answered",
+        **about(order),
+        "fulfillment_id": fulfillment.fulfillment_id,
+        "cancellation_id": pending.cancellation_id,
+        "answer": answer,
+        "lines": lines,
+    }
+    if still_asked:
+        event["still_asked"] = True
+    elif pending.taken_back:
+        event["taken_back"] = True
+    turn.emit(event)
 
 
 def _release_cancelled(

@@ -756,19 +756,37 @@ def _cancellation_answered(
     shard: Shard, _: InputRecord, event: decided.CancellationAnswered
 ) -> None:
     fulfillment = fulfillment_of(order_of(shard, event), event["fulfillment_id"])
+    taken_back = event.get("taken_back")
+    pending = _pending(fulfillment, event["cancellation_id"], taken_back=taken_back)
+    if pending is None:
+        message = f"cancellation {event['cancellation_id']} isn't pending"
+        raise Contradiction(message)
+    for answered in event["lines"]:
+        left = pending.lines[answered["line_id"]] - answered["quantity"]
+        if left > 0:
+            pending.lines[answered["line_id"]] = left
+        else:
+            del pending.lines[answered["line_id"]]
+    if event.get("still_asked"):
+        part = _pending(fulfillment, pending.cancellation_id, taken_back=True)
+        if part is None:
+            part = Cancellation(pending.cancellation_id, {}, pending.reason, taken_back=True)
+            fulfillment.cancellations.insert(fulfillment.cancellations.index(pending) + 1, part)
+        for asked in event["lines"]:
+            line_id = asked["line_id"]
+            part.lines[line_id] = part.lines.get(line_id, 0) + asked["quantity"]
+    if not pending.lines:
+        fulfillment.cancellations.remove(pending)
+
+
+def _pending(
+    fulfillment: Fulfillment, cancellation_id: str, *, taken_back: bool | None
+) -> Cancellation | None:
+    """A request that waits for an answer; None as to `taken_back`: the first of that id."""
     for pending in fulfillment.cancellations:
-        if pending.cancellation_id == event["cancellation_id"]:
-            for answered in event["lines"]:
-                left = pending.lines[answered["line_id"]] - answered["quantity"]
-                if left > 0:
-                    pending.lines[answered["line_id"]] = left
-                else:
-                    del pending.lines[answered["line_id"]]
-            if not pending.lines:
-                fulfillment.cancellations.remove(pending)
-            return
-    message = f"cancellation {event['cancellation_id']} isn't pending"
-    raise Contradiction(message)
+        if pending.cancellation_id == cancellation_id and taken_back in (None, pending.taken_back):
+            return pending
+    return None
 
 
 def _shipment_sent(shard: Shard, _: InputRecord, event: decided.ShipmentSent) -> None:

@@ -346,8 +346,10 @@ def _take_back(turn: Turn, order: Order, held: FulfillmentLine, units: int) -> N
             "closed": [],
         }
     )
-    cancel_beyond(turn, order, fulfillment)
-    ask_node(turn, order, fulfillment, lines, "stock_discrepancy", taken_back=True)
+    asked_already = cancel_beyond(turn, order, fulfillment, still_asked=True)
+    if units > asked_already:  # no unit is to be stopped by two requests: a node has it once
+        lines = [held.units(units - asked_already)]
+        ask_node(turn, order, fulfillment, lines, "stock_discrepancy", taken_back=True)
 
 
 def _resolve(turn: Turn, node: Node, sku: str) -> None:

@@ -192,6 +192,73 @@ def test_units_taken_back_while_they_are_to_be_cancelled_are_cancelled(split: St
     assert split.statuses("1.2") == ("cancelled", "cancellation_accepted")
 
 
+@pytest.fixture
+def overlapped(shop: Story) -> Story:
+    """5 units at Boston, which was asked to stop 3; then a count finds 1: 4 are taken back."""
+    shop.receive("BOS", A=5)
+    shop.order("1", A=5)
+    shop.cancel("1", lines=[one(3)])
+    shop.send("stock_counted", node_id="BOS", sku="A", counted=1)
+    return shop
+
+
+def test_no_unit_is_to_be_stopped_by_two_requests(overlapped: Story) -> None:
+    assert asked_to_cancel(overlapped) == [("web.1.1.c2", 2)], "3 of the 5 it was asked for before"
+    assert overlapped.counts("1") == {"allocated": 1, "backordered": 2, "cancelled": 2}
+
+
+@pytest.mark.parametrize("said", [{1: {}, 2: {}}, {1: {"lines": [one(3)]}, 2: {"lines": [one(2)]}}])
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_node_that_stops_all_it_was_asked_to_has_nothing_left_to_do(
+    overlapped: Story, first: int, said: dict[int, dict[str, Any]]
+) -> None:
+    for number in (first, 3 - first):
+        about = {"cancellation_id": f"web.1.1.c{number}", **said[number]}
+        overlapped.report("cancellation_accepted", "1.1", **about)
+        assert not overlapped.told("exception_opened")
+    assert overlapped.statuses("1.1") == ("cancelled", "cancellation_accepted")
+    assert overlapped.counts("1") == {"allocated": 1, "backordered": 1, "cancelled": 3}
+
+
+def test_a_node_that_stops_some_and_ships_the_rest_has_nothing_left_to_do(
+    overlapped: Story,
+) -> None:
+    about = {"cancellation_id": "web.1.1.c1"}
+    overlapped.report("cancellation_accepted", "1.1", **about, lines=[one(1)])
+    overlapped.report("cancellation_rejected", "1.1", **about, lines=[one(2)])
+    assert overlapped.fulfillment("1.1").outstanding == 4
+    overlapped.report("cancellation_accepted", "1.1", cancellation_id="web.1.1.c2")
+    assert overlapped.statuses("1.1") == ("open", "cancellation_accepted")
+    overlapped.ship("1.1", lines=[one(2)])
+    assert overlapped.statuses("1.1") == ("shipped", "cancellation_accepted")
+    assert not overlapped.told("order_cancellation_rejected")
+
+
+def test_a_cancellation_whose_units_are_all_gone_is_still_the_nodes_to_answer(
+    shop: Story,
+) -> None:
+    shop.receive("BOS", A=2)
+    shop.order("1", A=2)
+    shop.cancel("1")
+    shop.send("stock_counted", node_id="BOS", sku="A", counted=0)
+    assert shop.counts("1") == {"cancelled": 2}
+    assert not asked_to_cancel(shop)
+    assert shop.statuses("1.1") == ("open", "cancellation_requested")
+    shop.report("cancellation_accepted", "1.1", cancellation_id="web.1.1.c1", lines=[one(2)])
+    assert shop.statuses("1.1") == ("cancelled", "cancellation_accepted")
+    assert shop.exceptions() == ["stock_discrepancy"]
+
+
+def test_what_was_to_be_stopped_and_is_gone_may_ship_all_the_same(shop: Story) -> None:
+    shop.receive("BOS", A=2)
+    shop.order("1", A=2)
+    shop.cancel("1")
+    shop.send("stock_counted", node_id="BOS", sku="A", counted=1)
+    shop.ship("1.1", lines=[one(2)])
+    assert shop.fulfillment("1.1").cancellations == []
+    assert shop.fulfillment("1.1").outstanding == 0
+
+
 def test_cancelled_units_go_to_who_waits(split: Story) -> None:
     split.order("2", A=1)
     split.cancel("1")

@@ -227,7 +227,7 @@ TABLE: dict[str, dict[str, str]] = {
     "stock_adjusted to 0": {
         "submitted": "stock_moved units_released fulfillment_cancellation_requested fulfillment_changed exception_opened order_allocated",
         "accepted": "stock_moved units_released fulfillment_cancellation_requested fulfillment_changed exception_opened order_allocated",
-        "cancelling": "stock_moved units_released cancellation_answered order_cancelled fulfillment_cancellation_requested exception_opened order_closed",
+        "cancelling": "stock_moved units_released cancellation_answered order_cancelled exception_opened order_closed",
         "declined": "stock_moved units_released fulfillment_cancellation_requested fulfillment_changed exception_opened order_allocated",
         "taken_back": "stock_moved units_released fulfillment_cancellation_requested order_allocated",
         "partly_shipped": "stock_moved units_released fulfillment_cancellation_requested fulfillment_changed exception_opened order_allocated",
@@ -237,7 +237,7 @@ TABLE: dict[str, dict[str, str]] = {
         "backordered": "stock_moved",
         "submitted": "stock_moved units_released fulfillment_cancellation_requested fulfillment_changed exception_opened order_allocated",
         "accepted": "stock_moved units_released fulfillment_cancellation_requested fulfillment_changed exception_opened order_allocated",
-        "cancelling": "stock_moved units_released cancellation_answered order_cancelled fulfillment_cancellation_requested exception_opened order_closed",
+        "cancelling": "stock_moved units_released cancellation_answered order_cancelled exception_opened order_closed",
         "declined": "stock_moved units_released fulfillment_cancellation_requested fulfillment_changed exception_opened order_allocated",
         "taken_back": "stock_moved units_released fulfillment_cancellation_requested order_allocated",
         "partly_shipped": "stock_moved units_released fulfillment_cancellation_requested fulfillment_changed exception_opened order_allocated",

@@ -14,7 +14,7 @@ import orjson
 from events.decided import INTERNAL, InputRecord
 from events.outputs import OUTPUTS
 from projections.fold import project
-from projections.tables import Changes
+from projections.tables import FULFILLMENTS, Changes
 from schemas.journal import Commit, FilterState, Opened, decode, happened
 from schemas.ports import Checkpoint, Partition, Record
 from tests.simulation.books import Books
@@ -25,6 +25,8 @@ INPUTS: Final = ("network", "orders", "stock", "carriers")
 _FENCED_S: Final = 30.0
 _PUBLISHED: Final = frozenset(model.TOPIC for model in OUTPUTS.values())
 _UNMOVED: Final = frozenset({"input_repeated", "input_parked", "input_resumed"})
+_STATUS: Final = list(FULFILLMENTS.columns).index("status")
+_AT_WORK: Final = ("open", "in_progress")
 
 Origin = tuple[str, int, int]
 """Topic, partition, offset."""
@@ -462,6 +464,9 @@ class Oracle:
         for key, order in self.books.orders.items():
             if order.unsettled():
                 return f"{key} is {order.status}: {order.counts}"
+        for work, row in self._reference.rows[FULFILLMENTS.name].items():
+            if row[_STATUS] in _AT_WORK:
+                return f"{work} is {row[_STATUS]} for ever: it has no answer for some unit"
         return None
 
     def free(self, node_id: str, sku: str) -> int:
