@@ -40,7 +40,7 @@ Json: TypeAlias = dict[str, Any]
 
 _HANDLERS: Final = handlers_of(orders.ON, fulfillments.ON, stock.ON, network.ON)
 _KEY: Final = ORDERS.key  # channel, order id, market id: the first columns of every order's table
-_CHANGING: Final = {
+CHANGING: Final = {
     ORDERS.name: ("status", "promised_by", "promise"),
     LINES.name: ("open", "allocated", "backordered", "shipped", "delivered", "cancelled"),
     FULFILLMENTS.name: (
@@ -124,7 +124,7 @@ def _of_orders(then: Changes) -> dict[Key, Json]:
     def changed(name: str, key: Key, values: Json) -> None:
         columns = _COLUMNS[name][_KEY : _WIDTHS[name]]
         row = dict(zip(columns, key[_KEY:], strict=True))
-        kept = {column: values[column] for column in _CHANGING[name] if column in values}
+        kept = {column: values[column] for column in CHANGING[name] if column in values}
         if isinstance(kept.get("lines"), str):
             kept["lines"] = orjson.Fragment(kept["lines"])
         if kept:
@@ -156,7 +156,7 @@ class Then:
                     key = tuple(row[column] for column in columns)
                     if key in self.rows[name]:
                         self.rows[name][key].update(row)
-                    elif row.keys() >= set(_CHANGING[name]):
+                    elif row.keys() >= set(CHANGING[name]):
                         self.rows[name][key] = row
 
 

@@ -14,6 +14,7 @@ from schemas.ports import (
     Appended,
     Bounds,
     Checkpoint,
+    Fenced,
     Group,
     LogError,
     Partition,
@@ -22,6 +23,7 @@ from schemas.ports import (
     Record,
     Refused,
     TopicDescription,
+    TransactionalWriter,
     Unknown,
     Writer,
 )
@@ -41,6 +43,7 @@ _APPENDS: Final = (
     Fault.APPEND_TWICE_LATE,
     Fault.APPEND_SLOW,
 )
+_COMMITS: Final = (Fault.SAVE_FAILED, Fault.SAVE_UNANSWERED, Fault.APPEND_LATE)
 _SAVES: Final = (Fault.SAVE_FAILED, Fault.SAVE_UNANSWERED, Fault.SAVE_SLOW)
 
 
@@ -50,6 +53,8 @@ class Broker(MemoryLog):
     def __init__(self, world: World, topics: Mapping[str, int]) -> None:
         super().__init__(SimClock(world, SimHost("broker", 0)), topics)
         self.world = world
+        self.transactional: dict[str, SimTransactionalWriter] = {}
+        """Who has each name now; everybody who had it before is fenced."""
         self.landed: list[Callable[[Partition, int, Sequence[Record], SimHost | None], None]] = []
         self.trimmed: Callable[[Partition, int], None] = lambda _partition, _before: None
         self.stored: Callable[[str, Mapping[Partition, Checkpoint], SimHost], None] = (
@@ -63,6 +68,11 @@ class Broker(MemoryLog):
             return []
         gone, members.checkpoints = list(members.checkpoints), {}
         return gone
+
+    def keep(self, group: str, checkpoints: Mapping[Partition, Checkpoint], by: SimHost) -> None:
+        """Store checkpoints that come with a transaction, whoever is a member."""
+        self._groups[group].checkpoints.update(checkpoints)
+        self.stored(group, checkpoints, by)
 
     def tear(self, partition: Partition) -> None:
         """Lose some of a topic: its beginning, or what one record held."""
@@ -117,6 +127,13 @@ class SimLog:
         await self.call("writer")
         writer = SimWriter(self)
         await self.answer("writer")
+        return writer
+
+    async def transactional(self, name: str) -> TransactionalWriter:
+        """The one writer of this name."""
+        await self.call("transactional")
+        writer = self.broker.transactional[name] = SimTransactionalWriter(self, name)
+        await self.answer("transactional")
         return writer
 
     async def reader(self, at: Mapping[Partition, int | None]) -> Reader:
@@ -222,6 +239,60 @@ class SimWriter(MemoryWriter):
         """No more appends."""
         await super().close()
         await asyncio.sleep(0)
+
+
+class SimTransactionalWriter(SimWriter):
+    """Appends that land with a group's checkpoints, or not at all: so committed readers see it."""
+
+    def __init__(self, log: SimLog, name: str) -> None:
+        super().__init__(log)
+        self._name = name
+        self._open: list[tuple[Partition, Sequence[Record]]] = []
+
+    async def begin(self) -> None:
+        """What is appended from now on belongs together."""
+        await self._sim.call("begin")
+        self._check()
+        self._open = []
+        await self._sim.answer("begin")
+
+    async def _deliver(self, to: Partition, records: Sequence[Record]) -> Appended:
+        sim = self._sim
+        await sim.call(f"append {to.topic} in a transaction")
+        self._check()
+        if sim.world.strikes_one_of((Fault.APPEND_REFUSED,)):
+            raise Refused("the broker refuses it")
+        self._open.append((to, records))
+        await sim.answer(f"append {to.topic} in a transaction")
+        return Appended(-1, sim.broker.now_ms())  # known only when it is committed
+
+    async def commit(self, group: str, checkpoints: Mapping[Partition, Checkpoint]) -> None:
+        """Let it all count, and store the checkpoints."""
+        sim, world = self._sim, self._sim.world
+        await sim.call("commit")
+        self._check()
+        fault = world.strikes_one_of(_COMMITS)
+        if fault is Fault.SAVE_FAILED:
+            raise LogError("the transaction is aborted")
+        if fault is Fault.APPEND_LATE:
+            world.at(_LATE_S * world.chance.random(), self._count, group, checkpoints)
+        else:
+            self._count(group, checkpoints)
+        if fault is not None:
+            await asyncio.sleep(_REQUEST_S * world.chance.random())
+            raise Unknown("no answer: it may be committed")
+        await sim.answer("commit")
+
+    def _check(self) -> None:
+        if self._sim.broker.transactional[self._name] is not self:
+            raise Fenced(f"another writer is {self._name} now")
+
+    def _count(self, group: str, checkpoints: Mapping[Partition, Checkpoint]) -> None:
+        broker, host = self._sim.broker, self._sim.host
+        if broker.transactional[self._name] is self:  # else it was aborted when that one came
+            for to, records in self._open:
+                broker.land(to, records, host)
+            broker.keep(group, checkpoints, host)
 
 
 def _future() -> asyncio.Future[Appended]:

@@ -1,7 +1,7 @@
 """The port Database in memory, and one with bad days."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,17 +19,18 @@ _APPLIES: Final = (Fault.DATABASE_FAILED, Fault.DATABASE_LATE, Fault.DATABASE_UN
 class Tables:
     """Rows by table and key, changed as PostgreSQL changes them."""
 
-    def __init__(self) -> None:
-        self.rows: dict[str, dict[Key, Row]] = {name: {} for name in TABLES}
+    def __init__(self, tables: Mapping[str, Table] = TABLES) -> None:
+        self._tables = tables
+        self.rows: dict[str, dict[Key, Row]] = {name: {} for name in tables}
 
     def write(self, changes: Changes) -> None:
         """One transaction; DatabaseError, and nothing written, where PostgreSQL refuses it.
 
         It does where a row that is only ever added stands already, and what no column takes.
         """
-        _refuse_misfits(changes)
+        self._refuse_misfits(changes)
         keyed = {
-            name: [(tuple(row[: TABLES[name].key]), row) for row in added]
+            name: [(tuple(row[: self._tables[name].key]), row) for row in added]
             for name, added in changes.adds.items()
         }
         for name, pairs in keyed.items():
@@ -54,23 +55,22 @@ class Tables:
             *((name, key) for name, puts in changes.puts.items() for key in puts),
             *((patch.table, key) for patch, keys in changes.patches.items() for key in keys),
             *(
-                (name, tuple(row[: TABLES[name].key]))
+                (name, tuple(row[: self._tables[name].key]))
                 for name, added in changes.adds.items()
                 for row in added
             ),
         ]
 
-
-def _refuse_misfits(changes: Changes) -> None:
-    """DatabaseError where a value doesn't fit its column."""
-    for name, puts in changes.puts.items():
-        _refuse(TABLES[name], 0, puts.values())
-    for patch, patches in changes.patches.items():
-        table = TABLES[patch.table]
-        _refuse(table, 0, patches)
-        _refuse(table, patch.start, patches.values())
-    for name, added in changes.adds.items():
-        _refuse(TABLES[name], 0, added)
+    def _refuse_misfits(self, changes: Changes) -> None:
+        """DatabaseError where a value doesn't fit its column."""
+        for name, puts in changes.puts.items():
+            _refuse(self._tables[name], 0, puts.values())
+        for patch, patches in changes.patches.items():
+            table = self._tables[patch.table]
+            _refuse(table, 0, patches)
+            _refuse(table, patch.start, patches.values())
+        for name, added in changes.adds.items():
+            _refuse(self._tables[name], 0, added)
 
 
 def _refuse(table: Table, start: int, rows: Iterable[Sequence[Any]]) -> None:
@@ -122,9 +122,9 @@ _FITS: Final[dict[str, Callable[[Any], bool]]] = {
 class Store:
     """What all hosts share: tables and checkpoints."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, tables: Mapping[str, Table] = TABLES) -> None:
         self.world = world
-        self.tables = Tables()
+        self.tables = Tables(tables)
         self.checkpoints: dict[int, FilterState] = {}
         self.written: Callable[[int, FilterState | None, FilterState, Changes], None] = (
             lambda _shard, _old, _new, _changes: None

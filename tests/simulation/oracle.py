@@ -17,6 +17,7 @@ from projections.fold import project
 from projections.tables import FULFILLMENTS, Changes
 from schemas.journal import Commit, FilterState, Opened, decode, happened
 from schemas.ports import Checkpoint, Partition, Record
+from tests.simulation.beside import History, Past
 from tests.simulation.books import Books
 from tests.simulation.database import Store, Tables
 from tests.simulation.world import SimHost, World
@@ -89,8 +90,12 @@ class Oracle:
         world: World,
         store: Store,
         same_state: Callable[[int, Sequence[bytes], Sequence[Commit]], bool],
+        past: Store,
     ) -> None:
         """`same_state`: whether a snapshot's chunks are what these commits make of a shard."""
+        self._once_only = world.plan.transactions
+        self._history = History(world) if "history" in world.plan.beside else None
+        self._past = Past(world, past) if "past" in world.plan.beside else None
         self._world = world
         self._same_state = same_state
         self._chunks: dict[tuple[int, int], bytes] = {}
@@ -140,6 +145,9 @@ class Oracle:
             case "rejected":
                 for record in records:
                     self._refused(record)
+            case "history":
+                for record in records if self._history is not None else ():
+                    self._history.landed(record)
             case "snapshots":
                 for number, record in enumerate(records):
                     self._snapshot(to.number, base + number, record)
@@ -242,6 +250,8 @@ class Oracle:
                 id_ = f"{number}.{commit.seq}.{one.entry}.{one.n}"
                 self._outputs[id_] = (model.TOPIC, one.event)
                 self._due[number].append(id_)
+        if self._history is not None:
+            self._history.committed(number, commit)
         due = iter(shard.inbox[commit.inbox_from : commit.inbox_next])
         for index, entry in enumerate(commit.entries):
             where = f"shard {number}, commit {commit.seq}, entry {index}"
@@ -318,6 +328,8 @@ class Oracle:
         before = self._published.get(id_)
         if before is not None:
             self.count["published again"] += 1
+            if self._once_only:
+                self._world.fail("outputs", f"{id_} is committed twice")
             if before != content:
                 self._world.fail("outputs", f"{id_} has two contents: {before} and {content}")
             return
@@ -365,6 +377,7 @@ class Oracle:
     def expired(self, group: str, partition: Partition) -> None:
         """A group's checkpoint is gone, which is no fault of anybody's."""
         self._saved.pop((group, partition), None)
+        self._once_only &= group != "relay"  # where its transactions ended is forgotten
 
     def stored(self, group: str, checkpoints: Mapping[Partition, Checkpoint], by: SimHost) -> None:
         """A group's checkpoints were stored.
@@ -387,14 +400,14 @@ class Oracle:
                         f"intake is done with {partition} up to {kept.offset}, but {origin} "
                         f"({self.sent.get(origin)}) is nowhere",
                     )
-            elif group == "relay":
+            elif group in {"relay", "history"}:
                 state = FilterState.from_json(kept.metadata)
                 commits = self.shards[partition.number].commits
                 if state.seq > len(commits) or (
                     state.seq and commits[state.seq - 1].digest != state.digest
                 ):
-                    self._world.fail("checkpoints", f"the relay of {partition} is at {state}")
-                missing = self._unpublished(partition.number, state.seq)
+                    self._world.fail("checkpoints", f"{group} of {partition} is at {state}")
+                missing = self._missing(group, partition.number, state.seq)
                 if missing is not None:
                     self._world.fail("checkpoints", f"{group} is beyond {missing}, unpublished")
 
@@ -410,6 +423,11 @@ class Oracle:
             if not sent.shards and origin not in self._rejected:
                 return
             self._done[partition] += 1
+
+    def _missing(self, group: str, shard: int, seq: int) -> str | None:
+        if group == "relay":
+            return self._unpublished(shard, seq)
+        return self._history.missing(shard, seq) if self._history is not None else None
 
     def _unpublished(self, shard: int, seq: int) -> str | None:
         due = self._due[shard]
@@ -437,6 +455,13 @@ class Oracle:
         self._compare(self._reference.touched(changes))
         self.count["transactions"] += 1
 
+    def written_past(
+        self, number: int, old: FilterState | None, new: FilterState, changes: Changes
+    ) -> None:
+        """A transaction of the past committed."""
+        if self._past is not None:
+            self._past.written(number, old, new, changes, self.shards[number].commits)
+
     def _compare(self, rows: list[tuple[str, Any]]) -> None:
         for table, key in rows:
             mine = self._reference.rows[table].get(key)
@@ -461,6 +486,10 @@ class Oracle:
                 return f"the read models of shard {number} are at {written}, not at {shard.seq}"
             if (id_ := self._unpublished(number, shard.seq)) is not None:
                 return f"{id_} is not published"
+            if (position := self._missing("history", number, shard.seq)) is not None:
+                return f"{position} is not in the history"
+            if self._past is not None and (left := self._past.unsettled(number, shard.seq)):
+                return left
         for key, order in self.books.orders.items():
             if order.unsettled():
                 return f"{key} is {order.status}: {order.counts}"
@@ -481,6 +510,10 @@ class Oracle:
                 if origin not in self.sent:
                     self._world.fail("inputs", f"the journal has {origin}, which nobody sent")
         self._compare_shelves()
+        if self._past is not None:
+            self._past.close()
+        self.count["records of history"] = self._history.count if self._history else 0
+        self.count["transactions of the past"] = self._past.count if self._past else 0
         for name, rows in self._reference.rows.items():
             if rows != self._store.tables.rows[name]:
                 self._world.fail("read models", f"{name} is not the fold of the journal")

@@ -80,6 +80,8 @@ class Plan:
     shuffled: bool
     patience: float  # how many times as long as asked an idle call waits
     engine: EngineConfig
+    beside: Sequence[str] = ()  # roles that decide nothing: history, past
+    transactions: bool = False  # whether relays publish in them
     snapshot_events: int | None = None  # between two of them; None: nobody stands by
     rates: Mapping[Fault, float] = field(default_factory=dict)
     oddities: Mapping[Oddity, float] = field(default_factory=dict)
@@ -177,5 +179,7 @@ def a_plan(
         rates={fault: rate for fault, rate in rates.items() if fault not in left_out},
         oddities={one: rate for one, rate in oddities.items() if one not in left_out},
         changes=[one for one in changes if one not in left_out],
+        transactions=chance.random() < 0.3,
+        beside=[role for role in ("history", "past") if chance.random() < 0.15],
     )
     return plan if orders is None else replace(plan, orders=orders)

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
@@ -19,12 +19,16 @@ from orchestrator.core import decide as core
 from orchestrator.core import snapshot
 from orchestrator.core.config import Config
 from orchestrator.core.shard import Shard
+from orchestrator.remembered import history_format
 from orchestrator.runtime.engine import Core, Engine
+from orchestrator.runtime.history import History
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.snapshots import Format
 from orchestrator.runtime.standby import StandbyConfig
+from projections.past import PAST
 from projections.projector import PROJECTOR_TOPICS, Projector
+from projections.tables import PAST_TABLES
 from schemas.journal import Commit
 from schemas.ports import LogError, Partition
 from schemas.topics import TOPICS
@@ -81,7 +85,12 @@ _TOPICS_OF: Final = {
     "engine": ("inbox",),
     "relay": ("journal",),
     "projector": PROJECTOR_TOPICS,
+    "history": ("journal",),
+    "past": PROJECTOR_TOPICS,
 }
+_SAVING: Final = ("intake", "relay", "history")
+_LATE_S: Final = 60.0  # longer than a host is frozen and an append on its way
+_REMEMBERED: Final = replace(history_format(), fingerprint="simulated")
 
 
 class _Refold:
@@ -133,12 +142,15 @@ class Run:
         counts = {"shards": plan.shards, "public": plan.partitions, "one": 1}
         self.broker = Broker(world, {t.name: counts[t.partitions] for t in TOPICS.values()})
         self.store = Store(world)
-        self.oracle = Oracle(world, self.store, _Refold().same)
+        self.past = Store(world, PAST_TABLES)
+        self.oracle = Oracle(world, self.store, _Refold().same, self.past)
         self.partners = Partners(world, self.broker, self.oracle)
         self.broker.landed = [self.oracle.landed, self.partners.landed]
         self.broker.trimmed = self.oracle.trimmed
         self.broker.stored = self.oracle.stored
         self.store.written = self.oracle.written
+        self.past.written = self.oracle.written_past
+        self.roles = (*ROLES, *plan.beside)
         world.crashed = self._crashed
         world.stops = lambda host: self._stops[host].set()
         self._roles_of: dict[str, tuple[str, ...]] = {}
@@ -181,7 +193,25 @@ class Run:
                         standby=self._standby(),
                     ).run
                 case "relay":
-                    run = Relay(log=log, group=group, clock=clock, takeover_s=14.0).run
+                    run = Relay(
+                        log=log,
+                        group=group,
+                        clock=clock,
+                        takeover_s=14.0,
+                        transactions=log if self.plan.transactions else None,
+                    ).run
+                case "history":
+                    run = History(
+                        log=log,
+                        group=group,
+                        clock=clock,
+                        randomness=SimRandomness(self.world, host),
+                        form=_REMEMBERED,
+                        late_s=_LATE_S,
+                    ).run
+                case "past":
+                    database = SimDatabase(self.past, host)
+                    run = Projector(log, group, database, clock, model=PAST).run
                 case _:
                     database = SimDatabase(self.store, host)
                     run = Projector(log, group, database, clock).run
@@ -279,14 +309,14 @@ class Run:
         ]
 
     def _expire(self) -> None:
-        name = self.world.chance.choice(("intake", "relay"))
+        name = self.world.chance.choice([one for one in self.roles if one in _SAVING])
         for partition in self.broker.expire(name):
             self.oracle.expired(name, partition)
 
     def _rebalance(self, name: str | None = None) -> SimGroup | None:
         """A partition goes to another member; who had it, or None."""
         chance = self.world.chance
-        groups = self._groups(name or chance.choice(ROLES))
+        groups = self._groups(name or chance.choice(self.roles))
         having = [one for one in groups if one.member.assigned]
         if len(groups) < 2 or not having:
             return None
@@ -339,7 +369,7 @@ class Run:
 
     async def _play(self) -> None:
         world, plan = self.world, self.plan
-        roles = [ROLES] if plan.together else [(role,) for role in ROLES]
+        roles = [self.roles] if plan.together else [(role,) for role in self.roles]
         for _ in range(plan.hosts):
             for some in roles:
                 self._start(some)

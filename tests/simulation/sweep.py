@@ -52,7 +52,14 @@ SCENARIOS: Final = {
         replace(_scenario("shards", 1064), shards=2),
         replace(_scenario("zombie", 1099), rates={Fault.DEAF: 2, Fault.FROZEN: 2}),
         replace(_scenario("moving", 707), patience=1.0, rates=_MOVING),
-        replace(_scenario("stopping", 4), rates=_SLOWLY, stops_after="append inbox"),
+        replace(
+            _scenario("beside", 4),
+            beside=("history", "past"),
+            transactions=True,
+            snapshot_events=10,
+            rates=_SLOWLY,
+            stops_after="append inbox",
+        ),
         replace(_scenario("races", 1153), rates={Fault.POISONED: 1}, oddities=_RACES),
     )
 }

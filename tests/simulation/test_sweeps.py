@@ -12,17 +12,18 @@ from tests.simulation.sweep import SCENARIOS, variations
 ROOT = Path(__file__).parents[2]
 ROLES = (
     "orchestrator/runtime/engine.py",
+    "orchestrator/runtime/history.py",
     "orchestrator/runtime/intake.py",
     "orchestrator/runtime/publisher.py",
     "orchestrator/runtime/relay.py",
     "projections/projector.py",
 )
 CALLS = {"append", "apply", "bounds", "changes", "checkpoint", "describe", "load", "read", "reader"}
-CALLS |= {"save", "trim", "writer"}
+CALLS |= {"begin", "commit", "save", "transactional", "trim", "writer"}
 PORTS = {"_log", "log", "_group", "group", "database", "_reader", "reader", "_network", "writer"}
-PORTS |= {"_writer", "_role"}
+PORTS |= {"_writer", "_role", "_transactions", "transactional"}
 
-OF_A_PLACE = 3
+OF_A_PLACE = 2
 """Of the times that a scenario comes by a place; `make soak` has all of them."""
 
 
