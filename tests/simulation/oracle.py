@@ -145,8 +145,8 @@ class Oracle:
             case "rejected":
                 for record in records:
                     self._refused(record)
-            case "history":
-                for record in records if self._history is not None else ():
+            case "history" if self._history is not None:
+                for record in records:
                     self._history.landed(record)
             case "snapshots":
                 for number, record in enumerate(records):
