@@ -470,6 +470,13 @@ MUTANTS: Final = (
         "tests/core/test_cancelling.py::test_a_rejection_of_other_units_leaves_the_node_its_answer",
     ),
     _mutant(
+        "units to be cancelled that a count takes back are asked for twice",
+        "orchestrator/core/stock.py",
+        "    if units > asked_already:",
+        "    asked_already = 0\n    if units > asked_already:",
+        "tests/core/test_cancelling.py::test_no_unit_is_to_be_stopped_by_two_requests",
+    ),
+    _mutant(
         "units taken off the shelf stay promised",
         _EVOLVE,
         "            _unreserve(shard, fulfillment, fulfillment_line, off)\n",
