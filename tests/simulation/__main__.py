@@ -103,16 +103,19 @@ def _many(
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=runs or events or (minutes or 0) * 60 or None)
-        for one in campaign(while_time_is_left()):
-            total.add(one)
-            happened, crashes = total.count["events"], total.fired[Fault.CRASHED]
-            done = total.runs if runs else happened if events else time.monotonic() - began
-            said = f"{total.runs:,} runs, {happened:,} events, {crashes:,} crashes"
-            progress.update(
-                task, completed=done, description=f"{said}, {len(total.failures)} failed"
-            )
-            if isinstance(one, Failure) and len(total.failures) <= _SHOWN:
-                console.print(f"{one}", style="red", highlight=False)
+        try:
+            for one in campaign(while_time_is_left()):
+                total.add(one)
+                happened, crashes = total.count["events"], total.fired[Fault.CRASHED]
+                done = total.runs if runs else happened if events else time.monotonic() - began
+                said = f"{total.runs:,} runs, {happened:,} events, {crashes:,} crashes"
+                progress.update(
+                    task, completed=done, description=f"{said}, {len(total.failures)} failed"
+                )
+                if isinstance(one, Failure) and len(total.failures) <= _SHOWN:
+                    console.print(f"{one}", style="red", highlight=False)
+        except KeyboardInterrupt:
+            console.print("stopped; this is of the runs until now")
     return total
 
 

@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -95,7 +96,8 @@ def campaign(plans: Iterable[Plan], workers: int | None = None) -> Iterator[Outc
     workers = workers or len(os.sched_getaffinity(0))
     rest = iter(plans)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    ignoring = (signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for who asked for the runs
+    with ProcessPoolExecutor(workers, context, signal.signal, ignoring) as pool:
         running: set[Future[list[Outcome | Failure]]] = set()
         try:
             while True:
