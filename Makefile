@@ -71,7 +71,7 @@ docs: .venv/.stamp ## write the generated files: schemas, AsyncAPI, reference pa
 
 lock: $(UV) ## pin the dependencies anew (keeps what still fits; ARGS=--upgrade takes the newest)
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras $(ARGS) pyproject.toml -o requirements.lock
-	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra build -c requirements.lock pyproject.toml -o requirements-runtime.lock
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra build --extra kpis -c requirements.lock pyproject.toml -o requirements-runtime.lock
 
 clean: ## remove what was made here, the virtual environment and the caches too
 	@rm -rf .venv .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import psycopg
 import structlog
@@ -39,11 +39,15 @@ from orchestrator.runtime.standby import StandbyConfig
 from orchestrator.runtime.world import SystemClock, SystemRandomness, watch_loop
 from projections import schema
 from projections.fold import READ_MODELS
+from projections.kpis import LiveFigures
 from projections.past import PAST
 from projections.postgres import Postgres
 from projections.projector import PROJECTOR_TOPICS, Projector
 from schemas.ports import EventLog, Group, LogError, Partition, Planning, TopicDescription
 from schemas.topics import TOPIC_DEFAULTS, TOPICS, Topic
+
+if TYPE_CHECKING:
+    from orchestrator.kpis.application import Kpis
 
 ROLES: Final = ("intake", "engine", "standby", "relay", "history", "projector", "past", "api")
 _SHARED: Final = {
@@ -60,6 +64,8 @@ _NEED_POSTGRES: Final = frozenset({*_WRITES, "api"})
 _STOP_S: Final = 10.0
 _CONNECT_S: Final = 10
 _POLL_S: Final = 0.1
+
+Start: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 _log = structlog.get_logger(__name__)
 
@@ -277,14 +283,14 @@ async def run(
         database_url = await check_database(settings) if _NEED_POSTGRES & set(roles) else ""
         here = Roles()
         follower = _follower(settings, log) if "api" in roles and settings.promise else None
+        starts: dict[str, Start] = {}
         app = (
-            await _application(stack, settings, log, database_url, follower)
+            await _application(stack, settings, log, database_url, follower, starts)
             if "api" in roles
             else Starlette()
         )
         server.add_probes(app, here.health)
         groups = await _join(stack, log, roles)
-        starts: dict[str, Callable[[asyncio.Event], Coroutine[Any, Any, None]]] = {}
         if "intake" in roles:
             intake = _intake(settings, log, groups["intake"])
             starts["intake"] = intake.run
@@ -296,9 +302,9 @@ async def run(
             starts[name] = engine.run
             here.states[name] = engine.states
             here.audited = engine.audited
-        for name, make in (("relay", _relay), ("history", _history)):
+        for name, make in (("relay", _relay), ("history", _history), ("kpis", _kpis)):
             if name in roles:
-                publishers = make(settings, log, groups[name])
+                publishers = make(settings, log, groups)
                 starts[name] = publishers.run
                 here.states[name] = publishers.states
         for name in [one for one in _WRITES if one in roles]:
@@ -415,26 +421,43 @@ def _engine(
     )
 
 
-def _relay(settings: Settings, log: KafkaLog, group: Group) -> Publishers:
+def _relay(settings: Settings, log: KafkaLog, groups: Mapping[str, Group]) -> Publishers:
     takeover_s = settings.kafka_request_timeout_seconds + SESSION_TIMEOUT_MS / 1000
     return Relay(
         log=log,
-        group=group,
+        group=groups["relay"],
         clock=SystemClock(),
         takeover_s=takeover_s,
         transactions=log if settings.relay_transactions else None,
     )
 
 
-def _history(settings: Settings, log: EventLog, group: Group) -> Publishers:
+def _history(settings: Settings, log: EventLog, groups: Mapping[str, Group]) -> Publishers:
     return History(
         log=log,
-        group=group,
+        group=groups["history"],
         clock=SystemClock(),
         randomness=SystemRandomness(),
         form=history_format(),
         late_s=2 * settings.kafka_request_timeout_seconds,  # as long as a writer waits
     )
+
+
+def _kpis(settings: Settings, log: KafkaLog, _: Mapping[str, Group]) -> "Kpis":
+    """Live figures; SetupError without Faust, which has a group of its own, or by a wrong file."""
+    try:
+        from orchestrator.kpis.application import Kpis  # noqa: PLC0415 - Faust, an extra
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"role kpis needs {error.name}, which is not installed: pip install 'headrace[kpis]'."
+        ) from None
+    from orchestrator.kpis.alerts import AlertFileError, load  # noqa: PLC0415 - only this role needs it
+
+    try:
+        rules = load(settings.kpis_alerts) if settings.kpis_alerts else []
+    except AlertFileError as error:
+        raise SetupError(f"{variable('kpis_alerts')}: {error}", 2) from None
+    return Kpis(log=log, clock=SystemClock(), rules=rules, partitions=settings.partitions)
 
 
 def _follower(settings: Settings, log: EventLog) -> Follower[Shard]:
@@ -459,8 +482,9 @@ async def _application(
     log: EventLog,
     database_url: str,
     planning: Planning | None,
+    starts: dict[str, Start],
 ) -> Starlette:
-    """The API over a pool of connections of its own."""
+    """The API over a pool of connections of its own; what it follows is added to `starts`."""
     from projections.api.app import create_app  # noqa: PLC0415 - only this role needs it
     from projections.as_of import AsOf  # noqa: PLC0415 - the same
     from projections.queries import open_reads  # noqa: PLC0415 - the same
@@ -489,9 +513,12 @@ async def _application(
             return {}
 
     clock = SystemClock()
+    figures = LiveFigures(log, clock)
+    starts["figures"] = figures.run
     shared_halts = Shared(halted, clock, 1.0)
     shared_progress = Shared(progress, clock, 0.02)
     shared_ends = Shared(journal_ends, clock, 1.0)
+    shared_states = Shared(lambda _: reads.orders_by_state(), clock, 2.0)
 
     async def intake_progress(topic: str, number: int) -> tuple[int, str] | None:
         name = topic.removeprefix(settings.prefix)
@@ -511,6 +538,8 @@ async def _application(
         planning=planning,
         as_of=AsOf(reads, settings.db_schema),
         ends_now=lambda: ends("journal"),
+        figures=figures,
+        orders_by_state=lambda: shared_states(None),
     )
 
 

@@ -109,6 +109,11 @@ SELECT {_POSITION}, (SELECT json_agg(page) FROM (
   ORDER BY at DESC, market_id DESC, version DESC LIMIT %(limit)s) AS page) AS items
 """  # noqa: S608 - constants
 
+_ORDERS_BY_STATE = """
+SELECT market_id, channel, status, count(*) AS orders FROM orders
+GROUP BY market_id, channel, status ORDER BY market_id, channel, status
+"""
+
 _RULE_SET = f"""
 SELECT {_POSITION},
  (SELECT row_to_json(r) FROM rule_sets AS r
@@ -295,6 +300,10 @@ class Reads:
         body = _rule_set(known or {"market_id": market_id, "version": version, "status": "refused"})
         body["refusals"] = [{"at": _utc(one["at"]), **one["data"]} for one in refusals]
         return Answer(body, _at(rows))
+
+    async def orders_by_state(self) -> list[Json]:
+        """How many orders there are of each market, channel and status."""
+        return await self.rows(_ORDERS_BY_STATE, {})
 
     async def shards(self) -> list[ShardPosition]:
         """How far each shard's read models are."""

@@ -116,6 +116,35 @@ TOPICS: dict[str, Topic] = {
             {"cleanup.policy": "delete", **FOREVER},
         ),
         Topic(
+            "kpi-parts",
+            "internal",
+            "part/<partition>/<minute>/<part>, or closed/<partition>",
+            "What each partition of history adds to a minute's figures; role kpis merges it.",
+            "one",
+            {"cleanup.policy": "delete", "retention.ms": str(7 * 86_400_000)},
+        ),
+        Topic(
+            "kpis",
+            "output",
+            "<window>/<market>[/<dimension>/<member>], or progress",
+            "Live figures: the latest closed window of each market, channel, node and carrier."
+            " Compacted: keep the latest window.",
+            "one",
+            {
+                "cleanup.policy": "compact",
+                "segment.bytes": str(16 * 1_048_576),
+                "min.cleanable.dirty.ratio": "0.2",
+            },
+        ),
+        Topic(
+            "alerts",
+            "output",
+            "<rule>/<market>[/<dimension>/<member>]",
+            "Figures that crossed a line: opened, closed. Compacted: keep the latest.",
+            "one",
+            {"cleanup.policy": "compact"},
+        ),
+        Topic(
             "rejected",
             "output",
             "the original key",

@@ -7,11 +7,15 @@ import typer
 from orchestrator.commands.connection import INPUT_ERROR, load_settings
 
 _ALL = "intake,engine,standby,relay,history,projector,past,api"
+_MORE = "kpis"  # with the extra of its name
 
 
 def run(
     roles: Annotated[
-        str, typer.Option("--roles", help="Which, separated by commas.", show_default=True)
+        str,
+        typer.Option(
+            "--roles", help="Which, separated by commas; kpis is another.", show_default=True
+        ),
     ] = _ALL,
 ) -> None:
     """Run roles against the configured Kafka and PostgreSQL, until SIGTERM or Ctrl-C.
@@ -22,12 +26,13 @@ def run(
       headrace run
       headrace run --roles engine
       headrace run --roles intake,relay
+      headrace run --roles kpis
     """
     settings = load_settings()
     wanted = [role.strip() for role in roles.split(",") if role.strip()]
-    unknown = sorted(set(wanted) - set(_ALL.split(",")))
+    unknown = sorted(set(wanted) - {*_ALL.split(","), _MORE})
     if unknown or not wanted:
-        typer.echo(f"--roles: {unknown or 'nothing'}: choose from {_ALL}", err=True)
+        typer.echo(f"--roles: {unknown or 'nothing'}: choose from {_ALL},{_MORE}", err=True)
         raise typer.Exit(INPUT_ERROR)
 
     import asyncio  # noqa: PLC0415 - slow to load, as what follows

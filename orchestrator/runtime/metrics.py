@@ -174,6 +174,38 @@ HISTORY_COMPLETE = gauge(
     "Up to when history is complete, as its newest watermark says: seconds since 1970 UTC.",
     "shard",
 )
+KPI_RECORDS = counter(
+    "headrace_kpi_records", "Records of history that role kpis counted.", "partition"
+)
+KPI_PASSED_OVER = counter(
+    "headrace_kpi_passed_over",
+    "Records of history that role kpis passed over, by why: repeat, closed (of a closed minute), "
+    "failed (a defect, or not of this release).",
+    "why",
+)
+KPI_SOUGHT = counter(
+    "headrace_kpi_sought",
+    "How often role kpis sought to where a partition is counted on, by topic.",
+    "topic",
+)
+KPI_RESTARTS = counter("headrace_kpi_restarts", "How often role kpis began anew after a failure.")
+KPI_COMPLETE = gauge(
+    "headrace_kpi_complete_until_seconds",
+    "Up to when live figures are published: seconds since 1970 UTC.",
+)
+KPI = gauge(
+    "headrace_kpi",
+    "Live figures of the newest closed windows (see the glossary). `dimension` is market, channel, "
+    "node or carrier, `member` its id; `window` is minute or hour.",
+    "window",
+    "market_id",
+    "dimension",
+    "member",
+    "figure",
+)
+ALERTS_OPEN = gauge(
+    "headrace_alerts_open", "Alerts on live figures that are open, by rule.", "rule"
+)
 ORDERS_OPEN = gauge("headrace_open_orders", "Orders that are not closed.", "shard")
 BACKORDERS = gauge("headrace_backordered_lines", "Order lines that wait for stock.", "shard")
 EXCEPTIONS_OPEN = gauge("headrace_open_exceptions", "Exceptions that are not resolved.", "shard")

@@ -190,6 +190,13 @@ class Settings(BaseSettings):
             "where it is off, the role does nothing."
         ),
     ] = True
+    kpis_alerts: Annotated[
+        str | None,
+        Field(
+            description="The YAML file of role `kpis`'s alerts: lines that figures must not cross."
+            " Give all its processes the same."
+        ),
+    ] = None
     batch_ms: Annotated[
         PositiveInt,
         Field(description="How long the engine decides before it commits, when more is waiting."),

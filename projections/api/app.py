@@ -11,12 +11,14 @@ from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 
 from events.outputs import OrderStatus
 from projections.api import models, problems
+from projections.api.kpis import OrdersByState, add_kpis
 from projections.api.past import Past
 from projections.api.positions import HEADER, Ends, IntakeProgress, Positions
 from projections.api.problems import ProblemError
 from projections.api.promise import add_promise, answer_planned, asks_planning
 from projections.as_of import AsOf
 from projections.explained import WhatIf, explained
+from projections.kpis import LiveFigures
 from projections.queries import Answer, Page, Reads
 from schemas.ports import Clock, Planning
 
@@ -75,6 +77,8 @@ def create_app(  # noqa: PLR0913 - every port it may be given
     what_if: WhatIf | None = None,
     as_of: AsOf | None = None,
     ends_now: Ends | None = None,
+    figures: LiveFigures | None = None,
+    orders_by_state: OrdersByState | None = None,
     wait_s: float = 15.0,
 ) -> FastAPI:
     """The API over open reads. It has no state of its own and nothing to start or stop.
@@ -82,8 +86,9 @@ def create_app(  # noqa: PLR0913 - every port it may be given
     `journal_ends` and `halts` (why a shard halts, and the coordinates of the input it halts at) are
     empty where nothing is known. Without `planning` nothing is promised. `what_if` says what would
     have changed a decision; without it nobody says so. Without `as_of` no `at` is answered;
-    `ends_now`: where the journals end at this moment, LogError where that is not known. `wait_s`
-    bounds the wait for a position: above the time that intake gives an unknown market.
+    `ends_now`: where the journals end at this moment, LogError where that is not known. Without
+    `figures` no live figures are answered; `orders_by_state` stands in for that of `reads`.
+    `wait_s` bounds the wait for a position: above the time that intake gives an unknown market.
     """
     waits = (clock, intake_progress, inbox_ends, wait_s)
     positions = Positions("the read model has", reads.shards, *waits)
@@ -114,6 +119,11 @@ def create_app(  # noqa: PLR0913 - every port it may be given
     )
     problems.install(app)
     add_promise(app, planning)
+
+    async def states() -> list[dict[str, Any]]:
+        return await (orders_by_state or reads.orders_by_state)()
+
+    add_kpis(app, figures, states)
 
     @app.get("/orders/{channel}/{order_id}", tags=["orders"], **_answers(models.OrderDetail, 404))
     async def order(

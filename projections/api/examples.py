@@ -313,3 +313,49 @@ PROMISE: Example = {
     "rule_set": "7",
     "promises": [_PROMISED],
 }
+
+KPIS: Example = {
+    "items": [
+        {
+            "window": "hour",
+            "window_start": "2026-11-22T09:31:00.000Z",
+            "window_end": "2026-11-22T10:31:00.000Z",
+            "market_id": "us",
+            "node_id": "BOS",
+            "counts": {
+                "placed": 0,
+                "refused": 0,
+                "planned": 0,
+                "allocated": 40,
+                "split": 6,
+                "backordered": 0,
+                "units_wanted": 90,
+                "units_found": 81,
+                "cost_minor": 31200,
+                "shipped": 37,
+                "units_shipped": 81,
+                "delivered": 20,
+                "lead_ms": 3456000000,
+                "due": 20,
+                "on_time": 19,
+                "promises_kept": 0,
+                "promises_broken": 0,
+                "exceptions": 1,
+            },
+            "rates": {
+                "placed_per_minute": 0.0,
+                "allocated_per_minute": 0.666667,
+                "shipped_per_minute": 0.616667,
+                "lead_time_s": 172800.0,
+                "on_time_rate": 0.95,
+                "fill_rate": 0.9,
+                "split_rate": 0.15,
+                "cost_per_order_minor": 780.0,
+            },
+        }
+    ],
+    "complete_until": "2026-11-22T10:31:00.000Z",
+    "orders_by_state": [
+        {"market_id": "us", "channel": "web", "status": "shipped", "orders": 173},
+    ],
+}

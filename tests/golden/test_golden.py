@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from events.history import HISTORY
 from events.inputs import INPUTS
+from events.kpis import KPIS
 from events.outputs import OUTPUTS
 from schemas.cloudevents import Accepted, emit, read
 
@@ -37,7 +38,7 @@ def unset(model: BaseModel, at: str) -> list[str]:
 def test_todays_reader_reads_it_and_writes_it_back_equal(path: Path) -> None:
     name, event = sample(path)
     if name not in INPUTS:
-        model: BaseModel = {**OUTPUTS, **HISTORY}[name].model_validate_json(
+        model: BaseModel = {**OUTPUTS, **HISTORY, **KPIS}[name].model_validate_json(
             orjson.dumps(event["data"])
         )
         assert orjson.loads(model.model_dump_json(exclude_defaults=True)) == event["data"]
@@ -61,4 +62,4 @@ def test_it_fits_the_published_schema(path: Path) -> None:
 
 
 def test_there_is_one_for_every_event() -> None:
-    assert {sample(path)[0] for path in SAMPLES} == {*INPUTS, *OUTPUTS, *HISTORY}
+    assert {sample(path)[0] for path in SAMPLES} == {*INPUTS, *OUTPUTS, *HISTORY, *KPIS}

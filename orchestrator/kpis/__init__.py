@@ -1,0 +1,1 @@
+"""Role `kpis`: live figures and alerts over `history`. Nothing else depends on it."""

@@ -1,0 +1,404 @@
+"""What a process of role `kpis` does with the records that it is handed; without Faust.
+
+Whoever hands them over (Faust) may repeat, skip or lose any: each stream knows the one offset that
+it takes next, and says where it must be sought to when another comes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from events.kpis import AlertOpened, KpiProgress, KpiWindowClosed
+from orchestrator.kpis.alerts import Alerts, Rule, Transition
+from orchestrator.kpis.figures import COUNTS, RATES, Counts, about, rates
+from orchestrator.kpis.windows import (
+    HOUR_MINUTES,
+    MINUTE_MS,
+    Closed,
+    Counting,
+    Figures,
+    Merging,
+    Message,
+    Minute,
+    Progress,
+)
+from orchestrator.runtime import metrics
+from orchestrator.runtime.batches import batches
+from orchestrator.runtime.whole import Whole
+from schemas.cloudevents import emit
+from schemas.ports import Clock, EventLog, Partition, Record, Writer
+from schemas.times import instant_ms, rfc3339
+
+HISTORY: Final = "history"
+PARTS: Final = Partition("kpi-parts", 0)
+KPIS: Final = Partition("kpis", 0)
+ALERTS: Final = Partition("alerts", 0)
+_SOURCE: Final = "headrace/kpis"
+_PROGRESS: Final = b"progress"
+_PAUSE_S: Final = 1.0  # after a failure of the log
+_PATIENCE_S: Final = 3.0  # before a seek that brought nothing is made again
+_TRIES: Final = 5  # seeks, before a stream is begun anew from what is published
+_TOLD: Final = ("placed", "shipped", "delivered", "exceptions")
+"""The counts that are metrics beside all rates."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Publisher:
+    """Appends in order, again and again until it is acknowledged: the same records, so repeats."""
+
+    def __init__(self, log: EventLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+        self._writer: Writer | None = None
+
+    async def append(self, to: Partition, records: Iterable[Record]) -> None:
+        """Append them; all acknowledged on return."""
+        for batch in batches(records):
+            while not await self._tried(to, batch):
+                await self._clock.sleep(_PAUSE_S)
+
+    async def _tried(self, to: Partition, batch: Sequence[Record]) -> bool:
+        try:
+            if self._writer is None:
+                self._writer = await self._log.writer()
+            await self._writer.append(to, batch)
+        except Exception as error:  # noqa: BLE001 - told; windows must not be lost by it
+            _log.warning("publishing is tried again in a moment", topic=to.topic, what=str(error))
+            await self.close()
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Drop the writer."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.close()
+
+
+class Stream:
+    """Whether what comes of a partition is what is taken next, or it has to be sought."""
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+        self.astray = True  # Faust begins where it likes
+        self._sought = -1, 0.0  # to which offset, and when
+        self._tries = 0
+
+    def due(self, to: int, now_s: float) -> bool:
+        """Whether it has to be sought; a seek that was made is given time."""
+        patient = self._sought[0] == to and now_s - self._sought[1] < _PATIENCE_S
+        return self.astray and not patient
+
+    def sought(self, to: int, now_s: float) -> None:
+        """It was sought, and is right until another record than the next comes."""
+        self._tries = self._tries + 1 if self._sought[0] == to else 1
+        self._sought = to, now_s
+        self.astray = False
+        metrics.KPI_SOUGHT.labels(self.partition.topic).inc()
+
+    @property
+    def hopeless(self) -> bool:
+        """What it waits for doesn't come: it may have been deleted."""
+        return self._tries > _TRIES
+
+
+class Worker:
+    """Counts some partitions of `history`; one worker also merges what all of them count.
+
+    `partitions`: those that `history` has.
+    """
+
+    def __init__(
+        self, *, log: EventLog, clock: Clock, rules: Sequence[Rule], partitions: int
+    ) -> None:
+        self.counting: dict[int, Counting] = {}
+        self.merging: Merging | None = None
+        self.streams: dict[Partition, Stream] = {}
+        self._log = log
+        self._clock = clock
+        self._rules = rules
+        self._partitions = partitions
+        self._alerts = Alerts(rules, {})
+        self._counted, self._merged = Publisher(log, clock), Publisher(log, clock)
+
+    async def close(self) -> None:
+        """Drop the writers."""
+        await self._counted.close()
+        await self._merged.close()
+        self._leave_merging()
+        for number in self.counting:
+            metrics.forget(metrics.READER_LAG, "kpis", HISTORY, str(number))
+
+    # --- who works on what
+
+    async def assign(self, assigned: Iterable[Partition]) -> None:
+        """Work on these partitions from now on; LogError.
+
+        What is new begins where the newest progress on `kpis` says; what is kept stays as it is.
+        """
+        wanted = set(assigned)
+        for gone in [one for one in self.streams if one not in wanted]:
+            self._leave(gone)
+        new = sorted(wanted - self.streams.keys())
+        if not new:
+            return
+        progress = await self._progress()
+        for one in new:
+            if one == PARTS:
+                self._alerts = Alerts(self._rules, await self._opened())
+                self.merging = Merging(progress)
+                self.merging.next = max(self.merging.next, (await self._log.bounds(one)).first)
+            else:
+                start = Closed(0, 0)
+                if progress is not None:
+                    start = progress.partitions.get(one.number, start)
+                first = (await self._log.bounds(one)).first
+                start = Closed(start.until_ms, max(start.offset, first))
+                self.counting[one.number] = Counting(one.number, self._partitions, start)
+            self.streams[one] = Stream(one)
+            _log.info(
+                "counts on" if one != PARTS else "merges on",
+                at=self.next(one),
+                of=f"{one.topic}/{one.number}",
+            )
+
+    def _leave(self, partition: Partition) -> None:
+        del self.streams[partition]
+        if partition == PARTS:
+            self._leave_merging()
+        else:
+            del self.counting[partition.number]
+            metrics.forget(metrics.READER_LAG, "kpis", HISTORY, str(partition.number))
+
+    def _leave_merging(self) -> None:
+        self.merging = None
+        metrics.KPI.clear()
+        metrics.ALERTS_OPEN.clear()
+
+    def rebalanced(self) -> None:
+        """Where the streams go on is anybody's guess."""
+        for stream in self.streams.values():
+            stream.astray = True
+
+    def next(self, partition: Partition) -> int:
+        """The offset that a stream of this worker takes next."""
+        if partition == PARTS:
+            return self.merging.next if self.merging else 0
+        return self.counting[partition.number].next
+
+    def astray(self) -> list[Partition]:
+        """The partitions that have to be sought now."""
+        for hopeless in [one.partition for one in self.streams.values() if one.hopeless]:
+            _log.warning(
+                "begins anew: what comes next is not there",
+                of=f"{hopeless.topic}/{hopeless.number}",
+            )
+            self._leave(hopeless)
+        now_s = self._clock.monotonic()
+        return [one for one, stream in self.streams.items() if stream.due(self.next(one), now_s)]
+
+    def sought(self, partition: Partition) -> None:
+        """It was sought to its next offset."""
+        self.streams[partition].sought(self.next(partition), self._clock.monotonic())
+
+    def observe(self, high_waters: Mapping[Partition, int | None]) -> None:
+        """Say how far behind the ends of its partitions it is, and what it passed over."""
+        for number, counting in self.counting.items():
+            high_water = high_waters.get(Partition(HISTORY, number))
+            if high_water is not None:
+                lag = max(0, high_water - counting.next)
+                metrics.READER_LAG.labels("kpis", HISTORY, str(number)).set(lag)
+            for why, records in counting.passed_over.items():
+                metrics.KPI_PASSED_OVER.labels(why).inc(records)
+                counting.passed_over[why] = 0
+
+    async def _progress(self) -> Progress | None:
+        """The furthest on `kpis`; one that was overtaken may have written after it."""
+        newest: Progress | None = None
+        async with Whole(self._log, KPIS) as whole:
+            async for read in whole:
+                for one in read:
+                    if one.key == _PROGRESS and one.value:
+                        progress = _progress_of(orjson.loads(one.value))
+                        if newest is None or progress.until_ms >= newest.until_ms:
+                            newest = progress
+        return newest
+
+    async def _opened(self) -> dict[str, dict[str, Any]]:
+        """The alerts that are open by the topic: the fields they opened with."""
+        newest: dict[str, tuple[str, bool, dict[str, Any]]] = {}
+        async with Whole(self._log, ALERTS) as whole:
+            async for read in whole:
+                for one in read:
+                    said = orjson.loads(one.value or b"{}")
+                    opens = _type_of(one.headers) == AlertOpened.TYPE
+                    at = said["opened_at"] if opens else said["closed_at"]
+                    if said["alert"] not in newest or newest[said["alert"]][0] <= at:
+                        newest[said["alert"]] = at, opens, said
+        return {alert: said for alert, (_, opens, said) in newest.items() if opens}
+
+    # --- what it is handed
+
+    async def take_history(self, number: int, offset: int, value: bytes | None) -> None:
+        """Take a record of `history`, if it is the next; publish what closes. It never raises.
+
+        1. Another offset than the next is passed over; a later one has the stream sought.
+        2. Count the record. One that fails is passed over, and counted as such.
+        3. Append the parts of the minutes that it closes, the closing record last; tried until
+           they are acknowledged.
+        """
+        counting = self.counting.get(number)
+        if counting is None or not self._is_next(Partition(HISTORY, number), offset, counting):
+            return
+        try:
+            messages = counting.take(orjson.loads(value or b""))
+        except Exception:  # noqa: BLE001 - logged; one record must not end all figures
+            _failed(counting, HISTORY, number, offset)
+            return
+        if messages:
+            await self._counted.append(PARTS, map(_part_record, messages))
+            _log.debug("closed", partition=number, until=rfc3339(counting.until_ms))
+
+    async def take_parts(self, offset: int, value: bytes | None) -> None:
+        """Take a message of `kpi-parts`, if it is the next; publish what closes. It never raises.
+
+        Of every minute that closes in all partitions:
+
+        1. Append the alerts that it opens and closes.
+        2. Append the windows of all scopes, and last how far the figures are: a restart goes on
+           from there, so what is appended twice is the same.
+        """
+        merging = self.merging
+        if merging is None or not self._is_next(PARTS, offset, merging):
+            return
+        try:
+            for minute in merging.take(orjson.loads(value or b"")):
+                await self._publish(minute)
+        except Exception:  # noqa: BLE001 - the same
+            _failed(merging, PARTS.topic, 0, offset)
+
+    def _is_next(self, partition: Partition, offset: int, of: Counting | Merging) -> bool:
+        stream = self.streams[partition]
+        if offset != of.next:
+            stream.astray = stream.astray or offset > of.next
+            return False
+        stream.astray = False
+        return True
+
+    async def _publish(self, minute: Minute) -> None:
+        end = rfc3339(minute.end_ms)
+        alerts = [*self._alerts.gone(minute.end_ms)]
+        alerts += self._alerts.judge(minute.end_ms, minute.figures)
+        await self._merged.append(ALERTS, [_alert_record(one, end) for one in alerts])
+        windows = [
+            _window_record(one.scope, window, minute.end_ms, counts)
+            for one in minute.figures
+            for window, counts in (("minute", one.minute), ("hour", one.hour))
+        ]
+        await self._merged.append(KPIS, [*windows, _progress_record(minute.progress)])
+        metrics.KPI_COMPLETE.set(minute.end_ms / 1000)
+        if minute.figures or alerts:
+            self._observe(minute.figures)
+
+    def _observe(self, figures: Iterable[Figures]) -> None:
+        for one in figures:
+            market_id, *member = one.scope.split("/")
+            dimension = member[0] if member else "market"
+            labels = market_id, dimension, member[1] if member else market_id
+            for window, minutes, counts in (
+                ("minute", 1, one.minute),
+                ("hour", HOUR_MINUTES, one.hour),
+            ):
+                if window == "minute" and dimension in {"node", "carrier"}:
+                    continue  # some hundred nodes are enough series by the hour
+                said = dict(zip(COUNTS, counts, strict=True))
+                told = {name: said[name] for name in _TOLD} | rates(counts, minutes)
+                for name in (*_TOLD, *RATES):
+                    if name in told:
+                        metrics.KPI.labels(window, *labels, name).set(told[name])
+                    else:
+                        metrics.forget(metrics.KPI, window, *labels, name)
+        open_now = [alert.partition("/")[0] for alert in self._alerts.open()]
+        for rule in self._rules:
+            metrics.ALERTS_OPEN.labels(rule.rule).set(open_now.count(rule.rule))
+
+
+def _failed(stream: Counting | Merging, topic: str, number: int, offset: int) -> None:
+    """Pass over a record that can't be taken: it must not end all figures."""
+    stream.next = offset + 1
+    metrics.KPI_PASSED_OVER.labels("failed").inc()
+    _log.exception("passed over", topic=topic, partition=number, offset=offset)
+
+
+# --- records
+
+
+def _part_record(message: Message) -> Record:
+    key = f"{message['kind']}/{message['partition']}"
+    if message["kind"] == "part":
+        key += f"/{message['minute']}/{message['part']}"
+    return Record(key.encode(), orjson.dumps(message))
+
+
+def window_event(scope: str, window: str, end_ms: int, counts: Counts) -> dict[str, Any]:
+    """The fields of a `kpi_window_closed`."""
+    minutes = HOUR_MINUTES if window == "hour" else 1
+    return {
+        **about(scope),
+        "window": window,
+        "window_start": rfc3339(end_ms - minutes * MINUTE_MS),
+        "window_end": rfc3339(end_ms),
+        "counts": dict(zip(COUNTS, counts, strict=True)),
+        "rates": rates(counts, minutes),
+    }
+
+
+def _window_record(scope: str, window: str, end_ms: int, counts: Counts) -> Record:
+    said = window_event(scope, window, end_ms, counts)
+    key, end = f"{window}/{scope}", said["window_end"]
+    headers = emit(KpiWindowClosed.TYPE, f"{key}@{end}", _SOURCE, end)
+    return Record(key.encode(), orjson.dumps(said), headers)
+
+
+def _progress_record(progress: Progress) -> Record:
+    end = rfc3339(progress.until_ms)
+    said = {
+        "complete_until": end,
+        "parts_offset": progress.parts_offset,
+        "parts_next": progress.parts_next,
+        "partitions": [
+            {
+                "partition": number,
+                "closed_until": rfc3339(closed.until_ms),
+                "first_offset": closed.offset,
+            }
+            for number, closed in sorted(progress.partitions.items())
+        ],
+    }
+    headers = emit(KpiProgress.TYPE, f"progress@{end}", _SOURCE, end)
+    return Record(_PROGRESS, orjson.dumps(said), headers)
+
+
+def _progress_of(said: dict[str, Any]) -> Progress:
+    partitions = {
+        one["partition"]: Closed(instant_ms(one["closed_until"]), one["first_offset"])
+        for one in said["partitions"]
+    }
+    until_ms = instant_ms(said["complete_until"])
+    return Progress(until_ms, said["parts_offset"], said["parts_next"], partitions)
+
+
+def _alert_record(one: Transition, end: str) -> Record:
+    headers = emit(one.type, f"{one.alert}@{end}", _SOURCE, end)
+    return Record(one.alert.encode(), orjson.dumps(one.fields), headers)
+
+
+def _type_of(headers: Sequence[tuple[str, bytes]]) -> str:
+    """The event's type, such as `alert_opened`; "" where it says none."""
+    for name, value in headers:
+        if name == "ce_type":
+            return value.decode().split(".")[1]
+    return ""

@@ -1,0 +1,143 @@
+"""`GET /kpis` and `GET /kpis/stream`: live figures, as they stand and as they come."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from typing import Annotated, Any, TypeAlias
+
+import orjson
+from fastapi import FastAPI, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import ConfigDict
+
+from events.kpis import Dimension, KpiCounts, KpiRates, Window
+from projections.api import examples
+from projections.api.models import Shape
+from projections.api.problems import MEDIA_TYPE, ProblemDetails, ProblemError
+from projections.kpis import Asked, LiveFigures
+
+OrdersByState: TypeAlias = Callable[[], Awaitable[list[dict[str, Any]]]]
+
+BEAT_S = 15.0
+"""After so long without a window a stream says that it is alive."""
+
+Market = Annotated[str | None, Query(description="of this market", examples=["us"])]
+Channel = Annotated[str | None, Query(description="of this channel")]
+Node = Annotated[str | None, Query(description="of this node")]
+Carrier = Annotated[str | None, Query(description="of this carrier")]
+Of = Annotated[Window | None, Query(description="only minutes, or only hours")]
+By = Annotated[Dimension | None, Query(description="only figures of markets, channels, …")]
+
+
+class KpiWindowShape(Shape):
+    """The figures of a closed window of a market, or of a channel, node or carrier of it."""
+
+    window: Window
+    window_start: str
+    window_end: str
+    market_id: str
+    channel: str | None = None
+    node_id: str | None = None
+    carrier: str | None = None
+    counts: KpiCounts
+    rates: KpiRates
+
+
+class OrdersByStateShape(Shape):
+    """Orders in the read model, now."""
+
+    market_id: str
+    channel: str
+    status: str
+    orders: int
+
+
+class KpiList(Shape):
+    """The latest closed windows."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [examples.KPIS]})
+
+    items: list[KpiWindowShape]
+    complete_until: str | None
+    orders_by_state: list[OrdersByStateShape]
+
+
+def add_kpis(app: FastAPI, figures: LiveFigures | None, orders_by_state: OrdersByState) -> None:
+    """Add the routes. Without `figures` they answer 503."""
+    failures: dict[int | str, dict[str, Any]] = {
+        503: {
+            "description": HTTPStatus.SERVICE_UNAVAILABLE.phrase,
+            "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}},
+        }
+    }
+
+    @app.get("/kpis", tags=["figures"], response_model=KpiList, responses=failures)
+    async def kpis(
+        *,
+        market_id: Market = None,
+        channel: Channel = None,
+        node_id: Node = None,
+        carrier: Carrier = None,
+        window: Of = None,
+        by: By = None,
+    ) -> Response:
+        """The latest closed windows of markets, channels, nodes and carriers; orders by state."""
+        live = _ready(figures)
+        asked = Asked(market_id, channel, node_id, carrier, window, by)
+        states = [
+            one
+            for one in await orders_by_state()
+            if market_id in {None, one["market_id"]} and channel in {None, one["channel"]}
+        ]
+        body = {
+            "items": live.latest(asked),
+            "complete_until": live.complete_until,
+            "orders_by_state": states,
+        }
+        return Response(orjson.dumps(body), media_type="application/json")
+
+    @app.get(
+        "/kpis/stream",
+        tags=["figures"],
+        response_class=StreamingResponse,
+        responses=failures
+        | {
+            200: {
+                "description": "Events `kpi`, one a window.",
+                "content": {"text/event-stream": {}},
+            }
+        },
+    )
+    async def stream(
+        *,
+        market_id: Market = None,
+        channel: Channel = None,
+        node_id: Node = None,
+        carrier: Carrier = None,
+        window: Of = None,
+        by: By = None,
+    ) -> StreamingResponse:
+        """The latest closed windows, then each one as it closes, as server-sent events."""
+        live = _ready(figures)
+        asked = Asked(market_id, channel, node_id, carrier, window, by)
+        return StreamingResponse(
+            _events(live, asked),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store"},
+        )
+
+
+def _ready(figures: LiveFigures | None) -> LiveFigures:
+    if figures is None or not figures.whole:
+        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "live figures are not read yet")
+    return figures
+
+
+async def _events(figures: LiveFigures, asked: Asked) -> AsyncIterator[bytes]:
+    async for said in figures.follow(asked, BEAT_S):
+        if said is None:
+            yield b": nothing new\n\n"
+        else:
+            yield b"event: kpi\nid: %b\ndata: %b\n\n" % (
+                said["window_end"].encode(),
+                orjson.dumps(said),
+            )

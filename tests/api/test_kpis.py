@@ -1,0 +1,165 @@
+"""Live figures over HTTP: the latest windows, filtered, and a stream of those that come."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from orchestrator.kpis.figures import COUNTS, none
+from orchestrator.kpis.worker import KPIS, window_event
+from orchestrator.runtime import server
+from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.world import SystemClock
+from projections.api import create_app
+from projections.kpis import LiveFigures
+from schemas.ports import Record
+
+END_MS = 1_795_341_660_000
+
+
+class Fake:
+    """Reads that know how many orders are in which state."""
+
+    async def shards(self) -> list[Any]:
+        raise NotImplementedError
+
+    async def orders_by_state(self) -> list[dict[str, Any]]:
+        await asyncio.sleep(0)
+        return [
+            {"market_id": market, "channel": "web", "status": "shipped", "orders": 3}
+            for market in ("us", "eu")
+        ]
+
+
+def window(scope: str, kind: str, end_ms: int = END_MS, placed: int = 1) -> Record:
+    counts = none()
+    counts[COUNTS.index("placed")] = placed
+    said = window_event(scope, kind, end_ms, counts)
+    return Record(f"{kind}/{scope}".encode(), orjson.dumps(said))
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    log = MemoryLog(SystemClock(), {"kpis": 1})
+    scopes = ("us", "us/channel/web", "us/node/BOS", "us/carrier/ups", "eu")
+    log.write(KPIS, [window(scope, kind) for scope in scopes for kind in ("minute", "hour")])
+    progress = {"complete_until": "2026-11-22T10:01:00.000Z"}
+    log.write(KPIS, [Record(b"progress", orjson.dumps(progress))])
+    return log
+
+
+@pytest.fixture
+async def served(log: MemoryLog) -> AsyncIterator[str]:
+    """The address of a server whose figures were read."""
+    stop = asyncio.Event()
+    figures = LiveFigures(log, SystemClock())
+    reads: Any = Fake()
+    app = create_app(reads, SystemClock(), figures=figures)
+    listening = socket.create_server(("127.0.0.1", 0))
+    tasks = [
+        asyncio.create_task(figures.run(stop)),
+        asyncio.create_task(server.serve(app, listening, stop)),
+    ]
+    async with asyncio.timeout(10):
+        while not figures.whole:
+            await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    stop.set()
+    await asyncio.gather(*tasks)
+    listening.close()
+
+
+async def asked(served: str, query: str) -> dict[str, Any]:
+    async with httpx.AsyncClient(base_url=served) as client:
+        answer = await client.get(f"/kpis?{query}")
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+
+async def test_the_latest_windows_are_answered_with_orders_by_state(served: str) -> None:
+    body = await asked(served, "")
+    assert len(body["items"]) == 10
+    assert body["complete_until"] == "2026-11-22T10:01:00.000Z"
+    assert {one["market_id"] for one in body["orders_by_state"]} == {"us", "eu"}
+
+
+@pytest.mark.parametrize(
+    ("query", "windows"),
+    [
+        ("market_id=us", 8),
+        ("market_id=eu", 2),
+        ("market_id=us&window=hour", 4),
+        ("by=market", 4),
+        ("by=node&window=minute", 1),
+        ("node_id=BOS", 2),
+        ("channel=web", 2),
+        ("carrier=ups&window=hour", 1),
+        ("carrier=dhl", 0),
+    ],
+)
+async def test_figures_are_chosen_by_market_member_dimension_and_window(
+    served: str, query: str, windows: int
+) -> None:
+    assert len((await asked(served, query))["items"]) == windows
+
+
+async def test_states_are_those_of_the_market_that_is_asked_for(served: str) -> None:
+    (state,) = (await asked(served, "market_id=eu"))["orders_by_state"]
+    assert state == {"market_id": "eu", "channel": "web", "status": "shipped", "orders": 3}
+
+
+async def test_a_window_that_was_overtaken_replaces_no_later_one(
+    served: str, log: MemoryLog
+) -> None:
+    log.write(KPIS, [window("us", "hour", END_MS - 60_000, placed=9)])
+    log.write(KPIS, [window("eu", "hour", END_MS + 60_000, placed=7)])
+    async with asyncio.timeout(10):
+        while (await placed(served, "eu")) != 7:
+            await asyncio.sleep(0.02)
+    assert await placed(served, "us") == 1
+
+
+async def placed(served: str, market_id: str) -> int:
+    (one,) = (await asked(served, f"market_id={market_id}&by=market&window=hour"))["items"]
+    number: int = one["counts"]["placed"]
+    return number
+
+
+async def test_a_stream_gives_what_is_there_and_then_what_comes(
+    served: str, log: MemoryLog
+) -> None:
+    lines: list[str] = []
+    async with (
+        httpx.AsyncClient(base_url=served, timeout=10) as client,
+        client.stream("GET", "/kpis/stream?by=node") as answer,
+    ):
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        with suppress(StopAsyncIteration):
+            async for line in answer.aiter_lines():
+                lines.append(line)
+                if line == "" and len([one for one in lines if "BOS" in one]) == 2:
+                    log.write(KPIS, [window("us", "minute", END_MS + 60_000)])  # not asked for
+                    log.write(KPIS, [window("us/node/LAX", "minute", END_MS + 60_000)])
+                if "LAX" in line:
+                    break
+    events = [orjson.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    assert [one["node_id"] for one in events] == ["BOS", "BOS", "LAX"]
+    assert lines[:2] == ["event: kpi", "id: 2026-11-22T10:01:00.000Z"]
+
+
+async def test_before_the_topic_was_read_figures_are_not_answered() -> None:
+    reads: Any = Fake()
+    app = create_app(reads, SystemClock())
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url="http://headrace"
+    ) as client:
+        for path in ("/kpis", "/kpis/stream"):
+            answer = await client.get(path)
+            assert answer.status_code == 503
+            assert answer.json()["detail"] == "live figures are not read yet"
