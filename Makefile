@@ -51,7 +51,7 @@ soak: .venv/.stamp ## for long: the protocol's model at its full size, simulated
 	@$(BIN)/python -m tests.simulation 0 --sweeps
 	@$(BIN)/python -m tests.intake.hostile --count 1000000
 	@$(BIN)/python -m tests.contention.last_units --attempts 1000000
-	@HEADRACE_TEST_LONG=1 HEADRACE_TEST_KAFKA=real $(BIN)/python -m pytest tests/kafka/test_cluster.py tests/kafka/test_outages.py tests/kafka/test_hung_broker.py
+	@HEADRACE_TEST_LONG=1 HEADRACE_TEST_KAFKA=real $(BIN)/python -m pytest tests/kafka/test_cluster.py tests/kafka/test_outages.py tests/kafka/test_hung_broker.py tests/kafka/test_kpis_killed.py
 	@HEADRACE_TEST_LONG=1 HEADRACE_TEST_KAFKA=real HEADRACE_TEST_BACKLOG=2000000 $(BIN)/python -m pytest tests/kafka/test_backlog.py
 	@$(BIN)/python -m tests.kafka.storm --kills 100
 

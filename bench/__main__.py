@@ -27,6 +27,7 @@ from bench import (
     core,
     end_to_end,
     history,
+    kpis,
     past,
     projector,
     promise,
@@ -43,9 +44,15 @@ from tests.servers import KAFKA_VERSION
 
 BENCHES: Final = (
     *("core", "sourcing", "projector", "baseline", "end_to_end", "promise", "recovery"),
-    *("history", "whatif", "past"),
+    *("history", "whatif", "past", "kpis"),
 )
-_ALONE: Final = {"recovery": recovery, "history": history, "whatif": whatif, "past": past}
+_ALONE: Final = {
+    "recovery": recovery,
+    "history": history,
+    "whatif": whatif,
+    "past": past,
+    "kpis": kpis,
+}
 _HEADRACE_TO_BASELINE: Final = 2.5
 _ROOT: Final = Path(__file__).parents[1]
 

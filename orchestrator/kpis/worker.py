@@ -40,8 +40,10 @@ _PROGRESS: Final = b"progress"
 _PAUSE_S: Final = 1.0  # after a failure of the log
 _PATIENCE_S: Final = 3.0  # before a seek that brought nothing is made again
 _TRIES: Final = 5  # seeks, before a stream is begun anew from what is published
-_TOLD: Final = ("placed", "shipped", "delivered", "exceptions")
+TOLD: Final = ("placed", "shipped", "delivered", "exceptions")
 """The counts that are metrics beside all rates."""
+BY_MINUTE: Final = ("market", "channel")
+"""The dimensions that have metrics by the minute: some hundred nodes are enough by the hour."""
 
 _log = structlog.get_logger(__name__)
 
@@ -312,11 +314,11 @@ class Worker:
                 ("minute", 1, one.minute),
                 ("hour", HOUR_MINUTES, one.hour),
             ):
-                if window == "minute" and dimension in {"node", "carrier"}:
-                    continue  # some hundred nodes are enough series by the hour
+                if window == "minute" and dimension not in BY_MINUTE:
+                    continue
                 said = dict(zip(COUNTS, counts, strict=True))
-                told = {name: said[name] for name in _TOLD} | rates(counts, minutes)
-                for name in (*_TOLD, *RATES):
+                told = {name: said[name] for name in TOLD} | rates(counts, minutes)
+                for name in (*TOLD, *RATES):
                     if name in told:
                         metrics.KPI.labels(window, *labels, name).set(told[name])
                     else:

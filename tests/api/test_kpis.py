@@ -17,7 +17,10 @@ from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.world import SystemClock
 from projections.api import create_app
 from projections.kpis import LiveFigures
+from projections.queries import Page, open_reads
 from schemas.ports import Record
+from tests.api.conftest import SCHEMA, Writing
+from tests.projections import journals as given
 
 END_MS = 1_795_341_660_000
 
@@ -163,3 +166,13 @@ async def test_before_the_topic_was_read_figures_are_not_answered() -> None:
             answer = await client.get(path)
             assert answer.status_code == 503
             assert answer.json()["detail"] == "live figures are not read yet"
+
+
+async def test_orders_are_counted_by_state_in_the_database(url: str, writing: Writing) -> None:
+    await writing.up_to(0, given.journal(given.day()), len(given.day()))
+    async with open_reads(url, SCHEMA) as reads:
+        found = await reads.orders_by_state()
+        listed = await reads.orders({}, Page(500, None))
+    assert listed.body is not None
+    assert found
+    assert sum(one["orders"] for one in found) == len(listed.body["items"])

@@ -47,12 +47,13 @@ def test_a_command_that_does_not_exist_is_seen(words: list[str]) -> None:
     assert not is_a_command(words)
 
 
-def test_every_role_that_runs_by_default_has_a_service() -> None:
+def test_every_role_has_a_service() -> None:
     assert {role for it in ROLES.values() for role in it["command"][2].split(",")} == {
         "api",
         "engine",
         "history",
         "intake",
+        "kpis",
         "past",
         "projector",
         "relay",

@@ -3,11 +3,14 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from events.kpis import Window
+from orchestrator.kpis.figures import DIMENSIONS, RATES
+from orchestrator.kpis.worker import BY_MINUTE, TOLD
 from orchestrator.runtime import metrics
 from projections import metrics as projection_metrics
 
@@ -21,8 +24,12 @@ EXPOSED = {
 }
 
 
+def targets(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
+    return [target for panel in dashboard["panels"] for target in panel.get("targets", [])]
+
+
 def queries(dashboard: dict[str, Any]) -> list[str]:
-    return [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    return [one["expr"] for one in targets(dashboard) if "expr" in one]
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
@@ -41,6 +48,28 @@ def test_a_dashboard_asks_only_for_metrics_and_labels_that_exist(name: str) -> N
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_query_is_prometheus_or_sql(name: str) -> None:
+    for one in targets(DASHBOARDS[name]):
+        assert ("expr" in one) is (one["datasource"]["type"] == "prometheus")
+        assert ("expr" in one) is not ("rawSql" in one)
+
+
+def test_live_figures_are_asked_for_by_names_that_are_told() -> None:
+    asked = [
+        dict(re.findall(r'(\w+)="([^"]*)"', query))
+        for query in queries(DASHBOARDS["live-figures"])
+        if "headrace_kpi{" in query
+    ]
+    assert asked
+    for one in asked:
+        assert one["figure"] in {*RATES, *TOLD}
+        assert one["dimension"] in DIMENSIONS
+        assert one["window"] in get_args(Window)
+        assert one["window"] == "hour" or one["dimension"] in BY_MINUTE
+    assert {one["figure"] for one in asked} >= {*RATES} - {"allocated_per_minute"}
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
 def test_a_dashboards_panels_are_told_apart_and_do_not_overlap(name: str) -> None:
     panels = DASHBOARDS[name]["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -55,20 +84,39 @@ def test_a_dashboards_panels_are_told_apart_and_do_not_overlap(name: str) -> Non
 
 
 def test_dashboards_look_at_the_provisioned_source() -> None:
-    (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())[
-        "datasources"
+    sources = [
+        source
+        for path in sorted((GRAFANA / "provisioning/datasources").glob("*.yml"))
+        for source in yaml.safe_load(path.read_text())["datasources"]
     ]
     compose = yaml.safe_load((GRAFANA.parents[1] / "docker-compose.yml").read_text())
-    assert source["url"] == "http://prometheus:9090"
-    assert "prometheus" in compose["services"]
+    assert [one["url"] for one in sources] == ["postgres:5432", "http://prometheus:9090"]
+    assert {"postgres", "prometheus"} <= compose["services"].keys()
     asked = {
         (place["type"], place["uid"])
         for dashboard in DASHBOARDS.values()
-        for panel in dashboard["panels"]
+        for panel in [*dashboard["panels"], *dashboard.get("templating", {}).get("list", [])]
         for place in [panel.get("datasource"), *(t["datasource"] for t in panel.get("targets", []))]
         if place is not None
     }
-    assert asked == {(source["type"], source["uid"])}
+    assert asked == {(one["type"], one["uid"]) for one in sources}
+
+
+def test_grafana_reads_postgres_as_somebody_who_may_only_read() -> None:
+    (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/postgres.yml").read_text())[
+        "datasources"
+    ]
+    compose = yaml.safe_load((GRAFANA.parents[1] / "docker-compose.yml").read_text())
+    script = (GRAFANA.parent / "postgres" / "reader.sh").read_text()
+    assert f"CREATE ROLE {source['user']} LOGIN" in script
+    grafana, postgres = (
+        compose["services"][name]["environment"] for name in ("grafana", "postgres")
+    )
+    assert grafana["POSTGRES_PASSWORD"] == postgres["POSTGRES_PASSWORD"]
+    assert set(source["secureJsonData"].values()) == {"$POSTGRES_PASSWORD"}
+    assert source["jsonData"]["database"] == postgres["POSTGRES_DB"]
+    mounted = compose["services"]["postgres"]["volumes"]
+    assert "./deploy/postgres:/docker-entrypoint-initdb.d:ro" in mounted
 
 
 def test_grafana_is_told_where_the_dashboards_are() -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from events.history import HISTORY
 from events.inputs import INPUTS
+from events.kpis import KPIS
 from events.outputs import OUTPUTS
 from schemas import generate
 from schemas.evolution import breaks
@@ -130,7 +131,7 @@ def test_the_asyncapi_document_names_every_public_topic_and_event_once() -> None
     public = {name for name, topic in TOPICS.items() if topic.role != "internal"}
     assert set(document["channels"]) == public
     events = [name for channel in document["channels"].values() for name in channel["messages"]]
-    assert sorted(events) == sorted([*INPUTS, *OUTPUTS, *HISTORY, "rejected_record"])
+    assert sorted(events) == sorted([*INPUTS, *OUTPUTS, *HISTORY, *KPIS, "rejected_record"])
     for reference in _references(document):
         if reference.startswith("#/"):
             at = document

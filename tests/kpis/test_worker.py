@@ -1,0 +1,156 @@
+"""The worker, handed records as Faust may: repeated, skipped, lost; and begun anew."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from orchestrator import compose
+from orchestrator.kpis.alerts import parse
+from orchestrator.kpis.worker import ALERTS, KPIS, PARTS, Worker
+from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.settings import Settings, SetupError
+from orchestrator.runtime.world import SystemClock
+from schemas.ports import Partition, Record
+from tests.kpis.test_windows import SHARDS, START, accepted, watermark
+
+HISTORY = Partition("history", 0)
+MINUTE_MS = 60_000
+RULES = parse("alerts: [{rule: busy, figure: placed, by: market, window: minute, above: 1}]", "")
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog(SystemClock(), {"history": 1, "kpi-parts": 1, "kpis": 1, "alerts": 1})
+
+
+def a_worker(log: MemoryLog) -> Worker:
+    return Worker(log=log, clock=SystemClock(), rules=RULES, partitions=1)
+
+
+def happen(log: MemoryLog, minute: int, orders: int) -> None:
+    """Orders of a minute, and the watermarks that close it."""
+    at_ms = START + minute * MINUTE_MS
+    records = [accepted(0, 100 * minute + number, at_ms) for number in range(orders)]
+    records += [watermark(shard, at_ms + MINUTE_MS) for shard in range(SHARDS)]
+    log.write(HISTORY, [Record(b"", orjson.dumps(one)) for one in records])
+
+
+async def hand_over(worker: Worker, log: MemoryLog, first: int = 0) -> None:
+    """What stands in the topics from these offsets on; parts from where the worker wants them."""
+    for one in log.held(HISTORY).records[first:]:
+        await worker.take_history(0, one.offset, one.value)
+    for one in log.held(PARTS).records[worker.next(PARTS) :]:
+        await worker.take_parts(one.offset, one.value)
+
+
+def told(log: MemoryLog) -> dict[str, int]:
+    """Orders by key and end of the published windows."""
+    return {
+        f"{(one.key or b'').decode()}@{said['window_end']}": said["counts"]["placed"]
+        for one in log.held(KPIS).records
+        for said in [orjson.loads(one.value or b"")]
+        if one.key != b"progress"
+    }
+
+
+async def test_what_closes_is_published_and_judged(log: MemoryLog) -> None:
+    happen(log, 0, orders=3)
+    worker = a_worker(log)
+    await worker.assign([HISTORY, PARTS])
+    await hand_over(worker, log)
+    end = "2026-11-22T10:01:00.000Z"
+    assert told(log) == {
+        f"{window}/{scope}@{end}": 3 for window in ("minute", "hour") for scope in _SCOPES
+    }
+    (alert,) = log.held(ALERTS).records
+    assert alert.key == b"busy/m0"
+    await worker.close()
+
+
+_SCOPES = ("m0", "m0/channel/web")
+
+
+async def test_a_record_that_is_not_the_next_is_passed_over_and_the_stream_is_sought(
+    log: MemoryLog,
+) -> None:
+    happen(log, 0, orders=2)
+    worker = a_worker(log)
+    await worker.assign([HISTORY, PARTS])
+    assert set(worker.astray()) == {HISTORY, PARTS}, "Faust begins where it likes"
+    worker.sought(HISTORY)
+    worker.sought(PARTS)
+    records = log.held(HISTORY).records
+    await worker.take_history(0, 2, records[2].value)
+    assert worker.next(HISTORY) == 0
+    assert worker.streams[HISTORY].astray
+    for one in records[:2]:
+        await worker.take_history(0, one.offset, one.value)
+    await worker.take_history(0, 0, records[0].value)  # an old one is no reason to seek
+    assert not worker.streams[HISTORY].astray
+    assert worker.next(HISTORY) == 2
+    await worker.close()
+
+
+async def test_one_that_is_begun_anew_goes_on_from_the_progress_and_opens_no_alert_twice(
+    log: MemoryLog,
+) -> None:
+    happen(log, 0, orders=2)
+    happen(log, 1, orders=2)
+    one = a_worker(log)
+    await one.assign([HISTORY, PARTS])
+    await hand_over(one, log)
+    before = told(log)
+    await one.close()
+    happen(log, 2, orders=2)
+    two = a_worker(log)
+    await two.assign([HISTORY, PARTS])
+    assert two.next(HISTORY) == 8
+    await hand_over(two, log, first=3)
+    after = told(log)
+    assert {key: after[key] for key in before} == before
+    assert after["hour/m0@2026-11-22T10:03:00.000Z"] == 6
+    assert len(log.held(ALERTS).records) == 1
+    await two.close()
+
+
+async def test_a_record_that_nobody_can_read_is_passed_over(log: MemoryLog) -> None:
+    log.write(HISTORY, [Record(b"", b"not json"), Record(b"", b'{"kind": "event"}')])
+    happen(log, 0, orders=1)
+    worker = a_worker(log)
+    await worker.assign([HISTORY, PARTS])
+    await hand_over(worker, log)
+    assert worker.next(HISTORY) == len(log.held(HISTORY).records)
+    assert told(log)["minute/m0@2026-11-22T10:01:00.000Z"] == 1
+    await worker.close()
+
+
+async def test_what_another_member_has_by_now_is_left(log: MemoryLog) -> None:
+    worker = a_worker(log)
+    await worker.assign([HISTORY, PARTS])
+    await worker.assign([PARTS])
+    happen(log, 0, orders=1)
+    for one in log.held(HISTORY).records:
+        await worker.take_history(0, one.offset, one.value)
+    assert log.held(PARTS).records == []
+    await worker.close()
+
+
+def test_nothing_loads_faust_but_the_role() -> None:
+    program = (
+        "import sys, orchestrator.cli, orchestrator.compose, orchestrator.kpis.worker\n"
+        "import projections.api, projections.kpis, orchestrator.commands.run\n"
+        "assert not {'faust', 'mode'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_wrong_file_of_alerts_ends_the_role_with_2_and_the_place(tmp_path: Path) -> None:
+    file = tmp_path / "alerts.yaml"
+    file.write_text("alerts: [{rule: a, figure: placed, by: market, above: many}]")
+    nothing: dict[str, object] = {}
+    with pytest.raises(SetupError, match=r"alerts\[0\]\.above: must be a valid number") as error:
+        compose._kpis(Settings(kpis_alerts=str(file)), nothing, nothing)  # type: ignore[arg-type]
+    assert error.value.exit_code == 2
