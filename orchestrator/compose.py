@@ -518,7 +518,9 @@ async def _application(
     shared_halts = Shared(halted, clock, 1.0)
     shared_progress = Shared(progress, clock, 0.02)
     shared_ends = Shared(journal_ends, clock, 1.0)
-    shared_states = Shared(lambda _: reads.orders_by_state(), clock, 2.0)
+    shared_states = Shared[None, list[dict[str, Any]]](
+        lambda _: reads.orders_by_state(), clock, 2.0
+    )
 
     async def intake_progress(topic: str, number: int) -> tuple[int, str] | None:
         name = topic.removeprefix(settings.prefix)

@@ -219,7 +219,7 @@ def test_a_message_of_another_release_is_refused() -> None:
 
 def test_quiet_times_are_told_as_progress_alone() -> None:
     counting, merging = Counting(0, 1, START_), Merging(None)
-    found = []
+    found: list[Minute] = []
     for after in (1, 200):
         for shard in range(SHARDS):
             for message in counting.take(watermark(shard, START + after * MINUTE_MS)):
