@@ -34,7 +34,7 @@ from bench.report import Figure, Result, say
 from events.decided import InputRecord
 from orchestrator.compose import a_core, collect_rarely, create_topics
 from orchestrator.core.config import DEDUPE_IDS, Config
-from orchestrator.core.decide import decide, tick, work_due
+from orchestrator.core.decide import decide, fold, tick, work_due
 from orchestrator.core.shard import Shard
 from orchestrator.embedded import embedded_postgres
 from orchestrator.runtime.engine import Core, EngineConfig, ShardWriter
@@ -71,10 +71,20 @@ class Book:
         self._writer = writer
         self._inputs: list[InputRecord] = []
 
-    async def open(self, at: FilterState | None = None) -> None:
+    async def open(self) -> None:
         """Begin the journal; or go on with it, since others have opened it meanwhile."""
-        self.filter = at or self.filter
         await self._append(journal.encode_opened("bench", "nonce"))
+
+    async def follow(self, log: KafkaLog) -> None:
+        """Fold what others who opened the shard have decided since: ticks, and what was due."""
+        async with Whole(log, JOURNAL, self.filter.next) as reading:
+            async for reads in reading:
+                for read in reads:
+                    record = journal.decode(read.value, read.offset)
+                    self.filter, verdict = journal.step(self.filter, read.offset, record)
+                    if isinstance(record, journal.Commit) and verdict is journal.Verdict.VALID:
+                        for entry in record.entries:
+                            fold(self.shard, entry)
 
     async def take(self, one: InputRecord) -> None:
         """Decide it with the next batch."""
@@ -264,7 +274,8 @@ async def measure(servers_at: str, prefix: str, scale: float, *, whole: bool) ->
     found |= await asyncio.to_thread(_child, "refold", servers_at, prefix)
     found |= await asyncio.to_thread(_the_past, environment, snapshot_seq, book.filter.seq)
     found |= await asyncio.to_thread(_verified, environment, whole=whole)
-    await book.open(await _newest(log, book.filter))
+    await book.follow(log)
+    await book.open()
     found |= book.fill_up(int(DEDUPE_IDS * scale), int(_KEYS * scale))
     as_the_engine_collects()
     for name, more in (("first", tail // 2), ("second", tail)):
@@ -419,7 +430,9 @@ async def opened(servers_at: str, prefix: str, *, refold: bool) -> dict[str, flo
     )
     waits, began, cpu = Waits(), time.perf_counter(), time.process_time()
     running = asyncio.create_task(writer.run())
-    while writer.state != "open":  # noqa: ASYNC110 - it has no event
+    while writer.state != "open":  # it has no event
+        if writer.state == "halted" or running.done():
+            raise AssertionError("the shard can't be opened: what it says stands above")
         await asyncio.sleep(0.001)
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     folded = REGISTRY.get_sample_value("headrace_recovered_events_total", {"shard": "0"}) or 0.0

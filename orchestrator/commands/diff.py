@@ -1,15 +1,15 @@
 """`headrace diff`: what changed between two moments, and why."""
 
-import sys
 from collections.abc import Iterable
+from functools import partial
 from itertools import groupby
 from typing import Annotated, Any, Final, NamedTuple
 
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from orchestrator.commands.bars import bars
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
 from orchestrator.commands.database import exit_on_failure
 from orchestrator.commands.differences import Watched, changes, then
@@ -69,24 +69,10 @@ def diff(
     async def work(log: EventLog) -> None:
         check_topics(await log.describe(), settings)
         collect_rarely()
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        ) as bar:
+        with bars() as advanced:
             for shard in between.shards:
-                task = bar.add_task(f"shard {shard}", total=None)
-                await compare(
-                    log,
-                    settings,
-                    shard,
-                    what,
-                    between,
-                    told,
-                    lambda next_, end, task=task: bar.update(task, completed=next_, total=end),
-                )
+                here = partial(advanced, f"shard {shard}")
+                await compare(log, settings, shard, what, between, told, here)
 
     with exit_on_failure():
         run_on_kafka(settings, work)

@@ -1,8 +1,5 @@
 """`headrace export`: history as Parquet files."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,9 +7,9 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.progress import TaskID
 
 from events.base import TIME
+from orchestrator.commands.bars import bars
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
 from schemas.ports import EventLog
 from schemas.times import instant_ms
@@ -75,7 +72,7 @@ def export(
         check_topics(await log.describe(), settings)
         collect_rarely()
         place = Directory(directory)
-        with place.locked(), _bars() as advanced:
+        with place.locked(), bars() as advanced:
             exporter = Exporter(
                 place,
                 log=log,
@@ -85,7 +82,9 @@ def export(
                 period=period,
             )
             results.append(exporter.done)
-            await exporter.run(advanced, follow=follow)
+            await exporter.run(
+                lambda shard, at, end: advanced(f"shard {shard}", at, end), follow=follow
+            )
 
     try:
         run_on_kafka(settings, work)
@@ -122,26 +121,3 @@ def _moment(option: str, text: str | None) -> int | None:
             err=True,
         )
         raise typer.Exit(INPUT_ERROR) from None
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[int, int, int], None]]:
-    """A progress bar a shard, on a terminal."""
-    from rich.console import Console  # noqa: PLC0415 - slow to load
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    ) as bar:
-        tasks: dict[int, TaskID] = {}
-
-        def advanced(shard: int, offset: int, end: int) -> None:
-            if shard not in tasks:
-                tasks[shard] = bar.add_task(f"shard {shard}", total=None)
-            bar.update(tasks[shard], completed=offset, total=end)
-
-        yield advanced

@@ -1,14 +1,14 @@
 """`headrace state`: what was true then."""
 
-import sys
+from functools import partial
 from typing import Annotated, Any, Final
 
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from orchestrator.commands.bars import bars
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
 from orchestrator.commands.database import exit_on_failure
 from orchestrator.commands.moments import moment
@@ -53,24 +53,10 @@ def state(
     async def work(log: EventLog) -> None:
         check_topics(await log.describe(), settings)
         collect_rarely()
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        ) as bar:
+        with bars() as advanced:
             for shard in shards:
-                task = bar.add_task(f"shard {shard}", total=None)
-                found.append(
-                    await past(
-                        log,
-                        shard,
-                        until,
-                        lambda next_, end, task=task: bar.update(task, completed=next_, total=end),  # type: ignore[misc]  # mypy infers no default's type
-                        a_core(settings).snapshots,
-                    )
-                )
+                told = partial(advanced, f"shard {shard}")
+                found.append(await past(log, shard, until, told, a_core(settings).snapshots))
 
     with exit_on_failure():
         run_on_kafka(settings, work)

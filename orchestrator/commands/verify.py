@@ -1,7 +1,6 @@
 """`headrace verify`: whether the journals, and what was made of them, are sound."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
@@ -12,8 +11,8 @@ from typing import Annotated, Any, Final, NamedTuple
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from orchestrator.commands.bars import bars
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
 from orchestrator.commands.database import exit_on_failure
 from orchestrator.compose import a_core, check_topics, collect_rarely, config_of_core
@@ -142,14 +141,7 @@ def verify(
     async def work(log: EventLog) -> None:
         began = monotonic()
         collect_rarely()
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        ) as bar:
+        with bars() as advanced:
             await verify_all(
                 log,
                 settings,
@@ -157,7 +149,7 @@ def verify(
                 begin=begin,
                 recompute=recompute,
                 wait_s=wait,
-                advanced=_on(bar),
+                advanced=advanced,
             )
         done.seconds = monotonic() - began
 
@@ -172,17 +164,6 @@ def verify(
         _show(done)
     if not done.ok:
         raise typer.Exit(_CHECK_FAILED)
-
-
-def _on(bar: Progress) -> Advanced:
-    tasks: dict[str, Any] = {}
-
-    def advanced(what: str, at: int, end: int) -> None:
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=None)
-        bar.update(tasks[what], completed=at, total=max(at, end))
-
-    return advanced
 
 
 async def verify_all(
