@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         table.add_row(module, *_row(counts))
     table.add_row("all", *_row(total))
     console.print(table)
-    if names:
+    if names and not total["not tried"]:  # what is tried first is quick, and so no sample
         low, high = interval(total["killed"], total.total() - total["not tried"])
         console.print(
             f"a sample of {len(names)} of {len(there)}, seed {given.seed}: the score of all is"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.sabotage import MUTANTS, Edit, Mutant
+from tests.mutants.score import interval
 from tests.mutants.trial import (
     ROOT,
     NotApplicable,
@@ -38,6 +39,13 @@ def test_every_mutant_still_fits_the_code(mutant: Mutant) -> None:
 def test_an_old_text_that_does_not_stand_exactly_once_is_an_error(text: str) -> None:
     with pytest.raises(NotApplicable, match="not once"):
         applied(text, Edit("a.py", "here", "there"))
+
+
+def test_a_samples_score_says_how_far_that_of_all_may_be() -> None:
+    assert interval(50, 100) == pytest.approx((0.404, 0.596), abs=0.001)  # Wilson, by a table
+    assert interval(10, 10)[0] == pytest.approx(0.722, abs=0.001)
+    assert interval(10, 10)[1] == pytest.approx(1)
+    assert interval(0, 0) == (0, 1)
 
 
 @pytest.mark.slow
