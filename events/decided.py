@@ -661,7 +661,7 @@ class RuleSetChanged(TypedDict):
     type: Literal["rule_set_changed"]
     market_id: str
     version: str
-    status: Literal["proposed", "approved", "scheduled", "active", "superseded"]
+    status: Literal["proposed", "approved", "scheduled", "active", "superseded", "shadow"]
     from_ms: NotRequired[int]  # scheduled: when it becomes active
 
 

@@ -10,7 +10,9 @@ from events.base import (
     Channel,
     FulfillmentId,
     Instant,
+    LineId,
     MarketId,
+    Model,
     NodeId,
     OrderId,
     Output,
@@ -81,6 +83,65 @@ class HistoryWatermark(Output):
     complete_until: Instant
 
 
+class PlacedLine(Model):
+    """Units of an order line."""
+
+    line_id: LineId
+    quantity: int
+
+
+class PlacedAt(Model):
+    """What one node is to ship."""
+
+    node_id: NodeId
+    lines: list[PlacedLine]
+
+
+class ActivePlan(Model):
+    """What the active rules decided of the same order in the same moment; costs by their prices."""
+
+    position: Position
+    rule_set: Word
+    fulfillments: list[PlacedAt]
+    backordered: list[PlacedLine]
+    costs_minor: dict[str, int]
+
+
+class ShadowDecided(Output):
+    """What the rule set in shadow would have decided of an order as it was accepted.
+
+    Nothing of it is carried out, and the next order meets the world as the active rules left it.
+    `position`, which is `ce_id` too, is `shadow/` and the position of the `order_accepted` beside
+    it; the same position again is a repeat, with the same bytes. `same`: whether as many units of
+    each line ship from the same nodes, and wait. `costs_minor` by component, those of 0 left out:
+    `transport`, `handling`, `per_unit` are paid; `late`, `load`, `price`, `split` are prices of the
+    rules that decided. `decision` is the explanation, as in `order_allocated`.
+    """
+
+    TYPE: ClassVar[str] = "shadow_decided"
+    TOPIC: ClassVar[str] = "history"
+    KEY: ClassVar[tuple[str, ...]] = ("order_id",)
+
+    kind: Literal["shadow"]
+    position: str
+    shard: Shard
+    seq: int
+    entry: int
+    n: int
+    recorded_at: Instant
+    market_id: MarketId
+    channel: Channel
+    order_id: OrderId
+    rule_set: Word
+    same: bool
+    currency: str
+    fulfillments: list[PlacedAt]
+    backordered: list[PlacedLine]
+    costs_minor: dict[str, int]
+    decision: str
+    active: ActivePlan | None = None
+
+
 HISTORY: dict[str, type[Output]] = {
-    model.TYPE: model for model in (HistoryRecorded, HistoryWatermark)
+    model.TYPE: model for model in (HistoryRecorded, HistoryWatermark, ShadowDecided)
 }

@@ -398,10 +398,15 @@ class RuleSetApproved(RuleSetFact):
 
 
 class RuleSetActivated(RuleSetFact):
-    """An approved version decides: at once, or from a time or the beginning of a day."""
+    """An approved version decides: at once, or from a time or the beginning of a day.
+
+    With `mode` shadow it decides nothing: role `shadow` tells beside each order what it would have
+    decided, from now on, until it is activated, another runs in shadow, or `mode` is shadow_ended.
+    """
 
     TYPE: ClassVar[str] = "rule_set_activated"
 
+    mode: Literal["active", "shadow", "shadow_ended"] = "active"
     from_: Annotated[OptionalInstantOrDay, Field(alias="from")] = None
     activated_by: OptionalText = None
     author: OptionalText = None

@@ -19,6 +19,7 @@ from orchestrator.core.auditing import audit
 from orchestrator.core.config import Config
 from orchestrator.core.following import follow
 from orchestrator.core.promising import availability, promise
+from orchestrator.core.shadowing import Shadows
 from orchestrator.core.shard import Shard
 from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.remembered import history_format
@@ -33,6 +34,7 @@ from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, kafka_s
 from orchestrator.runtime.publisher import Publishers
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError, variable
+from orchestrator.runtime.shadow import Beside, Shadow
 from orchestrator.runtime.shared import Shared
 from orchestrator.runtime.snapshots import Format, fingerprint
 from orchestrator.runtime.standby import StandbyConfig
@@ -50,11 +52,13 @@ if TYPE_CHECKING:
     from orchestrator.kpis.application import Kpis
 
 ROLES: Final = ("intake", "engine", "standby", "relay", "history", "projector", "past", "api")
+"""What `headrace run` runs where nothing is said. `shadow` is asked for: it folds it all again."""
 _SHARED: Final = {
     "intake": INTAKE_TOPICS,
     "engine": ("inbox",),
     "relay": ("journal",),
     "history": ("journal",),
+    "shadow": ("journal",),
     "projector": PROJECTOR_TOPICS,
     "past": PROJECTOR_TOPICS,
 }
@@ -266,7 +270,7 @@ async def run(
     """
     switched = {"history": settings.history, "past": settings.past}
     roles = [role for role in roles if switched.get(role, True)]
-    if {"engine", "standby", "api"} & set(roles):
+    if {"engine", "standby", "api", "shadow"} & set(roles):
         collect_rarely()
     async with AsyncExitStack() as stack:
         if listening is None:
@@ -302,7 +306,12 @@ async def run(
             starts[name] = engine.run
             here.states[name] = engine.states
             here.audited = engine.audited
-        for name, make in (("relay", _relay), ("history", _history), ("kpis", _kpis)):
+        for name, make in (
+            ("relay", _relay),
+            ("history", _history),
+            ("shadow", _shadow),
+            ("kpis", _kpis),
+        ):
             if name in roles:
                 publishers = make(settings, log, groups)
                 starts[name] = publishers.run
@@ -440,6 +449,24 @@ def _history(settings: Settings, log: EventLog, groups: Mapping[str, Group]) -> 
         randomness=SystemRandomness(),
         form=history_format(),
         late_s=2 * settings.kafka_request_timeout_seconds,  # as long as a writer waits
+    )
+
+
+def _shadow(settings: Settings, log: KafkaLog, groups: Mapping[str, Group]) -> Publishers:
+    core_of = a_core(settings)
+    assert core_of.snapshots is not None  # noqa: S101 - the core has them
+    return Shadow(
+        log=log,
+        group=groups["shadow"],
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+        beside=Beside(
+            new=core_of.new,
+            fold=core_of.fold,
+            now_ms=lambda shard: shard.now_ms,
+            shadows=lambda: Shadows().beside,
+            form=core_of.snapshots,
+        ),
     )
 
 

@@ -43,8 +43,11 @@ def changed(changes: Changes, at: At, cause: InputRecord, event: Plain) -> None:
     changes.patch(RULE_SET_STATUS, key, (status,))
     if status == "approved" and cause["type"] == "rule_set_approved":
         changes.patch(RULE_SET_APPROVAL, key, (at.time, _said(cause)))
-    elif status == "approved":  # a later activation replaced the one that was to come
-        changes.patch(RULE_SET_ACTIVE, key, (None,))
+    elif status == "approved":
+        if "mode" not in cause["data"]:  # a later activation replaced the one that was to come
+            changes.patch(RULE_SET_ACTIVE, key, (None,))
+    elif status == "shadow":
+        pass  # it decides nothing
     elif status == "superseded":
         changes.patch(RULE_SET_SUPERSEDED, key, (at.time,))
     else:

@@ -329,6 +329,10 @@ clock, two request timeouts behind (30 s), as long as a commit may be on its way
 was suspended for longer, and that nobody took over from, may still commit with an earlier clock.) A
 partition is complete up to the lowest of the newest watermarks of all `shards`. After a restart one
 may say less than one before it; both are true.
+
+*Shadows*: where a rule set runs in shadow, role `shadow` puts what it would have decided here too,
+as events of a type of their own, `shadow_decided.v1`: they are no entries, watermarks say nothing
+of them, and who doesn't know the type passes over them.
 """
 
 

@@ -33,6 +33,13 @@ node or group that the rules name must exist in the market when they are propose
 
 An activation in the future waits for its time; any later activation replaces it.
 
+An approved version can run in `shadow` (`rule_set_activated` with `mode` shadow): role `shadow` tells
+beside each order, on the topic `history`, what it would have decided as the order was accepted, and
+nothing of it is carried out. A market has one shadow; it is `approved` again when another begins, or by
+`mode` shadow_ended, and no shadow any more when it is activated or scheduled. A shadow begins and ends
+at once; what is active or scheduled can't be one. Its pools count as they would, were it activated:
+from what was taken of the active pool of the same id, else from nothing.
+
 ## The built-in rule set
 
 It decides where a market has activated nothing, as `default-1`:

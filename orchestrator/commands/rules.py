@@ -18,6 +18,7 @@ from rich.table import Table
 
 from events.decided import RuleProblem
 from events.rules import Body, RuleSetProposed
+from orchestrator.commands.compare import compare
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
 from orchestrator.commands.rule_file import RuleFile, load
 from orchestrator.commands.send import BadLine, Event, deliver
@@ -184,6 +185,33 @@ def activate(
     _ask("rule_set_activated", asked, written, api)
 
 
+@app.command()
+def shadow(
+    file: MaybeFile = None,
+    *,
+    end: Annotated[bool, typer.Option("--end", help="Let it no longer run in shadow.")] = False,
+    by: Annotated[str | None, typer.Option("--by", help="Who says so.")] = None,
+    market: Market = None,
+    version: Version = None,
+    note: Note = None,
+    api: Api = None,
+) -> None:
+    """Let an approved version decide beside the active one, with nothing carried out.
+
+    Of each order from now on, role `shadow` tells what this version would have decided in the world
+    as it is. A market has one shadow: the newest; it ends when it is activated too.
+
+    Examples:
+      headrace rules shadow rules.yaml
+      headrace rules shadow --market US --version 8
+      headrace rules shadow --market US --version 8 --end
+    """
+    written, data = _named(file, market, version)
+    mode = "shadow_ended" if end else "shadow"
+    asked = {**data, "mode": mode, "activated_by": by, "note": note}
+    _ask("rule_set_activated", asked, written, api)
+
+
 @app.command("list")
 def list_(
     *,
@@ -217,11 +245,14 @@ def listed(items: Iterable[dict[str, Any]]) -> Table:
         table.add_column(heading, no_wrap=whole, overflow="fold", ratio=None if whole else 1)
     for item in items:
         shown = {name: str(item.get(name) or "") for name in names}
-        if shown["status"] in {"proposed", "approved"}:
+        if shown["status"] in {"proposed", "approved", "shadow"}:
             shown["status"] += ", decides nothing"
         shown["active_from"] = shown["active_from"].partition(".")[0]  # without milliseconds
         table.add_row(*(escape(shown[name]) for name in names))
     return table
+
+
+app.command()(compare)
 
 
 # asking, and waiting for the answer
@@ -302,6 +333,11 @@ def _standing_words(found: dict[str, Any]) -> str:
             return f"becomes active at {found['active_from']}"
         case "approved":
             return f"is approved by {found['approver']}"
+        case "shadow":
+            return (
+                "runs in shadow: it decides nothing. Role `shadow` tells what it would decide, and"
+                " `headrace rules compare` sums it up"
+            )
         case status:
             return f"is {status}"
 

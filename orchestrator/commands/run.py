@@ -7,7 +7,7 @@ import typer
 from orchestrator.commands.connection import INPUT_ERROR, load_settings
 
 _ALL = "intake,engine,standby,relay,history,projector,past,api"
-_MORE = "kpis"  # with the extra of its name
+_MORE = ("kpis", "shadow")  # the first with the extra of its name
 
 
 def run(
@@ -27,12 +27,15 @@ def run(
       headrace run --roles engine
       headrace run --roles intake,relay
       headrace run --roles kpis
+      headrace run --roles shadow
     """
     settings = load_settings()
     wanted = [role.strip() for role in roles.split(",") if role.strip()]
-    unknown = sorted(set(wanted) - {*_ALL.split(","), _MORE})
+    unknown = sorted(set(wanted) - {*_ALL.split(","), *_MORE})
     if unknown or not wanted:
-        typer.echo(f"--roles: {unknown or 'nothing'}: choose from {_ALL},{_MORE}", err=True)
+        typer.echo(
+            f"--roles: {unknown or 'nothing'}: choose from {','.join([_ALL, *_MORE])}", err=True
+        )
         raise typer.Exit(INPUT_ERROR)
 
     import asyncio  # noqa: PLC0415 - slow to load, as what follows

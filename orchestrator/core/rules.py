@@ -10,7 +10,7 @@ from orchestrator.core.sourcing.rule_checks import Known, check
 from orchestrator.core.sourcing.strategies import DEFAULT_VERSION, content_of
 from orchestrator.core.turn import Turn
 
-Status = Literal["proposed", "approved", "scheduled", "active", "superseded"]
+Status = Literal["proposed", "approved", "scheduled", "active", "superseded", "shadow"]
 _SHOWN_CHARACTERS = 1_900  # of an exception's detail
 
 
@@ -74,6 +74,10 @@ def activate(turn: Turn) -> None:
         detail = f"{version} is not approved: another person than {known.author} approves it first"
         _refuse(turn, market, "activated", "version", detail)
         return
+    mode = turn.data.get("mode", "active")
+    if mode != "active":
+        _shade(turn, market, version, begins=mode == "shadow")
+        return
     from_ms = _from_ms(market, turn.data)
     later = from_ms > turn.now_ms
     active = market.rules.version == version
@@ -90,6 +94,26 @@ def activate(turn: Turn) -> None:
         _changed(turn, market, version, "scheduled", from_ms=from_ms)
     elif not active:
         _activate(turn, market, version)
+
+
+def _shade(turn: Turn, market: Market, version: str, *, begins: bool) -> None:
+    """Let a version decide beside the active one, or no longer. Nothing is decided otherwise."""
+    status = market.rule_versions[version].status
+    if "from" in turn.data:
+        detail = "a shadow begins and ends at once: leave it out"
+        _refuse(turn, market, "activated", "from", detail)
+    elif begins and status in {"active", "scheduled"}:
+        detail = f"{version} is {status}: it needs no shadow"
+        _refuse(turn, market, "activated", "mode", detail)
+    elif begins == (status == "shadow"):
+        turn.repeat("state")
+    elif not begins:
+        _changed(turn, market, version, "approved")
+    else:
+        for other, known in market.rule_versions.items():
+            if known.status == "shadow":
+                _changed(turn, market, other, "approved")
+        _changed(turn, market, version, "shadow")
 
 
 def due(turn: Turn, market_id: str, version: str) -> None:

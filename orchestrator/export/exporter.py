@@ -199,7 +199,7 @@ class Exporter:
                     2,
                 )
             known, state = await known_at(
-                kept.filter, number, self._log, self._clock, self._randomness, self._form
+                kept.filter, number, self._log, self._clock, self._randomness, self._form, Known
             )
             yield _Shard(number, kept, known, state, end)
 

@@ -84,6 +84,8 @@ class Counting:
         self.next = offset + 1
         if record["kind"] == "watermark":
             return self._mark(record)
+        if record["kind"] == "shadow":  # beside what happened, under positions of its own
+            return []
         shard, position = record["shard"], (record["seq"], record["entry"], record["n"])
         if position <= self._seen.get(shard, (-1, -1, -1)):
             self.passed_over["repeat"] += 1

@@ -4,7 +4,8 @@ It reads the journal beside the relay, with a checkpoint of its own, so that it 
 """
 
 from collections import defaultdict
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 from zlib import crc32
 
 import orjson
@@ -35,6 +36,8 @@ from schemas.ports import (
     Writer,
 )
 from schemas.times import rfc3339
+
+S = TypeVar("S")
 
 WATERMARK_S: Final = 10.0
 _READ_RECORDS: Final = 200
@@ -75,15 +78,16 @@ async def known_at(
     log: EventLog,
     clock: Clock,
     randomness: Randomness,
-    form: Format[Known],
-) -> tuple[Known, FilterState]:
+    form: Format[S],
+    new: Callable[[], S],
+) -> tuple[S, FilterState]:
     """What is known at a shard's newest snapshot up to `kept`, and where that is.
 
     What the journal has from there up to `kept` is to be folded. Nothing, and the journal's
     beginning, where there is no snapshot that this release can restore; LogError.
     """
     if not kept.next or "snapshots" not in await log.describe():
-        return Known(), FilterState()
+        return new(), FilterState()
     snapshots = Snapshots(number, log=log, clock=clock, randomness=randomness, form=form)
     async for found in snapshots.manifests():
         if found.filter.journal_id == kept.journal_id and found.filter.next <= kept.next:
@@ -93,7 +97,7 @@ async def known_at(
             except Exception as error:  # torn, or of another release: the one before may do
                 if isinstance(error, LogError) and not isinstance(error, OutOfRange):
                     raise
-    return Known(), FilterState()
+    return new(), FilterState()
 
 
 class ShardHistory(ShardPublisher):
@@ -142,7 +146,7 @@ class ShardHistory(ShardPublisher):
         kept, publish_from = await self._checkpoint()
         self._waiting, self._waiting_bytes = defaultdict(list), 0
         self._known, state = await known_at(
-            kept, self.number, self._log, self._clock, self._randomness, self._form
+            kept, self.number, self._log, self._clock, self._randomness, self._form, Known
         )
         writer = await self._log.writer()
         reader: Reader | None = None

@@ -161,13 +161,16 @@ PLACED_TO_COMMAND = histogram(
     buckets=_LATENCY,
 )
 PUBLISHED = counter(
-    "headrace_published", "Events that relay and history published, by topic.", "topic"
+    "headrace_published", "Events that relay, history and shadow published, by topic.", "topic"
 )
 RELAY_RESTARTS = counter(
     "headrace_relay_restarts", "How often the relay went back to its checkpoint.", "shard"
 )
 HISTORY_RESTARTS = counter(
     "headrace_history_restarts", "How often the history went back to its checkpoint.", "shard"
+)
+SHADOW_RESTARTS = counter(
+    "headrace_shadow_restarts", "How often the shadow went back to its checkpoint.", "shard"
 )
 HISTORY_COMPLETE = gauge(
     "headrace_history_complete_until_seconds",

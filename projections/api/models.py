@@ -389,7 +389,9 @@ class RuleSetShape(Shape):
 
     market_id: str
     version: str
-    status: Literal["refused", "proposed", "approved", "scheduled", "active", "superseded"]
+    status: Literal[
+        "refused", "proposed", "approved", "scheduled", "active", "superseded", "shadow"
+    ]
     author: str | None = None
     note: str | None = None
     proposed_at: str | None = None

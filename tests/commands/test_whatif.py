@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from schemas.ports import Partition, Record
 from schemas.times import rfc3339
-from tests.commands.test_read_side import headrace
+from tests.commands.test_read_side import HEADRACE, headrace
 from tests.core.story import Story
 from tests.projections.test_from_the_core import journal
 
@@ -80,6 +82,33 @@ def servers(kafka: str, prefix: str, story: Story) -> dict[str, str]:
 
     asyncio.run(write())
     return settings
+
+
+def test_where_nothing_more_can_be_written_a_sentence_says_so_and_nothing_is_left(
+    servers: dict[str, str], tmp_path: Path
+) -> None:
+    work, page = tmp_path / "work", tmp_path / "report.html"
+    work.mkdir()
+    settings = {f"HEADRACE_{name.upper()}": value for name, value in servers.items()}
+    asked = f"{HEADRACE} whatif --close BOS --work {work} --html {page}"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 4; exec {asked}"],  # KB: no file may grow beyond it
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **settings, "COLUMNS": "160"},
+    )
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 1, said
+    assert re.fullmatch(
+        rf"the files of the replay can't be written in {work}/\S+: File too large: name a folder"
+        r" with room by --work\.",
+        said,
+        re.IGNORECASE,
+    ), said
+    assert list(work.iterdir()) == []
+    assert not page.exists()
 
 
 def asked(*words: str, **servers: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from events.rules import Body
@@ -395,6 +395,7 @@ JSON = some.recursive(
 )
 
 
+@settings(deadline=None)  # of a busy machine it says nothing
 @given(some.lists(some.tuples(some.sampled_from([row[0] for row in WRONG]), JSON), max_size=4))
 def test_whatever_stands_where_it_is_checked_and_what_passes_compiles(
     changes: list[tuple[str, object]],

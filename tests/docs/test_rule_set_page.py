@@ -8,6 +8,7 @@ import pytest
 from orchestrator.commands.rule_file import parse
 from orchestrator.core.sourcing.rule_checks import check as check_body
 from orchestrator.core.sourcing.strategies import DEFAULT_BODY
+from orchestrator.embedded.server import free_port
 from tests.docs.pages import NAMES, ROOT, samples
 from tests.docs.test_tutorial import check, run, serving, shell
 
@@ -39,7 +40,11 @@ def test_the_page_shows_what_happens(
     ]
     assert len([one for one in steps if one.use == "run"]) >= 6
     run("headrace topics create; headrace db migrate", environment)
-    with serving("headrace run", environment, tmp_path / "log"):
+    beside = {**environment, "HEADRACE_HTTP": f"127.0.0.1:{free_port()}"}
+    with (
+        serving("headrace run", environment, tmp_path / "log"),
+        serving("headrace run --roles shadow", beside, tmp_path / "shadow"),
+    ):
         for file in ("01-network", "02-stock"):
             run(f"headrace send examples/{file}.jsonl", environment)
         check(steps, environment)

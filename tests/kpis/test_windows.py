@@ -212,6 +212,14 @@ def test_what_comes_too_late_changes_nothing_and_is_counted() -> None:
     assert counting.passed_over == {"repeat": 1, "closed": 1}
 
 
+def test_what_shadows_decide_is_no_event_and_hides_none() -> None:
+    counting = Counting(0, 1, START_)
+    ahead = {**accepted(0, 9, START), "kind": "shadow", "position": "shadow/0.9.0.0"}
+    assert counting.take(ahead) == []
+    counting.take(accepted(0, 1, START))
+    assert counting.passed_over == {"repeat": 0, "closed": 0}
+
+
 def test_a_message_of_another_release_is_refused() -> None:
     with pytest.raises(ValueError, match="form 2"):
         list(Merging(None).take({"v": 2, "kind": "part"}))

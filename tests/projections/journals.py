@@ -288,6 +288,16 @@ def rule_sets() -> list[Told]:
             {"type": "rule_set_changed", **of, "status": "active"},
         ),
         told(
+            "rule_set_activated",
+            {**of, "version": "9", "mode": "shadow"},
+            {"type": "rule_set_changed", **of, "version": "9", "status": "shadow"},
+        ),
+        told(
+            "rule_set_activated",
+            {**of, "version": "9", "mode": "shadow_ended"},
+            {"type": "rule_set_changed", **of, "version": "9", "status": "approved"},
+        ),
+        told(
             "rule_set_approved",
             {**of, "version": "8", "approver": "Bo"},
             {
