@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _Silent(faust.Monitor):
-    """Measures nothing of each event: that takes a tenth of the time."""
+    """Measures nothing of each event: the role has metrics of its own."""
 
     logger = logging.getLogger("faust.sensors")
 
