@@ -64,10 +64,13 @@ ENVELOPE: Final[dict[str, pa.DataType]] = {
 _TIMES: Final = frozenset(
     {
         *("requested_at", "ship_by", "deliver_by", "ship_not_before", "expected_at", "at"),
-        *("delivered_at", "shipped_at", "estimated_delivery_at", "as_of"),
+        *("delivered_at", "shipped_at", "as_of"),
     }
 )
-"""Texts of decided events that are times: their types say `str`, as the fold takes plain data."""
+"""Texts of decided events that are times: their types say `str`, as the fold takes plain data.
+
+What may be a day as well, as it was told (`estimated_delivery_at`), stays text.
+"""
 _RENAMED: Final = {
     "at": "reported_at",
     "by": "by_what",
