@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 import structlog
 
-from schemas.ports import Clock, EventLog, LogError, Partition
+from schemas.ports import Clock, EventLog, LogError, Partition, Read
 
 KPIS: Final = Partition("kpis", 0)
 DIMENSIONS: Final = {"channel": "channel", "node_id": "node", "carrier": "carrier"}
@@ -17,6 +17,7 @@ _READ_RECORDS: Final = 1_000
 _IDLE_WAIT_MS: Final = 200
 _PAUSE_S: Final = 1.0
 _PROGRESS: Final = b"progress"
+_NEEDED: Final = ("market_id", "window", "window_end")
 
 Json = dict[str, Any]
 _log = structlog.get_logger(__name__)
@@ -78,17 +79,31 @@ class LiveFigures:
                 read = (await reader.read(_READ_RECORDS, _IDLE_WAIT_MS)).get(KPIS, [])
                 for one in read:
                     at = one.offset + 1
-                    self._take(one.key or b"", orjson.loads(one.value or b"{}"))
+                    self._take_or_pass_over(one)
                 end = reader.high_water(KPIS)
                 self.whole = self.whole or (end is not None and at >= end)
         finally:
             await reader.close()
+
+    def _take_or_pass_over(self, one: Read) -> None:
+        """Take a record; what can't be read must not end the role."""
+        key = one.key or b""
+        if one.value is None:
+            self._windows.pop(key, None)
+            return
+        try:
+            self._take(key, orjson.loads(one.value))
+        except (LookupError, TypeError, ValueError) as error:
+            _log.warning("passed over", topic=KPIS.topic, offset=one.offset, what=repr(error))
 
     def _take(self, key: bytes, said: Json) -> None:
         """Keep it, if it is later than what is there: one that was overtaken may write too."""
         if key == _PROGRESS:
             self.complete_until = max(self.complete_until or "", said["complete_until"])
             return
+        for field in _NEEDED:
+            if not isinstance(said[field], str):
+                raise TypeError(f"{field} must be a string, was {said[field]!r}")
         known = self._windows.get(key)
         if known is None or known["window_end"] < said["window_end"]:
             self._windows[key] = said

@@ -122,7 +122,7 @@ def parse(text: str, name: str) -> Sequence[Rule]:
         raise AlertFileError(
             f"{name}:{line}: is not YAML: {error.problem or error.context}"
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
         raise AlertFileError(f"{name}: is not YAML: {error}") from None
     try:
         rules = _File.model_validate(said).alerts
@@ -184,15 +184,24 @@ class Transition(NamedTuple):
     fields: Json
 
 
+class Known(NamedTuple):
+    """When an alert last opened or closed; the fields of its `alert_opened` where it is open."""
+
+    at_ms: int
+    opened: Json | None
+
+
 class Alerts:
     """The alerts that are open, and what the next closed windows make of them.
 
-    `opened`: those that are open by the topic `alerts`: the fields of their `alert_opened`.
+    `known`: the newest of each by the topic `alerts`. It may be of a later minute than is judged:
+    another worker was further. Until then that alert is passed over.
     """
 
-    def __init__(self, rules: Sequence[Rule], opened: Mapping[str, Json]) -> None:
+    def __init__(self, rules: Sequence[Rule], known: Mapping[str, Known]) -> None:
         self._rules = rules
-        self._open = dict(opened)
+        self._open = {alert: one.opened for alert, one in known.items() if one.opened is not None}
+        self._known_ms = {alert: one.at_ms for alert, one in known.items()}
 
     def open(self) -> Iterable[str]:
         """The alerts that are open."""
@@ -203,6 +212,8 @@ class Alerts:
         names = {one.rule: one for one in self._rules}
         for alert in sorted(self._open):
             rule, _, scope = alert.partition("/")
+            if self._known_ms.get(alert, 0) > end_ms:
+                continue
             if rule not in names or not names[rule].covers(scope):
                 sentence = f"{alert}: the rule is gone"
                 yield self._close(alert, end_ms, None, "rule_gone", sentence)
@@ -221,6 +232,8 @@ class Alerts:
                 if value is None:
                     continue
                 alert = f"{rule.rule}/{one.scope}"
+                if self._known_ms.get(alert, 0) > end_ms:
+                    continue
                 if alert not in self._open:
                     if rule.crossed(value):
                         yield self._opens(rule, one.scope, value, end_ms)

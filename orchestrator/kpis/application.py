@@ -183,6 +183,8 @@ class _Running:
                         await self._tend()
                     except LogError as error:
                         _log.warning("looks again in a moment", what=str(error))
+                    except Exception:  # noqa: BLE001 - without it nothing is sought any more
+                        _log.exception("looks again in a moment")
                 await asyncio.sleep(_TEND_S)
 
     async def until(self, stop: asyncio.Event) -> None:

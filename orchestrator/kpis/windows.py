@@ -13,7 +13,7 @@ all parts of the minutes before it, `{"v": 1, "kind": "closed", "partition", "pa
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from orchestrator.kpis.figures import Counts, add, additions, none
+from orchestrator.kpis.figures import COUNTS, Counts, add, additions, none
 from schemas.times import instant_ms
 
 MINUTE_MS: Final = 60_000
@@ -21,6 +21,11 @@ HOUR_MINUTES: Final = 60
 _HOUR_MS: Final = HOUR_MINUTES * MINUTE_MS
 _SCOPES_A_PART: Final = 2_000  # some 200 KB
 _FORM: Final = 1
+_NUMBERS: Final = {
+    "part": ("partition", "minute", "part"),
+    "closed": ("partition", "partitions", "until", "resume"),
+}
+"""The fields of a message of `kpi-parts` that are whole numbers."""
 
 Json = dict[str, Any]
 Message = dict[str, Any]
@@ -194,6 +199,21 @@ class _Gathered:
         return total
 
 
+def _check(message: Message) -> None:
+    """Whether each field is what is added up later; ValueError, LookupError."""
+    kind = message["kind"]
+    numbers = [message[field] for field in _NUMBERS[kind]]
+    if kind == "part":
+        for counts in message["counts"].values():
+            if len(counts) != len(COUNTS):
+                raise ValueError(f"kpi-parts has {len(counts)} counts, not {len(COUNTS)}")
+            numbers += counts
+    elif not 0 <= message["partition"] < message["partitions"]:
+        raise ValueError(f"kpi-parts has partition {message['partition']!r}: there is none")
+    if not all(isinstance(number, int) for number in numbers):
+        raise ValueError("kpi-parts has a number that is none")
+
+
 def _change(sums: dict[str, Counts], scope: str, numbers: Counts, sign: int) -> None:
     held = sums.setdefault(scope, none())
     for place, number in enumerate(numbers):
@@ -240,13 +260,14 @@ class Merging:
     def take(self, message: Message) -> Iterator[Minute]:
         """Take the message at `next`; the minutes that close with it.
 
-        Nothing else may be taken before these are all asked for. ValueError where it is of another
-        release's form.
+        Nothing else may be taken before these are all asked for. ValueError or LookupError where it
+        is of another release's form, or nobody's.
         """
         offset = self.next
         self.next = offset + 1
         if message["v"] != _FORM:
             raise ValueError(f"kpi-parts has a message of form {message['v']}, not {_FORM}")
+        _check(message)
         if message["kind"] == "part":
             minute = message["minute"]
             if minute >= self._until_ms:

@@ -10,8 +10,8 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from events.kpis import AlertOpened, KpiProgress, KpiWindowClosed
-from orchestrator.kpis.alerts import Alerts, Rule, Transition
+from events.kpis import AlertClosed, AlertOpened, KpiProgress, KpiWindowClosed
+from orchestrator.kpis.alerts import Alerts, Known, Rule, Transition
 from orchestrator.kpis.figures import COUNTS, RATES, Counts, about, rates
 from orchestrator.kpis.windows import (
     HOUR_MINUTES,
@@ -28,7 +28,7 @@ from orchestrator.runtime import metrics
 from orchestrator.runtime.batches import batches
 from orchestrator.runtime.whole import Whole
 from schemas.cloudevents import emit
-from schemas.ports import Clock, EventLog, Partition, Record, Writer
+from schemas.ports import Clock, EventLog, Partition, Read, Record, Writer
 from schemas.times import instant_ms, rfc3339
 
 HISTORY: Final = "history"
@@ -150,9 +150,10 @@ class Worker:
         progress = await self._progress()
         for one in new:
             if one == PARTS:
-                self._alerts = Alerts(self._rules, await self._opened())
+                known, first = await self._known(), (await self._log.bounds(one)).first
+                self._alerts = Alerts(self._rules, known)
                 self.merging = Merging(progress)
-                self.merging.next = max(self.merging.next, (await self._log.bounds(one)).first)
+                self.merging.next = max(self.merging.next, first)
             else:
                 start = Closed(0, 0)
                 if progress is not None:
@@ -223,24 +224,34 @@ class Worker:
         async with Whole(self._log, KPIS) as whole:
             async for read in whole:
                 for one in read:
-                    if one.key == _PROGRESS and one.value:
+                    if one.key != _PROGRESS or not one.value:
+                        continue
+                    try:
                         progress = _progress_of(orjson.loads(one.value))
-                        if newest is None or progress.until_ms >= newest.until_ms:
-                            newest = progress
+                    except _UNREADABLE as error:
+                        _unreadable(KPIS, one, error)
+                        continue
+                    if newest is None or progress.until_ms >= newest.until_ms:
+                        newest = progress
         return newest
 
-    async def _opened(self) -> dict[str, dict[str, Any]]:
-        """The alerts that are open by the topic: the fields they opened with."""
-        newest: dict[str, tuple[str, bool, dict[str, Any]]] = {}
+    async def _known(self) -> dict[str, Known]:
+        """The newest of each alert by the topic; one that was overtaken may have written last."""
+        newest: dict[str, Known] = {}
         async with Whole(self._log, ALERTS) as whole:
             async for read in whole:
                 for one in read:
-                    said = orjson.loads(one.value or b"{}")
-                    opens = _type_of(one.headers) == AlertOpened.TYPE
-                    at = said["opened_at"] if opens else said["closed_at"]
-                    if said["alert"] not in newest or newest[said["alert"]][0] <= at:
-                        newest[said["alert"]] = at, opens, said
-        return {alert: said for alert, (_, opens, said) in newest.items() if opens}
+                    if one.value is None:  # somebody closed it for good
+                        newest.pop((one.key or b"").decode(errors="replace"), None)
+                        continue
+                    try:
+                        alert, known = _known_of(one)
+                    except _UNREADABLE as error:
+                        _unreadable(ALERTS, one, error)
+                        continue
+                    if alert not in newest or newest[alert].at_ms <= known.at_ms:
+                        newest[alert] = known
+        return newest
 
     # --- what it is handed
 
@@ -278,7 +289,9 @@ class Worker:
             return
         try:
             for minute in merging.take(orjson.loads(value or b"")):
-                await self._publish(minute)
+                if self.merging is not merging:  # by now another worker's
+                    return
+                await self._publish(minute, merging)
         except Exception:  # noqa: BLE001 - the same
             _failed(merging, PARTS.topic, 0, offset)
 
@@ -290,17 +303,21 @@ class Worker:
         stream.astray = False
         return True
 
-    async def _publish(self, minute: Minute) -> None:
+    async def _publish(self, minute: Minute, merging: Merging) -> None:
         end = rfc3339(minute.end_ms)
         alerts = [*self._alerts.gone(minute.end_ms)]
         alerts += self._alerts.judge(minute.end_ms, minute.figures)
         await self._merged.append(ALERTS, [_alert_record(one, end) for one in alerts])
+        if self.merging is not merging:
+            return
         windows = [
             _window_record(one.scope, window, minute.end_ms, counts)
             for one in minute.figures
             for window, counts in (("minute", one.minute), ("hour", one.hour))
         ]
         await self._merged.append(KPIS, [*windows, _progress_record(minute.progress)])
+        if self.merging is not merging:
+            return
         metrics.KPI_COMPLETE.set(minute.end_ms / 1000)
         if minute.figures or alerts:
             self._observe(minute.figures)
@@ -398,9 +415,29 @@ def _alert_record(one: Transition, end: str) -> Record:
     return Record(one.alert.encode(), orjson.dumps(one.fields), headers)
 
 
+def _known_of(one: Read) -> tuple[str, Known]:
+    """The alert that a record is about, and what it makes known of it; `_UNREADABLE`."""
+    said = orjson.loads(one.value or b"")
+    match _type_of(one.headers):
+        case AlertOpened.TYPE:
+            AlertOpened.model_validate(said)
+            return said["alert"], Known(instant_ms(said["opened_at"]), said)
+        case AlertClosed.TYPE:
+            AlertClosed.model_validate(said)
+            return said["alert"], Known(instant_ms(said["closed_at"]), None)
+        case other:
+            raise ValueError(f"its type is {other!r}")
+
+
 def _type_of(headers: Sequence[tuple[str, bytes]]) -> str:
     """The event's type, such as `alert_opened`; "" where it says none."""
-    for name, value in headers:
-        if name == "ce_type":
-            return value.decode().split(".")[1]
-    return ""
+    said = dict(headers).get("ce_type", b"").decode(errors="replace")
+    return said.partition(".")[2].partition(".")[0]
+
+
+_UNREADABLE: Final = (LookupError, TypeError, ValueError, AttributeError)
+"""What a record raises that isn't the role's."""
+
+
+def _unreadable(partition: Partition, one: Read, error: Exception) -> None:
+    _log.warning("passed over", topic=partition.topic, offset=one.offset, what=repr(error))

@@ -128,6 +128,23 @@ async def test_a_window_that_was_overtaken_replaces_no_later_one(
     assert await placed(served, "us") == 1
 
 
+async def test_a_window_that_was_deleted_is_gone_and_what_cannot_be_read_is_passed_over(
+    served: str, log: MemoryLog
+) -> None:
+    foreign = [None, b"3", b"not json", b"{}", b'{"window_end": 3}', b'{"window_end": "2027"}']
+    log.write(KPIS, [Record(b"hour/eu", one) for one in foreign[1:]])
+    log.write(KPIS, [Record(key, one) for key in (None, b"progress") for one in foreign])
+    log.write(KPIS, [Record(b"minute/eu", None)])
+    log.write(KPIS, [window("us", "hour", END_MS + 60_000, placed=7)])
+    async with asyncio.timeout(10):
+        while (await placed(served, "us")) != 7:
+            await asyncio.sleep(0.02)
+    assert await placed(served, "eu") == 1
+    body = await asked(served, "market_id=eu")
+    assert [one["window"] for one in body["items"]] == ["hour"]
+    assert body["complete_until"] == "2026-11-22T10:01:00.000Z"
+
+
 async def placed(served: str, market_id: str) -> int:
     (one,) = (await asked(served, f"market_id={market_id}&by=market&window=hour"))["items"]
     number: int = one["counts"]["placed"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.kpis.alerts import AlertFileError, Alerts, load, parse
+from orchestrator.kpis.alerts import AlertFileError, Alerts, Known, load, parse
 from orchestrator.kpis.figures import COUNTS, Counts, none
 from orchestrator.kpis.windows import Figures
 
@@ -36,6 +36,7 @@ def hour(scope: str, **named: int) -> list[Figures]:
     ("text", "sentences"),
     [
         ("alerts: [", ["a.yaml:1: is not YAML"]),
+        ("alerts: [{above: 2026-13-45}]", ["a.yaml: is not YAML: month must be in 1..12"]),
         ("", ["a.yaml: must have fields, such as `alerts:`"]),
         ("x: 1", ["a.yaml: alerts: is missing", "a.yaml: x: there is no such field"]),
         ("alerts: [3]", ["a.yaml: alerts[0]: must have fields, such as `rule:`, was 3"]),
@@ -142,7 +143,7 @@ def test_a_rule_is_about_its_dimension_market_and_members_alone() -> None:
 def test_after_a_restart_what_is_open_is_not_opened_again_and_closes_as_it_would_have() -> None:
     before = Alerts(parse(LATE, ""), {})
     (opened,) = before.judge(END_MS, hour("us/node/BOS", due=10, on_time=0))
-    after = Alerts(parse(LATE, ""), {opened.alert: opened.fields})
+    after = Alerts(parse(LATE, ""), {opened.alert: Known(END_MS, opened.fields)})
     assert [*after.judge(END_MS, hour("us/node/BOS", due=10, on_time=0))] == []
     (closed,) = after.judge(END_MS, hour("us/node/BOS", due=10, on_time=10))
     assert closed.type == "alert_closed"
@@ -150,10 +151,27 @@ def test_after_a_restart_what_is_open_is_not_opened_again_and_closes_as_it_would
     assert closed.fields["opened_at"] == opened.fields["opened_at"]
 
 
+@pytest.mark.parametrize("opened", [True, False])
+def test_an_alert_that_is_known_of_a_later_minute_is_passed_over_until_then(
+    *, opened: bool
+) -> None:
+    (known,) = Alerts(parse(LATE, ""), {}).judge(END_MS, hour("us/node/BOS", due=10, on_time=0))
+    later = Known(END_MS + 60_000, known.fields if opened else None)
+    behind = Alerts(parse(LATE, ""), {known.alert: later})
+    for on_time in (0, 10, 0):
+        assert [*behind.judge(END_MS, hour("us/node/BOS", due=10, on_time=on_time))] == []
+    assert [*Alerts([], {known.alert: later}).gone(END_MS)] == []
+    after = 10 if opened else 0
+    assert [
+        one.type
+        for one in behind.judge(END_MS + 120_000, hour("us/node/BOS", due=10, on_time=after))
+    ] == ["alert_closed" if opened else "alert_opened"]
+
+
 def test_what_no_rule_is_about_any_more_is_closed() -> None:
     before = Alerts(parse(LATE, ""), {})
     (opened,) = before.judge(END_MS, hour("us/node/BOS", due=10, on_time=0))
-    after = Alerts([], {opened.alert: opened.fields})
+    after = Alerts([], {opened.alert: Known(END_MS, opened.fields)})
     (closed,) = after.gone(END_MS)
     assert (closed.type, closed.fields["reason"]) == ("alert_closed", "rule_gone")
     assert [*after.gone(END_MS)] == []

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import orjson
@@ -10,10 +11,11 @@ import pytest
 from orchestrator import compose
 from orchestrator.kpis.alerts import parse
 from orchestrator.kpis.worker import ALERTS, KPIS, PARTS, Worker
+from orchestrator.runtime import metrics
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.settings import Settings, SetupError
 from orchestrator.runtime.world import SystemClock
-from schemas.ports import Partition, Record
+from schemas.ports import Bounds, Partition, Record, Writer
 from tests.kpis.test_windows import SHARDS, START, accepted, watermark
 
 HISTORY = Partition("history", 0)
@@ -124,6 +126,152 @@ async def test_a_record_that_nobody_can_read_is_passed_over(log: MemoryLog) -> N
     await hand_over(worker, log)
     assert worker.next(HISTORY) == len(log.held(HISTORY).records)
     assert told(log)["minute/m0@2026-11-22T10:01:00.000Z"] == 1
+    await worker.close()
+
+
+async def begun(worker: Worker) -> None:
+    await worker.assign([HISTORY, PARTS])
+
+
+FOREIGN = [
+    Record(b"progress", b"not json"),
+    Record(b"progress", b"3"),
+    Record(b"progress", b'{"complete_until": 7, "partitions": []}'),
+    Record(b"progress", b'{"complete_until": "2026-11-22T10:01:00.000Z", "partitions": {"a": 1}}'),
+    Record(b"progress", None),
+    Record(b"busy/m0", b"not json"),
+    Record(b"busy/m0", b"[]", [("ce_type", b"headrace.alert_opened.v1")]),
+    Record(b"busy/m0", b"{}", [("ce_type", b"headrace.alert_closed.v1")]),
+    Record(b"busy/m0", b'{"alert": "busy/m0"}', [("ce_type", b"one")]),
+    Record(b"busy/m0", b'{"alert": "busy/m0"}', [("ce_type", b"\xff")]),
+    Record(b"busy/m0", b'{"alert": "busy/m0"}'),
+    Record(None, None),
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=str)
+async def test_what_cannot_be_read_on_kpis_or_alerts_keeps_no_worker_from_beginning(
+    log: MemoryLog, foreign: Record
+) -> None:
+    happen(log, 0, orders=2)
+    one = a_worker(log)
+    await begun(one)
+    await hand_over(one, log)
+    await one.close()
+    for topic in (KPIS, ALERTS):
+        log.write(topic, [foreign])
+    two = a_worker(log)
+    await begun(two)
+    assert two.next(HISTORY) == len(log.held(HISTORY).records)
+    happen(log, 1, orders=2)
+    await hand_over(two, log, first=two.next(HISTORY))
+    opened = [one for one in log.held(ALERTS).records if one.key == b"busy/m0" and one.value]
+    assert len([one for one in opened if b'"value":2' in (one.value or b"")]) == 1
+    await two.close()
+
+
+async def test_an_alert_that_was_deleted_from_the_topic_is_closed(log: MemoryLog) -> None:
+    happen(log, 0, orders=2)
+    one = a_worker(log)
+    await begun(one)
+    await hand_over(one, log)
+    await one.close()
+    log.write(ALERTS, [Record(b"busy/m0", None)])
+    two = a_worker(log)
+    await begun(two)
+    happen(log, 1, orders=2)
+    await hand_over(two, log, first=two.next(HISTORY))
+    assert [record.value is None for record in log.held(ALERTS).records] == [False, True, False]
+    await two.close()
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        None,
+        b"3",
+        b'{"v": 1, "kind": "word"}',
+        b'{"v": 1, "kind": "closed", "partition": "0", "partitions": 1, "until": 1, "resume": 0}',
+        b'{"v": 1, "kind": "closed", "partition": 0, "partitions": 9, "until": "1", "resume": 0}',
+        b'{"v": 1, "kind": "closed", "partition": 1, "partitions": 1, "until": 1, "resume": 0}',
+        b'{"v": 1, "kind": "part", "partition": 0, "minute": "1", "part": 1, "counts": {}}',
+        (
+            b'{"v": 1, "kind": "part", "partition": 0, "minute": 1795341600000, "part": 9,'
+            b' "counts": {"m0": ["many"]}}'
+        ),
+    ],
+)
+async def test_what_cannot_be_read_on_kpi_parts_is_passed_over(
+    log: MemoryLog, foreign: bytes | None
+) -> None:
+    log.write(PARTS, [Record(b"", foreign)])
+    happen(log, 0, orders=2)
+    worker = a_worker(log)
+    await begun(worker)
+    await hand_over(worker, log)
+    happen(log, 1, orders=3)
+    await hand_over(worker, log, first=worker.next(HISTORY))
+    assert told(log)["minute/m0@2026-11-22T10:01:00.000Z"] == 2
+    assert told(log)["hour/m0@2026-11-22T10:02:00.000Z"] == 5
+    await worker.close()
+
+
+class Busy(MemoryLog):
+    """A log on which something happens while it is asked or a writer is opened."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def bounds(self, partition: Partition) -> Bounds:
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return await super().bounds(partition)
+
+    async def writer(self) -> Writer:
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return await super().writer()
+
+
+@pytest.fixture
+def busy() -> Busy:
+    return Busy(SystemClock(), {"history": 1, "kpi-parts": 1, "kpis": 1, "alerts": 1})
+
+
+async def test_a_record_that_comes_while_a_worker_begins_is_no_failure(busy: Busy) -> None:
+    worker = a_worker(busy)
+
+    async def handed() -> None:
+        await worker.take_parts(0, b"{}")
+
+    busy.meanwhile = handed
+    await begun(worker)
+    assert worker.next(PARTS) == 0
+    await worker.close()
+
+
+async def test_who_loses_the_merging_publishes_no_further_minute(busy: Busy) -> None:
+    for minute in range(3):
+        at_ms = START + minute * MINUTE_MS
+        orders = [accepted(0, 10 * minute + number, at_ms) for number in range(2)]
+        busy.write(HISTORY, [Record(b"", orjson.dumps(one)) for one in orders])
+    marks = [watermark(shard, START + 3 * MINUTE_MS) for shard in range(SHARDS)]
+    busy.write(HISTORY, [Record(b"", orjson.dumps(one)) for one in marks])
+    worker = a_worker(busy)
+    await begun(worker)
+    for one in busy.held(HISTORY).records:
+        await worker.take_history(0, one.offset, one.value)
+
+    async def rebalanced() -> None:
+        busy.meanwhile = None
+        await worker.assign([HISTORY])
+
+    busy.meanwhile = rebalanced  # when it publishes the first minute
+    metrics.KPI_COMPLETE.set(0)
+    for one in busy.held(PARTS).records:
+        await worker.take_parts(one.offset, one.value)
+    assert busy.held(KPIS).records == []
+    assert len(busy.held(ALERTS).records) == 1, "what was on its way"
+    assert metrics.KPI_COMPLETE._value.get() == 0
     await worker.close()
 
 
