@@ -48,7 +48,7 @@ class KpiRates(Model):
     fill_rate: float | None = Field(None, description="units_found / units_wanted")
     backorder_rate: float | None = Field(None, description="backordered / planned")
     split_rate: float | None = Field(None, description="split / allocated")
-    cost_per_order_minor: float | None = Field(None, description="cost_minor / allocated")
+    cost_per_plan_minor: float | None = Field(None, description="cost_minor / allocated")
     promises_kept_rate: float | None = Field(
         None, description="promises_kept / (promises_kept + promises_broken)"
     )

@@ -311,7 +311,9 @@ journal; `HEADRACE_HISTORY=false` switches it off. It is kept for ever.
   clock. `recorded_at`: the shard's clock, by which windows go. It never goes back within a shard.
 - `market_id`, `channel`, `order_id`, `node_id`, `sku`, `fulfillment_id`, `carrier`: what the record
   is about, where it is about one. What names nothing itself (`balanced` of several orders,
-  `timer_fired`) is about what its input is about.
+  `timer_fired`) is about what its input is about. `carrier` is the planned one until packages
+  leave; of `shipment_sent` it is that of the first package that names one, of
+  `shipment_delivered` and `package_tracked` the one that told.
 - `placed_at`, `promised_by` (as first promised): of the order, as they were known then, until it
   leaves the engine's memory (`order_retired`).
 - `cause`, `cause_position`, `cause_id`, `cause_source`: the input that it was decided from, its

@@ -17,6 +17,7 @@ INPUT: Final = -1
 
 _TAKES: Final = frozenset({"order_waits", "order_accepted", "order_refused"})
 _ASKS: Final = frozenset({"fulfillment_requested", "fulfillment_planned"})
+_TRACKED: Final = frozenset({"shipment_delivered", "package_tracked"})
 _SUBJECT: Final = ("order_id", "sku", "node_id", "market_id")
 
 Json = dict[str, Any]
@@ -208,12 +209,17 @@ def _of_input(known: Known, cause: InputRecord, entry: Entry) -> About:
     if cause["type"] == "tracking_updated" and not about.order_id:
         for event in entry["events"]:
             if "order_id" in event:
-                return _of_event(known, about, event["type"], event)
+                found = _of_event(known, about, event["type"], event)
+                return found._replace(carrier=about.carrier)
     return about
 
 
 def _of_event(known: Known, cause: About, kind: str, event: Mapping[str, Any]) -> About:
-    """What an event is about; of what names nothing itself it is what its cause is about."""
+    """What an event is about; of what names nothing itself it is what its cause is about.
+
+    The carrier is the planned one, until packages leave: then whom the node gave them to, and who
+    tells of them.
+    """
     if kind == "balanced":
         if len(event["orders"]) != 1:
             return cause
@@ -227,6 +233,10 @@ def _of_event(known: Known, cause: About, kind: str, event: Mapping[str, Any]) -
         return cause
     fulfillment_id = event.get("fulfillment_id", "")
     carrier = event.get("carrier", "")
+    if kind == "shipment_sent":
+        carrier = next((one["carrier"] for one in event["packages"] if one.get("carrier")), "")
+    elif kind in _TRACKED:
+        carrier = cause.carrier
     channel = event.get("channel", "")
     if fulfillment_id:
         order = known.orders.get(f"{market_id}/{channel}/{order_id}")

@@ -25,7 +25,7 @@ DENOMINATORS: Final = {
     "fill_rate": ("units_wanted",),
     "backorder_rate": ("planned",),
     "split_rate": ("allocated",),
-    "cost_per_order_minor": ("allocated",),
+    "cost_per_plan_minor": ("allocated",),
     "promises_kept_rate": ("promises_kept", "promises_broken"),
 }
 """What a rate is divided by: where it is 0 there is no such rate."""
@@ -35,7 +35,7 @@ _NUMERATORS: Final = {
     "fill_rate": "units_found",
     "backorder_rate": "backordered",
     "split_rate": "split",
-    "cost_per_order_minor": "cost_minor",
+    "cost_per_plan_minor": "cost_minor",
     "promises_kept_rate": "promises_kept",
 }
 _PLACE: Final = {name: place for place, name in enumerate(COUNTS)}

@@ -350,7 +350,7 @@ KPIS: Example = {
                 "on_time_rate": 0.95,
                 "fill_rate": 0.9,
                 "split_rate": 0.15,
-                "cost_per_order_minor": 780.0,
+                "cost_per_plan_minor": 780.0,
             },
         }
     ],

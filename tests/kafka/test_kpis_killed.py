@@ -182,7 +182,7 @@ async def test_killed_twice_every_closed_window_equals_sql(
         wanted = rates(counts, 60 if window == "hour" else 1)
         if "/node/" in scope or "/carrier/" in scope:  # what legs cost: see below
             told.pop("cost_minor", None)
-            del wanted["cost_per_order_minor"]
+            del wanted["cost_per_plan_minor"]
         assert told == {name: number for name, number in counts.items() if number}, place
         for name, rate in wanted.items():
             assert said["rates"].get(name) == (

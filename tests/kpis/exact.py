@@ -13,7 +13,12 @@ _UNITS: Final = "list_sum(list_transform(lines, lambda x: x.quantity))"
 # Of each row: whom it is about, and what it counts there. `part` is true of what only counts at a
 # node or carrier, false of what only counts elsewhere, null of what counts wherever it is named.
 _COUNTED: Final = f"""
-WITH rows AS (
+WITH sent AS (
+  SELECT fulfillment_id, any_value(packages[1].carrier) AS gave FROM events.shipment_sent
+  GROUP BY fulfillment_id
+), arrived AS (
+  SELECT * FROM events.shipment_delivered JOIN sent USING (fulfillment_id)
+), rows AS (
   SELECT {_ENVELOPE}, NULL AS node_id, NULL AS carrier, NULL AS part, 'placed' AS name, 1 AS number
     FROM events.order_accepted
   UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, unnest(['placed', 'refused']), 1
@@ -41,21 +46,22 @@ WITH rows AS (
     WHERE (SELECT count(*) FROM events.fulfillment_requested o
            WHERE (o.shard, o.seq, o.entry, o.order_id, o.cause_position)
              = (f.shard, f.seq, f.entry, f.order_id, f.cause_position)) > 1
-  UNION ALL SELECT {_ENVELOPE}, node_id, carrier, NULL, 'shipped', 1 FROM events.shipment_sent
-  UNION ALL SELECT {_ENVELOPE}, node_id, carrier, NULL, 'units_shipped', {_UNITS}
+  UNION ALL SELECT {_ENVELOPE}, node_id, packages[1].carrier, NULL, 'shipped', 1
     FROM events.shipment_sent
-  UNION ALL SELECT {_ENVELOPE}, node_id, carrier, true, unnest(['units_wanted', 'units_found']),
-    {_UNITS} FROM events.shipment_sent
+  UNION ALL SELECT {_ENVELOPE}, node_id, packages[1].carrier, NULL, 'units_shipped', {_UNITS}
+    FROM events.shipment_sent
+  UNION ALL SELECT {_ENVELOPE}, node_id, packages[1].carrier, true,
+    unnest(['units_wanted', 'units_found']), {_UNITS} FROM events.shipment_sent
   UNION ALL SELECT {_ENVELOPE}, node_id, carrier, true, 'units_wanted', {_UNITS}
     FROM events.units_released WHERE why = 'rejected'
-  UNION ALL SELECT {_ENVELOPE}, node_id, carrier, NULL, 'delivered', 1
-    FROM events.shipment_delivered
-  UNION ALL SELECT {_ENVELOPE}, node_id, carrier, NULL, 'lead_ms',
-    epoch_ms(delivered_at) - epoch_ms(placed_at) FROM events.shipment_delivered
-  UNION ALL SELECT {_ENVELOPE}, node_id, carrier, NULL, 'due', 1
-    FROM events.shipment_delivered WHERE promised_by IS NOT NULL
-  UNION ALL SELECT {_ENVELOPE}, node_id, carrier, NULL, 'on_time', 1
-    FROM events.shipment_delivered WHERE delivered_at <= promised_by
+  UNION ALL SELECT {_ENVELOPE}, node_id, gave, NULL, 'delivered', 1
+    FROM arrived
+  UNION ALL SELECT {_ENVELOPE}, node_id, gave, NULL, 'lead_ms',
+    epoch_ms(delivered_at) - epoch_ms(placed_at) FROM arrived
+  UNION ALL SELECT {_ENVELOPE}, node_id, gave, NULL, 'due', 1
+    FROM arrived WHERE promised_by IS NOT NULL
+  UNION ALL SELECT {_ENVELOPE}, node_id, gave, NULL, 'on_time', 1
+    FROM arrived WHERE delivered_at <= promised_by
   UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'promises_kept', 1 FROM events.promise_kept
   UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'promises_broken', 1 FROM events.promise_broken
   UNION ALL SELECT {_ENVELOPE}, node_id, carrier, NULL, 'exceptions', 1 FROM events.exception_opened
@@ -127,6 +133,6 @@ def rates(counts: Counts, minutes: int) -> dict[str, Any]:
         "fill_rate": ratio("units_found", "units_wanted"),
         "backorder_rate": ratio("backordered", "planned"),
         "split_rate": ratio("split", "allocated"),
-        "cost_per_order_minor": ratio("cost_minor", "allocated"),
+        "cost_per_plan_minor": ratio("cost_minor", "allocated"),
         "promises_kept_rate": ratio("promises_kept", "promises_kept", "promises_broken"),
     }

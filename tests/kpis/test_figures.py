@@ -1,0 +1,82 @@
+"""What records of history add to whose figures, by lives of orders and sums made by hand."""
+
+from collections import Counter
+
+import orjson
+
+from orchestrator.kpis.figures import additions
+from schemas.history import Known, flatten
+from tests.core.story import Story
+
+
+def counted(story: Story) -> dict[str, Counter[str]]:
+    """The sums of each scope, without the zeros."""
+    known, sums = Known(), dict[str, Counter[str]]()
+    for seq, entry in enumerate(story.entries):
+        for flat in flatten(known, 0, seq, 0, orjson.loads(entry)):
+            for one in additions(flat.record):
+                sums.setdefault(one.scope, Counter()).update(one.counts)
+    return {scope: +counts for scope, counts in sums.items()}
+
+
+def a_sold_unit(planned: str) -> Story:
+    story = Story()
+    story.service(planned)
+    story.node("BOS")
+    story.item("A")
+    story.receive("BOS", A=5)
+    story.order("7", A=2)
+    return story
+
+
+def test_who_carried_it_gets_the_figures_and_who_was_planned_those_of_the_plan() -> None:
+    story = a_sold_unit(planned="dhl")
+    story.ship("7.1")  # by ups
+    story.track("TP1")
+    figures = counted(story)
+    planned, carried = figures["US/carrier/dhl"], figures["US/carrier/ups"]
+    assert planned.keys() == {"allocated", "cost_minor"}
+    assert carried["shipped"] == carried["delivered"] == 1
+    assert carried["units_shipped"] == carried["units_found"] == carried["units_wanted"] == 2
+    assert carried["lead_ms"] == figures["US"]["lead_ms"]
+    assert carried["allocated"] == 0
+
+
+def test_packages_that_name_no_carrier_count_for_the_planned_one() -> None:
+    story = a_sold_unit(planned="dhl")
+    story.ship("7.1", packages=[{"package_id": "P1", "tracking_number": "TP1"}])
+    assert counted(story)["US/carrier/dhl"]["shipped"] == 1
+
+
+def test_deliveries_count_for_the_carrier_of_their_package() -> None:
+    story = a_sold_unit(planned="dhl")
+    story.ship(
+        "7.1",
+        packages=[
+            {"package_id": number, "carrier": carrier, "tracking_number": number}
+            for number, carrier in (("P1", "gls"), ("P2", "ups"))
+        ],
+    )
+    story.track("P2")
+    figures = counted(story)
+    assert figures["US/carrier/gls"]["shipped"] == 1, "a shipment counts once"
+    assert figures["US/carrier/ups"]["delivered"] == 1
+    assert figures["US/carrier/gls"]["delivered"] == 0
+
+
+def test_a_rejection_of_units_that_were_taken_back_before_is_none_of_the_nodes() -> None:
+    story = a_sold_unit(planned="ups")
+    story.send("stock_counted", node_id="BOS", sku="A", counted=1)  # one of the two is taken back
+    story.report("rejected", "7.1", reason="damaged")
+    assert counted(story)["US/node/BOS"]["units_wanted"] == 1
+
+
+def test_every_plan_of_an_order_costs() -> None:
+    story = a_sold_unit(planned="ups")
+    once = counted(story)["US"]
+    story.node("CHI")
+    story.receive("CHI", A=5)
+    story.report("rejected", "7.1", reason="damaged")
+    twice = counted(story)["US"]
+    assert (once["planned"], twice["planned"], twice["placed"]) == (1, 2, 1)
+    assert twice["cost_minor"] > once["cost_minor"]
