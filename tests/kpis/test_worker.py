@@ -12,10 +12,10 @@ from orchestrator import compose
 from orchestrator.kpis.alerts import parse
 from orchestrator.kpis.worker import ALERTS, KPIS, PARTS, Worker
 from orchestrator.runtime import metrics
-from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
 from orchestrator.runtime.settings import Settings, SetupError
 from orchestrator.runtime.world import SystemClock
-from schemas.ports import Bounds, Partition, Record, Writer
+from schemas.ports import Bounds, Partition, Record
 from tests.kpis.test_windows import SHARDS, START, accepted, watermark
 
 HISTORY = Partition("history", 0)
@@ -226,7 +226,7 @@ class Busy(MemoryLog):
             await self.meanwhile()
         return await super().bounds(partition)
 
-    async def writer(self) -> Writer:
+    async def writer(self) -> MemoryWriter:
         if self.meanwhile is not None:
             await self.meanwhile()
         return await super().writer()
