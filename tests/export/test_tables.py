@@ -39,16 +39,30 @@ def days() -> Story:
     story = Story()
     story.node("BOS", holidays=["2026-12-25"])
     story.item("MUG", "CUP")
-    lot = {"lot": "L1", "expires_on": "2027-01-31"}
+    lot: dict[str, Any] = {"lot": "L1", "expires_on": "2027-01-31"}
     story.send("stock_received", node_id="BOS", sku="MUG", quantity=5, **lot)
-    announced = {"node_id": "BOS", "sku": "CUP", "document": "PO-1", "expected_at": "2026-12-24"}
+    announced: dict[str, Any] = {
+        "node_id": "BOS",
+        "sku": "CUP",
+        "document": "PO-1",
+        "expected_at": "2026-12-24",
+    }
     story.send("inbound_announced", quantity=5, **announced)
-    wanted = {"ship_not_before": "2026-11-27", "ship_by": "2026-12-01", "deliver_by": "2026-12-03"}
+    wanted: dict[str, Any] = {
+        "ship_not_before": "2026-11-27",
+        "ship_by": "2026-12-01",
+        "deliver_by": "2026-12-03",
+    }
     story.order("1", MUG=2, CUP=1, **wanted)
     story.report("accepted", "1.1")
     story.ship("1.1")
     story.track("TP1", "in_transit", estimated_delivery_at="2026-12-02")
-    suspended = {"market_id": "US", "carrier": "ups", "reason": "storm", "until": "2026-12-24"}
+    suspended: dict[str, Any] = {
+        "market_id": "US",
+        "carrier": "ups",
+        "reason": "storm",
+        "until": "2026-12-24",
+    }
     story.send("lane_suspended", **suspended)
     return story
 
