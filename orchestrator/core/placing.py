@@ -147,11 +147,10 @@ def plan(turn: Turn, order: Order, lines: list[OrderLine]) -> None:
     wanted = lines
     while True:
         legs, lacking, strategy = _source(turn, order, wanted, data, explain_failure=True)
-        never = strategy is not None and strategy.unsourced == "cancel"
         no_stock = [
             (line, units)
             for line, units in lacking
-            if units and (never or not line.allow_backorder)
+            if units and strategy is not None and not may_wait(line, strategy)
         ]
         if no_stock:
             units_cancelled: list[LineUnits] = [
@@ -162,6 +161,11 @@ def plan(turn: Turn, order: Order, lines: list[OrderLine]) -> None:
         wanted = [line for line in wanted if line.open or line.backordered]
         if not (retry and wanted):
             break
+
+
+def may_wait(line: OrderLine, strategy: Strategy) -> bool:
+    """Whether units of the line that no node has wait for stock; else they are cancelled."""
+    return line.allow_backorder and strategy.unsourced != "cancel"
 
 
 def replan(turn: Turn, order: Order) -> None:
@@ -236,7 +240,6 @@ def _tell_plan(
     whole: bool,
 ) -> None:
     """`order_allocated`, and what waits; the order's promise, once everything has a source."""
-    never = outcome.strategy.unsourced == "cancel"
     explanation = orjson.dumps(outcome.decision).decode()
     latest_ms = max(
         (f.deliver_by_ms for f, _ in order.planned() if f.deliver_by_ms is not None), default=None
@@ -258,7 +261,7 @@ def _tell_plan(
     }
     for index, line in enumerate(order.lines):
         units = lacking.get(line.line_id, line.backordered)
-        if units and (line.line_id not in lacking or (line.allow_backorder and not never)):
+        if units and (line.line_id not in lacking or may_wait(line, outcome.strategy)):
             event["backordered"].append(_waiting(turn, order, index, units))
     if whole and not event["backordered"] and order.promised_ms is None:
         promised_ms = latest_ms

@@ -10,7 +10,8 @@ import orjson
 
 from events.decided import COMPONENTS, Decision, InputRecord, Plain, costs_of
 from events.rules import Body
-from orchestrator.core.orders import PoolCount
+from orchestrator.core.orders import Order, OrderLine, PoolCount
+from orchestrator.core.placing import may_wait
 from orchestrator.core.shard import Market, Shard
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source
@@ -46,10 +47,17 @@ class Shadows:
             elif event["type"] == "order_accepted":
                 market = shard.markets[event["market_id"]]
                 rules = self._rules(market)
-                request = rules and _request(market, event, cause, now_ms)
-                if rules is not None and request:
-                    decided = _decided(_source(shard, market, rules, request), request, market)
-                    found.append(_beside(events, n, decided, rules.version))
+                if rules is None:
+                    continue
+                # there already where it waited for what nobody had defined
+                known = market.orders.get(f"{event['channel']}/{event['order_id']}")
+                order = known or Order(0, b"", cause["data"])
+                lines = [line for line in order.lines if line.open]
+                if lines:
+                    wants = [Want(line.line_id, line.sku, line.open) for line in lines]
+                    request = Request(orjson.loads(order.raw), wants, now_ms, cause["type"])
+                    outcome = _source(shard, market, rules, request)
+                    found.append(_beside(events, n, lines, outcome))
         return found
 
     def _rules(self, market: Market) -> RuleSet | None:
@@ -65,18 +73,6 @@ class Shadows:
         return None
 
 
-def _request(market: Market, event: Any, cause: InputRecord, now_ms: int) -> Request | None:  # noqa: ANN401 - an order_accepted
-    """What the order wants as it is accepted; None where nothing is left of it."""
-    order = market.orders.get(f"{event['channel']}/{event['order_id']}")
-    if order is None:
-        data: Plain = cause["data"]
-        wants = [Want(line["line_id"], line["sku"], line["quantity"]) for line in data["lines"]]
-    else:  # it waited for what nobody had defined
-        data = orjson.loads(order.raw)
-        wants = [Want(line.line_id, line.sku, line.open) for line in order.lines if line.open]
-    return Request(data, wants, now_ms, cause["type"]) if wants else None
-
-
 def _source(shard: Shard, market: Market, rules: RuleSet, request: Request) -> Outcome:
     """The best plan by other rules than the market's; its pools count as they would, activated."""
     active, taken = market.rules, market.pool_taken
@@ -90,68 +86,67 @@ def _source(shard: Shard, market: Market, rules: RuleSet, request: Request) -> O
         market.rules, market.pool_taken = active, taken
 
 
-def _decided(outcome: Outcome, request: Request, market: Market) -> Plain:
-    """A shadow's plan, as plans are told."""
-    wants, legs = request.wants, outcome.legs
-    lacking = [want.units - sum(leg.units[i] for leg in legs) for i, want in enumerate(wants)]
-    return {
-        "currency": market.currency,
-        "fulfillments": [
-            {
-                "node_id": leg.node_id,
-                "lines": [
-                    {"line_id": want.line_id, "quantity": units}
-                    for want, units in zip(wants, leg.units, strict=True)
-                    if units
-                ],
-            }
-            for leg in legs
-        ],
-        "backordered": [
-            {"line_id": want.line_id, "quantity": units}
-            for want, units in zip(wants, lacking, strict=True)
-            if units
-        ],
-        "costs_minor": _costs(outcome.decision),
-        "decision": orjson.dumps(outcome.decision).decode(),
-    }
-
-
-def _beside(events: Any, accepted: int, decided: Plain, version: str) -> Plain:  # noqa: ANN401 - decided events
+def _beside(events: Any, accepted: int, lines: list[OrderLine], outcome: Outcome) -> Plain:  # noqa: ANN401 - decided events
     """A shadow's plan, with what was decided: the first plan that the order got."""
+    decision = outcome.decision
+    ships, lacking = _shipped(decision, lines)
+    decided: Plain = {
+        "currency": decision["currency"],
+        "fulfillments": ships,
+        "backordered": [
+            {"line_id": line.line_id, "quantity": units}
+            for line, units in zip(lines, lacking, strict=True)
+            if units and may_wait(line, outcome.strategy)
+        ],
+        "costs_minor": _costs(decision),
+        "decision": orjson.dumps(decision).decode(),
+    }
     of = [events[accepted][name] for name in ORDER]
-    told: Plain = {"n": accepted, **dict(zip(ORDER, of, strict=True)), "rule_set": version}
+    told: Plain = {
+        "n": accepted,
+        **dict(zip(ORDER, of, strict=True)),
+        "rule_set": decision["rule_set"],
+    }
     for n in range(accepted + 1, len(events)):
         event = events[n]
         if event["type"] == "order_allocated" and of == [event[name] for name in ORDER]:
-            decision: Decision = orjson.loads(event["decision"])
+            why: Decision = orjson.loads(event["decision"])
             active: Plain = {
                 "n": n,
-                "rule_set": decision["rule_set"],
-                "fulfillments": [
-                    {"node_id": one["node_id"], "lines": _units(one["lines"])}
-                    for one in event["fulfillments"]
+                "rule_set": why["rule_set"],
+                "fulfillments": _shipped(why, lines)[0],
+                "backordered": [
+                    {"line_id": one["line_id"], "quantity": one["quantity"]}
+                    for one in event["backordered"]
                 ],
-                "backordered": _units(event["backordered"]),
-                "costs_minor": _costs(decision),
+                "costs_minor": _costs(why),
             }
-            return {**told, "same": _plan(active) == _plan(decided), **decided, "active": active}
+            same = all(active[name] == decided[name] for name in ("fulfillments", "backordered"))
+            return {**told, "same": same, **decided, "active": active}
     return {**told, "same": False, **decided}
 
 
-def _units(lines: Any) -> list[Plain]:  # noqa: ANN401 - lines of an event
-    return [{"line_id": one["line_id"], "quantity": one["quantity"]} for one in lines]
+def _shipped(decision: Decision, lines: list[OrderLine]) -> tuple[list[Plain], list[int]]:
+    """What ships from where by a decision on what is open of these lines, and what each lacks.
 
-
-def _plan(told: Plain) -> list[list[tuple[str, str, int]]]:
-    """What is compared: node, line, units of what ships, and of what waits."""
-    ships = [
-        (one["node_id"], line["line_id"], line["quantity"])
-        for one in told["fulfillments"]
-        for line in one["lines"]
-    ]
-    waits = [("", line["line_id"], line["quantity"]) for line in told["backordered"]]
-    return [sorted(ships), sorted(waits)]
+    All of it: events tell an order that goes to very many nodes in parts. Lines of one item share
+    what a leg has of it, the first line first.
+    """
+    lacking = [line.open for line in lines]
+    ships: list[Plain] = []
+    chosen = decision["chosen"]
+    for place, node_id in chosen["legs"] if chosen else ():
+        units: list[int] = decision["sets"][place][0]
+        left = {line[1]: count for line, count in zip(decision["lines"], units, strict=True)}
+        told: list[Plain] = []
+        for i, line in enumerate(lines):
+            count = min(left[line.sku], lacking[i])
+            if count:
+                told.append({"line_id": line.line_id, "quantity": count})
+                left[line.sku] -= count
+                lacking[i] -= count
+        ships.append({"node_id": node_id, "lines": told})
+    return ships, lacking
 
 
 def _costs(decision: Decision) -> dict[str, int]:

@@ -17,6 +17,20 @@ from tests.properties.test_snapshots import restored, snapshot_of
 ONE_PARCEL = {"strategies": [{"name": "one", "split": {"max_legs": 1}}]}
 NEAREST = {"strategies": [{"name": "near", "objective": ["distance"]}]}
 OF: dict[str, Any] = {"market_id": "US"}
+LARGE = {f"key {number}": "x" * 1_900 for number in range(70)}
+"""So much to pass on that nodes are asked in an entry each."""
+BODIES: list[dict[str, Any]] = [
+    {"strategies": [{"name": "waits"}]},
+    {"strategies": [{"name": "held", "hold": 30, "unsourced": {"cancel_after_days": 3}}]},
+    {"strategies": [{"name": "none waits", "unsourced": "cancel"}]},
+    {
+        "defaults": {"pools": [{"id": "P", "sku": ["A"], "channel": "web", "units": 9}]},
+        "strategies": [
+            {"name": "one", "split": {"max_legs": 1}, "else": "any", "unsourced": "cancel"},
+            {"name": "any", "objective": ["distance"], "split": {"quantity": "always"}},
+        ],
+    },
+]
 
 
 def shop() -> Story:
@@ -52,6 +66,40 @@ def beside(story: Story) -> list[dict[str, Any]]:
         found += told
         fold(shard, entry)
     return found
+
+
+def a_day_of_many_shapes(story: Story, chance: Random) -> None:
+    """Orders of which much is short: in one piece, in several entries, for items still to come."""
+    story.item("A", "B")
+    for node_id in ("BOS", "CHI", "LAX"):
+        story.node(node_id)
+        story.receive(node_id, A=3, B=3)
+    for number in range(60):
+        match chance.randrange(8):
+            case 0 | 1 | 2 | 3 | 4:
+                lines = [
+                    {
+                        "line_id": str(n),
+                        "sku": chance.choice("AABBD"),
+                        "quantity": chance.randint(1, 5),
+                        "allow_backorder": chance.random() < 0.5,
+                    }
+                    for n in range(chance.randint(1, 4))
+                ]
+                story.order(
+                    str(number),
+                    to=chance.choice(("BOS", "LAX", "NYC")),
+                    lines=lines,
+                    allow_split=chance.random() < 0.8,
+                    allow_partial=chance.random() < 0.8,
+                    attributes=chance.choice(({}, {}, {}, LARGE)),
+                )
+            case 5:
+                story.receive(chance.choice(("BOS", "CHI", "LAX")), A=3, B=2)
+            case 6 if number > 30:
+                story.item("D")
+            case _:
+                story.at(chance.choice((60, 3600)))
 
 
 def test_a_market_has_one_shadow_until_it_is_ended_or_activated() -> None:
@@ -173,3 +221,58 @@ def test_a_shadow_decides_what_it_would_were_it_activated_that_moment(seed: int)
             compared += 1
         fold(shard, entry)
     assert compared > 5
+
+
+def by_node(fulfillments: list[dict[str, Any]]) -> list[tuple[str, dict[str, int]]]:
+    return [
+        (one["node_id"], {line["line_id"]: line["quantity"] for line in one["lines"]})
+        for one in fulfillments
+    ]
+
+
+def shapes_of(entry: dict[str, Any], told: dict[str, Any]) -> set[str]:
+    """What is special about an order that was accepted."""
+    types = {event["type"] for event in entry["events"]}
+    shapes = types & {"order_cancelled", "fulfillment_planned"}
+    if told["backordered"]:
+        shapes.add("waits")
+    if entry["input"]["type"] == "clock_ticked":
+        shapes.add("waited for an item")
+    return shapes
+
+
+def test_rules_equal_to_the_active_ones_decide_every_order_the_same() -> None:
+    seen: set[str] = set()
+    for seed in range(8):
+        story = Story()
+        for version in ("active", "shadow"):
+            of: dict[str, Any] = {**OF, "version": version}
+            body = BODIES[seed % len(BODIES)]
+            story.send("rule_set_proposed", **of, author="Ada", body=body)
+            story.send("rule_set_approved", **of, approver="Grace")
+            story.send("rule_set_activated", **of, mode=version)
+        a_day_of_many_shapes(story, Random(seed))
+        shard, shadows, compared = Shard(0), Shadows(), 0
+        for encoded in story.entries:
+            entry: Any = orjson.loads(encoded)
+            for told in shadows.beside(shard, entry):
+                events, active, shapes = entry["events"], told["active"], shapes_of(entry, told)
+                event = events[active["n"]]
+                assert told["same"], (seed, told)
+                for name in ("fulfillments", "backordered", "costs_minor"):
+                    assert told[name] == active[name], (seed, name)
+                planned, asked = by_node(active["fulfillments"]), by_node(event["fulfillments"])
+                assert planned[: len(asked)] == asked
+                if planned != asked:
+                    work = ["plan", "US", f"web/{told['order_id']}"]
+                    assert {"type": "work_queued", "work": work} in events
+                    shapes.add("several entries")
+                assert orjson.loads(event["decision"]) == {
+                    **orjson.loads(told["decision"]),
+                    "rule_set": "active",
+                }
+                seen |= shapes
+                compared += 1
+            fold(shard, entry)
+        assert compared > 15, seed
+    assert len(seen) == 5, seen
