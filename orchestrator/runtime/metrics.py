@@ -163,6 +163,12 @@ PLACED_TO_COMMAND = histogram(
 PUBLISHED = counter(
     "headrace_published", "Events that relay, history and shadow published, by topic.", "topic"
 )
+PUBLISHER_HALTED = gauge(
+    "headrace_publisher_halted",
+    "1 where relay, history or shadow can't go on with a shard: see the log.",
+    "role",
+    "shard",
+)
 RELAY_RESTARTS = counter(
     "headrace_relay_restarts", "How often the relay went back to its checkpoint.", "shard"
 )

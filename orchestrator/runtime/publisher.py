@@ -54,6 +54,8 @@ class ShardPublisher(ABC):
 
     role: str
     restarts: Counter
+    vital = True
+    """Whether a defect is raised, so that the process ends; else only this shard here halts."""
 
     def __init__(self, number: int, *, log: EventLog, group: Group, clock: Clock) -> None:
         self.stop = asyncio.Event()
@@ -68,11 +70,14 @@ class ShardPublisher(ABC):
 
     async def run(self) -> None:
         """Publish until told to stop; after any failure begin again at the checkpoint."""
+        halted = metrics.PUBLISHER_HALTED.labels(self.role, self._label)
         while not self.stop.is_set():
+            halted.set(0)
             try:
                 await self._publish()
             except (JournalError, OutOfRange) as error:
                 self.state = "halted"
+                halted.set(1)
                 _log.error(f"{self.role} halted", shard=self.number, what=str(error))
                 await self._voids.more(self.number, self.stop, self._clock)
             except LogError as error:
@@ -84,6 +89,14 @@ class ShardPublisher(ABC):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
                         await self.stop.wait()
+            except Exception:
+                if self.vital:
+                    raise
+                self.state = "halted"
+                halted.set(1)
+                _log.exception(f"{self.role} halted by a defect", shard=self.number)
+                await self.stop.wait()
+        metrics.forget(metrics.PUBLISHER_HALTED, self.role, self._label)
         self.state = "closed"
 
     @abstractmethod

@@ -101,6 +101,7 @@ class ShardShadow(ShardPublisher, Generic[S]):
 
     role = "shadow"
     restarts = metrics.SHADOW_RESTARTS
+    vital = False  # nobody waits for it: no engine in its process ends for it
 
     def __init__(
         self,

@@ -1,10 +1,13 @@
 """Role shadow over a memory log: each order decided beside, under positions of its own."""
 
 import asyncio
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Self, TypeAlias
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from events.history import HISTORY
 from orchestrator.compose import a_core
@@ -14,20 +17,23 @@ from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.shadow import Beside, Shadow
 from orchestrator.runtime.snapshots import Snapshots
-from schemas.ports import Partition, Read
+from schemas.journal import Entry
+from schemas.ports import Partition, Read, Record
 from tests.core.story import Story
 from tests.core.test_shadowing import beside, shade, shop
 from tests.runtime.fakes import JOURNAL, Seeded, until
 from tests.runtime.test_history import TOPICS, Book, SetClock
 
 CORE = a_core(Settings())
+Decides: TypeAlias = Callable[[Shard, Entry], list[Any]]
 
 
 class Running:
     """Role shadow while the `async with` lasts."""
 
-    def __init__(self, log: MemoryLog) -> None:
+    def __init__(self, log: MemoryLog, decides: Decides | None = None) -> None:
         self._log = log
+        self._decides = decides
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.role: Shadow | None = None
@@ -43,7 +49,7 @@ class Running:
                 new=CORE.new,
                 fold=CORE.fold,
                 now_ms=lambda shard: shard.now_ms,
-                shadows=lambda: Shadows().beside,
+                shadows=lambda: self._decides or Shadows().beside,
                 form=CORE.snapshots,
             ),
         )
@@ -161,6 +167,37 @@ async def test_it_goes_on_from_a_snapshot_as_from_the_beginning() -> None:
         await until(lambda: len(told(log)) == 7)
     (newest,) = [one for one in told(log) if one["order_id"] == "6"]
     assert newest["decision"] == beside(story)[-1]["decision"]
+
+
+async def test_a_defect_halts_the_shadow_of_its_shard_and_nothing_else() -> None:
+    log = MemoryLog(SetClock(), {**TOPICS, "journal": 2})
+    Book(log).tell(a_day())
+    for one in log.held(JOURNAL).records:
+        log.write(Partition("journal", 1), [Record(one.key, one.value)])
+    sound = Shadows()
+
+    def decides(shard: Shard, entry: Entry) -> list[Any]:
+        found = sound.beside(shard, entry) if shard.number else []
+        if any(event["type"] == "order_accepted" for event in entry["events"]) and not found:
+            raise ZeroDivisionError("a defect")
+        return found
+
+    def halted(shard: int) -> float | None:
+        return REGISTRY.get_sample_value(
+            "headrace_publisher_halted", {"role": "shadow", "shard": str(shard)}
+        )
+
+    with capture_logs() as logs:
+        async with Running(log, decides) as running:
+            assert running.role is not None
+            role = running.role
+            await until(lambda: role.states() == {0: "halted", 1: "open"})
+            await until(lambda: len(told(log)) == 6)
+            assert {one["shard"] for one in told(log)} == {1}
+            assert (halted(0), halted(1)) == (1, 0)
+    (line,) = [one for one in logs if one["log_level"] == "error"]
+    assert (line["event"], line["shard"]) == ("shadow halted by a defect", 0)
+    assert (halted(0), halted(1)) == (None, None)
 
 
 async def _snapshot(log: MemoryLog, story: Story, book: Book) -> None:
