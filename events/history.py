@@ -113,9 +113,11 @@ class ShadowDecided(Output):
     Nothing of it is carried out, and the next order meets the world as the active rules left it.
     `position`, which is `ce_id` too, is `shadow/` and the position of the `order_accepted` beside
     it; the same position again is a repeat, with the same bytes. `same`: whether as many units of
-    each line ship from the same nodes, and wait. `costs_minor` by component, those of 0 left out:
-    `transport`, `handling`, `per_unit` are paid; `late`, `load`, `price`, `split` are prices of the
-    rules that decided. `decision` is the explanation, as in `order_allocated`.
+    each line ship from the same nodes, and wait; what neither ships nor waits would be cancelled.
+    Plans are whole, also where nodes are asked in several entries. `costs_minor` by component,
+    those of 0 left out: `transport`, `handling`, `per_unit` are paid; `late`, `load`, `price`,
+    `split` are prices of the rules that decided. `decision` is the explanation, as in
+    `order_allocated`.
     """
 
     TYPE: ClassVar[str] = "shadow_decided"

@@ -47,6 +47,12 @@ def test_a_command_that_does_not_exist_is_seen(words: list[str]) -> None:
     assert not is_a_command(words)
 
 
+def test_only_the_shadow_waits_to_be_asked_for() -> None:
+    assert {name: it["profiles"] for name, it in SERVICES.items() if "profiles" in it} == {
+        "shadow": ["shadow"]
+    }
+
+
 def test_every_role_has_a_service() -> None:
     assert {role for it in ROLES.values() for role in it["command"][2].split(",")} == {
         "api",
@@ -57,6 +63,7 @@ def test_every_role_has_a_service() -> None:
         "past",
         "projector",
         "relay",
+        "shadow",
         "standby",
     }
     assert ROLES["engine"]["deploy"]["replicas"] == 2
