@@ -212,6 +212,7 @@ class Exporter:
             for number, entry in enumerate(record.entries):
                 new = record.seq > kept.filter.seq and number >= new_from
                 if self._beyond(shard, entry["input"]):
+                    self._span(_clock(shard, entry["input"]))
                     shard.over = True
                     if new:
                         shard.reached = Position(shard.filter, number)

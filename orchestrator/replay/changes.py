@@ -125,7 +125,9 @@ class Changes:
             if node_id not in shard.nodes and node_id not in new:
                 continue
             if sku not in shard.items:
-                raise ChangeError(f"there was no item {sku} when the period began")
+                raise ChangeError(
+                    f"stock of {sku} at {node_id}: there was no such item when the period began"
+                )
             if node_id in shard.nodes or delta < 0:
                 data = {"node_id": node_id, "sku": sku, "delta": delta, "reason": "what if"}
                 made.append(("stock_adjusted", data))

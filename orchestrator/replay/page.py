@@ -7,7 +7,7 @@ from typing import Any, Final
 from orchestrator.replay import charts
 from orchestrator.replay.charts import Flow, Point
 from orchestrator.replay.outcome import COSTS, PAID
-from schemas.money import money
+from schemas.money import amount, money
 
 Json = dict[str, Any]
 _FLOWS: Final = 20
@@ -165,7 +165,9 @@ def _table(runs: Sequence[Json]) -> str:
                 continue
             less = round(value - before) if before is not None else 0
             class_ = "better" if less < 0 else "worse"
-            difference = f'<small class="{class_}">{less:+,}</small>' if less else ""
+            sign = "+" if less > 0 else ""  # a minus comes with the amount
+            said = f"{sign}{amount(less, currency)}"
+            difference = f'<small class="{class_}">{said}</small>' if less else ""
             cells.append(f"<td>{escape(money(round(value), currency))}{difference}</td>")
         body.append(f"<tr><td>{escape(row.title)}</td>{''.join(cells)}</tr>")
     for row in ROWS:

@@ -165,7 +165,9 @@ def test_variants_side_by_side_on_a_real_broker(
     said = {
         ("--close", "BOSTON"): "--close: nobody knew a node BOSTON when the period began (there"
         " were: BOS).",
-        ("--stock", "TEA@BOS=5"): "there was no item TEA when the period began.",
+        ("--stock", "TEA@BOS=5"): (
+            "stock of TEA at BOS: there was no such item when the period began."
+        ),
         ("--open", str(node), "--variant", f"same=--open {node}"): None,
         ("--from", "2030-01-01"): "No order was placed from 2030-01-01T00:00:00.000Z",
         ("--until", "2027-01-15T08:30:00Z"): "No order was placed until",
