@@ -105,6 +105,9 @@ class KpiProgress(Output):
     parts_offset: int
     parts_next: int
     partitions: list[PartitionProgress]
+    hours_from: Instant | None = Field(
+        None, description="hours that end before it are not told: a part of them is not known"
+    )
 
 
 class AlertOutput(KpiOutput):

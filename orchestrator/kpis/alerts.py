@@ -228,7 +228,7 @@ class Alerts:
                 if not rule.covers(one.scope):
                     continue
                 counts = one.minute if rule.window == "minute" else one.hour
-                value = rule.value_of(counts)
+                value = None if counts is None else rule.value_of(counts)
                 if value is None:
                     continue
                 alert = f"{rule.rule}/{one.scope}"

@@ -11,7 +11,7 @@ all parts of the minutes before it, `{"v": 1, "kind": "closed", "partition", "pa
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from orchestrator.kpis.figures import COUNTS, Counts, add, additions, none
 from schemas.times import instant_ms
@@ -156,21 +156,33 @@ class Progress(NamedTuple):
     """How far windows are published: all that end by `until_ms`.
 
     The parts of the hour before, and all later ones, stand in `kpi-parts` from `parts_offset` on;
-    `partitions` is how far they were counted by what stands before `parts_next`.
+    `partitions` is how far they were counted by what stands before `parts_next`. Hours that end
+    before `hours_ms` are not told: a part of them is not known.
     """
 
     until_ms: int
     parts_offset: int
     parts_next: int
     partitions: Mapping[int, Closed]
+    hours_ms: int = 0
+
+    def held_from(self, first: int) -> Self:
+        """The same where parts before this offset are deleted: some may be of the hour before."""
+        if first <= self.parts_offset:
+            return self
+        hours_ms = max(self.hours_ms, self.until_ms + _HOUR_MS)
+        return self._replace(parts_offset=first, hours_ms=hours_ms)
 
 
 class Figures(NamedTuple):
-    """The counts of a scope, of the minute that ended at `end_ms` and of the hour until then."""
+    """The counts of a scope, of the minute that ended at `end_ms` and of the hour until then.
+
+    There is no hour where a part of it is not known.
+    """
 
     scope: str
     minute: Counts
-    hour: Counts
+    hour: Counts | None
 
 
 class Minute(NamedTuple):
@@ -231,6 +243,7 @@ class Merging:
         "_closed",
         "_gathered",
         "_hour",
+        "_hours_ms",
         "_known_at",
         "_partitions",
         "_sums",
@@ -242,6 +255,7 @@ class Merging:
     def __init__(self, start: Progress | None) -> None:
         self.next = start.parts_offset if start else 0
         self._told_ms = start.until_ms if start else 0
+        self._hours_ms = start.hours_ms if start else 0
         # minutes before it are done with; where nothing is known, before the first that comes
         self._until_ms = start.until_ms - _HOUR_MS if start else 0
         self._closed = dict(start.partitions) if start else {}
@@ -306,8 +320,9 @@ class Merging:
             self._hour[minute] = gathered.first_offset, total
             for scope, numbers in total.items():
                 _change(self._sums, scope, numbers, 1)
+        whole = end_ms >= self._hours_ms
         figures = [
-            Figures(scope, total.get(scope) or none(), [*self._sums[scope]])
+            Figures(scope, total.get(scope) or none(), [*self._sums[scope]] if whole else None)
             for scope in sorted(self._sums)
         ]
         self._forget(total)
@@ -325,4 +340,5 @@ class Merging:
         needed = [first for first, _ in self._hour.values()]
         needed += [one.first_offset for one in self._gathered.values()]
         first = min(needed, default=self.next)
-        return Progress(end_ms, first, self.next, dict(self._closed))
+        hours_ms = self._hours_ms if end_ms < self._hours_ms else 0
+        return Progress(end_ms, first, self.next, dict(self._closed), hours_ms)

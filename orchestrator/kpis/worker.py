@@ -152,7 +152,7 @@ class Worker:
             if one == PARTS:
                 known, first = await self._known(), (await self._log.bounds(one)).first
                 self._alerts = Alerts(self._rules, known)
-                self.merging = Merging(progress)
+                self.merging = Merging(None if progress is None else progress.held_from(first))
                 self.merging.next = max(self.merging.next, first)
             else:
                 start = Closed(0, 0)
@@ -314,6 +314,7 @@ class Worker:
             _window_record(one.scope, window, minute.end_ms, counts)
             for one in minute.figures
             for window, counts in (("minute", one.minute), ("hour", one.hour))
+            if counts is not None
         ]
         await self._merged.append(KPIS, [*windows, _progress_record(minute.progress)])
         if self.merging is not merging:
@@ -331,7 +332,7 @@ class Worker:
                 ("minute", 1, one.minute),
                 ("hour", HOUR_MINUTES, one.hour),
             ):
-                if window == "minute" and dimension not in BY_MINUTE:
+                if counts is None or (window == "minute" and dimension not in BY_MINUTE):
                     continue
                 said = dict(zip(COUNTS, counts, strict=True))
                 told = {name: said[name] for name in TOLD} | rates(counts, minutes)
@@ -384,7 +385,7 @@ def _window_record(scope: str, window: str, end_ms: int, counts: Counts) -> Reco
 
 def _progress_record(progress: Progress) -> Record:
     end = rfc3339(progress.until_ms)
-    said = {
+    said: dict[str, Any] = {
         "complete_until": end,
         "parts_offset": progress.parts_offset,
         "parts_next": progress.parts_next,
@@ -397,6 +398,8 @@ def _progress_record(progress: Progress) -> Record:
             for number, closed in sorted(progress.partitions.items())
         ],
     }
+    if progress.hours_ms:
+        said["hours_from"] = rfc3339(progress.hours_ms)
     headers = emit(KpiProgress.TYPE, f"progress@{end}", _SOURCE, end)
     return Record(_PROGRESS, orjson.dumps(said), headers)
 
@@ -407,7 +410,8 @@ def _progress_of(said: dict[str, Any]) -> Progress:
         for one in said["partitions"]
     }
     until_ms = instant_ms(said["complete_until"])
-    return Progress(until_ms, said["parts_offset"], said["parts_next"], partitions)
+    hours_ms = instant_ms(said["hours_from"]) if "hours_from" in said else 0
+    return Progress(until_ms, said["parts_offset"], said["parts_next"], partitions, hours_ms)
 
 
 def _alert_record(one: Transition, end: str) -> Record:

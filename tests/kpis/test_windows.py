@@ -16,6 +16,7 @@ from orchestrator.kpis.windows import (
     Merging,
     Message,
     Minute,
+    Progress,
 )
 from schemas.times import instant_ms, rfc3339
 
@@ -137,6 +138,7 @@ def test_every_order_counts_once_in_its_minute_and_in_the_hour_after(
     assert minutes == hand
     for end, all_ in figures.items():
         for one in all_:
+            assert one.hour is not None
             assert one.hour[PLACED] == sum(
                 number
                 for (minute, scope), number in hand.items()
@@ -200,6 +202,41 @@ def test_a_minute_closes_only_when_every_shard_has_passed_its_end_in_every_parti
     (minute,) = [minute for one in rest for minute in merging.take(one)]
     assert minute.end_ms == START + MINUTE_MS
     assert [one.scope for one in minute.figures] == ["m0", "m0/channel/web"]
+
+
+def test_hours_of_which_parts_were_deleted_are_not_told_and_all_later_ones_are() -> None:
+    """Whatever of the hour before is gone, and wherever it is begun anew after that."""
+    minutes = 90
+    counting, messages = Counting(0, 1, START_), list[Message]()
+    for minute in range(minutes):
+        at_ms = START + minute * MINUTE_MS
+        messages += counting.take(accepted(0, minute + 1, at_ms))
+        for shard in range(SHARDS):
+            messages += counting.take(watermark(shard, at_ms + MINUTE_MS))
+    straight = merged(messages)
+    stopped = straight[19]
+    held = stopped.progress.held_from(30)
+    merging = Merging(held)
+    later = [one for message in messages[30:] for one in merging.take(message)]
+    assert [one.end_ms for one in later] == [one.end_ms for one in straight[20:]]
+    whole_ms = stopped.end_ms + 60 * MINUTE_MS
+    for one, known in zip(later, straight[20:], strict=True):
+        assert [two.minute for two in one.figures] == [two.minute for two in known.figures]
+        hours = [two.hour for two in known.figures]
+        assert [two.hour for two in one.figures] == (
+            hours if one.end_ms >= whole_ms else [None] * len(hours)
+        )
+    for between in later[:-1:7]:
+        again = Merging(between.progress)
+        rest = [one for message in messages[again.next :] for one in again.take(message)]
+        assert told(rest) == {
+            one.end_ms: one.figures for one in later if one.end_ms > between.end_ms
+        }
+
+
+def test_parts_that_are_all_there_leave_the_hours_alone() -> None:
+    progress = Progress(START, 5, 7, {0: START_})
+    assert progress.held_from(5) == progress
 
 
 def test_what_comes_too_late_changes_nothing_and_is_counted() -> None:

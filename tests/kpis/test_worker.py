@@ -216,6 +216,34 @@ async def test_what_cannot_be_read_on_kpi_parts_is_passed_over(
     await worker.close()
 
 
+async def test_no_hour_is_told_whose_parts_were_deleted_nor_after_another_restart(
+    log: MemoryLog,
+) -> None:
+    for minute in range(3):
+        happen(log, minute, orders=1)
+    one = a_worker(log)
+    await begun(one)
+    await hand_over(one, log)
+    await one.close()
+    before = told(log)
+    await log.trim(PARTS, 2)
+    for minute in (3, 4):
+        happen(log, minute, orders=1)
+        worker = a_worker(log)
+        await begun(worker)
+        for record in log.held(HISTORY).records[worker.next(HISTORY) :]:
+            await worker.take_history(0, record.offset, record.value)
+        for record in log.held(PARTS).records:
+            await worker.take_parts(record.offset, record.value)
+        await worker.close()
+    since = told(log).keys() - before.keys()
+    assert since == {
+        f"minute/{scope}@2026-11-22T10:0{minute}:00.000Z" for scope in _SCOPES for minute in (4, 5)
+    }
+    progress = orjson.loads(log.held(KPIS).records[-1].value or b"")
+    assert progress["hours_from"] == "2026-11-22T11:03:00.000Z"
+
+
 class Busy(MemoryLog):
     """A log on which something happens while it is asked or a writer is opened."""
 
