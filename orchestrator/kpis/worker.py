@@ -4,7 +4,8 @@ Whoever hands them over (Faust) may repeat, skip or lose any: each stream knows 
 it takes next, and says where it must be sought to when another comes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import orjson
@@ -39,6 +40,7 @@ _SOURCE: Final = "headrace/kpis"
 _PROGRESS: Final = b"progress"
 _PAUSE_S: Final = 1.0  # after a failure of the log
 _PATIENCE_S: Final = 3.0  # before a seek that brought nothing is made again
+_STALLED_S: Final = 5.0  # nothing comes of what is there: a seek was lost, and silence followed
 _TRIES: Final = 5  # seeks, before a stream is begun anew from what is published
 TOLD: Final = ("placed", "shipped", "delivered", "exceptions")
 """The counts that are metrics beside all rates."""
@@ -86,7 +88,9 @@ class Stream:
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
         self.astray = True  # Faust begins where it likes
+        self.busy = False  # with what it was handed: more comes after it
         self._sought = -1, 0.0  # to which offset, and when
+        self._waits = -1, 0.0  # for which offset, that is there, and since when
         self._tries = 0
 
     def due(self, to: int, now_s: float) -> bool:
@@ -94,12 +98,34 @@ class Stream:
         patient = self._sought[0] == to and now_s - self._sought[1] < _PATIENCE_S
         return self.astray and not patient
 
+    def is_next(self, offset: int, next_: int) -> bool:
+        """Whether what came is what is taken next; the stream is astray where more lies between."""
+        self.astray = offset > next_ or (self.astray and offset != next_)
+        return offset == next_
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While it is, nothing else can come."""
+        self.busy = True
+        try:
+            yield
+        finally:
+            self.busy = False
+
     def sought(self, to: int, now_s: float) -> None:
         """It was sought, and is right until another record than the next comes."""
         self._tries = self._tries + 1 if self._sought[0] == to else 1
         self._sought = to, now_s
         self.astray = False
         metrics.KPI_SOUGHT.labels(self.partition.topic).inc()
+
+    def observe(self, to: int, high_water: int, now_s: float) -> None:
+        """Notice that what is taken next does not come, though it is there: it went astray."""
+        if self.busy or high_water <= to or self._waits[0] != to:
+            self._waits = to, now_s
+        elif now_s - self._waits[1] > _STALLED_S:
+            self._waits = to, now_s
+            self.astray = True
 
     @property
     def hopeless(self) -> bool:
@@ -208,7 +234,15 @@ class Worker:
         self.streams[partition].sought(self.next(partition), self._clock.monotonic())
 
     def observe(self, high_waters: Mapping[Partition, int | None]) -> None:
-        """Say how far behind the ends of its partitions it is, and what it passed over."""
+        """Say how far behind the ends of its partitions it is, and what it passed over.
+
+        A stream that stands still though there is more goes astray.
+        """
+        now_s = self._clock.monotonic()
+        for partition, stream in self.streams.items():
+            high_water = high_waters.get(partition)
+            if high_water is not None:
+                stream.observe(self.next(partition), high_water, now_s)
         for number, counting in self.counting.items():
             high_water = high_waters.get(Partition(HISTORY, number))
             if high_water is not None:
@@ -263,8 +297,8 @@ class Worker:
         3. Append the parts of the minutes that it closes, the closing record last; tried until
            they are acknowledged.
         """
-        counting = self.counting.get(number)
-        if counting is None or not self._is_next(Partition(HISTORY, number), offset, counting):
+        counting, stream = self.counting.get(number), self.streams.get(Partition(HISTORY, number))
+        if counting is None or stream is None or not stream.is_next(offset, counting.next):
             return
         try:
             messages = counting.take(orjson.loads(value or b""))
@@ -272,7 +306,8 @@ class Worker:
             _failed(counting, HISTORY, number, offset)
             return
         if messages:
-            await self._counted.append(PARTS, map(_part_record, messages))
+            with stream.at_work():
+                await self._counted.append(PARTS, map(_part_record, messages))
             _log.debug("closed", partition=number, until=rfc3339(counting.until_ms))
 
     async def take_parts(self, offset: int, value: bytes | None) -> None:
@@ -284,24 +319,17 @@ class Worker:
         2. Append the windows of all scopes, and last how far the figures are: a restart goes on
            from there, so what is appended twice is the same.
         """
-        merging = self.merging
-        if merging is None or not self._is_next(PARTS, offset, merging):
+        merging, stream = self.merging, self.streams.get(PARTS)
+        if merging is None or stream is None or not stream.is_next(offset, merging.next):
             return
         try:
-            for minute in merging.take(orjson.loads(value or b"")):
-                if self.merging is not merging:  # by now another worker's
-                    return
-                await self._publish(minute, merging)
+            with stream.at_work():
+                for minute in merging.take(orjson.loads(value or b"")):
+                    if self.merging is not merging:  # by now another worker's
+                        return
+                    await self._publish(minute, merging)
         except Exception:  # noqa: BLE001 - the same
             _failed(merging, PARTS.topic, 0, offset)
-
-    def _is_next(self, partition: Partition, offset: int, of: Counting | Merging) -> bool:
-        stream = self.streams[partition]
-        if offset != of.next:
-            stream.astray = stream.astray or offset > of.next
-            return False
-        stream.astray = False
-        return True
 
     async def _publish(self, minute: Minute, merging: Merging) -> None:
         end = rfc3339(minute.end_ms)

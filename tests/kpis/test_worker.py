@@ -28,6 +28,17 @@ def log() -> MemoryLog:
     return MemoryLog(SystemClock(), {"history": 1, "kpi-parts": 1, "kpis": 1, "alerts": 1})
 
 
+class Standing(SystemClock):
+    """It stands still until it is put on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
 def a_worker(log: MemoryLog) -> Worker:
     return Worker(log=log, clock=SystemClock(), rules=RULES, partitions=1)
 
@@ -94,6 +105,29 @@ async def test_a_record_that_is_not_the_next_is_passed_over_and_the_stream_is_so
     assert not worker.streams[HISTORY].astray
     assert worker.next(HISTORY) == 2
     await worker.close()
+
+
+async def test_a_seek_that_is_lost_before_silence_is_made_again(log: MemoryLog) -> None:
+    clock = Standing()
+    worker = Worker(log=log, clock=clock, rules=RULES, partitions=1)
+    await worker.assign([HISTORY])
+    assert worker.astray() == [HISTORY]
+    worker.sought(HISTORY)
+    happen(log, 0, orders=1)
+    there = {HISTORY: log.held(HISTORY).records[-1].offset + 1}
+    for _ in range(2):
+        worker.observe(there)
+        assert worker.astray() == []
+        clock.now_s += 6
+        worker.observe(there)
+        assert worker.astray() == [HISTORY]
+        worker.sought(HISTORY)
+    for one in log.held(HISTORY).records:
+        await worker.take_history(0, one.offset, one.value)
+    worker.observe(there)
+    clock.now_s += 6
+    worker.observe(there)
+    assert worker.astray() == []
 
 
 async def test_one_that_is_begun_anew_goes_on_from_the_progress_and_opens_no_alert_twice(
