@@ -18,6 +18,7 @@ from events.kpis import Dimension, Severity, Window
 from orchestrator.kpis.figures import (
     COUNTS,
     DENOMINATORS,
+    OF_ORDERS,
     RATES,
     Counts,
     about,
@@ -59,6 +60,11 @@ class Rule(Model):
             _wrong(f"figure: there is no {self.figure!r}: choose from {', '.join(FIGURES)}")
         if (self.above is None) == (self.below is None):
             _wrong("needs one of above and below")
+        if self.figure in OF_ORDERS and self.by in {"node", "carrier"}:
+            _wrong(f"by: {self.figure} is counted by market and channel")
+        if self.figure.endswith("_rate") and not 0 <= self.line <= 1:
+            side = "below" if self.above is None else "above"
+            _wrong(f"{side}: {self.figure} lies between 0 and 1, was {self.line:g}")
         if self.at_least and self.figure not in DENOMINATORS:
             _wrong(f"at_least: {self.figure} is no ratio: take it out")
         if self.until is not None:
@@ -169,6 +175,8 @@ def _told(name: str, problem: Mapping[str, Any]) -> str:
         sentence = f"there is no such field: choose from {', '.join(known)}"
     elif kind.startswith("model"):
         field = "rule" if place else "alerts"
+        if not place and problem["input"] is None:
+            return f"{name}: is empty: it must have `alerts:`, a list of rules (it may be [])"
         sentence = f"must have fields, such as `{field}:`, was {problem['input']!r}"
     else:
         what = str(problem["msg"]).replace("Input should be", "must be")

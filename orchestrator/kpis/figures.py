@@ -29,6 +29,13 @@ DENOMINATORS: Final = {
     "promises_kept_rate": ("promises_kept", "promises_broken"),
 }
 """What a rate is divided by: where it is 0 there is no such rate."""
+OF_ORDERS: Final = frozenset(
+    {
+        *("placed", "placed_per_minute", "refused", "planned", "backordered", "backorder_rate"),
+        *("promises_kept", "promises_broken", "promises_kept_rate"),
+    }
+)
+"""What is counted by market and channel alone: no one node or carrier has it."""
 _NUMERATORS: Final = {
     "lead_time_s": "lead_ms",
     "on_time_rate": "on_time",

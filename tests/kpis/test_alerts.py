@@ -37,9 +37,17 @@ def hour(scope: str, **named: int) -> list[Figures]:
     [
         ("alerts: [", ["a.yaml:1: is not YAML"]),
         ("alerts: [{above: 2026-13-45}]", ["a.yaml: is not YAML: month must be in 1..12"]),
-        ("", ["a.yaml: must have fields, such as `alerts:`"]),
         ("x: 1", ["a.yaml: alerts: is missing", "a.yaml: x: there is no such field"]),
         ("alerts: [3]", ["a.yaml: alerts[0]: must have fields, such as `rule:`, was 3"]),
+        (
+            "alerts: [{rule: a, figure: placed, by: node, below: 1}]",
+            ["a.yaml: alerts[0].by: placed is counted by market and channel"],
+        ),
+        (
+            "alerts: [{rule: a, figure: fill_rate, by: market, below: 90}]",
+            ["a.yaml: alerts[0].below: fill_rate lies between 0 and 1, was 90"],
+        ),
+        ("", ["a.yaml: is empty: it must have `alerts:`, a list of rules (it may be [])"]),
         (
             "alerts: [{rule: a, figure: late_rate, by: node, below: 1}]",
             ["a.yaml: alerts[0].figure: there is no 'late_rate': choose from placed, "],
@@ -72,12 +80,12 @@ def hour(scope: str, **named: int) -> list[Figures]:
             ["a.yaml: alerts[0].only: names channels, nodes or carriers"],
         ),
         (
-            "alerts: [{rule: a, figure: placed, by: node, below: 3, of: BOS}]",
+            "alerts: [{rule: a, figure: placed, by: market, below: 3, of: BOS}]",
             ["a.yaml: alerts[0].of: there is no such field: choose from rule, figure, by,"],
         ),
         (
             (
-                "alerts:\n- {rule: a, figure: placed, by: node, below: 3}\n"
+                "alerts:\n- {rule: a, figure: placed, by: market, below: 3}\n"
                 "- {rule: a, figure: shipped, by: node, below: 3}"
             ),
             ["a.yaml: alerts[1].rule: 'a' stands twice"],
