@@ -5,13 +5,20 @@ from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 
 @lru_cache(maxsize=256)  # much bears the time of one tick
 def rfc3339(time_ms: int) -> str:
-    """Milliseconds since 1970 as RFC 3339 in UTC: `2026-11-22T10:00:00.250Z`."""
-    moment = datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{moment}.{time_ms % 1000:03d}Z"
+    """Milliseconds since 1970 as RFC 3339 in UTC: `2026-11-22T10:00:00.250Z`.
+
+    What lies outside the years 1 to 9999, such as the end of 9999-12-31 in New York, is told as
+    their end.
+    """
+    time_ms = min(max(time_ms, _FIRST_MS), _LAST_MS)
+    moment = datetime.fromtimestamp(time_ms // 1000, UTC).replace(tzinfo=None)  # else: "+00:00"
+    return f"{moment.isoformat()}.{time_ms % 1000:03d}Z"  # strftime writes the year 1 as "1"
 
 
 @lru_cache(maxsize=1024)  # days' cut-offs and ends come again and again

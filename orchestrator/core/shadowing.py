@@ -135,7 +135,8 @@ def _shipped(decision: Decision, lines: list[OrderLine]) -> tuple[list[Plain], l
     lacking = [line.open for line in lines]
     ships: list[Plain] = []
     chosen = decision["chosen"]
-    for place, node_id in chosen["legs"] if chosen else ():
+    legs: Any = chosen["legs"] if chosen else ()  # lists instead of tuples, if read from JSON
+    for place, node_id in legs:
         units: list[int] = decision["sets"][place][0]
         left = {line[1]: count for line, count in zip(decision["lines"], units, strict=True)}
         told: list[Plain] = []

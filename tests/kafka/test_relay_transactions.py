@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.real_kafka("Tansu has no transaction
 JOURNAL = Partition("journal", 0)
 UPDATES = Partition("order-updates", 0)
 EVENTS = 5  # of each commit
-COMMITS = 4_000
+COMMITS = 8_000  # a relay publishes some thousand events between two looks
 KILLS = 5
 _CHUNK = 500
 """Commits a batch of the journal."""

@@ -291,7 +291,7 @@ def test_capacity_moves_work_to_other_days(shop: Story, tmp_path: Path) -> None:
 
 def test_an_item_that_nobody_defined_is_no_change(shop: Story, tmp_path: Path) -> None:
     shop.order("1", CUP=1)
-    with pytest.raises(ChangeError, match="no item TEA"):
+    with pytest.raises(ChangeError, match="stock of TEA at BOS"):
         replayed(of(shop, tmp_path), Changes(stock=[Stock("TEA", "BOS", 1)]))
 
 

@@ -22,6 +22,7 @@ LAST_DAY: Final = 2_929_000
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _FIRST_DAY: Final = -719_000  # in the year 1; offsets of what lies outside are those of the ends
+_LAST_START_DAY: Final = LAST_DAY - 366  # nodes have a working day after it
 _KEPT_DAYS: Final = 1_000  # of a zone's cut-offs, or of a node's days; emptied when full
 _THURSDAY: Final = 3  # 1970-01-01
 _DATE_CHARACTERS: Final = len("2026-11-22")
@@ -112,10 +113,13 @@ def day_told(told: str, of: Zone) -> int:
 
 
 def start_of(told: str, zone_name: str) -> int:
-    """The same where a date is that day's start: `ship_not_before`, a rule set's `from`."""
+    """The same where a date is that day's start: `ship_not_before`, a rule set's `from`.
+
+    What lies beyond all calendars, such as 9999-12-31 for "never", is their last year.
+    """
     if len(told) == _DATE_CHARACTERS:
-        return zone(zone_name).start_ms(day_number(told))
-    return instant_ms(told)
+        return zone(zone_name).start_ms(min(day_number(told), _LAST_START_DAY))
+    return min(instant_ms(told), _LAST_START_DAY * DAY_MS)
 
 
 class Calendar:
