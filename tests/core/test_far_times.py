@@ -1,5 +1,7 @@
 """Times at the ends of the calendar, as systems write "never" and "unknown"."""
 
+from typing import Any
+
 import pytest
 
 from schemas.times import instant_ms
@@ -21,8 +23,9 @@ def test_an_order_for_a_day_at_the_end_of_time_is_decided_like_any_other(
     story.node("BOS", address={"country": "US"}, time_zone="America/New_York")
     story.item("MUG")
     story.receive("BOS", MUG=1)
-    story.order("1", MUG=1, **{field: told})
-    story.order("2", MUG=1, **{field: told})
+    when: dict[str, Any] = {field: told}
+    story.order("1", MUG=1, **when)
+    story.order("2", MUG=1, **when)
     story.at(3_600)
     first, second = (story.the_order(one).lines[0] for one in ("1", "2"))
     assert (first.allocated, second.backordered) == (1, 1)
@@ -32,7 +35,7 @@ def test_what_was_announced_for_the_end_of_time_arrives_then() -> None:
     story = Story()
     story.node("BOS")
     story.item("MUG")
-    announced = {"node_id": "BOS", "sku": "MUG", "document": "P", "quantity": 1}
+    announced: dict[str, Any] = {"node_id": "BOS", "sku": "MUG", "document": "P", "quantity": 1}
     story.send("inbound_announced", expected_at="9999-12-31", **announced)
     (told,) = [one for one in story.order("1", MUG=1) if one["type"] == "order_allocated"]
     assert instant_ms(told["backordered"][0]["expected_at"]) > instant_ms("9999-12-31T00:00:00Z")
