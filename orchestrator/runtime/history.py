@@ -100,7 +100,42 @@ async def known_at(
     return new(), FilterState()
 
 
-class ShardHistory(ShardPublisher):
+class HistoryPublisher(ShardPublisher):
+    """A publisher to the topic `history`: its records wait, and are appended together."""
+
+    def __init__(
+        self, number: int, *, log: EventLog, group: Group, clock: Clock, randomness: Randomness
+    ) -> None:
+        super().__init__(number, log=log, group=group, clock=clock)
+        self._randomness = randomness
+        self._partitions_there = 0
+        self._waiting: Outgoing = defaultdict(list)
+        self._waiting_bytes = 0
+
+    def _none_waits(self, partitions: int) -> None:
+        """Begin with nothing, for a topic of so many partitions."""
+        self._partitions_there = partitions
+        self._waiting, self._waiting_bytes = defaultdict(list), 0
+
+    def _put(self, record: Record) -> None:
+        """Let a record wait for `_flush`."""
+        to = Partition("history", crc32(record.key or b"") % self._partitions_there)
+        self._waiting[to].append(record)
+        self._waiting_bytes += len(record.value or b"")
+
+    @property
+    def _full(self) -> bool:
+        return self._waiting_bytes > _FLUSH_BYTES
+
+    async def _flush(self, writer: Writer) -> None:
+        """Append what waits; all acknowledged on return."""
+        outgoing, self._waiting, self._waiting_bytes = self._waiting, defaultdict(list), 0
+        await self._append(writer, outgoing)
+        published = sum(len(records) for records in outgoing.values())
+        metrics.PUBLISHED.labels("history").inc(published)
+
+
+class ShardHistory(HistoryPublisher):
     """One shard's history in this process."""
 
     role = "history"
@@ -117,18 +152,14 @@ class ShardHistory(ShardPublisher):
         form: Format[Known],
         late_s: float,
     ) -> None:
-        super().__init__(number, log=log, group=group, clock=clock)
-        self._randomness = randomness
+        super().__init__(number, log=log, group=group, clock=clock, randomness=randomness)
         self._form = form
         self._late_ms = int(late_s * 1000)
         self._source = source_of(number)
         self._known = Known()
         self._behind_ms = 0  # the broker's clock, less the tick, of the newest commit
         self._complete_ms = 0
-        self._partitions_there = 0
         self._shards_there = 0
-        self._waiting: Outgoing = defaultdict(list)
-        self._waiting_bytes = 0
 
     async def _publish(self) -> None:
         """Publish from the checkpoint on.
@@ -142,9 +173,9 @@ class ShardHistory(ShardPublisher):
         """
         self.state = "opening"
         there = await self._partitions(["history", "journal"])
-        self._partitions_there, self._shards_there = there["history"], there["journal"]
+        self._shards_there = there["journal"]
         kept, publish_from = await self._checkpoint()
-        self._waiting, self._waiting_bytes = defaultdict(list), 0
+        self._none_waits(there["history"])
         self._known, state = await known_at(
             kept, self.number, self._log, self._clock, self._randomness, self._form, Known
         )
@@ -201,22 +232,12 @@ class ShardHistory(ShardPublisher):
                 fold(self._known, entry)
             else:
                 for flat in flatten(self._known, self.number, commit.seq, number, entry):
-                    record = record_of(flat, self._source)
-                    to = Partition("history", crc32(record.key or b"") % self._partitions_there)
-                    self._waiting[to].append(record)
-                    self._waiting_bytes += len(record.value or b"")
+                    self._put(record_of(flat, self._source))
             await slices.between()
         self._behind_ms = read.timestamp_ms - self._known.clock_ms
-        if self._waiting_bytes > _FLUSH_BYTES:
+        if self._full:
             await self._flush(writer)
         return after
-
-    async def _flush(self, writer: Writer) -> None:
-        """Append what waits; all acknowledged on return."""
-        outgoing, self._waiting, self._waiting_bytes = self._waiting, defaultdict(list), 0
-        await self._append(writer, outgoing)
-        published = sum(len(records) for records in outgoing.values())
-        metrics.PUBLISHED.labels("history").inc(published)
 
     async def _mark(self, writer: Writer, state: FilterState, fetched_ms: int | None) -> None:
         """Say in every partition how far it is complete.

@@ -5,23 +5,15 @@ decided, on the topic `history`, under positions of its own. Nothing is carried 
 reads it: engines know of a shadow only that there is one.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
-from zlib import crc32
 
 import orjson
 
 from orchestrator.runtime import metrics
-from orchestrator.runtime.history import known_at
-from orchestrator.runtime.publisher import (
-    IDLE_WAIT_MS,
-    SAVE_EVERY_S,
-    Outgoing,
-    Publishers,
-    ShardPublisher,
-)
+from orchestrator.runtime.history import HistoryPublisher, known_at
+from orchestrator.runtime.publisher import IDLE_WAIT_MS, SAVE_EVERY_S, Publishers
 from orchestrator.runtime.replica import Slices
 from orchestrator.runtime.snapshots import Format
 from schemas.journal import Commit, Entry, JournalError, Verdict
@@ -29,17 +21,14 @@ from schemas.ports import (
     Clock,
     EventLog,
     Group,
-    Partition,
     Randomness,
     Read,
     Reader,
     Record,
-    Writer,
 )
 from schemas.times import rfc3339
 
 _READ_RECORDS: Final = 16
-_FLUSH_BYTES: Final = 4_000_000
 _HEADERS: Final = (
     ("ce_specversion", b"1.0"),
     ("ce_type", b"headrace.shadow_decided.v1"),
@@ -96,7 +85,7 @@ def record_of(
     return Record(said["order_id"].encode(), value, headers)
 
 
-class ShardShadow(ShardPublisher, Generic[S]):
+class ShardShadow(HistoryPublisher, Generic[S]):
     """One shard, followed and decided beside, in this process."""
 
     role = "shadow"
@@ -113,11 +102,8 @@ class ShardShadow(ShardPublisher, Generic[S]):
         randomness: Randomness,
         beside: Beside[S],
     ) -> None:
-        super().__init__(number, log=log, group=group, clock=clock)
-        self._randomness = randomness
+        super().__init__(number, log=log, group=group, clock=clock, randomness=randomness)
         self._core = beside
-        self._waiting: Outgoing = defaultdict(list)
-        self._waiting_bytes = 0
 
     async def _publish(self) -> None:
         """Decide beside from the checkpoint on.
@@ -131,7 +117,7 @@ class ShardShadow(ShardPublisher, Generic[S]):
         self.state = "opening"
         partitions = (await self._partitions(["history", "journal"]))["history"]
         kept, publish_from = await self._checkpoint()
-        self._waiting, self._waiting_bytes = defaultdict(list), 0
+        self._none_waits(partitions)
         shard, state = await known_at(
             kept,
             self.number,
@@ -160,7 +146,7 @@ class ShardShadow(ShardPublisher, Generic[S]):
                             if one.offset >= publish_from:
                                 told = shadows(shard, entry)
                                 if told:
-                                    self._put(commit.seq, number, told, shard, entry, partitions)
+                                    self._told(commit.seq, number, told, shard, entry)
                             self._fold(shard, one, number, entry)
                             await slices.between()
                     state = after
@@ -169,7 +155,7 @@ class ShardShadow(ShardPublisher, Generic[S]):
                             f"the checkpoint of shadow is of another history than"
                             f" journal/{self.number} has at offset {one.offset}"
                         )
-                    if self._waiting_bytes > _FLUSH_BYTES:
+                    if self._full:
                         await self._flush(writer)
                 await self._flush(writer)
                 high_water = reader.high_water(self._journal)
@@ -183,7 +169,6 @@ class ShardShadow(ShardPublisher, Generic[S]):
                     await self._save(state)
                     saved, save_at = state, now + SAVE_EVERY_S
             if state.next > max(saved.next, publish_from):
-                await self._flush(writer)
                 await self._save(state)
         finally:
             metrics.forget(metrics.READER_LAG, self.role, "journal", self._label)
@@ -200,30 +185,15 @@ class ShardShadow(ShardPublisher, Generic[S]):
                 f" before it: {error!r}"
             ) from error
 
-    def _put(
-        self,
-        seq: int,
-        number: int,
-        told: Sequence[Mapping[str, Any]],
-        shard: S,
-        entry: Entry,
-        partitions: int,
+    def _told(
+        self, seq: int, number: int, told: Sequence[Mapping[str, Any]], shard: S, entry: Entry
     ) -> None:
         """Let what an entry's shadows decided wait for `_flush`."""
         cause = entry["input"]
         ticks = "origin" not in cause
         now_ms = max(self._core.now_ms(shard), cause["time_ms"] if ticks else 0)
         for one in told:
-            record = record_of(self.number, seq, number, one, rfc3339(now_ms))
-            to = Partition("history", crc32(record.key or b"") % partitions)
-            self._waiting[to].append(record)
-            self._waiting_bytes += len(record.value or b"")
-
-    async def _flush(self, writer: Writer) -> None:
-        outgoing, self._waiting, self._waiting_bytes = self._waiting, defaultdict(list), 0
-        await self._append(writer, outgoing)
-        published = sum(len(records) for records in outgoing.values())
-        metrics.PUBLISHED.labels("history").inc(published)
+            self._put(record_of(self.number, seq, number, one, rfc3339(now_ms)))
 
 
 class Shadow(Publishers):
