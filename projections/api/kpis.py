@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, TypeAlias
 
 import orjson
-from fastapi import FastAPI, Query, Response
+from fastapi import Depends, FastAPI, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ConfigDict
 
@@ -26,6 +26,20 @@ Node = Annotated[str | None, Query(description="of this node")]
 Carrier = Annotated[str | None, Query(description="of this carrier")]
 Of = Annotated[Window | None, Query(description="only minutes, or only hours")]
 By = Annotated[Dimension | None, Query(description="only figures of markets, channels, …")]
+
+
+def _asked(
+    market_id: Market = None,
+    channel: Channel = None,
+    node_id: Node = None,
+    carrier: Carrier = None,
+    window: Of = None,
+    by: By = None,
+) -> Asked:
+    return Asked(market_id, channel, node_id, carrier, window, by)
+
+
+These = Annotated[Asked, Depends(_asked)]
 
 
 class KpiWindowShape(Shape):
@@ -71,22 +85,14 @@ def add_kpis(app: FastAPI, figures: LiveFigures | None, orders_by_state: OrdersB
     }
 
     @app.get("/kpis", tags=["figures"], response_model=KpiList, responses=failures)
-    async def kpis(
-        *,
-        market_id: Market = None,
-        channel: Channel = None,
-        node_id: Node = None,
-        carrier: Carrier = None,
-        window: Of = None,
-        by: By = None,
-    ) -> Response:
+    async def kpis(asked: These) -> Response:
         """The latest closed windows of markets, channels, nodes and carriers; orders by state."""
         live = _ready(figures)
-        asked = Asked(market_id, channel, node_id, carrier, window, by)
         states = [
             one
             for one in await orders_by_state()
-            if market_id in {None, one["market_id"]} and channel in {None, one["channel"]}
+            if asked.market_id in {None, one["market_id"]}
+            and asked.channel in {None, one["channel"]}
         ]
         body = {
             "items": live.latest(asked),
@@ -107,18 +113,9 @@ def add_kpis(app: FastAPI, figures: LiveFigures | None, orders_by_state: OrdersB
             }
         },
     )
-    async def stream(
-        *,
-        market_id: Market = None,
-        channel: Channel = None,
-        node_id: Node = None,
-        carrier: Carrier = None,
-        window: Of = None,
-        by: By = None,
-    ) -> StreamingResponse:
+    async def stream(asked: These) -> StreamingResponse:
         """The latest closed windows, then each one as it closes, as server-sent events."""
         live = _ready(figures)
-        asked = Asked(market_id, channel, node_id, carrier, window, by)
         return StreamingResponse(
             _events(live, asked),
             media_type="text/event-stream",
