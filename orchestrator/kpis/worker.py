@@ -241,13 +241,14 @@ class Worker:
         now_s = self._clock.monotonic()
         for partition, stream in self.streams.items():
             high_water = high_waters.get(partition)
-            if high_water is not None:
-                stream.observe(self.next(partition), high_water, now_s)
-        for number, counting in self.counting.items():
-            high_water = high_waters.get(Partition(HISTORY, number))
-            if high_water is not None:
-                lag = max(0, high_water - counting.next)
-                metrics.READER_LAG.labels("kpis", HISTORY, str(number)).set(lag)
+            if high_water is None:
+                continue
+            at = self.next(partition)
+            stream.observe(at, high_water, now_s)
+            if partition != PARTS:
+                lag = metrics.READER_LAG.labels("kpis", HISTORY, str(partition.number))
+                lag.set(max(0, high_water - at))
+        for counting in self.counting.values():
             for why, records in counting.passed_over.items():
                 metrics.KPI_PASSED_OVER.labels(why).inc(records)
                 counting.passed_over[why] = 0
