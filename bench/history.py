@@ -26,7 +26,6 @@ from orchestrator.compose import create_topics
 from orchestrator.core.shard import Shard
 from orchestrator.export.ask import ask, opened
 from orchestrator.export.directory import Directory
-from orchestrator.export.exporter import Exporter, Period
 from orchestrator.remembered import history_format
 from orchestrator.runtime.history import History
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
@@ -35,6 +34,7 @@ from orchestrator.runtime.world import SystemClock, SystemRandomness
 from schemas.cloudevents import emit
 from schemas.ports import Record
 from tests import servers
+from tests.export.exporting import export
 from tests.kafka.watching import JOURNAL
 
 _ORDERS: Final = 20_000
@@ -87,16 +87,8 @@ async def write(book: Book, inbox: workload.Inbox, orders: int) -> None:
     await book.commit()
 
 
-async def measure(servers_at: str, prefix: str, orders: int) -> dict[str, float]:
-    """One run on topics of its own."""
-    log = await KafkaLog.open(KafkaSettings(servers_at, prefix))
-    await create_topics(log, Settings(kafka=servers_at, prefix=prefix, shards=1, replication=1))
-    writer = await log.writer()
-    book = Book(writer)
-    await write(book, workload.Inbox(), orders)
-    await writer.close()
-    as_the_engine_collects()
-    before = resident_bytes()
+async def publish(log: KafkaLog, book: Book) -> tuple[float, float]:
+    """Have a role `history` publish all of the book's journal; seconds, and of the processor."""
     stop = asyncio.Event()
     history = History(
         log=log,
@@ -113,9 +105,23 @@ async def measure(servers_at: str, prefix: str, orders: int) -> dict[str, float]
         if kept is not None and kept.offset >= book.filter.next:
             break
         await asyncio.sleep(0.02)
-    seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
+    took = time.perf_counter() - began, time.process_time() - cpu
     stop.set()
     await running
+    return took
+
+
+async def measure(servers_at: str, prefix: str, orders: int) -> dict[str, float]:
+    """One run on topics of its own."""
+    log = await KafkaLog.open(KafkaSettings(servers_at, prefix))
+    await create_topics(log, Settings(kafka=servers_at, prefix=prefix, shards=1, replication=1))
+    writer = await log.writer()
+    book = Book(writer)
+    await write(book, workload.Inbox(), orders)
+    await writer.close()
+    as_the_engine_collects()
+    before = resident_bytes()
+    seconds, cpu_s = await publish(log, book)
     found = await exported(log, book.events)
     await log.close()
     return found | {
@@ -130,9 +136,11 @@ async def measure(servers_at: str, prefix: str, orders: int) -> dict[str, float]
 async def exported(log: KafkaLog, events: int) -> dict[str, float]:
     """Export the journal, and group what is there."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as made:
-        await _export(log, Path(made) / "first")  # has in it what a process needs to begin
+        await export(
+            log, Directory(Path(made) / "first")
+        )  # has in it what a process needs to begin
         began, cpu = time.perf_counter(), time.process_time()
-        await _export(log, Path(made) / "second")
+        await export(log, Directory(Path(made) / "second"))
         seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
         rows, grouped_s = grouped(Path(made) / "second")
         return {
@@ -141,20 +149,6 @@ async def exported(log: KafkaLog, events: int) -> dict[str, float]:
             "grouped_rows": rows,
             "grouped_s": grouped_s,
         }
-
-
-async def _export(log: KafkaLog, path: Path) -> None:
-    place = Directory(path)
-    with place.locked():
-        exporter = Exporter(
-            place,
-            log=log,
-            clock=SystemClock(),
-            randomness=SystemRandomness(),
-            form=history_format(),
-            period=Period(),
-        )
-        await exporter.run(lambda *_: None, follow=False)
 
 
 def grouped(path: Path) -> tuple[int, float]:

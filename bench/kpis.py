@@ -10,19 +10,16 @@ import time
 from typing import Any, Final
 
 from bench import workload
-from bench.history import write
+from bench.history import publish, write
 from bench.recovery import Book
 from bench.report import Figure, Result, say
 from orchestrator.compose import create_topics
 from orchestrator.kpis.application import Kpis
 from orchestrator.kpis.worker import Worker
-from orchestrator.remembered import history_format
-from orchestrator.runtime.history import History
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings
-from orchestrator.runtime.world import SystemClock, SystemRandomness
+from orchestrator.runtime.world import SystemClock
 from tests import servers
-from tests.kafka.watching import JOURNAL
 
 _ORDERS: Final = 8_000
 _PARTITIONS: Final = 4
@@ -35,23 +32,7 @@ async def published(log: KafkaLog, orders: int) -> int:
     book = Book(writer)
     await write(book, workload.Inbox(), orders)
     await writer.close()
-    stop = asyncio.Event()
-    history = History(
-        log=log,
-        group=await log.group("history", ["journal"]),
-        clock=SystemClock(),
-        randomness=SystemRandomness(),
-        form=history_format(),
-        late_s=30,
-    )
-    running = asyncio.create_task(history.run(stop))
-    while True:
-        kept = (await log.saved("history", [JOURNAL])).get(JOURNAL)
-        if kept is not None and kept.offset >= book.filter.next:
-            break
-        await asyncio.sleep(0.05)
-    stop.set()
-    await running
+    await publish(log, book)
     return book.events
 
 

@@ -23,6 +23,7 @@ from schemas.history import Known, flatten
 from schemas.ports import Partition, Record
 from schemas.times import instant_ms
 from tests.core.story import Story
+from tests.export import exporting
 from tests.projections.test_from_the_core import journal, told
 
 JOURNAL = Partition("journal", 0)
@@ -70,18 +71,8 @@ def log(story: Story) -> MemoryLog:
     return log
 
 
-async def export(log: MemoryLog, place: Directory, period: Period = Period()) -> Done:  # noqa: B008 - a value
-    with place.locked():
-        exporter = Exporter(
-            place,
-            log=log,
-            clock=SystemClock(),
-            randomness=SystemRandomness(),
-            form=history_format(),
-            period=period,
-            batch_rows=BATCH_ROWS,
-        )
-        return await exporter.run(lambda *_: None, follow=False)
+async def export(log: MemoryLog, place: Directory, period: Period = exporting.ALL) -> Done:
+    return await exporting.export(log, place, period, batch_rows=BATCH_ROWS)
 
 
 def expected(story: Story) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ import pytest
 
 from orchestrator.compose import create_topics
 from orchestrator.export.directory import Directory
-from orchestrator.export.exporter import Exporter, Period
 from orchestrator.kpis.figures import COUNTS
 from orchestrator.kpis.worker import ALERTS, KPIS
 from orchestrator.remembered import history_format
@@ -23,6 +22,7 @@ from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.whole import Whole
 from orchestrator.runtime.world import SystemClock, SystemRandomness
 from schemas.times import instant_ms
+from tests.export.exporting import export
 from tests.kafka.roles import Process, Processes
 from tests.kpis.exact import Counts, Exact, rates
 from tests.kpis.shop import MARKET, MINUTES, Shop
@@ -140,21 +140,6 @@ class Published:
                 await self.look()
 
 
-async def exported(log: KafkaLog, place: Path) -> Path:
-    directory = Directory(place)
-    with directory.locked():
-        exporter = Exporter(
-            directory,
-            log=log,
-            clock=SystemClock(),
-            randomness=SystemRandomness(),
-            form=history_format(),
-            period=Period(),
-        )
-        await exporter.run(lambda *_: None, follow=False)
-    return place
-
-
 async def test_killed_twice_every_closed_window_equals_sql(
     log: KafkaLog, processes: Processes, tmp_path: Path
 ) -> None:
@@ -178,7 +163,8 @@ async def test_killed_twice_every_closed_window_equals_sql(
     await history.end()
     await writer.close()
 
-    exact = Exact(await exported(log, tmp_path / "export"))
+    await export(log, Directory(tmp_path / "export"))
+    exact = Exact(tmp_path / "export")
     expected = {
         (window, scope, end): counts for window, scope, end, counts in exact.windows(end_ms)
     }
