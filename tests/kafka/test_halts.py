@@ -43,7 +43,12 @@ def environment_of(kafka: str, prefix: str) -> Mapping[str, str]:
 
 
 @pytest.fixture
-def engine(environment: Mapping[str, str], tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def engine(
+    log: KafkaLog,  # an engine without topics ends at once
+    environment: Mapping[str, str],
+    tmp_path: Path,
+) -> Iterator["subprocess.Popen[bytes]"]:
+    assert log
     with started(environment, tmp_path / "said") as process:
         yield process
 
@@ -60,6 +65,7 @@ def started(environment: Mapping[str, str], said: Path) -> Iterator["subprocess.
         if process.poll() is None:
             process.kill()
             process.wait()
+        sys.stderr.write(said.read_text())  # pytest shows it where the test fails
 
 
 async def write(log: KafkaLog, value: bytes) -> None:
