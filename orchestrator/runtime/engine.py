@@ -302,6 +302,7 @@ class ShardWriter(Generic[S]):
     async def _await_order(self, poison: PoisonError) -> None:
         """Look behind the input that the shard halts at for a person's order; until the stop."""
         at = poison.after
+        self._order = None  # what another process carried out is done
         while not self.stop.is_set() and self._order is None:
             try:
                 reader = await self._log.reader({self._inbox: at})

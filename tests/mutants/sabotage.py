@@ -274,6 +274,14 @@ MUTANTS: Final = (
         f"{_ENGINE_TESTS}::test_the_inbox_is_trimmed_behind_the_journal_less_a_margin",
     ),
     _mutant(
+        "an order that another carried out leads over a later halt",
+        _ENGINE,
+        "        self._order = None  # what another process carried out is done\n",
+        "",
+        "tests/runtime/test_halts.py::"
+        "test_an_order_that_another_carried_out_leads_over_no_later_halt",
+    ),
+    _mutant(
         "a commit may pass its limit",
         _ENGINE,
         "if batch.size + len(encoded) + 1 > journal.MAX_COMMIT_BYTES:",

@@ -179,23 +179,24 @@ class SlowLog(FaultyLog):
         return await super().reader(at)
 
 
+def writer(log: MemoryLog | SlowLog, seed: int, core: Core[Tally]) -> ShardWriter[Tally]:
+    return ShardWriter(
+        0,
+        log=log,
+        clock=SteppedClock(),
+        randomness=Seeded(seed),
+        core=core,
+        owner=str(seed),
+        config=EngineConfig(failed_pause_s=0.01, trim_margin=0),
+    )
+
+
 async def test_a_halted_shard_that_another_led_on_goes_on_though_its_inbox_is_trimmed() -> None:
     """It looks for orders in its inbox so slowly that what it looks behind is gone by then."""
     log = a_log()
     give(log, "a")
     give(log, "bad", poison=True)
     give(log, "b")
-
-    def writer(log: MemoryLog | SlowLog, seed: int, core: Core[Tally]) -> ShardWriter[Tally]:
-        return ShardWriter(
-            0,
-            log=log,
-            clock=SteppedClock(),
-            randomness=Seeded(seed),
-            core=core,
-            owner=str(seed),
-            config=EngineConfig(failed_pause_s=0.01, trim_margin=0),
-        )
 
     slow_log = SlowLog(log)
     slow = writer(slow_log, 1, CORE)
@@ -217,6 +218,35 @@ async def test_a_halted_shard_that_another_led_on_goes_on_though_its_inbox_is_tr
     slow.stop.set()
     await first
     assert happened(log)[0] == ["a", "bad", "b", "c"]
+
+
+async def test_an_order_that_another_carried_out_leads_over_no_later_halt() -> None:
+    """It halts again at another input, and opens no shard over and over."""
+    log = a_log()
+    give(log, "a")
+    give(log, "bad", poison=True)
+    order(log, SKIP_ORDERED, input="inbox/0@1")
+    slow_log = SlowLog(log)
+    slow = writer(slow_log, 1, CORE)
+    first = asyncio.create_task(slow.run())
+    async with asyncio.timeout(10):
+        await slow_log.asked.wait()
+    quick = writer(log, 2, CORE)
+    second = asyncio.create_task(quick.run())
+    await until(lambda: happened(log)[1].inbox_next == 3)
+    quick.stop.set()
+    await second
+    give(log, "worse", poison=True)
+    slow_log.may.set()
+    await until(lambda: slow.halt is not None and "inbox/0@3" in slow.halt.input)
+    held = log.held(JOURNAL).next
+    with pytest.raises(TimeoutError):
+        await until(lambda: log.held(JOURNAL).next > held, within_s=0.3)
+    order(log, SKIP_ORDERED, id_="o2", input="inbox/0@3")
+    await until(lambda: happened(log)[1].inbox_next == 5)
+    slow.stop.set()
+    await first
+    assert happened(log)[0] == ["a", "bad", "o1", "worse", "o2"]
 
 
 @pytest.mark.parametrize("fault", ["lost", "landed", "late"])

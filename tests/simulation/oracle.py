@@ -520,10 +520,11 @@ class Oracle:
 
     def _compare_shelves(self) -> None:
         """The book has what stands on the shelves, where only receipts and shipments moved it."""
-        acts = {
+        taken = {origin for shard in self.shards for origin in shard.taken}
+        acts = {  # one may be sent while all stop: it waits for the next start
             id(sent.moves): sent.moves
             for origin, sent in self.sent.items()
-            if sent.moves is not None and origin not in self._rejected
+            if sent.moves is not None and origin in taken
         }
         shelves, unsure = Counter[tuple[str, str]](), set[tuple[str, str]]()
         for moves in acts.values():
