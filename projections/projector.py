@@ -158,6 +158,16 @@ class Projector:
                     error=str(error),
                 )
                 await self.clock.sleep(_RETRY_S)
+            except Exception:  # noqa: BLE001 - one shard's defect must not take the others down
+                self._metrics.halted.labels(label).set(1)
+                self._states[shard] = "halted"
+                _log.exception(
+                    "what is made of a shard's journal halts at a defect: a release that mends it"
+                    " goes on",
+                    what=self.model.kind,
+                    shard=shard,
+                )
+                await leave.wait()
 
     async def _session(self, shard: int, leave: asyncio.Event, voids: Voids) -> None:
         """From one reload to the next.

@@ -54,8 +54,6 @@ class ShardPublisher(ABC):
 
     role: str
     restarts: Counter
-    vital = True
-    """Whether a defect is raised, so that the process ends; else only this shard here halts."""
 
     def __init__(self, number: int, *, log: EventLog, group: Group, clock: Clock) -> None:
         self.stop = asyncio.Event()
@@ -69,7 +67,11 @@ class ShardPublisher(ABC):
         self._label = str(number)
 
     async def run(self) -> None:
-        """Publish until told to stop; after any failure begin again at the checkpoint."""
+        """Publish until told to stop; after any failure begin again at the checkpoint.
+
+        Where the journal contradicts itself: halt, until a person says what of it is void. At a
+        defect of our own: halt, and leave the other shards and roles of this process alone.
+        """
         halted = metrics.PUBLISHER_HALTED.labels(self.role, self._label)
         while not self.stop.is_set():
             halted.set(0)
@@ -89,9 +91,7 @@ class ShardPublisher(ABC):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
                         await self.stop.wait()
-            except Exception:
-                if self.vital:
-                    raise
+            except Exception:  # noqa: BLE001 - one shard's defect must not take the others down
                 self.state = "halted"
                 halted.set(1)
                 _log.exception(f"{self.role} halted by a defect", shard=self.number)

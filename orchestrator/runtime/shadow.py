@@ -90,7 +90,6 @@ class ShardShadow(HistoryPublisher, Generic[S]):
 
     role = "shadow"
     restarts = metrics.SHADOW_RESTARTS
-    vital = False  # nobody waits for it: no engine in its process ends for it
 
     def __init__(
         self,

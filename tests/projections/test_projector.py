@@ -1,21 +1,23 @@
 """The role over the memory log and a real PostgreSQL, and over a store with bad days."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.world import SystemClock
+from projections.fold import READ_MODELS, Model
 from projections.metrics import OF
 from projections.postgres import Postgres
 from projections.projector import PROJECTOR_TOPICS, Batch, Projector, batches
 from projections.rebuild import rebuild
 from projections.tables import TABLES, Changes
-from schemas.journal import FilterState, encode_opened
+from schemas.journal import Commit, FilterState, encode_opened
 from schemas.ports import Database, DatabaseError, Partition
 from tests.projections import journals as given
 from tests.projections.conftest import SCHEMA, rows
@@ -29,10 +31,12 @@ def log() -> MemoryLog:
 
 
 @asynccontextmanager
-async def projecting(log: MemoryLog, database: Database) -> AsyncIterator[Projector]:
+async def projecting(
+    log: MemoryLog, database: Database, model: Model = READ_MODELS
+) -> AsyncIterator[Projector]:
     stop = asyncio.Event()
     group = await log.group("projector", PROJECTOR_TOPICS)
-    role = Projector(log, group, database, SystemClock(), pace_s=0.001)
+    role = Projector(log, group, database, SystemClock(), pace_s=0.001, model=model)
     running = asyncio.create_task(role.run(stop))
     try:
         yield role
@@ -282,3 +286,25 @@ async def test_the_role_says_which_shards_are_open_and_which_halted(log: MemoryL
         await states(role, {0: "open", 1: "open"})
         given.write(log, 0, [values[0], values[2]])  # a gap
         await states(role, {0: "halted", 1: "open"})
+
+
+async def test_a_defect_halts_its_shard_and_nothing_else(log: MemoryLog) -> None:
+    values = given.journal(given.day())
+    for shard in (0, 1):
+        given.write(log, shard, values)
+
+    def fails_in_the_first(changes: Changes, shard: int, commit: Commit) -> Iterator[int]:
+        if not shard:
+            raise ZeroDivisionError("a defect")
+        return READ_MODELS.project(changes, shard, commit)
+
+    store = Memory()
+    model = READ_MODELS._replace(project=fails_in_the_first)
+    with capture_logs() as logs:
+        async with projecting(log, store, model) as role:
+            await states(role, {0: "halted", 1: "open"})
+            await until(store, 1, len(given.day()))
+            assert OF["read models"].halted.labels("0")._value.get() == 1
+    (line,) = [one for one in logs if one["log_level"] == "error"]
+    assert line["shard"] == 0
+    assert await store.checkpoint(0) is None

@@ -335,3 +335,19 @@ async def test_a_checkpoint_of_another_history_halts(clock: SetClock) -> None:
             lambda: publishing.role is not None and publishing.role.states() == {0: "halted"}
         )
     assert values(log) == []
+
+
+async def test_a_defect_halts_the_history_of_its_shard_and_nothing_else(clock: SetClock) -> None:
+    log, story = MemoryLog(clock, {**TOPICS, "journal": 2}), a_story()
+    book = Book(log)
+    book.tell(story)
+    for one in log.held(JOURNAL).records:
+        log.write(Partition("journal", 1), [Record(one.key, one.value)])
+    cause = orjson.loads(story.entries[-1])["input"]
+    book.commit([orjson.dumps({"input": cause, "events": [{"type": "balanced"}]})])
+    async with Publishing(log, clock) as publishing:
+        assert publishing.role is not None
+        role = publishing.role
+        await until(lambda: role.states() == {0: "halted", 1: "open"})
+        await until(lambda: {one["shard"] for one in values(log, "watermark")} == {1})
+    assert {one["shard"] for one in values(log)} >= {1}

@@ -6,6 +6,7 @@ from typing import Self
 
 import orjson
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from events.outputs import OUTPUTS
 from orchestrator.runtime.memory_log import MemoryLog
@@ -163,7 +164,7 @@ async def test_a_key_keeps_its_order() -> None:
 
 
 async def test_after_an_hour_of_absence_it_catches_up_in_order_and_says_nothing_twice() -> None:
-    """Thousands of commits that nobody published, of many keys."""
+    """Thousands of commits that nobody published, of many keys; nobody reads what it publishes."""
     log = a_log()
     book = Book(log)
     backlog, skus = 3_600, 7
@@ -232,6 +233,33 @@ async def test_a_checkpoint_of_another_journal_halts() -> None:
     async with Relaying(log) as relaying:
         await until(lambda: relaying.role is not None and relaying.role.states() == {0: "halted"})
     assert ids(log) == []
+
+
+async def test_a_defect_halts_the_relay_of_its_shard_and_nothing_else() -> None:
+    log = MemoryLog(SteppedClock(), {**TOPICS, "journal": 2})
+    book = Book(log)
+    book.commit(accepted("1"))
+    for one in log.held(JOURNAL).records:
+        log.write(Partition("journal", 1), [Record(one.key, one.value)])
+    book.commit({**accepted("2"), "order_id": 2})  # no key can be made of it
+    book.commit(accepted("3"))
+
+    def halted(shard: int) -> float | None:
+        return REGISTRY.get_sample_value(
+            "headrace_publisher_halted", {"role": "relay", "shard": str(shard)}
+        )
+
+    with capture_logs() as logs:
+        async with Relaying(log) as relaying:
+            assert relaying.role is not None
+            role = relaying.role
+            await until(lambda: role.states() == {0: "halted", 1: "open"})
+            assert (halted(0), halted(1)) == (1, 0)
+    (line,) = [one for one in logs if one["log_level"] == "error"]
+    assert (line["event"], line["shard"]) == ("relay halted by a defect", 0)
+    assert set(ids(log)) <= {"0.1.0.0", "1.1.0.0"}
+    assert "1.1.0.0" in ids(log)
+    assert (halted(0), halted(1)) == (None, None)
 
 
 async def test_who_takes_over_publishes_the_newest_availability_of_each_key_again() -> None:
