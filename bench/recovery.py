@@ -257,9 +257,7 @@ async def measure(servers_at: str, prefix: str, scale: float, *, whole: bool) ->
     for topic, record in workload.master_data():
         await book.take(inbox.take(topic, record))
     orders = order_inputs(inbox, "recovery", _EVENTS)
-    form = the_core().snapshots
-    assert form is not None  # noqa: S101 - the core has one
-    snapshots = Snapshots(0, log=log, clock=SystemClock(), randomness=SystemRandomness(), form=form)
+    snapshots = _snapshots(log)
     events = int(_EVENTS * scale)
     await go_on(book, inbox, orders, events - tail, most)
     await snapshots.write(book.shard, book.filter)
@@ -277,6 +275,7 @@ async def measure(servers_at: str, prefix: str, scale: float, *, whole: bool) ->
     await book.follow(log)
     await book.open()
     found |= book.fill_up(int(DEDUPE_IDS * scale), int(_KEYS * scale))
+    snapshots = _snapshots(log)  # who wrote before knows segments that hold other ids since
     as_the_engine_collects()
     for name, more in (("first", tail // 2), ("second", tail)):
         before = _written()
@@ -288,11 +287,20 @@ async def measure(servers_at: str, prefix: str, scale: float, *, whole: bool) ->
         await go_on(book, inbox, orders, book.events + more, most)
     await writer.close()
     found |= await asyncio.to_thread(_child, "open", servers_at, prefix)
+    if found["open_events"] > 1.4 * tail:  # from the one before it would be 1.5
+        raise AssertionError(f"not the newest snapshot was opened from: {found}")
     for roles in ("standby", "engine"):
         found[f"takeover_{roles}_s"] = await _taken_over(log, book, roles)
         say(f"recovery: taken over by {roles} in {found[f'takeover_{roles}_s']:.1f} s")
     await log.close()
     return found
+
+
+def _snapshots(log: KafkaLog) -> Snapshots[Shard]:
+    """A writer of snapshots that has written none."""
+    form = the_core().snapshots
+    assert form is not None  # noqa: S101 - the core has one
+    return Snapshots(0, log=log, clock=SystemClock(), randomness=SystemRandomness(), form=form)
 
 
 def _written() -> float:

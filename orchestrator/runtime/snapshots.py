@@ -127,7 +127,7 @@ class _Chunk(NamedTuple):
 class _Own:
     """What this process has on the topic."""
 
-    journal_id: str
+    history: tuple[str, int]  # which journal, and how often a person said what of it is void
     since_s: float
     keys: dict[int, bytes] = field(default_factory=dict)  # of every record, by offset
     full: dict[tuple[str, int], _Chunk] = field(default_factory=dict)
@@ -157,7 +157,7 @@ class Snapshots(Generic[S]):
         self._name = f"{randomness.bits(64):016x}"  # two writers at one position share no key
         self._count = 0
         self._newest = -1  # the offset of the newest record that this process wrote
-        self._own = _Own("", 0.0)
+        self._own = _Own(("", 0), 0.0)
 
     # --- reading
 
@@ -325,8 +325,9 @@ class Snapshots(Generic[S]):
         """
         now_s = self._clock.monotonic()
         own = self._own
-        if own.journal_id != filter_state.journal_id or now_s - own.since_s > REWRITE_S:
-            own = self._own = _Own(filter_state.journal_id, now_s, own.keys, {}, own.snapshots)
+        history = filter_state.journal_id, len(self._voids.of(self.number))
+        if own.history != history or now_s - own.since_s > REWRITE_S:
+            own = self._own = _Own(history, now_s, own.keys, {}, own.snapshots)
         writer = await self._log.writer()
         try:
             chunks = [one async for one in self._write_chunks(writer, state, filter_state)]
@@ -390,7 +391,7 @@ class Snapshots(Generic[S]):
         key = f"{self.number}/{at.epoch}.{at.seq}/{self._name}.{self._count}".encode() + suffix
         appended = await writer.append(self._partition, [Record(key, value)])
         if appended.base_offset <= self._newest:
-            self._own, self._newest = _Own("", 0.0), -1
+            self._own, self._newest = _Own(("", 0), 0.0), -1
             raise LogError("the topic snapshots was made anew: what was written before is gone")
         self._newest = appended.base_offset
         self._own.keys[appended.base_offset] = key

@@ -14,6 +14,7 @@ from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
 from orchestrator.runtime.snapshots import Format, Snapshots, fingerprint
 from schemas.journal import FilterState, JournalError, digest_of, encode_opened
 from schemas.ports import Appended, Bounds, LogError, Partition, Read, Record, Refused, Unknown
+from schemas.voids import VOIDS, Void, Voids
 from tests.runtime.fakes import JOURNAL, PassingLog, Seeded, SteppedClock
 
 SNAPSHOTS = Partition("snapshots", 0)
@@ -112,6 +113,31 @@ async def test_a_topic_that_was_made_anew_is_noticed_and_written_anew() -> None:
         await one.write(state(14), at(14))
     await one.write(state(15), at(15))
     assert await store(log, 2).load(END) == (state(15), at(15))
+
+
+async def test_nothing_that_never_happened_is_named_again_behind_a_lost_end() -> None:
+    log = MemoryLog(SteppedClock(), {"journal": 1, "snapshots": 1, "voids": 1})
+    log.write(JOURNAL, [Record(None, encode_opened("one", "n1"))])
+    voids = Voids(log)
+    one = Snapshots(0, log=log, clock=SteppedClock(), randomness=Seeded(1), form=FORM, voids=voids)
+    await one.write(state(9), at(9))  # whose second segment ends with ids that are lost
+    void = Void(
+        0,
+        7,
+        7,
+        lost=False,
+        digest="",
+        state=replace(at(6), seq=100_009),
+        what="",
+        reason="a test",
+        by="ada",
+        at_ms=0,
+    )
+    log.write(VOIDS, [void.record()])
+    await voids.read()
+    since, went_on = replace(at(11), seq=100_014), [*state(6), *(f"new{n}" for n in range(5))]
+    await one.write(went_on, since)
+    assert await store(log, 2).load(END) == (went_on, since)
 
 
 def damage(log: MemoryLog, offset: int, value: bytes | None) -> None:
