@@ -1,11 +1,13 @@
-"""The mutation score of modules: `python -m tests.mutants.score FILE…`; hours for all.
+"""The mutation score of modules: `python -m tests.mutants.score FILE…`; a day for all.
 
 With `--sample` so many of their mutants are tried, drawn by `--seed`, and the score of all follows
 with the interval that it lies in 95 times of 100.
 
-mutmut makes the mutants (of function bodies: tables at module level are `test_transition_tables`')
-and picks for each the tests that reach it. What runs while a module is imported can't be mutated
-this way and survives. The exit status is 1 below the score that is asked for.
+mutmut makes the mutants, of function bodies: tables at module level are `test_transition_tables`'.
+Each is put into a copy of the tree and tried by the tests of its package, those of its module
+first. What they pass gets a second trial by some runs of the simulator, which the table tells
+apart. A mutant that can't be imported, or never ends, is killed as well. The exit status is 1 below
+the score that is asked for.
 """
 
 import argparse
@@ -16,115 +18,157 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
-from tests.mutants.trial import ROOT, copy_of_the_tree
+from tests.mutants.sabotage import Edit, Mutant
+from tests.mutants.trial import ROOT, Outcome, Trial, copy_of_the_tree, try_all
+from tests.simulation.kills import noticed
 
 ASKED: Final = 80
-"""Per cent of the mutants that tests reach or should reach."""
+"""Per cent of the mutants that are noticed, or should be."""
 _MODULES: Final = ("orchestrator/core/*.py", "orchestrator/runtime/*.py")
-_TESTS: Final = ("tests/core", "tests/properties", "tests/runtime", "tests/intake", "tests/schemas")
-_ALONE: Final = (  # starts a process of its own, which knows nothing of mutmut
-    "tests/core/test_time.py::test_the_same_inputs_are_the_same_bytes_whatever_the_hash_seed"
-)
-_COPIED: Final = (
-    "events",
-    "projections",
-    "schemas",
-    "bench",
-    "docs",
-    "examples",
-    "tools",
-    "deploy",
-)
+_TESTS: Final = {
+    "orchestrator/core": ("tests/core", "tests/properties", "tests/golden"),
+    "orchestrator/runtime": ("tests/runtime", "tests/intake"),
+    "orchestrator/runtime/kafka_log.py": (
+        "tests/runtime/test_kafka_reader.py",
+        "tests/runtime/test_groups.py",
+        "tests/contract/test_event_log.py",
+    ),
+}
+"""By what a path begins with, the longest."""
 _TOOL: Final = ROOT / ".cache/mutmut"  # beside the virtual environment: no test needs it
-_SURVIVED, _NO_TESTS = 0, 33  # mutmut's exit codes
+_RUNS_S: Final = 60.0  # of the simulator, at the most
+
+_MAKE: Final = """
+import json
+from pathlib import Path
+from mutmut.__main__ import create_mutants
+create_mutants(1)
+print()
+metas = [json.loads(one.read_text()) for one in Path("mutants").rglob("*.meta")]
+print(json.dumps(sorted(name for one in metas for name in one["exit_code_by_key"])))
+"""
+_APPLY: Final = """
+import json, sys
+from libcst import ClassDef, FunctionDef, parse_module
+from mutmut.mutation.diff_apply import find_mutant, get_diff_for_mutant, read_functions_from_index
+from mutmut.utils.format_utils import orig_function_and_class_names_from_key as names_of
+found = []
+for name in json.load(sys.stdin):
+    path = find_mutant(name).path
+    function, of = names_of(name)
+    module = parse_module(path.read_text())
+    body = module.body
+    if of is not None:  # mutmut's own way takes the first function of that name, of any class
+        body = next(one for one in body if isinstance(one, ClassDef) and one.name.value == of)
+        body = body.body.body
+    old = next(one for one in body if isinstance(one, FunctionDef) and one.name.value == function)
+    _, new = read_functions_from_index(name, path)
+    new = old.with_changes(params=new.params, body=new.body)
+    diff = get_diff_for_mutant(name, path=path)
+    found.append([name, str(path), module.deep_replace(old, new).code, diff])
+print()
+print(json.dumps(found))
+"""
+
+
+class Made(NamedTuple):
+    """A mutant as mutmut makes it: the text of its file, and what is changed there."""
+
+    name: str
+    path: str
+    text: str
+    diff: str
 
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants.score", description=__doc__)
     parser.add_argument("files", nargs="*", metavar="FILE", default=_MODULES)
-    parser.add_argument("--tests", nargs="*", metavar="PATH", default=_TESTS)
     parser.add_argument("--sample", type=int, metavar="N", help="try so many; default: all")
     parser.add_argument("--seed", type=int, default=1, help="which they are (default 1)")
+    parser.add_argument("--runs", type=int, default=20, help="of the simulator (default 20)")
+    parser.add_argument("--workers", type=int, choices=(1, 2), default=2)
     given = parser.parse_args(arguments)
     console = Console()
+    there, made = _made(given.files, given.sample, given.seed)
+    mutants = {_mutant(one): one for one in made}
+    outcomes: dict[str, Counter[str]] = {}
+    left: list[str] = []
+    trials = try_all([*mutants], given.workers)
     with copy_of_the_tree() as copy:
-        _configure(copy, given.files, given.tests)
-        there: list[str] = []
-        names: list[str] = []
-        if given.sample is not None:
-            _mutmut(copy, "-c", "from mutmut.__main__ import create_mutants as make; make(2)")
-            there = sorted(name for results in _results(copy).values() for name in results)
-            names = random.Random(given.seed).sample(there, min(given.sample, len(there)))
-        status = _mutmut(copy, "-m", "mutmut", "run", "--max-children", "2", *names)
-        found = _results(copy, set(names))
-    table = Table("module", "mutants", "killed", "survived", "no test", "not tried", "score %")
-    total: Counter[str] = Counter()
-    for module, results in sorted(found.items()):
-        counts = Counter(map(_outcome, results.values()))
-        total += counts
+        for trial in track(trials, "mutants", total=len(made), console=console, transient=True):
+            one = mutants[trial.mutant]
+            outcome = _outcome(copy, trial, given.runs)
+            outcomes.setdefault(one.path, Counter())[outcome] += 1
+            if outcome == "survived":
+                left.append(f"{one.name}\n{one.diff}\n")
+                console.print(left[-1], highlight=False, markup=False)
+    total = sum(outcomes.values(), Counter[str]())
+    table = Table("module", "mutants", *_OUTCOMES, "score %")
+    for module, counts in sorted(outcomes.items()):
         table.add_row(module, *_row(counts))
     table.add_row("all", *_row(total))
     console.print(table)
-    if names and not total["not tried"]:  # what is tried first is quick, and so no sample
-        low, high = interval(total["killed"], total.total() - total["not tried"])
+    if given.sample is not None:
+        low, high = interval(total.total() - total["survived"], total.total())
         console.print(
-            f"a sample of {len(names)} of {len(there)}, seed {given.seed}: the score of all is"
-            f" between {low:.1%} and {high:.1%} (95 %)"
+            f"a sample of {len(made)} of {there}, seed {given.seed}: the score of all is between"
+            f" {low:.1%} and {high:.1%} (95 %)"
         )
-    for results in found.values():
-        for name, code in sorted(results.items()):
-            if _outcome(code) in {"survived", "no test"}:
-                console.print(f"{_outcome(code)}: {name}", highlight=False)
-    if total["not tried"]:
-        console.print(f"mutmut ended with {status} before it had tried all: this is no score")
-    return 0 if _score(total) >= ASKED and not total["not tried"] else 1
+    return 0 if _score(total) >= ASKED else 1
 
 
-def _configure(copy: Path, files: Sequence[str], tests: Sequence[str]) -> None:
-    settings = {
-        "source_paths": ["orchestrator"],
-        "only_mutate": [*files],
-        "also_copy": [name for name in _COPIED if (copy / name).exists()],
-        "pytest_add_cli_args": ["-x", "-p", "no:cacheprovider", "--deselect", _ALONE],
-        "pytest_add_cli_args_test_selection": [*tests],
-    }
-    with (copy / "pyproject.toml").open("a") as project:
-        project.write("\n[tool.mutmut]\n")
-        for name, value in settings.items():
-            project.write(f"{name} = {json.dumps(value)}\n")
+def _made(files: Sequence[str], size: int | None, seed: int) -> tuple[int, list[Made]]:
+    """How many mutants there are, and those to be tried."""
+    with copy_of_the_tree() as copy:
+        with (copy / "pyproject.toml").open("a") as project:
+            project.write("\n[tool.mutmut]\n")
+            for name, value in {"source_paths": ["orchestrator"], "only_mutate": [*files]}.items():
+                project.write(f"{name} = {json.dumps(value)}\n")
+        names: list[str] = json.loads(_mutmut(copy, _MAKE))
+        chosen = names if size is None else random.Random(seed).sample(names, min(size, len(names)))
+        return len(names), [Made(*one) for one in json.loads(_mutmut(copy, _APPLY, chosen))]
 
 
-def _mutmut(copy: Path, *arguments: str) -> int:
-    """Python's exit status in the copy; -P, so that what it mutated is imported."""
-    return subprocess.run(
-        [sys.executable, "-P", *arguments],
+def _mutmut(copy: Path, program: str, given: object = None) -> str:
+    """The last line that a program with mutmut at hand prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(_TOOL)},
-        check=False,
-    ).returncode
+        input=json.dumps(given),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()[-1]
 
 
-def _results(copy: Path, names: AbstractSet[str] = frozenset()) -> dict[str, dict[str, int | None]]:
-    """Exit codes by mutant, by module: of these mutants, or of all."""
-    mutants = copy / "mutants"
-    found = {
-        str(path.relative_to(mutants)).removesuffix(".meta"): {
-            name: code
-            for name, code in json.loads(path.read_text())["exit_code_by_key"].items()
-            if not names or name in names
-        }
-        for path in mutants.rglob("*.meta")
-    }
-    return {module: codes for module, codes in found.items() if codes}
+def _mutant(made: Made) -> Mutant:
+    prefix = max((one for one in _TESTS if made.path.startswith(one)), key=len)
+    nearest = f"{_TESTS[prefix][0]}/test_{Path(made.path).name}"
+    first = [nearest] if (ROOT / nearest).exists() else []
+    edit = Edit(made.path, (ROOT / made.path).read_text(), made.text)
+    return Mutant(made.name, (edit,), (*first, *_TESTS[prefix]))
+
+
+_OUTCOMES: Final = ("killed by tests", "by the simulator", "survived")
+
+
+def _outcome(copy: Path, trial: Trial, runs: int) -> str:
+    by_tests, by_runs, survived = _OUTCOMES
+    if trial.outcome is not Outcome.SURVIVED:
+        return by_tests
+    _, kinds = noticed(copy, trial.mutant, runs, _RUNS_S, at_once=True)
+    return by_runs if kinds else survived
 
 
 def interval(killed: int, tried: int) -> tuple[float, float]:
@@ -138,17 +182,12 @@ def interval(killed: int, tried: int) -> tuple[float, float]:
     return (middle - spread) / scale, (middle + spread) / scale
 
 
-def _outcome(code: int | None) -> str:
-    return {_SURVIVED: "survived", _NO_TESTS: "no test", None: "not tried"}.get(code, "killed")
-
-
 def _score(counts: Counter[str]) -> int:
-    return 100 * counts["killed"] // max(1, counts.total() - counts["not tried"])
+    return 100 * (counts.total() - counts["survived"]) // max(1, counts.total())
 
 
-def _row(counts: Counter[str]) -> list[str]:
-    outcomes = ("killed", "survived", "no test", "not tried")
-    return [str(counts.total()), *(str(counts[one]) for one in outcomes), str(_score(counts))]
+def _row(counts: Counter[str]) -> Iterable[str]:
+    return [str(counts.total()), *(str(counts[one]) for one in _OUTCOMES), str(_score(counts))]
 
 
 if __name__ == "__main__":

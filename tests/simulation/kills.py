@@ -20,6 +20,8 @@ from tests.mutants.sabotage import MUTANTS, Mutant
 from tests.mutants.trial import applied_all, copy_of_the_tree
 
 _WIDE = 400
+_LOST = 4
+"""How many times as long as it may take a run takes that never ends."""
 _ELSEWHERE = {"projections/postgres.py", "orchestrator/core/auditing.py", "schemas/voids.py"}
 """What the simulator doesn't run, or has no part to play for."""
 
@@ -29,7 +31,8 @@ from collections import Counter
 from tests.simulation.campaign import Failure, attempt
 from tests.simulation.plan import a_plan
 kinds, runs, until = Counter(), 0, time.monotonic() + float(sys.argv[2])
-while runs < int(sys.argv[1]) and time.monotonic() < until:
+at_once = sys.argv[3] == "True"
+while runs < int(sys.argv[1]) and time.monotonic() < until and not (at_once and kinds):
     outcome = attempt(a_plan(runs))
     runs += 1
     if isinstance(outcome, Failure):
@@ -38,20 +41,28 @@ print(json.dumps([runs, kinds]))
 """
 
 
-def _noticed(copy: Path, mutant: Mutant, runs: int, seconds: float) -> tuple[int, dict[str, int]]:
-    """How many runs there were, and which promises were broken how often."""
+def noticed(
+    copy: Path, mutant: Mutant, runs: int, seconds: float, *, at_once: bool = False
+) -> tuple[int, dict[str, int]]:
+    """How many runs there were, and which promises were broken how often.
+
+    `at_once`: the first run that notices it is the last.
+    """
     whole = {path: path.read_text() for path in {copy / edit.file for edit in mutant.edits}}
     try:
         for path, text in applied_all(copy, mutant).items():
             path.write_text(text)
         done = subprocess.run(
-            [sys.executable, "-c", _RUN, str(runs), str(seconds)],
+            [sys.executable, "-c", _RUN, str(runs), str(seconds), str(at_once)],
             cwd=copy,
             env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
             check=False,
             capture_output=True,
             text=True,
+            timeout=_LOST * seconds,
         )
+    except subprocess.TimeoutExpired:
+        return 0, {"never ended": 1}
     finally:
         for path, text in whole.items():
             path.write_text(text)
@@ -81,7 +92,7 @@ def main() -> None:
         table.box = MARKDOWN
     with copy_of_the_tree() as copy:
         for mutant in track(chosen, "mutants", console=console, transient=True):
-            runs, kinds = _noticed(copy, mutant, given.runs, given.seconds)
+            runs, kinds = noticed(copy, mutant, given.runs, given.seconds)
             broken = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
             test = mutant.checks[0].rpartition("::")[2].rpartition("/")[2]
             table.add_row(mutant.name, str(sum(kinds.values())), str(runs), broken, f"`{test}`")
