@@ -10,6 +10,7 @@ from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.taken import Taken, taken
 from schemas import inbox, journal
 from schemas.ports import Checkpoint, Partition, Reader, Record, Writer
+from schemas.voids import VOIDS, Void
 from tests.intake.test_intake import SHARDS, World
 from tests.runtime.fakes import PassingLog
 
@@ -183,3 +184,20 @@ async def test_a_topic_that_is_trimmed_while_it_is_looked_at_halts_nothing(world
 
     world.days.log = Meanwhile(world.log, ORDERS, retention)  # type: ignore[assignment]
     await world.run_until(lambda: orders_taken(world) == [0, 1, 2, 3])
+
+
+async def test_what_is_void_in_a_journal_is_passed_over_there_and_in_no_other(
+    world: World,
+) -> None:
+    await some_orders(world)
+    foreign = [Record(None, journal.encode_opened("engine", "n")), Record(None, b"hello")]
+    world.log.write(Partition("journal", 1), foreign)
+    with pytest.raises(journal.JournalError, match="not a journal record"):
+        await taken(world.log, SHARDS)
+    went_on = journal.FilterState("n", 2, 0, "n")
+    void = Void(1, 1, 2, False, "", went_on, "", "a test", "ada", 0)  # noqa: FBT003 - as they stand
+    world.log.write(VOIDS, [void.record()])
+    assert (await taken(world.log, SHARDS))[ORDERS].offset == 2
+    world.log.write(Partition("journal", 0), foreign)
+    with pytest.raises(journal.JournalError, match="not a journal record"):
+        await taken(world.log, SHARDS)
