@@ -6,6 +6,8 @@
 BIN := .venv/bin
 UV := .cache/uv/bin/uv
 ARGS ?=
+# Tests start Python hundreds of times: it keeps what it compiled, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -15,7 +17,7 @@ demo: .venv/.stamp ## real baskets through the whole system on embedded servers;
 
 test: .venv/.stamp ## all tests, on real servers; installs what is missing. ARGS go to pytest
 	@tools/install-test-servers
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadscope $(ARGS)
 
 quick: .venv/.stamp ## the tests that take no server and little time. ARGS go to pytest
 	@$(BIN)/python -m pytest --quick $(ARGS)

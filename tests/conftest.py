@@ -9,8 +9,11 @@
 """
 
 import logging
+import os
 import secrets
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import chain
 
 import psycopg
 import pytest
@@ -25,8 +28,10 @@ from tests import servers
 _SERVER_FIXTURES = {"kafka", "tansu", "broker", "postgres_server"}
 _SERVER_FOLDERS = {
     *("acceptance", "api", "commands", "contract", "demo", "docs"),
-    *("embedded", "export", "kafka", "projections"),
+    *("embedded", "export", "projections"),
 }
+_TOGETHER = {"kafka", "compiled"}  # each by itself: one has a cluster, the other is made first
+_STEPS_BACK = 5  # of niceness: what only computes, beside what has servers and time limits
 _CHOICE = pytest.StashKey[servers.Choice]()
 
 
@@ -61,19 +66,47 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class _ServersApart(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
-    """Tests with servers run in one process: these are started once, and don't compete."""
+    """Tests with servers run in two processes: each starts its own once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = nodeid.split("/")[1]
+        folder = _folder(nodeid)
         if folder in _SERVER_FOLDERS:
             return "servers"
-        return "compiled" if folder == "compiled" else nodeid
+        return folder if folder in _TOGETHER else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """What `--numprocesses` runs where."""
     return _ServersApart(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """In one of several processes, what has no servers leaves the cores to those that have."""
+    with_servers = _folder(item.nodeid) in _SERVER_FOLDERS | {"kafka"}
+    if "PYTEST_XDIST_WORKER" in os.environ and not with_servers and os.nice(0) < _STEPS_BACK:
+        os.nice(_STEPS_BACK)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How the minutes of a run in several processes were spent."""
+    if not terminalreporter.config.getoption("numprocesses", None):
+        return
+    seconds, tests = defaultdict[str, float](float), Counter[str]()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            folder = _folder(report.nodeid)
+            seconds[folder] += report.duration
+            tests[folder] += report.when == "call"
+    terminalreporter.section("seconds by folder, in all processes")
+    for folder in sorted(seconds, key=seconds.__getitem__, reverse=True):
+        line = f"{seconds[folder]:7.0f} s {tests[folder]:5} tests  tests/{folder}"
+        terminalreporter.write_line(line)
+
+
+def _folder(nodeid: str) -> str:
+    return nodeid.split("/")[1]
 
 
 def _is_heavy(item: pytest.Item) -> bool:
@@ -93,7 +126,7 @@ def _logs_as_they_were() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
     """Bootstrap address of the chosen Kafka."""
-    with servers.run(pytestconfig.stash[_CHOICE]) as bootstrap:
+    with servers.run(pytestconfig.stash[_CHOICE], servers.SHORT_LIVED) as bootstrap:
         yield bootstrap
 
 

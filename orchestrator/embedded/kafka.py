@@ -127,10 +127,11 @@ def apache_kafka(
             *("-cp", f"{where.lend(jars)}/*"),
         ]
         tool = "kafka.tools.StorageTool"
-        format_data = [*run, tool, "format", "--ignore-formatted", "-t", _CLUSTER, "-c", properties]
+        format_data = [*run, tool, "format", "-t", _CLUSTER, "-c", properties]
+        formatted = (where.directory / "data" / "meta.properties").exists()
         with kept(
             "kafka",
-            [format_data, [*run, "kafka.Kafka", properties]],
+            [*([] if formatted else [format_data]), [*run, "kafka.Kafka", properties]],
             where,
             lambda: answers(node.port),
             within_s=within_s,

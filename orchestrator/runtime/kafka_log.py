@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
-import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -69,8 +68,6 @@ _FENCED: Final = "another process writes under this transactional id now"
 _SURELY_NOT_APPENDED: Final = (InvalidTopicError, MessageSizeTooLargeError, RecordListTooLargeError)
 
 W = TypeVar("W", bound="KafkaWriter")
-
-_log = structlog.get_logger()
 
 T = TypeVar("T")
 

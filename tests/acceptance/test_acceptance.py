@@ -30,7 +30,7 @@ STOP_S = 20
 
 @pytest.fixture(scope="module")
 def environment(kafka: str, postgres_server: str) -> Iterator[dict[str, str]]:
-    """Settings of a Headrace of our own; an order waits 6 s for its items, so that we need not."""
+    """Settings of a Headrace of our own, where an order waits 10 s for its items."""
     name = f"t{secrets.token_hex(4)}"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -42,7 +42,7 @@ def environment(kafka: str, postgres_server: str) -> Iterator[dict[str, str]]:
             "HEADRACE_POSTGRES": f"{postgres_server.rpartition('/')[0]}/{name}",
             "HEADRACE_PREFIX": f"{name}-",
             "HEADRACE_HTTP": f"127.0.0.1:{port}",
-            "HEADRACE_ORDER_WAIT_SECONDS": "6",
+            "HEADRACE_ORDER_WAIT_SECONDS": "10",
             "HEADRACE_NETWORK_WAIT_SECONDS": "3",
         }
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

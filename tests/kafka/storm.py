@@ -55,9 +55,10 @@ VICTIMS: Final = ("broker", "PostgreSQL", "engine", "intake", "relay", "projecto
 PAUSED: Final = ("leader", "follower", "role")
 _CANCELLED: Final = 0.2  # of the orders, within the time in which they ship
 _SUPPLIED: Final = 0.9  # of what is ordered: some lines wait for stock
-_WINDOW_S: Final = 10  # of load may be on its way: a slower machine takes fewer orders a second
+_WINDOW_S: Final = 4  # of load may be on its way: a slower machine takes fewer orders a second
 _TICK_S: Final = 0.05
-_GAP_S: Final = (5.0, 10.0)
+GAP_S: Final = (5.0, 10.0)
+SHORT_GAP_S: Final = (4.0, 6.0)
 _SOON_S: Final = 1.0  # while what was killed before still starts
 _SOON: Final = 0.3  # of the kills
 _DOWN_S: Final = (0.2, 3.0)
@@ -125,14 +126,17 @@ class Storm:
         seed: int,
         kills: int,
         rate: int,
+        gap_s: tuple[float, float] = GAP_S,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`rate`: orders a second; `gap_s`: between two kills, apart from those that come soon."""
         self.outcome = Outcome(seed)
         self._cluster = cluster
         self._postgres = postgres
         self._at = at
         self._kills = kills
         self._rate = rate
+        self._gap_s = gap_s
         self._tell = tell
         self._prefix = f"t{secrets.token_hex(4)}-"
         self._began = time.monotonic()
@@ -287,19 +291,18 @@ class Storm:
 
     async def _kill_in_turn(self) -> None:
         chance = Random(self.outcome.seed)
-        await asyncio.sleep(_GAP_S[0])
+        await asyncio.sleep(self._gap_s[0])
         async with asyncio.TaskGroup() as recoveries:
             for number, victim in enumerate(itertools.islice(_turns(chance, VICTIMS), self._kills)):
                 kill = self._kill_server if victim in {"broker", "PostgreSQL"} else self._kill_role
                 recoveries.create_task(kill(victim, chance))
                 self.outcome.kills[victim] += 1
-                soon = chance.random() < _SOON
-                await asyncio.sleep(_SOON_S if soon else chance.uniform(*_GAP_S))
-                if number % 3 == 2:  # a pause after every third kill
+                if number % 3 == 2:  # a pause beside every third kill
                     paused = PAUSED[number // 3 % len(PAUSED)]
                     recoveries.create_task(self._pause(paused, chance))
                     self.outcome.pauses[paused] += 1
-                    await asyncio.sleep(chance.uniform(*_GAP_S))
+                soon = chance.random() < _SOON
+                await asyncio.sleep(_SOON_S if soon else chance.uniform(*self._gap_s))
 
     async def _kill_server(self, victim: str, chance: Random) -> None:
         down_s = chance.uniform(*_DOWN_S)
@@ -496,6 +499,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=None, help="default: by chance")
     parser.add_argument("--rate", type=int, default=500, help="orders a second")
+    parser.add_argument("--short", action="store_true", help="a kill every 5 s, not 5 to 10")
     given = parser.parse_args()
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
 
@@ -516,6 +520,7 @@ def main() -> None:
                 seed=seed,
                 kills=given.kills,
                 rate=given.rate,
+                gap_s=SHORT_GAP_S if given.short else GAP_S,
                 tell=tell,
             )
             sys.stdout.write(f"{asyncio.run(storm.run())}\n")

@@ -13,7 +13,7 @@ from orchestrator.compose import create_topics
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings
 from schemas.ports import Partition, Record
-from tests.kafka.storm import PAUSED, VICTIMS, Storm
+from tests.kafka.storm import PAUSED, SHORT_GAP_S, VICTIMS, Storm
 from tests.servers.killable import Cluster, Server
 
 KILLS = int(os.environ.get("HEADRACE_TEST_KILLS", "20"))
@@ -101,18 +101,16 @@ def test_postgres_killed_with_all_its_processes_has_its_data(mortal_postgres: Se
         assert one.execute("SELECT n FROM kept").fetchone() == (1,)
 
 
-@pytest.mark.skipif(
-    "HEADRACE_TEST_LONG" not in os.environ,
-    reason="takes seven minutes: make soak, or HEADRACE_TEST_LONG=1",
-)
 async def test_nothing_is_lost_twice_or_oversold_while_all_are_killed_in_turn(
     cluster: Cluster, mortal_postgres: Server, tmp_path: Path
 ) -> None:
-    storm = Storm(cluster, mortal_postgres, tmp_path, seed=SEED, kills=KILLS, rate=500)
+    storm = Storm(
+        cluster, mortal_postgres, tmp_path, seed=SEED, kills=KILLS, rate=500, gap_s=SHORT_GAP_S
+    )
     try:
         outcome = await storm.run()
     except BaseException as error:
-        error.add_note(f"python -m tests.kafka.storm --seed {SEED} --kills {KILLS}")
+        error.add_note(f"python -m tests.kafka.storm --short --seed {SEED} --kills {KILLS}")
         raise
     assert outcome.kills.total() == KILLS
     assert set(outcome.kills) == set(VICTIMS)

@@ -44,11 +44,10 @@ def environment_of(kafka: str, prefix: str) -> Mapping[str, str]:
 
 @pytest.fixture
 def engine(
-    log: KafkaLog,  # an engine without topics ends at once
+    log: KafkaLog,  # noqa: ARG001 - an engine without topics ends at once
     environment: Mapping[str, str],
     tmp_path: Path,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    assert log
     with started(environment, tmp_path / "said") as process:
         yield process
 

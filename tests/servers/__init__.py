@@ -1,10 +1,11 @@
 """Which Kafka the tests run on, and how it gets here. The benches use it too."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ KAFKA_VERSION: Final = "4.3.0"
 _CACHE: Final = Path(__file__).resolve().parents[2] / ".cache" / "kafka"
 _POM: Final = Path(__file__).with_name("pom.xml")
 _CONNECT_POM: Final = Path(__file__).with_name("connect-pom.xml")
+SHORT_LIVED: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Java's options where it lives for minutes: less to start, and less to compile in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,11 @@ def choose() -> Choice:
 
 
 @contextmanager
-def run(choice: Choice) -> Iterator[str]:
-    """Run the chosen Kafka; its bootstrap address."""
+def run(choice: Choice, java_options: Sequence[str] = ()) -> Iterator[str]:
+    """Run the chosen Kafka; its bootstrap address. `java_options`: where it is from its jars."""
     match choice.kind:
         case "jars":
-            with apache_kafka(kafka_jars()) as bootstrap:
+            with apache_kafka(kafka_jars(), java_options=java_options) as bootstrap:
                 yield bootstrap
         case "container":
             with _container() as bootstrap:
@@ -112,7 +115,13 @@ def _brought(jars: Path, pom: Path) -> Path:
     if maven is None:
         raise ServerError("Apache Kafka's jars come by Maven, and there is no `mvn` on PATH.")
     _CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_CACHE) as making:
+    with (
+        tempfile.TemporaryDirectory(dir=_CACHE) as making,
+        (_CACHE / "lock").open("w") as one_at_a_time,
+    ):
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        if jars.is_dir():  # another process brought them
+            return jars
         made = Path(making) / "jars"
         done = subprocess.run(
             [

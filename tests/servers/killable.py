@@ -16,11 +16,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from orchestrator.embedded import apache_kafka, embedded_postgres
 from orchestrator.embedded.kafka import Node
 from orchestrator.embedded.server import free_port
-from tests.servers import kafka_jars
+from tests.servers import SHORT_LIVED, kafka_jars
 
 _GONE_WITHIN_S: Final = 20
 _UP_WITHIN_S: Final = 120  # of a machine that others use too
-_JAVA: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _CLUSTER: Final = {
     "default.replication.factor": "3",
     "min.insync.replicas": "2",
@@ -102,7 +101,7 @@ class Cluster:
                 quorum=self.nodes,
                 settings=_CLUSTER,
                 heap_mb=256,
-                java_options=_JAVA,
+                java_options=SHORT_LIVED,
                 within_s=_UP_WITHIN_S,
             ),
         )
