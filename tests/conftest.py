@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import chain
 
 import psycopg
@@ -33,6 +33,7 @@ _SERVER_FOLDERS = {
 _TOGETHER = {"kafka", "compiled"}  # each by itself: one has a cluster, the other is made first
 _STEPS_BACK = 5  # of niceness: what only computes, beside what has servers and time limits
 _CHOICE = pytest.StashKey[servers.Choice]()
+_CPU_S = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,21 +88,43 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     with_servers = _folder(item.nodeid) in _SERVER_FOLDERS | {"kafka"}
     if "PYTEST_XDIST_WORKER" in os.environ and not with_servers and os.nice(0) < _STEPS_BACK:
         os.nice(_STEPS_BACK)
+    item.stash[_CPU_S] = _cpu_s()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the cores did for it, too: that of servers and of processes that still run is not in."""
+    report = yield
+    before, item.stash[_CPU_S] = item.stash.get(_CPU_S, _cpu_s()), _cpu_s()
+    report.user_properties.append(("cpu_s", item.stash[_CPU_S] - before))
+    return report
+
+
+def _cpu_s() -> float:
+    """Of this process, and of those that it started and saw end."""
+    return sum(os.times()[:4])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How the minutes of a run in several processes were spent."""
     if not terminalreporter.config.getoption("numprocesses", None):
         return
-    seconds, tests = defaultdict[str, float](float), Counter[str]()
+    seconds, cpu_s = defaultdict[str, float](float), defaultdict[str, float](float)
+    tests = Counter[str]()
     for report in chain.from_iterable(terminalreporter.stats.values()):
         if isinstance(report, pytest.TestReport):
             folder = _folder(report.nodeid)
             seconds[folder] += report.duration
+            for name, value in report.user_properties:
+                if name == "cpu_s" and isinstance(value, float):
+                    cpu_s[folder] += value
             tests[folder] += report.when == "call"
     terminalreporter.section("seconds by folder, in all processes")
+    terminalreporter.write_line("seconds  of a core  tests")
     for folder in sorted(seconds, key=seconds.__getitem__, reverse=True):
-        line = f"{seconds[folder]:7.0f} s {tests[folder]:5} tests  tests/{folder}"
+        line = f"{seconds[folder]:7.0f} {cpu_s[folder]:10.0f} {tests[folder]:6}  tests/{folder}"
         terminalreporter.write_line(line)
 
 
