@@ -50,7 +50,7 @@ async def measure(servers_at: str, prefix: str, orders: int) -> dict[str, Any]:
     )
     await create_topics(log, settings)
     records = await published(log, orders)
-    kpis = Kpis(log=log, clock=SystemClock(), rules=[], partitions=_PARTITIONS)
+    kpis = Kpis(log=log, clock=SystemClock(), rules=[], partitions=_PARTITIONS, hours_back=None)
     stop = asyncio.Event()
     running = asyncio.create_task(kpis.run(stop))
     while (first := counted(kpis)) < _WARM:  # noqa: ASYNC110 - looks at it from outside

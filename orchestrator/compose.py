@@ -484,7 +484,14 @@ def _kpis(settings: Settings, log: KafkaLog, _: Mapping[str, Group]) -> "Kpis":
         rules = load(settings.kpis_alerts) if settings.kpis_alerts else []
     except AlertFileError as error:
         raise SetupError(f"{variable('kpis_alerts')}: {error}", 2) from None
-    return Kpis(log=log, clock=SystemClock(), rules=rules, partitions=settings.partitions)
+    hours_back = settings.kpis_hours_back
+    return Kpis(
+        log=log,
+        clock=SystemClock(),
+        rules=rules,
+        partitions=settings.partitions,
+        hours_back=None if hours_back == "all" else hours_back,
+    )
 
 
 def _follower(settings: Settings, log: EventLog) -> Follower[Shard]:

@@ -97,12 +97,19 @@ class Kpis:
     """The role: begins anew, in a moment, whenever Faust crashes."""
 
     def __init__(
-        self, *, log: KafkaLog, clock: Clock, rules: Sequence[Rule], partitions: int
+        self,
+        *,
+        log: KafkaLog,
+        clock: Clock,
+        rules: Sequence[Rule],
+        partitions: int,
+        hours_back: int | None,
     ) -> None:
         self._log = log
         self._clock = clock
         self._rules = rules
         self._partitions = partitions
+        self._hours_back = hours_back
         self._worker: Worker | None = None
         for library in ("faust", "mode"):
             logging.getLogger(library).setLevel(logging.ERROR)
@@ -121,7 +128,11 @@ class Kpis:
         """Count, merge and publish until told to stop."""
         while not stop.is_set():
             worker = Worker(
-                log=self._log, clock=self._clock, rules=self._rules, partitions=self._partitions
+                log=self._log,
+                clock=self._clock,
+                rules=self._rules,
+                partitions=self._partitions,
+                hours_back=self._hours_back,
             )
             self._worker = worker
             running = _Running(self._log, worker)

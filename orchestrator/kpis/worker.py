@@ -42,6 +42,10 @@ _PAUSE_S: Final = 1.0  # after a failure of the log
 _PATIENCE_S: Final = 3.0  # before a seek that brought nothing is made again
 _STALLED_S: Final = 5.0  # nothing comes of what is there: a seek was lost, and silence followed
 _TRIES: Final = 5  # seeks, before a stream is begun anew from what is published
+_HOUR_MS: Final = HOUR_MINUTES * MINUTE_MS
+_COUNTED_BEFORE_MS: Final = 2 * _HOUR_MS
+"""How long before the first moment told counting begins: the hour before it, and one in which
+other workers may have started earlier than the one that merges."""
 TOLD: Final = ("placed", "shipped", "delivered", "exceptions")
 """The counts that are metrics beside all rates."""
 BY_MINUTE: Final = ("market", "channel")
@@ -136,11 +140,18 @@ class Stream:
 class Worker:
     """Counts some partitions of `history`; one worker also merges what all of them count.
 
-    `partitions`: those that `history` has.
+    `partitions`: those that `history` has. `hours_back`: from how many hours ago on figures are
+    told where none ever were; None: from the beginning.
     """
 
     def __init__(
-        self, *, log: EventLog, clock: Clock, rules: Sequence[Rule], partitions: int
+        self,
+        *,
+        log: EventLog,
+        clock: Clock,
+        rules: Sequence[Rule],
+        partitions: int,
+        hours_back: int | None = None,
     ) -> None:
         self.counting: dict[int, Counting] = {}
         self.merging: Merging | None = None
@@ -149,6 +160,7 @@ class Worker:
         self._clock = clock
         self._rules = rules
         self._partitions = partitions
+        self._hours_back = hours_back
         self._alerts = Alerts(rules, {})
         self._counted, self._merged = Publisher(log, clock), Publisher(log, clock)
 
@@ -166,6 +178,8 @@ class Worker:
         """Work on these partitions from now on; LogError.
 
         What is new begins where the newest progress on `kpis` says; what is kept stays as it is.
+        Where there is none, the one that merges says first from when on figures are told, so that
+        whoever starts later begins there too.
         """
         wanted = set(assigned)
         for gone in [one for one in self.streams if one not in wanted]:
@@ -173,15 +187,20 @@ class Worker:
         new = sorted(wanted - self.streams.keys())
         if not new:
             return
+        told_from_ms = self._first_told_ms()
         progress = await self._progress()
         for one in new:
             if one == PARTS:
                 known, first = await self._known(), (await self._log.bounds(one)).first
+                if progress is None and told_from_ms:
+                    progress = Progress(told_from_ms, first, first, {})
+                    await self._merged.append(KPIS, [_progress_record(progress)])
                 self._alerts = Alerts(self._rules, known)
                 self.merging = Merging(None if progress is None else progress.held_from(first))
                 self.merging.next = max(self.merging.next, first)
             else:
-                start = Closed(0, 0)
+                from_ms = told_from_ms if progress is None else progress.until_ms
+                start = Closed(max(0, from_ms - _COUNTED_BEFORE_MS), 0)
                 if progress is not None:
                     start = progress.partitions.get(one.number, start)
                 first = (await self._log.bounds(one)).first
@@ -193,6 +212,13 @@ class Worker:
                 at=self.next(one),
                 of=f"{one.topic}/{one.number}",
             )
+
+    def _first_told_ms(self) -> int:
+        """The first moment told, by the clock, where nothing was told before; 0: all are."""
+        if self._hours_back is None:
+            return 0
+        first_ms = self._clock.now_ms() - self._hours_back * _HOUR_MS
+        return first_ms - first_ms % MINUTE_MS
 
     def _leave(self, partition: Partition) -> None:
         del self.streams[partition]

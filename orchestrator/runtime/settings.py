@@ -197,6 +197,13 @@ class Settings(BaseSettings):
             " Give all its processes the same."
         ),
     ] = None
+    kpis_hours_back: Annotated[
+        PositiveInt | Literal["all"],
+        Field(
+            description="Where role `kpis` was never run: from how many hours ago on figures are"
+            " told. `all`: from the beginning of `history`. Afterwards it says nothing."
+        ),
+    ] = 24
     batch_ms: Annotated[
         PositiveInt,
         Field(description="How long the engine decides before it commits, when more is waiting."),

@@ -38,6 +38,9 @@ class Standing(SystemClock):
     def monotonic(self) -> float:
         return self.now_s
 
+    def now_ms(self) -> int:
+        return START + round(1_000 * self.now_s)
+
 
 def a_worker(log: MemoryLog) -> Worker:
     return Worker(log=log, clock=SystemClock(), rules=RULES, partitions=1)
@@ -150,6 +153,54 @@ async def test_one_that_is_begun_anew_goes_on_from_the_progress_and_opens_no_ale
     assert after["hour/m0@2026-11-22T10:03:00.000Z"] == 6
     assert len(log.held(ALERTS).records) == 1
     await two.close()
+
+
+async def test_the_first_start_tells_from_some_hours_ago_on_with_whole_hours(
+    log: MemoryLog,
+) -> None:
+    clock = Standing()
+    clock.now_s = 5 * 3_600
+    for minute in (0, 200, 235, 245):
+        happen(log, minute, orders=minute // 100 + 1)
+    one = Worker(log=log, clock=clock, rules=RULES, partitions=1, hours_back=1)
+    await one.assign([HISTORY, PARTS])
+    await hand_over(one, log)
+    assert min(key.partition("@")[2] for key in told(log)) == "2026-11-22T14:01:00.000Z"
+    assert told(log)["hour/m0@2026-11-22T14:01:00.000Z"] == 6, "of minutes 200 and 235"
+    assert told(log)["minute/m0@2026-11-22T14:06:00.000Z"] == 3
+    (alert,) = log.held(ALERTS).records
+    assert b"14:06" in (alert.value or b""), "what lies before is not judged"
+    await one.close()
+
+
+async def test_who_starts_before_anything_is_told_begins_where_the_first_one_said(
+    log: MemoryLog,
+) -> None:
+    clock = Standing()
+    clock.now_s = 5 * 3_600
+    one = Worker(log=log, clock=clock, rules=RULES, partitions=1, hours_back=1)
+    await one.assign([HISTORY, PARTS])
+    await one.close()
+    clock.now_s += 4 * 3_600
+    happen(log, 245, orders=3)
+    two = Worker(log=log, clock=clock, rules=RULES, partitions=1, hours_back=1)
+    await two.assign([HISTORY, PARTS])
+    await hand_over(two, log)
+    assert told(log)["minute/m0@2026-11-22T14:06:00.000Z"] == 3
+    await two.close()
+
+
+async def test_all_of_history_is_told_where_that_is_asked_for(log: MemoryLog) -> None:
+    happen(log, 0, orders=3)
+    clock = Standing()
+    clock.now_s = 1_000 * 3_600
+    worker = Worker(log=log, clock=clock, rules=RULES, partitions=1, hours_back=None)
+    await worker.assign([HISTORY, PARTS])
+    await hand_over(worker, log)
+    assert told(log)["minute/m0@2026-11-22T10:01:00.000Z"] == 3
+    assert Settings(kpis_hours_back="all").kpis_hours_back == "all"
+    assert Settings().kpis_hours_back == 24, "by default from a day ago"
+    await worker.close()
 
 
 async def test_a_record_that_nobody_can_read_is_passed_over(log: MemoryLog) -> None:
