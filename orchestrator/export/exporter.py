@@ -1,8 +1,10 @@
 """The exporter: journals, through the filter, into the tables of an export."""
 
 import asyncio
+import gc
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
@@ -11,7 +13,7 @@ import pyarrow as pa
 from events.decided import InputRecord
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.export.directory import Directory, ExportError, Position
-from orchestrator.export.tables import Row, row, tables
+from orchestrator.export.tables import Row, tables
 from orchestrator.runtime.history import known_at
 from orchestrator.runtime.snapshots import Format
 from schemas.history import INPUT, Known, fold, tell
@@ -20,8 +22,11 @@ from schemas.ports import Clock, EventLog, Partition, Randomness, Read
 from schemas.times import rfc3339
 from schemas.voids import Voids
 
-BATCH_ROWS: Final = 150_000
+BATCH_ROWS: Final = 250_000
 """Rows in memory before files are written: each table's of a day and a shard are one file."""
+_OBJECT_ROWS: Final = 20_000
+"""Of those, how many are Python's objects at a time; the others are columns already."""
+_YOUNG: Final = 2_000_000  # objects
 FOLLOW_S: Final = 60.0
 """How old what is not written yet gets while following."""
 _DAY_MS: Final = 86_400_000
@@ -77,7 +82,9 @@ class _Shard:
 
 
 _Rows = dict[tuple[int, int], dict[tuple[str, str], list[Row]]]
-"""What waits: by shard and day, then by table."""
+"""What waits to become columns: by shard and day, then by table."""
+_Columns = dict[tuple[int, int], dict[tuple[str, str], list[pa.Table]]]
+"""What waits to be written, alike."""
 
 
 class Exporter:
@@ -103,7 +110,9 @@ class Exporter:
         self._batch_rows = batch_rows
         self._voids = Voids(log)
         self._rows: _Rows = defaultdict(_of_tables)
-        self._waiting = 0
+        self._columns: _Columns = defaultdict(lambda: defaultdict(list))
+        self._objects = 0  # rows that wait to become columns
+        self._waiting = 0  # rows that wait to be written
         self._writing: asyncio.Task[None] | None = None
         self._begun = False
         self.done = Done()
@@ -112,10 +121,15 @@ class Exporter:
         """Export what is not there yet; with `follow` go on until cancelled or the period ends.
 
         1. Restore what has to be known at the manifest's positions.
-        2. Read and filter; what entries say gathers as rows of a table, a day and a shard.
+        2. Read and filter; what entries say gathers as rows of a table, a day and a shard, and
+           some thousand at a time as columns.
         3. Once there are enough: write a file of each, then the manifest, while more is read.
         ExportError, JournalError, LogError. What is not in the manifest then is not exported.
         """
+        with _collecting_rarely():
+            return await self._run(advanced, follow=follow)
+
+    async def _run(self, advanced: Advanced, *, follow: bool) -> Done:
         self._check_period()
         await self._voids.read()
         shards = {one.number: one async for one in self._shards()}
@@ -138,13 +152,16 @@ class Exporter:
                         if shard.over or (not follow and read.offset >= shard.end):
                             break
                         self._take(shard, read)
+                        if self._objects >= min(_OBJECT_ROWS, self._batch_rows):
+                            self._gather()
+                            await asyncio.sleep(0)
                         if self._waiting >= self._batch_rows:
                             await self._write(shards)
                             written_s = self._clock.monotonic()
                     if follow:
                         shard.end = max(shard.end, reader.high_water(partition) or 0)
                     advanced(shard.number, shard.filter.next, shard.end)
-                if self._waiting and self._clock.monotonic() - written_s > FOLLOW_S:
+                if self._objects + self._waiting and self._clock.monotonic() - written_s > FOLLOW_S:
                     await self._write(shards)
                     written_s = self._clock.monotonic()
             await self._write(shards)
@@ -209,19 +226,20 @@ class Exporter:
         after, record, verdict = self._voids.take(shard.number, shard.filter, read, folds=True)
         if verdict is Verdict.VALID and isinstance(record, Commit):
             new_from = kept.entries if record.seq == kept.filter.seq + 1 else 0
+            from_ms, until_ms = self._period.from_ms or 0, self._period.until_ms
             for number, entry in enumerate(record.entries):
                 new = record.seq > kept.filter.seq and number >= new_from
-                if self._beyond(shard, entry["input"]):
-                    self._span(_clock(shard, entry["input"]))
+                clock_ms = _clock(shard, entry["input"])
+                self._span(clock_ms)
+                if until_ms is not None and clock_ms >= until_ms:
                     shard.over = True
                     if new:
                         shard.reached = Position(shard.filter, number)
                     return
-                if new and not self._before(shard, entry["input"]):
+                if new and clock_ms >= from_ms:
                     self._put(shard, record.seq, number, entry)
                 else:
                     fold(shard.known, entry)
-                self._span(shard.known.clock_ms)
         shard.filter = after
         if after.next == kept.filter.next and after != kept.filter:
             self._another(shard)
@@ -230,16 +248,10 @@ class Exporter:
 
     def _span(self, clock_ms: int) -> None:
         done = self.done
-        done.first_ms = clock_ms if done.first_ms is None else min(done.first_ms, clock_ms)
-        done.last_ms = max(done.last_ms or 0, clock_ms)
-
-    def _beyond(self, shard: _Shard, cause: InputRecord) -> bool:
-        until_ms = self._period.until_ms
-        return until_ms is not None and _clock(shard, cause) >= until_ms
-
-    def _before(self, shard: _Shard, cause: InputRecord) -> bool:
-        from_ms = self._period.from_ms
-        return from_ms is not None and _clock(shard, cause) < from_ms
+        if done.first_ms is None or clock_ms < done.first_ms:
+            done.first_ms = clock_ms
+        if done.last_ms is None or clock_ms > done.last_ms:
+            done.last_ms = clock_ms
 
     def _another(self, shard: _Shard) -> NoReturn:
         raise ExportError(
@@ -251,8 +263,10 @@ class Exporter:
     def _put(self, shard: _Shard, seq: int, number: int, entry: Entry) -> None:
         at = f"{seq}.{number}"
         known = shard.known
+        rows: dict[tuple[str, str], list[Row]] | None = None
         for told in tell(known, entry):
-            rows = self._rows[shard.number, known.clock_ms // _DAY_MS]
+            if rows is None:
+                rows = self._rows[shard.number, known.clock_ms // _DAY_MS]
             key = "input" if told.n == INPUT else "event", told.type
             try:
                 some = rows[key]
@@ -261,25 +275,50 @@ class Exporter:
                     f"commit {seq} of shard {shard.number} has the unknown {key[0]} {key[1]!r}: a"
                     " newer release wrote it, upgrade Headrace"
                 ) from error
-            some.append(row(seq, number, known.clock_ms, told))
-            self._waiting += 1
+            some.append((seq, number, known.clock_ms, told))
+        self._objects += 1 + len(entry["events"])
         shard.first = shard.first or at
         shard.last = at
 
+    def _gather(self) -> None:
+        """Make columns of the rows that are objects; ExportError."""
+        for at, by_table in self._rows.items():
+            for (kind, event), some in by_table.items():
+                if not some:
+                    continue
+                try:
+                    made = tables()[kind, event].take(at[0], some)
+                except (pa.ArrowInvalid, TypeError) as error:
+                    raise ExportError(
+                        f"Not every {kind} {event} fits its table: {error}"
+                    ) from error
+                self._columns[at][kind, event].append(made)
+                some.clear()
+        self._waiting += self._objects
+        self._objects = 0
+
     async def _write(self, shards: Mapping[int, _Shard]) -> None:
         """Hand over what waits, to be written beside; then all before it is written."""
+        self._gather()
         await self._written()
         if not self._waiting and self._directory.manifest is None:
             return  # nothing has happened yet, and nothing begins
         if not self._begun:
             await asyncio.to_thread(self._directory.begin, self._period.from_ms)
             self._begun = True
-        rows, self._rows, self._waiting = self._rows, defaultdict(_of_tables), 0
+        columns, self._columns, self._waiting = (
+            self._columns,
+            defaultdict(lambda: defaultdict(list)),
+            0,
+        )
+        self._rows.clear()
         names = {one.number: f"{one.number}-{one.first}-{one.last}" for one in shards.values()}
         for one in shards.values():
             one.first = ""
         positions = {one.number: one.reached for one in shards.values()}
-        self._writing = asyncio.create_task(asyncio.to_thread(self._store, rows, names, positions))
+        self._writing = asyncio.create_task(
+            asyncio.to_thread(self._store, columns, names, positions)
+        )
 
     async def _written(self) -> None:
         """What was handed over is written; ExportError."""
@@ -288,26 +327,29 @@ class Exporter:
             await writing
 
     def _store(
-        self, waiting: _Rows, names: Mapping[int, str], positions: Mapping[int, Position]
+        self, waiting: _Columns, names: Mapping[int, str], positions: Mapping[int, Position]
     ) -> None:
         files = {}
         for (number, day), by_table in waiting.items():
             date = iso_day(day)
-            for (kind, event), some in by_table.items():
-                if not some:
-                    continue
-                table = tables()[kind, event]
-                try:
-                    rows = table.take(number, some)
-                except (pa.ArrowInvalid, TypeError) as error:
-                    raise ExportError(
-                        f"Not every {kind} {event} fits its table: {error}"
-                    ) from error
-                files[self._directory.add(table, date, names[number], rows)] = rows.num_rows
+            for key, some in by_table.items():
+                rows = pa.concat_tables(some)
                 some.clear()
+                files[self._directory.add(tables()[key], date, names[number], rows)] = rows.num_rows
         self._directory.commit(positions, files)
         self.done.rows += sum(files.values())
         self.done.files += len(files)
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Collect as good as never: looking for cycles among the rows takes longer than making them."""
+    before = gc.get_threshold()
+    gc.set_threshold(_YOUNG, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _of_tables() -> dict[tuple[str, str], list[Row]]:

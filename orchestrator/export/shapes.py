@@ -138,24 +138,49 @@ _PLAN: Final = rows(
 _UNITS: Final = list_of(rows(line_id=_WORD, units=_NUMBER))
 
 
-def _candidates(values: Values) -> Sequence[Values]:
-    """Columns of `NodeRow`s, each after the units that it is for and the decision's lines."""
-    columns = list(zip_longest(*values, (None,) * _RAW, fillvalue=_DEFAULT))
-    of, lines, nodes, value, costs, metres, ship_day, after, service, *rest = [
+class _Set(NamedTuple):
+    """Rows of a decision, as they are recorded (`NodeRow`), for the same units of its lines."""
+
+    units: Sequence[tuple[str, int]]  # line id, units
+    lines: Sequence[str]  # ids of all the decision's
+    rows: Sequence[Sequence[Any]]
+
+
+def _candidates(decisions: Values) -> pa.Array:
+    """Lists of candidates: of each decision its sets' rows."""
+    sets: list[_Set] = list(chain.from_iterable(one or () for one in decisions))
+    ends = accumulate((sum(len(one.rows) for one in some or ()) for some in decisions), initial=0)
+    place_of_set = [place for place, one in enumerate(sets) for _ in one.rows]
+    columns = [
+        _UNITS.column([one.units for one in sets]).take(pa.array(place_of_set, INT)),
+        *(
+            shape.column(column)
+            for shape, column in zip(_OF_ROWS.values(), _columns_of(sets), strict=True)
+        ),
+    ]
+    return pa.ListArray.from_arrays(
+        pa.array(list(ends), pa.int32()),
+        pa.StructArray.from_arrays(columns, fields=list(_CANDIDATE)),
+        mask=pa.array([one is None for one in decisions]),
+    )
+
+
+def _columns_of(sets: Sequence[_Set]) -> Sequence[Values]:
+    """By `_OF_ROWS`."""
+    rows_ = chain.from_iterable(one.rows for one in sets)
+    columns = list(zip_longest(*rows_, (None,) * _RAW, fillvalue=_DEFAULT))
+    nodes, value, costs, metres, ship_day, after, service, *rest = [
         column[:-1] for column in columns[:_RAW]
     ]
-    filled: list[Values] = [
+    late, parcels, _, fences = (
         [default if one is _DEFAULT else one for one in column]
         for column, default in zip(rest, (0, 1, None, None), strict=True)
-    ]
-    late, parcels, short, fences = filled
-    minor = list(zip_longest(*costs, _ZEROS, fillvalue=0))
+    )
     return [
-        of,
         nodes,
         [one if isinstance(one, list) else None for one in value],  # else it is the cost
         [None if None in one else sum(one) for one in costs],
-        *(column[:-1] for column in minor),
+        *(column[:-1] for column in zip_longest(*costs, _ZEROS, fillvalue=0)),
         metres,
         ship_day,
         [None if days is None else day + days for day, days in zip(ship_day, after, strict=True)],
@@ -164,32 +189,35 @@ def _candidates(values: Values) -> Sequence[Values]:
         parcels,
         [one or None for one in fences],
         [
-            [(told[place][0], units) for place, units in one] if one else None
-            for told, one in zip(lines, short, strict=True)
+            [(one.lines[place], units) for place, units in row[_SHORT]]
+            if len(row) > _SHORT and row[_SHORT]
+            else None
+            for one in sets
+            for row in one.rows
         ],
     ]
 
 
-_RAW: Final = 2 + NodeRow._fields.index("full_day")
+_RAW: Final = NodeRow._fields.index("full_day")
+_SHORT: Final = NodeRow._fields.index("short")
 _DEFAULT: Final = object()
 _ZEROS: Final = (0,) * len(COMPONENTS)
-_CANDIDATE: Final = structs(
-    {
-        "for_lines": _UNITS,
-        "node_id": _WORD,
-        "value": _NUMBERS,
-        "cost_minor": _NUMBER,
-        **_MINOR,
-        "distance_m": _NUMBER,
-        "ship_day": _DAY_NUMBER,
-        "deliver_day": _DAY_NUMBER,
-        "days_late": _NUMBER,
-        "service": _WORD,
-        "parcels": _NUMBER,
-        "fences": _WORDS,
-        "short": _UNITS,
-    },
-    _candidates,
+_OF_ROWS: Final = {
+    "node_id": _WORD,
+    "value": _NUMBERS,
+    "cost_minor": _NUMBER,
+    **_MINOR,
+    "distance_m": _NUMBER,
+    "ship_day": _DAY_NUMBER,
+    "deliver_day": _DAY_NUMBER,
+    "days_late": _NUMBER,
+    "service": _WORD,
+    "parcels": _NUMBER,
+    "fences": _WORDS,
+    "short": _UNITS,
+}
+_CANDIDATE: Final = pa.struct(
+    [("for_lines", _UNITS.type), *((name, shape.type) for name, shape in _OF_ROWS.items())]
 )
 _DECISIONS: Final = rows(
     v=_NUMBER,
@@ -208,7 +236,7 @@ _DECISIONS: Final = rows(
     lines=list_of(
         rows(line_id=_WORD, sku=_WORD, wanted=_NUMBER, target=_NUMBER, promisable=_NUMBER)
     ),
-    candidates=list_of(_CANDIDATE),
+    candidates=Shape(pa.list_(_CANDIDATE), _candidates),
     chosen=_PLAN,
     runner_up=_PLAN,
     fences=list_of(rows(fence=_WORD, nodes=_NUMBER)),
@@ -234,10 +262,11 @@ def _value(value: int | list[int]) -> list[int]:
 
 def _v2(said: Decision) -> Values:
     lines = said["lines"]
-    candidates = []
-    for units, *ranked in said["sets"]:
-        of = [(line[0], taken) for line, taken in zip(lines, units, strict=True) if taken]
-        candidates += [(of, lines, *row) for row in ranked]
+    names = [line[0] for line in lines]
+    candidates = [
+        _Set([one for one in zip(names, units, strict=True) if one[1]], names, ranked)
+        for units, *ranked in said["sets"]
+    ]
     return (
         2,
         said["trigger"],
@@ -291,13 +320,10 @@ def _v1(said: Json) -> Values:
         "method": said["method"],
         "lines": [(line_id, sku, units, units) for line_id, sku, units in said["lines"]],
         "candidates": [
-            (
-                [(line, units) for line, units in zip(names, offered, strict=True) if units],
+            _Set(
+                [one for one in zip(names, offered, strict=True) if one[1]],
                 names,
-                node_id,
-                None,
-                cost,
-                *(metres, *(None,) * 7),
+                [(node_id, None, cost, metres, *(None,) * 7)],
             )
             for node_id, metres, offered in said["candidates"]
         ],

@@ -27,7 +27,7 @@ from orchestrator.export.shapes import (
     objects,
     plain,
 )
-from schemas.history import INPUT, About, Told, origin_of
+from schemas.history import Told, origin_of
 from schemas.inbox import RENEWAL_ORDERED, SKIP_ORDERED
 from schemas.words import Schema, resolved, schema_of
 
@@ -89,25 +89,8 @@ _OF_OUR_OWN: Final = {
 """Inputs that come on no public topic: what they are, and their fields."""
 _MS: Final = pa.timestamp("ms", tz="UTC")
 
-Row = tuple[Any, ...]
-"""As `row` makes it."""
-
-
-def row(seq: int, number: int, clock_ms: int, told: Told) -> Row:
-    """What a table takes in of an input or an event of an entry."""
-    n, _, data, about, placed_at, promised_by, cause, cause_n = told
-    version, happened_ms, origin = 1, clock_ms, None
-    if n == INPUT:
-        version, happened_ms = cause["version"], cause["time_ms"]
-        if "origin" in cause:
-            origin = origin_of(cause)
-    return (
-        *(seq, number, n, version, happened_ms, clock_ms),
-        *about,
-        *(placed_at, promised_by),
-        *(cause["type"], cause_n, cause["id"], cause["source"], origin),
-        data,
-    )
+Row = tuple[int, int, int, Told]
+"""What a table takes in: commit, entry, the shard's clock (ms), and what is told of it."""
 
 
 class Column(NamedTuple):
@@ -136,44 +119,59 @@ class Table(NamedTuple):
 
     def take(self, shard: int, rows: Sequence[Row]) -> pa.Table:
         """Rows of a shard as a table; TypeError or pa.ArrowInvalid where one doesn't fit."""
-        *envelope, data = zip(*rows, strict=True)
-        arrays = _envelope(shard, *envelope)
+        seq, entry, clock_ms, told = zip(*rows, strict=True)
+        n, _, data, *of = zip(*told, strict=True)
+        at = [pa.repeat(pa.scalar(shard, _COUNT), len(rows)), pa.array(seq, INT)]
+        at.append(pa.array(entry, _COUNT))
+        arrays = _envelope(at, pa.array(n, _COUNT), clock_ms, of, inputs=self.kind == "input")
         for column in self.columns:
             array = column.shape.column([one.get(column.field) for one in data])
             arrays.append(array if array.type == column.type else array.cast(column.type))
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
 
-def _envelope(shard: int, *columns: Sequence[Any]) -> list[pa.Array]:
-    """The arrays of ENVELOPE."""
-    seq, entry, n, version, happened_ms, recorded_ms, *about = columns
-    placed_at, promised_by, cause, cause_n, cause_id, cause_source, origin = about[
-        len(About._fields) :
-    ]
-    size = len(seq)
-    shards, seqs = pa.repeat(pa.scalar(shard, _COUNT), size), pa.array(seq, INT)
-    entries, ns = pa.array(entry, _COUNT), pa.array(n, _COUNT)
-    before = [one.cast(TEXT) for one in (shards, seqs, entries)]
+def _envelope(
+    at: Sequence[pa.Array],
+    n: pa.Array,
+    clock_ms: Sequence[int],
+    of: Sequence[Sequence[Any]],
+    *,
+    inputs: bool,
+) -> list[pa.Array]:
+    """The arrays of ENVELOPE; `at`: shard, commit and entry, `of`: from `Told.about` on."""
+    about, placed_at, promised_by, causes, cause_n = of
+    size = len(clock_ms)
+    recorded_at = _moments(clock_ms)
+    before = [one.cast(TEXT) for one in at]
 
     def position(last: pa.Array) -> pa.Array:
         return pc.binary_join_element_wise(*before, last.cast(TEXT), ".")
 
+    if inputs:
+        version = pa.array([one["version"] for one in causes], _COUNT)
+        happened_at = _moments([one["time_ms"] for one in causes])
+        origin = pa.array([origin_of(one) if "origin" in one else None for one in causes], TEXT)
+    else:
+        version, happened_at = pa.repeat(pa.scalar(1, _COUNT), size), recorded_at
+        origin = pa.nulls(size, TEXT)
     return [
-        position(ns),
-        shards,
-        seqs,
-        entries,
-        ns,
-        pa.array(version, _COUNT),
-        *(pa.array(one, _MS).cast(TIME) for one in (happened_ms, recorded_ms)),
-        *map(_said, about[: len(About._fields)]),
+        position(n),
+        *at,
+        n,
+        version,
+        happened_at,
+        recorded_at,
+        *map(_said, zip(*about, strict=True)),
         *(plain(TIME).column(one) for one in (placed_at, promised_by)),
-        pa.array(cause, TEXT),
+        pa.array([one["type"] for one in causes], TEXT),
         position(pa.array(cause_n, _COUNT)),
-        _said(cause_id),
-        _said(cause_source),
-        pa.array(origin, TEXT),
+        *(_said([one[name] for one in causes]) for name in ("id", "source")),
+        origin,
     ]
+
+
+def _moments(ms: Sequence[int]) -> pa.Array:
+    return pa.array(ms, _MS).cast(TIME)
 
 
 def _said(texts: Sequence[str]) -> pa.Array:

@@ -15,7 +15,7 @@ from events.decided import COMPONENTS, EVENT_TYPES, DecidedEvent, NodeRow
 from events.inputs import INPUTS
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.export.shapes import DECISION, SHAPES, TIME, list_of, objects, plain, rows
-from orchestrator.export.tables import ENVELOPE, KINDS, Row, row, tables
+from orchestrator.export.tables import ENVELOPE, KINDS, Row, tables
 from schemas.history import INPUT, Known, flatten, tell
 from schemas.journal import Entry
 from tests.core.story import Story
@@ -91,7 +91,7 @@ def test_every_event_arrives_in_its_table_with_nothing_left_out(release: str) ->
         for one in tell(known, entry):
             key = "input" if one.n == INPUT else "event", one.type
             said[key] |= {field for field, value in one.data.items() if value is not None}
-            gathered[key].append(row(number, 0, known.clock_ms, one))
+            gathered[key].append((number, 0, known.clock_ms, one))
     assert len(gathered) > (10 if release == "days" else 25)
     for key, some in gathered.items():
         table = tables()[key]
@@ -113,7 +113,7 @@ def test_a_table_says_what_the_topic_history_says(release: str) -> None:
     for number, entry in enumerate(entries()[release]):
         for one in tell(known, entry):
             key = "input" if one.n == INPUT else "event", one.type
-            gathered[key].append(row(number, 3, known.clock_ms, one))
+            gathered[key].append((number, 3, known.clock_ms, one))
         for _, record in flatten(flat, 2, number, 3, entry):
             records[record["kind"], record["event"]].append(record)
     assert gathered.keys() == records.keys()
