@@ -17,6 +17,7 @@ _READ_RECORDS: Final = 1_000
 _IDLE_WAIT_MS: Final = 200
 _PAUSE_S: Final = 1.0
 _PROGRESS: Final = b"progress"
+_NAMED: Final = 20
 _NEEDED: Final = ("market_id", "window", "window_end")
 
 Json = dict[str, Any]
@@ -116,6 +117,20 @@ class LiveFigures:
         """The latest windows that are asked for, by key."""
         found = sorted(self._windows.items())
         return [said for _, said in found if asked.covers(said)]
+
+    def hint(self, asked: Asked) -> str | None:
+        """What there is, where nothing is that is asked for; None where something is."""
+        if any(asked.covers(said) for said in self._windows.values()):
+            return None
+        for field, wanted in asked._asdict().items():
+            there = sorted({said.get(field) or "" for said in self._windows.values()} - {""})
+            if field != "by" and wanted is not None and wanted not in there:
+                more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
+                names = ", ".join(there[:_NAMED]) or "none"
+                return f"there are no figures of {field} {wanted}; there are: {names}{more}"
+        if not self._windows:
+            return "there are no figures yet: does role kpis run, and role history?"
+        return "each figure is of one market, or of one channel, node or carrier of it: ask for one"
 
     async def follow(self, asked: Asked, beat_s: float) -> AsyncIterator[Json | None]:
         """The latest windows, then each new one; None after `beat_s` without any."""

@@ -53,6 +53,7 @@ def sql(
 
     from orchestrator.export.ask import ask, opened  # noqa: PLC0415
     from orchestrator.export.directory import ExportError  # noqa: PLC0415
+    from orchestrator.export.views import asked_first  # noqa: PLC0415
     from orchestrator.runtime.settings import SetupError  # noqa: PLC0415
 
     form = _Form.CSV if as_csv else _Form.JSON if as_json else _Form.TABLE
@@ -63,7 +64,13 @@ def sql(
     except ExportError as error:
         raise SetupError(str(error), error.exit_code) from error
     except duckdb.Error as error:
-        typer.echo(str(error).strip(), err=True)
+        said = str(error).strip()
+        if isinstance(error, duckdb.CatalogException) and "Table with name" in said:
+            names = ", ".join(one.name for one in asked_first())
+            said += (
+                f"\nThere are {names}; and tables such as events.shipment_sent: SHOW ALL TABLES."
+            )
+        typer.echo(said, err=True)
         raise typer.Exit(INPUT_ERROR) from None
 
 

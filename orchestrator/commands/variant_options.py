@@ -187,5 +187,9 @@ def _demand(text: str | None) -> int:
     except InvalidOperation:
         percent = Decimal(-1)
     if percent != percent.to_integral_value() or not 0 < percent <= _MOST_DEMAND:
-        wrong(f'--demand: give a factor in hundredths such as ×1.3, was "{text}"')
+        most = _MOST_DEMAND // 100
+        wrong(
+            "--demand: give a factor in hundredths, from ×0.01 to"
+            f' ×{most} (×0 would leave nothing to decide), was "{text}"'
+        )
     return int(percent)

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from datetime import date
 from pathlib import Path
@@ -25,7 +25,14 @@ from orchestrator.compose import a_core, check_topics, collect_rarely, config_of
 from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.past import newest_tick
 from orchestrator.replay.changes import ChangeError, Changes, check
-from orchestrator.replay.compare import Compared, Flip, decisions_of, drift, summary_of
+from orchestrator.replay.compare import (
+    Compared,
+    Flip,
+    decisions_of,
+    drift,
+    sources_of,
+    summary_of,
+)
 from orchestrator.replay.loop import UndecidableError
 from orchestrator.replay.page import ROWS, currencies, page
 from orchestrator.replay.period import DRAIN_DAYS, Period, Span, read_period
@@ -352,6 +359,7 @@ def _told(
         json = compared.as_json(_SKUS)
         if variant.changes:
             json["flips"] = _flips(compared.flips, currency, asked.explain)
+            json["unused"] = [*_unused(variant.changes, compared.load)]
         told.append(json)
     baseline, *others = told
     return {
@@ -369,6 +377,20 @@ def _told(
         "variants": others,
         "seconds": round(seconds, 2),
     }
+
+
+def _unused(changes: Changes, load: Container[str]) -> Iterator[str]:
+    """A sentence for each node that was opened and got no work."""
+    for one in changes.opened:
+        node_id = one.node["node_id"]
+        if node_id not in load:
+            why = (
+                "for every order another node, or none, was the best: `headrace explain` and the"
+                " explanations of flips tell costs and fences"
+                if one.stock
+                else "it has no stock: give its file `stock:`, units by item"
+            )
+            yield f"{node_id} was opened and got no work; {why}."
 
 
 def _flips(flips: Sequence[Flip], currency: dict[str, str], explain: int) -> list[Json]:
@@ -447,11 +469,10 @@ def _show(report: Json, html: Path | None) -> None:
     table.add_row("Orders that rest on drawn answers", *(f"{one:.1%}" for one in shares))
     console.print(table, highlight=False)
     for run in runs[1:]:
+        for sentence in run["unused"]:
+            say(f"{run['name']}: {sentence}")
         for flip in run["flips"][:5]:
-            was, now = (
-                " + ".join(side["nodes"]) or "waits" if side else "nothing more"
-                for side in (flip["was"], flip["now"])
-            )
+            was, now = sources_of(flip["was"], flip["now"])
             cost = money(flip["cost_difference_minor"], flip["currency"])
             say(f"{run['name']}: {flip['order']}: {was} → {now}, {cost}")
     if html is not None:

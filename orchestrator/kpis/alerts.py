@@ -56,25 +56,31 @@ class Rule(Model):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
+        faults = [*self._faults()]
+        if faults:
+            raise PydanticCustomError("rule", "{faults}", {"faults": "\n".join(faults)})
+        return self
+
+    def _faults(self) -> Iterator[str]:
+        """A sentence for each, after the name of the field that it is about."""
         if self.figure not in FIGURES:
-            _wrong(f"figure: there is no {self.figure!r}: choose from {', '.join(FIGURES)}")
+            yield f"figure: there is no {self.figure!r}: choose from {', '.join(FIGURES)}"
         if (self.above is None) == (self.below is None):
-            _wrong("needs one of above and below")
-        if self.figure in OF_ORDERS and self.by in {"node", "carrier"}:
-            _wrong(f"by: {self.figure} is counted by market and channel")
-        if self.figure.endswith("_rate") and not 0 <= self.line <= 1:
+            yield "needs one of above and below"
+        elif self.figure.endswith("_rate") and not 0 <= self.line <= 1:
             side = "below" if self.above is None else "above"
-            _wrong(f"{side}: {self.figure} lies between 0 and 1, was {self.line:g}")
-        if self.at_least and self.figure not in DENOMINATORS:
-            _wrong(f"at_least: {self.figure} is no ratio: take it out")
+            yield f"{side}: {self.figure} lies between 0 and 1, was {self.line:g}"
+        if self.figure in OF_ORDERS and self.by in {"node", "carrier"}:
+            yield f"by: {self.figure} is counted by market and channel"
+        if self.at_least and self.figure in FIGURES and self.figure not in DENOMINATORS:
+            yield f"at_least: {self.figure} is no ratio: take it out"
         if self.until is not None:
             if self.above is not None and self.until > self.above:
-                _wrong(f"until: must be at most {self.above}, the line, was {self.until}")
+                yield f"until: must be at most {self.above}, the line, was {self.until}"
             if self.below is not None and self.until < self.below:
-                _wrong(f"until: must be at least {self.below}, the line, was {self.until}")
+                yield f"until: must be at least {self.below}, the line, was {self.until}"
         if self.by == "market" and self.only:
-            _wrong("only: names channels, nodes or carriers: for a market say market_id")
-        return self
+            yield "only: names channels, nodes or carriers: for a market say market_id"
 
     @property
     def line(self) -> float:
@@ -108,10 +114,6 @@ class Rule(Model):
         if sum(said[name] for name in DENOMINATORS.get(self.figure, ())) < self.at_least:
             return None
         return rates(counts, _MINUTES[self.window]).get(self.figure)
-
-
-def _wrong(sentence: str) -> None:
-    raise PydanticCustomError("rule", "{sentence}", {"sentence": sentence})
 
 
 class _File(Model):
@@ -164,11 +166,8 @@ def _told(name: str, problem: Mapping[str, Any]) -> str:
             place += f".{step}" if place else step
     kind = problem["type"]
     if kind == "rule":
-        sentence = problem["msg"]
-        if ": " in sentence and sentence.partition(": ")[0] in Rule.model_fields:
-            field, _, sentence = sentence.partition(": ")
-            place += f".{field}"
-    elif kind == "missing":
+        return "\n".join(_fault(f"{name}: {place}", one) for one in problem["msg"].split("\n"))
+    if kind == "missing":
         sentence = "is missing"
     elif kind == "extra_forbidden":
         known = Rule.model_fields if "[" in place else _File.model_fields
@@ -182,6 +181,15 @@ def _told(name: str, problem: Mapping[str, Any]) -> str:
         what = str(problem["msg"]).replace("Input should be", "must be")
         sentence = f"{what}, was {problem['input']!r}"
     return f"{name}: {place}: {sentence}" if place else f"{name}: {sentence}"
+
+
+def _fault(place: str, sentence: str) -> str:
+    field, colon, rest = sentence.partition(": ")
+    return (
+        f"{place}.{field}: {rest}"
+        if colon and field in Rule.model_fields
+        else (f"{place}: {sentence}")
+    )
 
 
 class Transition(NamedTuple):

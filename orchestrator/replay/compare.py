@@ -299,15 +299,62 @@ def summary_of(decision: Any) -> Json | None:  # noqa: ANN401 - a Decision, or N
     if decision is None:
         return None
     chosen = decision["chosen"]
+    legs = [
+        {
+            "node_id": node_id,
+            "lines": {
+                line[0]: units
+                for line, units in zip(decision["lines"], decision["sets"][place][0], strict=True)
+                if units
+            },
+        }
+        for place, node_id in (chosen["legs"] if chosen else ())
+    ]
     return {
         "trigger": decision["trigger"],
         "rule_set": decision["rule_set"],
         "strategy": decision["strategy"],
-        "nodes": [node_id for _, node_id in chosen["legs"]] if chosen else [],
+        "nodes": [leg["node_id"] for leg in legs],
+        "legs": legs,
+        "waiting": sum(line["quantity"] for line in decision["backordered"]),
         "units": chosen["units"] if chosen else 0,
         "cost_minor": sum(costs_of(decision, chosen)) if chosen else None,
         "decided_by": decision["decided_by"],
     }
+
+
+def sources_of(was: Json | None, now: Json | None) -> tuple[str, str]:
+    """Where both summaries source an order from: nodes, units where these don't differ, lines."""
+    said = "", ""
+    for told in (_nodes, _units, _lines):
+        said = told(was), told(now)
+        if said[0] != said[1]:
+            break
+    return said
+
+
+def _nodes(side: Json | None) -> str:
+    if side is None:
+        return "nothing more"
+    return " + ".join(side["nodes"]) or "waits"
+
+
+def _units(side: Json | None) -> str:
+    if side is None:
+        return "nothing more"
+    legs = [f"{leg['node_id']} ({sum(leg['lines'].values())})" for leg in side["legs"]]
+    waiting = [f"waits ({side['waiting']})"] if side["waiting"] else []
+    return " + ".join([*legs, *waiting]) or "waits"
+
+
+def _lines(side: Json | None) -> str:
+    if side is None:
+        return "nothing more"
+    said = []
+    for leg in side["legs"]:
+        lines = ", ".join(f"{units} of line {line_id}" for line_id, units in leg["lines"].items())
+        said.append(f"{leg['node_id']} ({lines})")
+    return " + ".join(said)
 
 
 def decisions_of(flip: Flip) -> tuple[Json | None, Json | None]:

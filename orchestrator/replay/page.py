@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from orchestrator.replay import charts
 from orchestrator.replay.charts import Flow, Point
+from orchestrator.replay.compare import sources_of
 from orchestrator.replay.outcome import COSTS, PAID
 from schemas.money import amount, money
 
 Json = dict[str, Any]
 _FLOWS: Final = 20
 _NODES: Final = 8  # of whose load there is a chart: those whose load changes most
+_COST_NAMES: Final = tuple(name.replace("_", " ") for name in COSTS)
 _STYLE: Final = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #212529; background: #f8f9fa; margin: 0; }
@@ -46,6 +48,10 @@ def page(report: Json) -> str:
     return "\n".join(_page(report))
 
 
+def _shards(count: int) -> str:
+    return "one shard" if count == 1 else f"{count} shards"
+
+
 def _page(report: Json) -> Iterator[str]:
     period = report["period"]
     title = f"What if: {period['from']} to {period['until']}"
@@ -58,7 +64,7 @@ def _page(report: Json) -> Iterator[str]:
     )
     yield f"<h1>{escape(title)}</h1>"
     yield (
-        f'<p class="lead">{report["baseline"]["orders"]:,} orders of {period["shards"]} shard(s),'
+        f'<p class="lead">{report["baseline"]["orders"]:,} orders of {_shards(period["shards"])},'
         f" decided again by Headrace {escape(report['release'])}; until"
         f" {period['drained_until']} for what goes on. Seed {report['seed']}.</p>"
     )
@@ -215,9 +221,9 @@ def _charts(runs: Sequence[Json]) -> Iterator[str]:
         }
         yield (
             f"<section><h2>Cost by component, {currency}</h2>"
-            f"{charts.stacked(rows, COSTS, currency)}"
-            f"<p><small>{', '.join(COSTS[:PAID])} are paid; the others are what rules charge for"
-            " lateness, full days and splits.</small></p></section>"
+            f"{charts.stacked(rows, _COST_NAMES, currency)}"
+            f"<p><small>{', '.join(_COST_NAMES[:PAID])} are paid; the others are what rules charge"
+            " for lateness, full days and splits.</small></p></section>"
         )
     yield from _load(runs)
 
@@ -280,6 +286,8 @@ def _variant(variant: Json, number: int) -> Iterator[str]:
     if flows:
         yield "<h3>Units that left from another node</h3>"
         yield charts.flows(flows, charts.color(number))
+    for sentence in variant["unused"]:
+        yield f'<p class="warn">{escape(sentence)}</p>'
     told = [one for one in variant["flips"] if "explanations" in one]
     yield (
         f"<h3>{variant['flipped_orders']:,} orders decided otherwise"
@@ -298,11 +306,7 @@ def _variant(variant: Json, number: int) -> Iterator[str]:
 
 
 def _flip(flip: Json) -> str:
-    def nodes(side: Json | None) -> str:
-        if side is None:
-            return "no decision"
-        return f"{' + '.join(side['nodes'])} ({side['units']})" if side["nodes"] else "waits"
-
+    was, now = sources_of(flip["was"], flip["now"])
     difference = money(flip["cost_difference_minor"], flip["currency"])
     sides = "".join(
         f"<div><b>{title}</b><dl>{_told(told)}</dl></div>"
@@ -312,8 +316,8 @@ def _flip(flip: Json) -> str:
         )
     )
     return (
-        f"<details><summary>{escape(flip['order'])}: {escape(nodes(flip['was']))} →"
-        f" {escape(nodes(flip['now']))}, {escape(difference)}</summary>"
+        f"<details><summary>{escape(flip['order'])}: {escape(was)} → {escape(now)},"
+        f" {escape(difference)}</summary>"
         f'<div class="sides">{sides}</div></details>'
     )
 

@@ -71,6 +71,7 @@ class KpiList(Shape):
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [examples.KPIS]})
 
     items: list[KpiWindowShape]
+    hint: str | None = None
     complete_until: str | None
     orders_by_state: list[OrdersByStateShape]
 
@@ -96,6 +97,7 @@ def add_kpis(app: FastAPI, figures: LiveFigures | None, orders_by_state: OrdersB
         ]
         body = {
             "items": live.latest(asked),
+            **({"hint": hint} if (hint := live.hint(asked)) is not None else {}),
             "complete_until": live.complete_until,
             "orders_by_state": states,
         }

@@ -112,6 +112,23 @@ async def test_figures_are_chosen_by_market_member_dimension_and_window(
     assert len((await asked(served, query))["items"]) == windows
 
 
+@pytest.mark.parametrize(
+    ("query", "hint"),
+    [
+        ("market_id=us", None),
+        ("market_id=fr", "there are no figures of market_id fr; there are: eu, us"),
+        ("carrier=dhl", "there are no figures of carrier dhl; there are: ups"),
+        ("channel=web&node_id=BOS", "each figure is of one market, or of one channel, node or"),
+        ("market_id=eu&by=node", "each figure is of one market, or of one channel, node or"),
+    ],
+)
+async def test_what_there_is_is_told_where_nothing_is_that_is_asked_for(
+    served: str, query: str, hint: str | None
+) -> None:
+    said = (await asked(served, query)).get("hint")
+    assert said is None if hint is None else said.startswith(hint)
+
+
 async def test_states_are_those_of_the_market_that_is_asked_for(served: str) -> None:
     (state,) = (await asked(served, "market_id=eu"))["orders_by_state"]
     assert state == {"market_id": "eu", "channel": "web", "status": "shipped", "orders": 3}

@@ -53,6 +53,11 @@ def test_an_answer_is_a_table_csv_or_json(history: Path) -> None:
     [
         (("sql", "SELEKT 1", "{history}"), "SELEKT"),
         (("sql", "SELECT * FROM nowhere", "{history}"), "nowhere"),
+        (("sql", "SELECT * FROM order", "{history}"), "order"),
+        (
+            ("sql", "SELECT * FROM fulfilments", "{history}"),
+            "stock_movements, exceptions, promises; and tables such as",
+        ),
         (("sql", "SELECT 1", "{history}", "--csv", "--json"), "Choose one of --csv and --json"),
         (("sql", "SELECT 1", "{history}/inputs"), "holds no export"),
         (("export", "{history}", "--from", "noon"), "--from: must be a time such as"),

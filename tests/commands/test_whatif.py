@@ -122,6 +122,8 @@ def test_variants_side_by_side_on_a_real_broker(
     servers: dict[str, str], tmp_path: Path, story: Story
 ) -> None:
     rules, node, page = tmp_path / "rules.yaml", tmp_path / "node.yaml", tmp_path / "report.html"
+    bare = tmp_path / "bare.yaml"
+    bare.write_text(NODE.replace("stock: {MUG: 20}\n", ""), encoding="utf-8")
     rules.write_text(RULES, encoding="utf-8")
     node.write_text(NODE, encoding="utf-8")
     report = asked(
@@ -131,6 +133,8 @@ def test_variants_side_by_side_on_a_real_broker(
         f"more=--open {node} --demand x2 --capacity CHI=3 --stock MUG@CHI=-10",
         "--variant",
         f"rules=--rules {rules}",
+        "--variant",
+        f"bare=--open {bare}",
         "--html",
         str(page),
         **servers,
@@ -139,7 +143,9 @@ def test_variants_side_by_side_on_a_real_broker(
     assert report["drift"]["entries_compared"] > 40
     assert report["baseline"]["orders"] == 10
     assert report["baseline"]["rests_on"]["answers"] == {"in place": 30}
-    closed, more, ruled = report["variants"]
+    closed, more, ruled, empty = report["variants"]
+    said = ["NYC was opened and got no work; it has no stock"]
+    assert [one.partition(":")[0] for one in more["unused"] + empty["unused"]] == said
     _check_documented(report)
     assert closed["name"] == "what if"
     assert closed["changes"] == ["BOS closed"]
@@ -151,8 +157,7 @@ def test_variants_side_by_side_on_a_real_broker(
     assert (flip["was"]["nodes"], flip["now"]["nodes"]) == (["BOS"], ["CHI"])
     sides = dict(flip["explanations"]["now"])
     assert sides["Why not"][0].endswith("for 6.00 USD, but it is inactive.")
-    assert more["orders"] == 20
-    assert more["orders_by_demand"] == 10
+    assert (more["orders"], more["orders_by_demand"]) == (20, 10)
     assert ruled["flipped_orders"] == 0
     assert ruled["cost_per_order_minor"] == report["baseline"]["cost_per_order_minor"]
     _check_page(page.read_text(encoding="utf-8"))
@@ -162,7 +167,7 @@ def test_variants_side_by_side_on_a_real_broker(
     assert "Unchanged it equals history" in shown.stdout
     assert "BOS → CHI" in shown.stdout
 
-    said = {
+    wrongs = {
         ("--close", "BOSTON"): "--close: nobody knew a node BOSTON when the period began (there"
         " were: BOS).",
         ("--stock", "TEA@BOS=5"): (
@@ -172,7 +177,7 @@ def test_variants_side_by_side_on_a_real_broker(
         ("--from", "2030-01-01"): "No order was placed from 2030-01-01T00:00:00.000Z",
         ("--until", "2027-01-15T08:30:00Z"): "No order was placed until",
     }
-    for words, sentence in said.items():
+    for words, sentence in wrongs.items():
         done = headrace("whatif", *words, **servers)
         if sentence is None:
             assert done.returncode == 0, done.stderr

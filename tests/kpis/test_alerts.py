@@ -80,6 +80,14 @@ def hour(scope: str, **named: int) -> list[Figures]:
             ["a.yaml: alerts[0].only: names channels, nodes or carriers"],
         ),
         (
+            "alerts: [{rule: a, figure: on_time_rat, by: market, at_least: 2, only: [us]}]",
+            [
+                "a.yaml: alerts[0].figure: there is no 'on_time_rat': choose from placed,",
+                "\na.yaml: alerts[0]: needs one of above and below\n",
+                "a.yaml: alerts[0].only: names channels, nodes or carriers",
+            ],
+        ),
+        (
             "alerts: [{rule: a, figure: placed, by: market, below: 3, of: BOS}]",
             ["a.yaml: alerts[0].of: there is no such field: choose from rule, figure, by,"],
         ),

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 from random import Random
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from orchestrator.replay import charts
 from orchestrator.replay.charts import Flow, Point
-from orchestrator.replay.compare import Compared, pairs
+from orchestrator.replay.compare import Compared, pairs, sources_of
 from orchestrator.replay.habits import Habits, Look, Sample
 from orchestrator.replay.outcome import OrderRow, Outcome
 from orchestrator.replay.runs import cores
@@ -65,6 +66,24 @@ def test_orders_pair_up_though_a_variant_lacks_some_and_copies_others(tmp_path: 
         ("d", "d"),
         (None, "e"),
     ]
+
+
+def test_flips_are_told_by_nodes_else_by_units_else_by_lines() -> None:
+    def side(*legs: tuple[str, dict[str, int]], waiting: int = 0) -> dict[str, Any]:
+        told = [{"node_id": node_id, "lines": lines} for node_id, lines in legs]
+        return {"nodes": [node_id for node_id, _ in legs], "legs": told, "waiting": waiting}
+
+    one, other = side(("BOS", {"1": 2})), side(("CHI", {"1": 2}))
+    assert sources_of(one, other) == ("BOS", "CHI")
+    assert sources_of(one, None) == ("BOS", "nothing more")
+    assert sources_of(side(waiting=2), one) == ("waits", "BOS")
+    fewer = side(("BOS", {"1": 1}), waiting=1)
+    assert sources_of(one, fewer) == ("BOS (2)", "BOS (1) + waits (1)")
+    swapped = side(("BOS", {"1": 1}), ("CHI", {"2": 1})), side(("BOS", {"2": 1}), ("CHI", {"1": 1}))
+    assert sources_of(*swapped) == (
+        "BOS (1 of line 1) + CHI (1 of line 2)",
+        "BOS (1 of line 2) + CHI (1 of line 1)",
+    )
 
 
 def test_promises_are_measured_against_what_the_baseline_told(tmp_path: Path) -> None:
