@@ -552,8 +552,8 @@ async def _application(
     shared_halts = Shared(halted, clock, 1.0)
     shared_progress = Shared(progress, clock, 0.02)
     shared_ends = Shared(journal_ends, clock, 1.0)
-    shared_states = Shared[None, list[dict[str, Any]]](
-        lambda _: reads.orders_by_state(), clock, 2.0
+    shared_states = Shared[None, dict[str, list[dict[str, Any]]]](
+        lambda _: reads.by_state(), clock, 2.0
     )
 
     async def intake_progress(topic: str, number: int) -> tuple[int, str] | None:
@@ -575,7 +575,7 @@ async def _application(
         as_of=AsOf(reads, settings.db_schema),
         ends_now=lambda: ends("journal"),
         figures=figures,
-        orders_by_state=lambda: shared_states(None),
+        by_state=lambda: shared_states(None),
     )
 
 

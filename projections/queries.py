@@ -114,6 +114,11 @@ SELECT market_id, channel, status, count(*) AS orders FROM orders
 GROUP BY market_id, channel, status ORDER BY market_id, channel, status
 """
 
+_WORK_BY_STATE = """
+SELECT market_id, node_id, carrier, status, count(*) AS fulfillments FROM fulfillments
+GROUP BY market_id, node_id, carrier, status ORDER BY market_id, node_id, carrier, status
+"""
+
 _RULE_SET = f"""
 SELECT {_POSITION},
  (SELECT row_to_json(r) FROM rule_sets AS r
@@ -301,9 +306,12 @@ class Reads:
         body["refusals"] = [{"at": _utc(one["at"]), **one["data"]} for one in refusals]
         return Answer(body, _at(rows))
 
-    async def orders_by_state(self) -> list[Json]:
-        """How many orders there are of each market, channel and status."""
-        return await self.rows(_ORDERS_BY_STATE, {})
+    async def by_state(self) -> dict[str, list[Json]]:
+        """Orders of each market, channel and status; fulfillments by node, carrier and status."""
+        return {
+            "orders_by_state": await self.rows(_ORDERS_BY_STATE, {}),
+            "fulfillments_by_state": await self.rows(_WORK_BY_STATE, {}),
+        }
 
     async def shards(self) -> list[ShardPosition]:
         """How far each shard's read models are."""

@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 
 from events.outputs import OrderStatus
 from projections.api import models, problems
-from projections.api.kpis import OrdersByState, add_kpis
+from projections.api.kpis import ByState, add_kpis
 from projections.api.past import Past
 from projections.api.positions import HEADER, Ends, IntakeProgress, Positions
 from projections.api.problems import ProblemError
@@ -78,7 +78,7 @@ def create_app(  # noqa: PLR0913 - every port it may be given
     as_of: AsOf | None = None,
     ends_now: Ends | None = None,
     figures: LiveFigures | None = None,
-    orders_by_state: OrdersByState | None = None,
+    by_state: ByState | None = None,
     wait_s: float = 15.0,
 ) -> FastAPI:
     """The API over open reads. It has no state of its own and nothing to start or stop.
@@ -87,7 +87,7 @@ def create_app(  # noqa: PLR0913 - every port it may be given
     empty where nothing is known. Without `planning` nothing is promised. `what_if` says what would
     have changed a decision; without it nobody says so. Without `as_of` no `at` is answered;
     `ends_now`: where the journals end at this moment, LogError where that is not known. Without
-    `figures` no live figures are answered; `orders_by_state` stands in for that of `reads`.
+    `figures` no live figures are answered; `by_state` stands in for that of `reads`.
     `wait_s` bounds the wait for a position: above the time that intake gives an unknown market.
     """
     waits = (clock, intake_progress, inbox_ends, wait_s)
@@ -120,8 +120,8 @@ def create_app(  # noqa: PLR0913 - every port it may be given
     problems.install(app)
     add_promise(app, planning)
 
-    async def states() -> list[dict[str, Any]]:
-        return await (orders_by_state or reads.orders_by_state)()
+    async def states() -> Mapping[str, list[dict[str, Any]]]:
+        return await (by_state or reads.by_state)()
 
     add_kpis(app, figures, states)
 

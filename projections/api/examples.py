@@ -358,4 +358,13 @@ KPIS: Example = {
     "orders_by_state": [
         {"market_id": "us", "channel": "web", "status": "shipped", "orders": 173},
     ],
+    "fulfillments_by_state": [
+        {
+            "market_id": "us",
+            "node_id": "BOS",
+            "carrier": "ups",
+            "status": "in_progress",
+            "fulfillments": 12,
+        },
+    ],
 }

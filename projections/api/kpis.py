@@ -1,6 +1,6 @@
 """`GET /kpis` and `GET /kpis/stream`: live figures, as they stand and as they come."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, TypeAlias
 
@@ -15,7 +15,7 @@ from projections.api.models import Shape
 from projections.api.problems import MEDIA_TYPE, ProblemDetails, ProblemError
 from projections.kpis import Asked, LiveFigures
 
-OrdersByState: TypeAlias = Callable[[], Awaitable[list[dict[str, Any]]]]
+ByState: TypeAlias = Callable[[], Awaitable[Mapping[str, list[dict[str, Any]]]]]
 
 BEAT_S = 15.0
 """After so long without a window a stream says that it is alive."""
@@ -65,6 +65,16 @@ class OrdersByStateShape(Shape):
     orders: int
 
 
+class FulfillmentsByStateShape(Shape):
+    """Fulfillments in the read model, now."""
+
+    market_id: str
+    node_id: str
+    carrier: str | None
+    status: str
+    fulfillments: int
+
+
 class KpiList(Shape):
     """The latest closed windows."""
 
@@ -74,9 +84,10 @@ class KpiList(Shape):
     hint: str | None = None
     complete_until: str | None
     orders_by_state: list[OrdersByStateShape]
+    fulfillments_by_state: list[FulfillmentsByStateShape]
 
 
-def add_kpis(app: FastAPI, figures: LiveFigures | None, orders_by_state: OrdersByState) -> None:
+def add_kpis(app: FastAPI, figures: LiveFigures | None, by_state: ByState) -> None:
     """Add the routes. Without `figures` they answer 503."""
     failures: dict[int | str, dict[str, Any]] = {
         503: {
@@ -87,20 +98,18 @@ def add_kpis(app: FastAPI, figures: LiveFigures | None, orders_by_state: OrdersB
 
     @app.get("/kpis", tags=["figures"], response_model=KpiList, responses=failures)
     async def kpis(asked: These) -> Response:
-        """The latest closed windows of markets, channels, nodes and carriers; orders by state."""
+        """The latest closed windows of markets, channels, nodes and carriers; orders by state.
+
+        And fulfillments by state, at each node and by carrier: an order may be at several.
+        """
         live = _ready(figures)
-        states = [
-            one
-            for one in await orders_by_state()
-            if asked.market_id in {None, one["market_id"]}
-            and asked.channel in {None, one["channel"]}
-        ]
         body = {
             "items": live.latest(asked),
             **({"hint": hint} if (hint := live.hint(asked)) is not None else {}),
             "complete_until": live.complete_until,
-            "orders_by_state": states,
         }
+        for name, rows in (await by_state()).items():
+            body[name] = [one for one in rows if _is_of(asked, one)]
         return Response(orjson.dumps(body), media_type="application/json")
 
     @app.get(
@@ -123,6 +132,14 @@ def add_kpis(app: FastAPI, figures: LiveFigures | None, orders_by_state: OrdersB
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store"},
         )
+
+
+def _is_of(asked: Asked, row: Mapping[str, Any]) -> bool:
+    """Whether a row is of the market and members that are asked for, as far as it names such."""
+    return all(
+        wanted is None or row.get(field, wanted) == wanted
+        for field, wanted in asked._asdict().items()
+    )
 
 
 def _ready(figures: LiveFigures | None) -> LiveFigures:

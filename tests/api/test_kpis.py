@@ -31,12 +31,14 @@ class Fake:
     async def shards(self) -> list[Any]:
         raise NotImplementedError
 
-    async def orders_by_state(self) -> list[dict[str, Any]]:
+    async def by_state(self) -> dict[str, list[dict[str, Any]]]:
         await asyncio.sleep(0)
-        return [
-            {"market_id": market, "channel": "web", "status": "shipped", "orders": 3}
-            for market in ("us", "eu")
-        ]
+        orders = {"channel": "web", "status": "shipped", "orders": 3}
+        work = {"node_id": "BOS", "carrier": "ups", "status": "open", "fulfillments": 2}
+        return {
+            "orders_by_state": [{"market_id": market, **orders} for market in ("us", "eu")],
+            "fulfillments_by_state": [{"market_id": "us", **work}],
+        }
 
 
 def window(scope: str, kind: str, end_ms: int = END_MS, placed: int = 1) -> Record:
@@ -134,6 +136,16 @@ async def test_states_are_those_of_the_market_that_is_asked_for(served: str) -> 
     assert state == {"market_id": "eu", "channel": "web", "status": "shipped", "orders": 3}
 
 
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [("", 1), ("node_id=BOS&carrier=ups", 1), ("carrier=dhl", 0), ("market_id=eu", 0)],
+)
+async def test_work_by_state_is_of_the_node_and_carrier_that_are_asked_for(
+    served: str, query: str, rows: int
+) -> None:
+    assert len((await asked(served, query))["fulfillments_by_state"]) == rows
+
+
 async def test_a_window_that_was_overtaken_replaces_no_later_one(
     served: str, log: MemoryLog
 ) -> None:
@@ -202,11 +214,19 @@ async def test_before_the_topic_was_read_figures_are_not_answered() -> None:
             assert answer.json()["detail"] == "live figures are not read yet"
 
 
-async def test_orders_are_counted_by_state_in_the_database(url: str, writing: Writing) -> None:
+async def test_orders_and_fulfillments_are_counted_by_state_in_the_database(
+    url: str, writing: Writing
+) -> None:
     await writing.up_to(0, given.journal(given.day()), len(given.day()))
     async with open_reads(url, SCHEMA) as reads:
-        found = await reads.orders_by_state()
+        counted = await reads.by_state()
         listed = await reads.orders({}, Page(500, None))
+        (work,) = await reads.rows("SELECT count(*) AS number FROM fulfillments", {})
+    found = counted["orders_by_state"]
+    places = counted["fulfillments_by_state"]
+    assert work["number"] >= 3
+    assert sum(one["fulfillments"] for one in places) == work["number"]
+    assert len({(one["node_id"], one["status"]) for one in places}) > 1
     assert listed.body is not None
     assert found
     assert sum(one["orders"] for one in found) == len(listed.body["items"])
