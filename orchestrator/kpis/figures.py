@@ -26,6 +26,7 @@ DENOMINATORS: Final = {
     "backorder_rate": ("planned",),
     "split_rate": ("allocated",),
     "cost_per_plan_minor": ("allocated",),
+    "cost_per_order_minor": ("first_planned",),
     "promises_kept_rate": ("promises_kept", "promises_broken"),
 }
 """What a rate is divided by: where it is 0 there is no such rate."""
@@ -33,6 +34,7 @@ OF_ORDERS: Final = frozenset(
     {
         *("placed", "placed_per_minute", "refused", "planned", "backordered", "backorder_rate"),
         *("promises_kept", "promises_broken", "promises_kept_rate"),
+        *("first_planned", "first_cost_minor", "cost_per_order_minor"),
     }
 )
 """What is counted by market and channel alone: no one node or carrier has it."""
@@ -43,6 +45,7 @@ _NUMERATORS: Final = {
     "backorder_rate": "backordered",
     "split_rate": "split",
     "cost_per_plan_minor": "cost_minor",
+    "cost_per_order_minor": "first_cost_minor",
     "promises_kept_rate": "promises_kept",
 }
 _PLACE: Final = {name: place for place, name in enumerate(COUNTS)}
@@ -144,6 +147,8 @@ def _planned(record: Json, data: Json) -> Iterator[Addition]:
         "units_found": chosen["units"] if chosen else 0,
         "cost_minor": cost_minor,
     }
+    if legs and _first(data["fulfillments"], legs):
+        counts |= {"first_planned": 1, "first_cost_minor": cost_minor}
     yield from _everywhere(record, counts)
     for leg in legs:
         market_id = record["market_id"]
@@ -151,6 +156,13 @@ def _planned(record: Json, data: Json) -> Iterator[Addition]:
         yield Addition(f"{market_id}/node/{leg.node_id}", of_leg)
         if leg.carrier is not None:
             yield Addition(f"{market_id}/carrier/{leg.carrier}", of_leg)
+
+
+def _first(fulfillments: Sequence[Json], legs: Sequence[_Leg]) -> bool:
+    """Whether an order's work is all of this plan, and begins with the first it ever had."""
+    return len(fulfillments) == len({leg.node_id for leg in legs}) and any(
+        one["fulfillment_id"].endswith(".1") for one in fulfillments
+    )
 
 
 def _legs(decision: Any) -> tuple[int, Sequence[_Leg]]:  # noqa: ANN401 - of any release

@@ -332,6 +332,8 @@ KPIS: Example = {
                 "units_wanted": 90,
                 "units_found": 81,
                 "cost_minor": 31200,
+                "first_planned": 0,
+                "first_cost_minor": 0,
                 "shipped": 37,
                 "units_shipped": 81,
                 "delivered": 20,

@@ -8,6 +8,10 @@ from typing import Any, Final
 from orchestrator.export.ask import ask, opened
 
 _ENVELOPE: Final = "epoch_ms(date_trunc('minute', recorded_at)) AS minute, market_id, channel"
+# Of an order the first decision with a leg: rows come in the order in which they were decided.
+_FIRST: Final = """(shard, seq, entry, n) IN (
+      SELECT min((shard, seq, entry, n)) FROM events.order_allocated
+      WHERE len(decision.chosen.nodes) > 0 GROUP BY market_id, channel, order_id)"""
 _UNITS: Final = "list_sum(list_transform(lines, lambda x: x.quantity))"
 
 # Of each row: whom it is about, and what it counts there. `part` is true of what only counts at a
@@ -36,6 +40,10 @@ WITH sent AS (
     FROM events.order_allocated
   UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'cost_minor',
     coalesce(decision.chosen.cost_minor, 0) FROM events.order_allocated
+  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'first_planned', 1
+    FROM events.order_allocated WHERE {_FIRST}
+  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'first_cost_minor', decision.chosen.cost_minor
+    FROM events.order_allocated WHERE {_FIRST}
   UNION ALL SELECT {_ENVELOPE}, unnest(decision.chosen.nodes), NULL, true, 'allocated', 1
     FROM events.order_allocated
   UNION ALL SELECT {_ENVELOPE}, unnest(decision.chosen.nodes), NULL, true, 'split', 1
@@ -134,5 +142,6 @@ def rates(counts: Counts, minutes: int) -> dict[str, Any]:
         "backorder_rate": ratio("backordered", "planned"),
         "split_rate": ratio("split", "allocated"),
         "cost_per_plan_minor": ratio("cost_minor", "allocated"),
+        "cost_per_order_minor": ratio("first_cost_minor", "first_planned"),
         "promises_kept_rate": ratio("promises_kept", "promises_kept", "promises_broken"),
     }

@@ -80,3 +80,19 @@ def test_every_plan_of_an_order_costs() -> None:
     twice = counted(story)["US"]
     assert (once["planned"], twice["planned"], twice["placed"]) == (1, 2, 1)
     assert twice["cost_minor"] > once["cost_minor"]
+    for said in (once, twice):
+        assert said["first_planned"] == 1, "an order is planned for the first time once"
+        assert said["first_cost_minor"] == once["cost_minor"]
+
+
+def test_an_order_that_waits_is_first_planned_when_it_gets_a_source() -> None:
+    story = a_sold_unit(planned="ups")
+    story.order("8", A=9)
+    assert counted(story)["US"]["first_planned"] == 2
+    story.order("9", A=1)
+    waits = counted(story)["US"]
+    assert (waits["planned"], waits["allocated"], waits["first_planned"]) == (3, 2, 2)
+    story.receive("BOS", A=20)
+    filled = counted(story)["US"]
+    assert filled["allocated"] > 3, "what waited of the second order is planned again"
+    assert filled["first_planned"] == 3
