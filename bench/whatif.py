@@ -19,7 +19,7 @@ from bench import report
 from bench.report import Figure, Result, say
 from orchestrator import installed
 from orchestrator.commands.whatif import read_periods
-from orchestrator.compose import config_of_core
+from orchestrator.compose import collect_rarely, config_of_core
 from orchestrator.demo import days
 from orchestrator.replay.changes import Changes
 from orchestrator.replay.period import Period
@@ -41,6 +41,7 @@ def run(*, quick: bool, runs: int) -> Result:
 def measure(orders: int, max_lines: int | None, runs: int) -> Result:
     """Make a past, read it, replay it."""
     settings = Settings(shards=days.SHARDS)
+    collect_rarely()
     began = time.perf_counter()
     log = days.make(days.Shop(orders, days=max(0.5, orders / _A_DAY), max_lines=max_lines))
     say(f"whatif: a past of {orders:,} orders, made in {time.perf_counter() - began:.0f} s")

@@ -366,7 +366,13 @@ def costs_of(decision: Decision, choice: Choice) -> list[int]:
     for row in rows_of(decision, choice):
         for place, minor in enumerate(row.costs):
             costs[place] += minor
-    return [*costs, decision["split"].get("extra_leg", 0) * (len(choice["legs"]) - 1)]
+    return [*costs, split_cost(decision, len(choice["legs"]))]
+
+
+def split_cost(decision: Decision, legs: int) -> int:
+    """What a recorded decision charges for so many legs, in minor units."""
+    extra: int = decision["split"].get("extra_leg", 0)
+    return extra * (legs - 1)
 
 
 class OrderAllocated(_OfOrder):

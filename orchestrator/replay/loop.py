@@ -100,7 +100,8 @@ class Loop:
         self._left_out: set[str] = set()  # orders that are not in this run
         self._copies: dict[str, list[tuple[str, int]]] = {}  # order -> ids of copies, ms later
         self._now_ms = 0  # history's clock
-        self.in_step = not changes  # every entry so far is byte for byte history's
+        self._unchanged = not changes
+        self.in_step = self._unchanged  # every entry so far is byte for byte history's
         self.compared = 0
         self.differing = 0
         self.differences: list[Difference] = []
@@ -200,14 +201,15 @@ class Loop:
                 f"shard {shard.number}: {record['type']} {record['id']!r}{where} can't be decided"
                 f" here: {error!r}"
             ) from error
-        if row is not None and not self._changes:
+        if self._unchanged and row is not None:
             self._compare(row, record, events)
         self._outcome.note(record, events, shard.now_ms, copy=copy)
         told: Any
         for told in events:
-            if told["type"] == "fulfillment_requested":
+            kind = told["type"]
+            if kind == "fulfillment_requested":
                 self._requested(told)
-            elif told["type"] == "fulfillment_cancellation_requested":
+            elif kind == "fulfillment_cancellation_requested":
                 self._cancellation_requested(told)
 
     def _compare(self, row: Row, record: InputRecord, events: list[DecidedEvent]) -> None:
@@ -254,7 +256,7 @@ class Loop:
         shard = self._shard
         if row.now_ms > shard.now_ms or core.work_due(shard, row.now_ms):
             self._take(row.input, row)
-        elif not self._changes and self._now_ms < self._span.until_ms:
+        elif self._unchanged and self._now_ms < self._span.until_ms:
             self.compared += 1
             self._differs(row)
 
@@ -437,8 +439,8 @@ class Loop:
 
     def _still_fits(self, work: Work, row: Row) -> bool:
         """Whether history's answer fits what happened to the work here; draws the rest else."""
-        found = self._fulfillment(work.fulfillment_id)
-        if found is None or self.in_step:
+        found = None if self.in_step else self._fulfillment(work.fulfillment_id)
+        if found is None:
             return True
         if work.drawn:
             return False

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import cramjam
 import orjson
 
-from events.decided import COMPONENTS, Decision, InputRecord, Plain, costs_of, rows_of
+from events.decided import COMPONENTS, Decision, InputRecord, Plain, rows_of, split_cost
 from orchestrator.replay.period import digest_of, plan_digest
 from schemas.times import instant_ms
 
@@ -164,7 +164,7 @@ class Outcome:
             if order.short_lines:
                 self._short(event, orjson.loads(text))
         order.decisions.append(told)
-        if "promised_by" in event and order.promised_ms is None:
+        if order.promised_ms is None and "promised_by" in event:
             order.promised_ms = instant_ms(event["promised_by"])
         if self._new:
             self._cost(orjson.loads(text))
@@ -179,15 +179,15 @@ class Outcome:
         chosen = decision["chosen"]
         if chosen is None:
             return
-        *_, split = costs_of(decision, chosen)
+        rows = rows_of(decision, chosen)
         last: list[int] | None = None
-        for row in rows_of(decision, chosen):
+        for row in rows:
             fulfillment_id = self._new.get(row.node_id)
             if fulfillment_id is not None:
                 last = [*row.costs, *[0] * (len(COSTS) - len(row.costs))]
                 self._costs[fulfillment_id] = last
         if last is not None:
-            last[-1] = split
+            last[-1] = split_cost(decision, len(rows))
 
     def _sent(self, order: _Order, event: Plain) -> None:
         order.packages += len(event["packages"])
