@@ -303,9 +303,6 @@ class Exporter:
         await self._written()
         if not self._waiting and self._directory.manifest is None:
             return  # nothing has happened yet, and nothing begins
-        if not self._begun:
-            await asyncio.to_thread(self._directory.begin, self._period.from_ms)
-            self._begun = True
         columns, self._columns, self._waiting = (
             self._columns,
             defaultdict(lambda: defaultdict(list)),
@@ -329,6 +326,9 @@ class Exporter:
     def _store(
         self, waiting: _Columns, names: Mapping[int, str], positions: Mapping[int, Position]
     ) -> None:
+        if not self._begun:
+            self._directory.begin(self._period.from_ms)
+            self._begun = True
         files = {}
         for (number, day), by_table in waiting.items():
             date = iso_day(day)
