@@ -33,7 +33,7 @@ class Shape(NamedTuple):
 
     def column(self, values: Values) -> pa.Array:
         """The values as a column."""
-        if values.count(None) == len(values):
+        if not values or (values[0] is None and values.count(None) == len(values)):
             return pa.nulls(len(values), self.type)
         return self.array(values)
 

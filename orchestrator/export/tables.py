@@ -142,10 +142,10 @@ def _envelope(
     about, placed_at, promised_by, causes, cause_n = of
     size = len(clock_ms)
     recorded_at = _moments(clock_ms)
-    before = [one.cast(TEXT) for one in at]
+    before = pc.binary_join_element_wise(*(one.cast(TEXT) for one in at), ".")
 
     def position(last: pa.Array) -> pa.Array:
-        return pc.binary_join_element_wise(*before, last.cast(TEXT), ".")
+        return pc.binary_join_element_wise(before, last.cast(TEXT), ".")
 
     if inputs:
         version = pa.array([one["version"] for one in causes], _COUNT)
