@@ -21,6 +21,8 @@ from orchestrator.replay.period import Period, Rows, load_index
 
 BASELINE: Final = "as it was"
 _POLL_S: Final = 0.25
+_YOUNG: Final = 1_000_000
+"""New objects after which cycles are looked for among them; looking took a tenth of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def cores() -> int:
 
 def run_task(task: Task, number: int = 0) -> None:
     """Replay a task in this process; ChangeError, UndecidableError."""
-    gc.set_threshold(10_000, 3, 150_000)  # no cycles are in a shard's state
+    gc.set_threshold(_YOUNG, 3, 150_000)  # no cycles are in a shard's state
     began = process_time()
     shard = task.period.start(Config(**task.config))
     waiting = frozenset(
