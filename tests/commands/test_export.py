@@ -56,7 +56,7 @@ def test_an_answer_is_a_table_csv_or_json(history: Path) -> None:
         (("sql", "SELECT * FROM order", "{history}"), "order"),
         (
             ("sql", "SELECT * FROM fulfilments", "{history}"),
-            "stock_movements, exceptions, promises; and tables such as",
+            "candidates, stock_movements, exceptions, promises",
         ),
         (("sql", "SELECT 1", "{history}", "--csv", "--json"), "Choose one of --csv and --json"),
         (("sql", "SELECT 1", "{history}/inputs"), "holds no export"),
