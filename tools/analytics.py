@@ -9,15 +9,17 @@ from orchestrator.export.views import asked_first
 
 _HEAD = """\
 What [`headrace export`](../how-to/analyse-history.md) writes: a table for each type of input and of
-decided event, in folders `inputs/<type>/day=<day>/` and `events/<type>/day=<day>/`. In SQL they are
-`inputs.<type>` and `events.<type>`. `day` is that of `recorded_at`, in UTC.
+decided event, in folders `inputs/<type>/day=<day>/` and `events/<type>/day=<day>/`, and with
+`--shadows` one in `shadows/`. In SQL they are `inputs.<type>`, `events.<type>` and
+`shadows.shadow_decided`. `day` is that of `recorded_at`, in UTC.
 
 Times have the time zone UTC; a `date` is a day in the node's. Columns that end in `_minor` are
 money in minor units of the row's currency. What has no one type, such as attributes, is JSON as a
 text.
 
 `manifest.json` says which files count (`files`, with their rows) and how far each shard is exported
-(`shards`). A file that it doesn't name is left from a crash, and removed by the next export.
+(`shards`; `history`, where shadows are). A file that it doesn't name is left from a crash, and
+removed by the next export.
 
 ## Views
 

@@ -43,6 +43,10 @@ def export(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on with what happens, until Ctrl-C.")
     ] = False,
+    shadows: Annotated[
+        bool,
+        typer.Option("--shadows", help="What rule sets in shadow decided, too, from `history`."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
 ) -> None:
     """Export what happened, from the journals, as Parquet files: a table for each type of event.
@@ -54,12 +58,17 @@ def export(
       headrace export history
       headrace export saturday --from 2026-01-31 --until 2026-02-01T00:00:00Z
       headrace export history --follow
+      headrace export history --shadows
     """
+    if shadows and follow:
+        typer.echo("--shadows: not with --follow: run it again without.", err=True)
+        raise typer.Exit(INPUT_ERROR)
     settings = load_settings()
     require_analytics()
     from orchestrator.compose import check_topics, collect_rarely  # noqa: PLC0415 - slow to load, as what follows
     from orchestrator.export.directory import Directory, ExportError  # noqa: PLC0415
     from orchestrator.export.exporter import Done, Exporter, Period  # noqa: PLC0415
+    from orchestrator.export.shadows import Shadows  # noqa: PLC0415
     from orchestrator.remembered import history_format  # noqa: PLC0415
     from orchestrator.runtime.settings import SetupError  # noqa: PLC0415
     from orchestrator.runtime.world import SystemClock, SystemRandomness  # noqa: PLC0415
@@ -85,6 +94,12 @@ def export(
             await exporter.run(
                 lambda shard, at, end: advanced(f"shard {shard}", at, end), follow=follow
             )
+            if shadows:
+                heard = Shadows(place, log=log, period=period)
+                exporter.done.rows += await heard.run(
+                    lambda number, at, end: advanced(f"history {number}", at, end)
+                )
+                exporter.done.total = place.manifest.rows if place.manifest else 0
 
     try:
         run_on_kafka(settings, work)

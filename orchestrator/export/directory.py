@@ -46,11 +46,21 @@ class Position:
 
 
 @dataclass(slots=True)
+class Heard:
+    """How far a partition of `history` was looked through for what shadows decided."""
+
+    next: int = 0
+    seen: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    """The highest position of each shard: commit, entry, event."""
+
+
+@dataclass(slots=True)
 class Manifest:
     """What an export holds, and where it goes on."""
 
     from_ms: int | None
     shards: dict[int, Position] = field(default_factory=dict)
+    heard: dict[int, Heard] = field(default_factory=dict)  # by partition of `history`
     files: dict[str, int] = field(default_factory=dict)  # rows, by path
 
     @property
@@ -115,7 +125,13 @@ class Directory:
                 int(number): Position(FilterState(**one["filter"]), one["entries"])
                 for number, one in said["shards"].items()
             }
-            return Manifest(said["from_ms"], shards, said["files"])
+            heard = {
+                int(number): Heard(
+                    one["next"], {int(shard): tuple(at) for shard, at in one["seen"].items()}
+                )
+                for number, one in said.get("history", {}).items()
+            }
+            return Manifest(said["from_ms"], shards, heard, said["files"])
         except (ValueError, LookupError, TypeError) as error:
             raise ExportError(
                 f"{file} is not the manifest of an export: name another directory.", 2
@@ -145,20 +161,36 @@ class Directory:
             self._put(self.path / path, rows)
         return path
 
-    def commit(self, positions: Mapping[int, Position], files: Mapping[str, int]) -> None:
+    def commit(
+        self,
+        positions: Mapping[int, Position],
+        files: Mapping[str, int],
+        heard: Mapping[int, Heard] | None = None,
+    ) -> None:
         """From here on these files count, and the export goes on at these positions."""
         manifest = self.manifest
         assert manifest is not None  # noqa: S101 - it has begun
         made = Manifest(
-            manifest.from_ms, manifest.shards | dict(positions), manifest.files | dict(files)
+            manifest.from_ms,
+            manifest.shards | dict(positions),
+            manifest.heard | dict(heard or {}),
+            manifest.files | dict(files),
         )
-        content = {
+        content: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
             "from_ms": made.from_ms,
             "shards": {str(number): asdict(one) for number, one in sorted(made.shards.items())},
             "files": made.files,
         }
+        if made.heard:
+            content["history"] = {
+                str(number): {
+                    "next": one.next,
+                    "seen": {str(shard): list(at) for shard, at in sorted(one.seen.items())},
+                }
+                for number, one in sorted(made.heard.items())
+            }
         with self._telling():
             for folder in {(self.path / name).parent for name in files}:
                 _sync(folder)

@@ -355,6 +355,9 @@ _STATES: Final = ("on_hand", "quality_control", "damaged", "held")
 JSON: Final = as_text(lambda value: orjson.dumps(value).decode())
 """What has no one type is JSON as a text."""
 
+_PLACED: Final = list_of(objects(line_id=_WORD, quantity=_NUMBER))
+_COSTS: Final = objects(**dict.fromkeys((*COMPONENTS, "split"), _NUMBER))
+
 SHAPES: Final[dict[tuple[str, str], Shape]] = {
     ("order_allocated", "decision"): DECISION,
     ("order_improved", "before"): _WEIGHED,
@@ -408,6 +411,15 @@ SHAPES: Final[dict[tuple[str, str], Shape]] = {
         )
     ),
     ("improvement_due", "skus"): list_of(rows(sku=_WORD, after_order=_NUMBER)),
+    ("shadow_decided", "decision"): DECISION,
+    ("shadow_decided", "costs_minor"): _COSTS,
+    ("shadow_decided", "active"): objects(
+        position=_WORD,
+        rule_set=_WORD,
+        fulfillments=list_of(objects(node_id=_WORD, lines=_PLACED)),
+        backordered=_PLACED,
+        costs_minor=_COSTS,
+    ),
     ("input_resumed", "input"): JSON,  # as a whole: later events of the entry rest on its parts
     ("work_queued", "work"): JSON,
     ("work_done", "work"): JSON,

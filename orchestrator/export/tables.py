@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pydantic import TypeAdapter
 
 from events.decided import DecidedEvent
+from events.history import ShadowDecided
 from events.inputs import INPUTS
 from events.outputs import OUTPUTS
 from orchestrator.export.shapes import (
@@ -31,7 +32,7 @@ from schemas.history import Told, origin_of
 from schemas.inbox import RENEWAL_ORDERED, SKIP_ORDERED
 from schemas.words import Schema, resolved, schema_of
 
-KINDS: Final = {"input": "inputs", "event": "events"}
+KINDS: Final = {"input": "inputs", "event": "events", "shadow": "shadows"}
 """The folder, and the schema of SQL, of each kind of record."""
 
 _COUNT: Final = pa.int32()
@@ -205,6 +206,11 @@ def tables() -> dict[tuple[str, str], Table]:
                 if field in fields and (name, field) not in SHAPES
             }
         found["event", name] = _table("event", name, event.__doc__ or "", fields)
+    root = schema_of(ShadowDecided)
+    fields = {field: (one, root) for field, one in root["properties"].items() if field != "kind"}
+    found["shadow", ShadowDecided.TYPE] = _table(
+        "shadow", ShadowDecided.TYPE, ShadowDecided.__doc__ or "", fields
+    )
     return found
 
 
@@ -213,7 +219,7 @@ def _table(kind: str, event: str, what: str, fields: dict[str, tuple[Schema, Sch
     for field, (schema, root) in fields.items():
         if field in ENVELOPE and field != "version":
             continue
-        shape = SHAPES.get((event, field)) if kind == "event" else None
+        shape = SHAPES.get((event, field)) if kind != "input" else None
         columns.append(_column(field, shape or _shape(schema, root, field, times=kind == "event")))
     sentence = " ".join(what.partition("\n\n")[0].split())
     return Table(kind, event, sentence, columns)

@@ -172,3 +172,17 @@ WITH promised AS (
 SELECT market_id, channel, order_id, p.placed_at, p.promised_by, coalesce(l.outcome, 'open') AS outcome,
     l.known_at, l.delivered_at
 FROM promised p LEFT JOIN last l USING (market_id, channel, order_id);
+
+-- What a rule set in shadow would have decided of each order, beside what was decided: with `--shadows`.
+CREATE OR REPLACE VIEW shadow_decisions AS
+SELECT market_id, channel, order_id, position, recorded_at, rule_set, active.rule_set AS active_rule_set,
+    same, currency,
+    list_transform(fulfillments, lambda x: x.node_id) AS nodes,
+    list_transform(active.fulfillments, lambda x: x.node_id) AS active_nodes,
+    coalesce(list_sum(list_transform(backordered, lambda x: x.quantity)), 0) AS units_waiting,
+    coalesce(list_sum(list_transform(active.backordered, lambda x: x.quantity)), 0) AS active_units_waiting,
+    coalesce(costs_minor.transport, 0) + coalesce(costs_minor.handling, 0)
+        + coalesce(costs_minor.per_unit, 0) AS paid_minor,
+    coalesce(active.costs_minor.transport, 0) + coalesce(active.costs_minor.handling, 0)
+        + coalesce(active.costs_minor.per_unit, 0) AS active_paid_minor
+FROM shadows.shadow_decided;
