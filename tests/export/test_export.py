@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from orchestrator.export.ask import ask, opened
-from orchestrator.export.directory import MANIFEST, Directory, ExportError, Position
+from orchestrator.export.directory import MANIFEST, Directory, ExportError, Heard, Position
 from orchestrator.export.exporter import Done, Exporter, Period
 from orchestrator.export.tables import KINDS, Table, tables
 from orchestrator.remembered import history_format
@@ -53,9 +53,14 @@ class Fragile(Directory):
         self._live()
         return path
 
-    def commit(self, positions: Mapping[int, Position], files: Mapping[str, int]) -> None:
+    def commit(
+        self,
+        positions: Mapping[int, Position],
+        files: Mapping[str, int],
+        heard: Mapping[int, Heard] | None = None,
+    ) -> None:
         self._live()
-        super().commit(positions, files)
+        super().commit(positions, files, heard)
         self._live()
 
 

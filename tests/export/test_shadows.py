@@ -38,7 +38,7 @@ def log(entries: list[bytes]) -> MemoryLog:
 @pytest.fixture(scope="module")
 def decision(entries: list[bytes]) -> str:
     events = [event for entry in entries for event in orjson.loads(entry)["events"]]
-    return next(one["decision"] for one in events if one["type"] == "order_allocated")
+    return str(next(one["decision"] for one in events if one["type"] == "order_allocated"))
 
 
 def decided(decision: str, seq: int, day: int, shard: int = 0, **more: object) -> Record:
