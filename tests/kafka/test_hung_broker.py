@@ -6,7 +6,10 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 import structlog
 
@@ -14,7 +17,9 @@ from orchestrator.compose import create_topics
 from orchestrator.runtime.intake import INTAKE_TOPICS
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings
+from schemas.cloudevents import emit
 from schemas.ports import Checkpoint, LogError, Partition, Record, Unknown
+from tests.kafka.roles import Processes
 from tests.servers.killable import Cluster, Server
 
 pytestmark = [
@@ -101,6 +106,73 @@ async def test_a_writer_a_reader_and_a_group_come_through_while_one_broker_of_th
         await writer.close()
         await group.close()
         assert time.monotonic() - closing < 2 * CLOSE_S
+
+
+def event(type_: str, id_: str, **data: object) -> Record:
+    headers = emit(type_, id_, "test", "2026-03-02T09:00:00Z")
+    return Record(id_.encode(), orjson.dumps({"market_id": "m", **data}), headers)
+
+
+async def sent(log: KafkaLog, name: str) -> set[str]:
+    """Cancellations in every partition of `orders`, however often; their ids."""
+    ids = {f"{name}-{number}-{n}" for number in range(3) for n in range(5)}
+    for id_ in sorted(ids):
+        one = event("order_cancel_requested", id_, channel="web", order_id="1", reason="a test")
+        while True:
+            writer = await log.writer()
+            try:
+                await writer.append(Partition("orders", int(id_.split("-")[1])), [one])
+                break
+            except LogError as error:
+                _log.warning("sends it again", id=id_, what=str(error))
+            finally:
+                await writer.close()
+    return ids
+
+
+async def test_intake_brings_in_all_while_one_broker_of_three_hangs_and_stops_in_time(
+    cluster: Cluster, log: KafkaLog, prefix: str, tmp_path: Path
+) -> None:
+    inbox = Partition("inbox", 0)
+    processes = Processes(tmp_path, cluster.bootstrap, prefix, "", shards="1", partitions="3")
+    queued: list[dict[str, Any]] = []
+
+    async def all_are_queued(ids: set[str], within_s: float) -> None:
+        async with asyncio.timeout(within_s):
+            while not ids <= {one["id"] for one in queued}:
+                try:
+                    reader = await log.reader({inbox: len(queued) or None})
+                    try:
+                        found = (await reader.read(500, 500)).get(inbox, ())
+                        queued.extend(orjson.loads(one.value or b"") for one in found)
+                    finally:
+                        await reader.close()
+                except LogError as error:
+                    _log.warning("reads on", what=str(error))
+
+    market = {"currency": "USD", "time_zone": "UTC", "shard": 0}
+    writer = await log.writer()
+    await writer.append(Partition("network", 0), [event("market_defined", "m", **market)])
+    await writer.close()
+    try:
+        intake = processes.start("intake")
+        await all_are_queued(await sent(log, "before"), 60)
+        async with hanging(await cluster.leader(f"{prefix}inbox", 0)):
+            began = time.monotonic()
+            await all_are_queued(await sent(log, "meanwhile"), 120)
+            _log.warning("through", after_s=time.monotonic() - began)
+        async with hanging(await cluster.leader(f"{prefix}orders", 0)):
+            await asyncio.sleep(1)  # the hang is what is waited for: no session has ended yet
+            began = time.monotonic()
+            await intake.stop()
+            _log.warning("stopped", after_s=time.monotonic() - began)
+    finally:
+        processes.end()
+    newest: dict[int, int] = {}
+    for topic, number, offset, _ in (one["origin"] for one in queued):
+        if topic == "orders":  # in order; what comes again is a repeat of what was there
+            assert offset <= newest.get(number, -1) + 1
+            newest[number] = max(offset, newest.get(number, -1))
 
 
 async def test_what_is_closed_while_its_broker_hangs_leaves_nothing_behind(
