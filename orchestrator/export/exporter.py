@@ -26,7 +26,7 @@ BATCH_ROWS: Final = 250_000
 """Rows in memory before files are written: each table's of a day and a shard are one file."""
 _OBJECT_ROWS: Final = 20_000
 """Of those, how many are Python's objects at a time; the others are columns already."""
-_YOUNG: Final = 2_000_000  # objects
+_YOUNG: Final = 500_000  # objects; more than are alive at a time
 FOLLOW_S: Final = 60.0
 """How old what is not written yet gets while following."""
 _DAY_MS: Final = 86_400_000
