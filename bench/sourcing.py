@@ -58,6 +58,7 @@ from orchestrator.core.sourcing.calendars import DAY_MS, iso_day, zone
 from orchestrator.core.sourcing.geo import metres
 from orchestrator.core.sourcing.plan import Leg, Request, Want
 from orchestrator.core.sourcing.planner import source
+from orchestrator.runtime import large_pages
 from schemas.cloudevents import emit
 from schemas.ports import Record
 
@@ -468,6 +469,7 @@ def run_here(case: Case, number: int, orders: int, *, tables: bool) -> Run:
     some = world.orders(f"run{number}", orders, from_ms)
     as_the_engine_collects()
     decide_all(world, warm_up)
+    large_pages.collapse()  # the tables, too, as after some seconds
     run = decide_all(world, some)
     if tables:
         gc.unfreeze()

@@ -31,6 +31,7 @@ from orchestrator.runtime.halting import Halt, halts
 from orchestrator.runtime.history import History
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
 from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, kafka_settings
+from orchestrator.runtime.large_pages import keep_large
 from orchestrator.runtime.publisher import Publishers
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError, variable
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 ROLES: Final = ("intake", "engine", "standby", "relay", "history", "projector", "past", "api")
 """What `headrace run` runs where nothing is said. `shadow` is asked for: it folds it all again."""
+_HOLD_SHARDS: Final = frozenset({"engine", "standby", "api", "shadow"})
 _SHARED: Final = {
     "intake": INTAKE_TOPICS,
     "engine": ("inbox",),
@@ -270,7 +272,7 @@ async def run(
     """
     switched = {"history": settings.history, "past": settings.past}
     roles = [role for role in roles if switched.get(role, True)]
-    if {"engine", "standby", "api", "shadow"} & set(roles):
+    if not _HOLD_SHARDS.isdisjoint(roles):
         collect_rarely()
     async with AsyncExitStack() as stack:
         if listening is None:
@@ -330,8 +332,7 @@ async def run(
         for name, start in starts.items():
             here.running[name] = asyncio.create_task(start(stop), name=name)
         serving = asyncio.create_task(server.serve(app, listening, stop), name="http")
-        watching = asyncio.create_task(watch_loop(metrics.LOOP_BLOCKED.observe), name="watch")
-        stack.callback(watching.cancel)
+        _keep_house(stack, roles)
         _log.info(
             "running",
             roles=list(roles),
@@ -341,6 +342,15 @@ async def run(
         )
         await _until_stopped(stop, [serving, *here.running.values()])
         _exit_halted(engine.halts() if engine is not None else {})
+
+
+def _keep_house(stack: AsyncExitStack, roles: Sequence[str]) -> None:
+    """What goes on beside the roles until they end."""
+    beside = [watch_loop(metrics.LOOP_BLOCKED.observe)]
+    if not _HOLD_SHARDS.isdisjoint(roles):
+        beside.append(keep_large())
+    for one in beside:
+        stack.callback(asyncio.create_task(one).cancel)
 
 
 async def _until_stopped(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:

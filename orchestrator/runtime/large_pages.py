@@ -1,0 +1,77 @@
+"""Large pages: what a process holds for long, in pages of 2 MB where Linux has them.
+
+A decision reads some hundred objects that lie anywhere in hundreds of MB. In pages of 4 KB the
+processor knows the addresses of few of them, and looking one up takes longer than what is done with
+it. Python doesn't ask for larger pages, and where the system gives them to who asks only
+(`madvise`, as most do), nobody has them. Where it is set to `never`, or isn't Linux from 6.1 on,
+nothing is asked for.
+"""
+
+import asyncio
+import ctypes
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_PAGE: Final = 2 << 20
+_COLLAPSE: Final = 25  # MADV_COLLAPSE
+_EVERY_S: Final = 10.0
+_GROWN: Final = 1.1
+_MODE: Final = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+_MAPS: Final = Path("/proc/self/smaps")
+_RESIDENT: Final = Path("/proc/self/statm")
+_MAP: Final = re.compile(
+    r"^([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0 *(?:\[heap\])?\nSize: +(\d+) kB\n"
+    r"(?:(?!Rss).*\n)*Rss: +(\d+) kB\n",
+    re.MULTILINE,
+)
+"""Memory that no file backs, as the kernel lists it: from, to, size, what of it is there."""
+
+
+def allowed() -> bool:
+    """Whether the system gives large pages to who asks."""
+    with suppress(OSError):
+        return sys.platform == "linux" and "[never]" not in _MODE.read_text(encoding="ascii")
+    return False
+
+
+def collapse() -> int:
+    """Put what is there by now into large pages; in how many bytes that succeeded.
+
+    Only where memory is nearly full of what is there, so that the process grows by little.
+    Interrupts whoever asks for memory at the same time for some 0.1 ms a page.
+    """
+    if not allowed():
+        return 0
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    done = 0
+    for begin, end in _filled(_MAPS.read_text(encoding="utf-8", errors="replace")):
+        first = -(-begin // _PAGE) * _PAGE
+        for page in range(first, end - _PAGE + 1, _PAGE):
+            if advise(page, _PAGE, _COLLAPSE) == 0:
+                done += _PAGE
+    return done
+
+
+def _filled(maps: str) -> Iterator[tuple[int, int]]:
+    """Where what is there takes at least three quarters: not the stacks of threads."""
+    for found in _MAP.finditer(maps):
+        begin, end = int(found[1], 16), int(found[2], 16)
+        if end - begin >= _PAGE and int(found[4]) * 4 >= int(found[3]) * 3:
+            yield begin, end
+
+
+async def keep_large() -> None:
+    """Until cancelled: again whenever the process has grown by a tenth, beside the loop."""
+    before = 0
+    while allowed():
+        with suppress(OSError):  # what the process is told of itself is kept from it
+            now = int(_RESIDENT.read_text(encoding="ascii").split()[1])
+            if now > before * _GROWN:
+                await asyncio.to_thread(collapse)  # noqa: TID251 - the kernel's work, nothing of a role's
+                before = now
+        await asyncio.sleep(_EVERY_S)

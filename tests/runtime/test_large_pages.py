@@ -1,0 +1,82 @@
+"""Large pages: taken where the kernel gives them, and nothing else changes."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from orchestrator.runtime import large_pages
+
+HELD: Final = """
+import re, sys, threading
+from pathlib import Path
+from orchestrator.runtime import large_pages
+
+def now(what):
+    maps = Path("/proc/self/smaps_rollup").read_text()
+    return int(re.search(rf"^{what}: +(\\d+) kB", maps, re.M)[1]) // 1024
+
+waiting = threading.Event()
+idle = [threading.Thread(target=waiting.wait, daemon=True) for _ in range(8)]
+for one in idle:
+    one.start()
+held = [{"n": n} for n in range(700_000)]
+before, there = now("AnonHugePages"), now("Rss")
+taken = large_pages.collapse() >> 20
+print(taken, now("AnonHugePages") - before, now("Rss") - there, large_pages.collapse() >> 20)
+assert held[699_999] == {"n": 699_999}
+"""
+"""Holds some 160 MB and 8 idle threads; says what was taken, of that how much is there, growth."""
+
+
+@pytest.mark.skipif(not large_pages.allowed(), reason="this system gives nobody large pages")
+def test_what_is_held_lies_in_large_pages_and_takes_little_more() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", HELD], capture_output=True, text=True, check=True, timeout=60
+    )
+    taken, large, grown, again = map(int, said.stdout.split())
+    if not taken:
+        pytest.skip("this kernel is older than 6.1")
+    assert taken > 80
+    assert large <= taken
+    assert large > taken // 2, "memory may be too scattered for all of it"
+    assert grown < 16, "the stacks of threads, for one, are left alone"
+    assert again >= taken // 2, "what is large stays so"
+
+
+def test_only_memory_that_is_there_is_asked_for() -> None:
+    usual = (
+        "Size: {size:>15} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n"
+        "Rss:  {rss:>15} kB\nPss:                0 kB\nVmFlags: rd wr mr mw me ac\n"
+    )
+    maps = "".join(
+        f"{head}\n{usual.format(size=size, rss=rss)}"
+        for head, size, rss in (
+            ("55e000000000-55e000800000 rw-p 00000000 00:00 0                  [heap]", 8192, 8000),
+            ("7f0000000000-7f0000800000 rw-p 00000000 00:00 0 ", 8192, 6144),
+            ("7f1000000000-7f1000800000 rw-p 00000000 00:00 0 ", 8192, 40),
+            ("7f2000000000-7f2000800000 r--p 00000000 00:00 0 ", 8192, 8192),
+            ("7f3000000000-7f3000800000 rw-p 00000000 fe:00 77    /lib/some.so", 8192, 8192),
+            ("7f4000000000-7f4000100000 rw-p 00000000 00:00 0 ", 1024, 1024),
+        )
+    )
+    assert list(large_pages._filled(maps)) == [
+        (0x55E000000000, 0x55E000800000),
+        (0x7F0000000000, 0x7F0000800000),
+    ]
+
+
+def test_nothing_is_asked_for_where_the_system_says_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mode = tmp_path / "enabled"
+    monkeypatch.setattr(large_pages, "_MODE", mode)
+    assert not large_pages.allowed(), "not told"
+    mode.write_text("always madvise [never]\n", encoding="ascii")
+    assert not large_pages.allowed()
+    assert large_pages.collapse() == 0
+    if sys.platform == "linux":
+        mode.write_text("always [madvise] never\n", encoding="ascii")
+        assert large_pages.allowed()
