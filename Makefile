@@ -61,7 +61,7 @@ mutants: .venv/.stamp ## guards taken out one by one: each must fail the test th
 	@tools/install-test-servers
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
-mutmut: .venv/.stamp .cache/mutmut ## for hours: how many line mutants of core and runtime tests kill; e.g. ARGS=orchestrator/core/ledger.py, or a sample: ARGS="--sample 300"
+mutmut: .venv/.stamp .cache/mutmut ## how many mutants of core and runtime are noticed: a sample by ARGS="--sample 150", a file by ARGS=orchestrator/core/ledger.py; all take a day
 	@$(BIN)/python -m tests.mutants.score $(ARGS)
 
 fuzz: .venv/.stamp .cache/atheris ## the codec under a coverage-guided fuzzer, for a minute; ARGS go to libFuzzer
