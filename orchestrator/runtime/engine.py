@@ -218,6 +218,8 @@ class ShardWriter(Generic[S]):
         self.inbox_next = 0
         """As far as the inbox was handled when that was last known here; stays when it halts."""
         self._order: InputRecord | None = None  # a person's, not carried out yet
+        self._tried: tuple[list[str], int] = ([], 0)
+        """What the shard halted at when an order was found, and the inbox offset behind that."""
         self._log = log
         self._clock = clock
         self._randomness = randomness
@@ -280,6 +282,8 @@ class ShardWriter(Generic[S]):
             finally:
                 await self._close()
             metrics.REOPENED.labels(self._label, why).inc()
+            if poison is None:
+                self._tried = ([], 0)  # what came of an order may be lost
             if halt is not None:
                 self.halt = halt
                 self._enter("halted")
@@ -300,8 +304,13 @@ class ShardWriter(Generic[S]):
                 await self.stop.wait()
 
     async def _await_order(self, poison: PoisonError) -> None:
-        """Look behind the input that the shard halts at for a person's order; until the stop."""
-        at = poison.after
+        """Look behind the input that the shard halts at for a person's order; until the stop.
+
+        An order that didn't help is not tried again. A halt tells that what came before it is
+        confirmed, so an order was carried out where the shard halts at the same once more.
+        """
+        names, tried = self._tried
+        at = max(poison.after, tried) if names == poison.names else poison.after
         self._order = None  # what another process carried out is done
         while not self.stop.is_set() and self._order is None:
             try:
@@ -314,6 +323,7 @@ class ShardWriter(Generic[S]):
                             order = self._order_in(one)
                             if order is not None and poison.helped_by(order):
                                 self._order = order
+                                self._tried = (poison.names, at)
                                 break
                 finally:
                     await reader.close()
@@ -326,6 +336,7 @@ class ShardWriter(Generic[S]):
                 await self._pause(self._config.failed_pause_s)
         if self._order is not None:
             _log.warning("goes on by order", shard=self.number, order=self._order["data"])
+            await self._pause(self._config.failed_pause_s)
 
     def _order_in(self, read: Read) -> InputRecord | None:
         """A person's order, where an inbox record is one."""
@@ -630,8 +641,8 @@ class ShardWriter(Generic[S]):
         try:
             record = self._input(read)
         except ValueError as error:
-            record = _unreadable(self._shard.now_ms)
-            names = self._names(record, read.offset)
+            names = [self._inbox_name(read.offset)]
+            record = _unreadable(self._shard.now_ms, names)
             if not self._to_skip(names):
                 what = f"inbox record {read.offset} can't be read: {error!r}"
                 return self._halt(batch, PoisonError(what, names), error)
@@ -639,9 +650,12 @@ class ShardWriter(Generic[S]):
 
     def _add(self, batch: _Batch, cause: InputRecord, offset: int | None) -> bool:
         try:
-            events = self._skipped(batch, cause, offset)
-            if events is None:
+            order = self._order_to_skip(batch, cause, offset)
+            if order is None:
                 events = self._core.decide(self._shard, cause)
+            else:
+                cause = self._as_skipped(cause, offset, order)
+                events = self._core.skip(self._shard, cause, order["reason"], order["by"])
         except Exception as error:  # noqa: BLE001 - whatever it is, the shard halts with it
             what = f"{_where(cause, offset)} can't be decided: {error!r}"
             renewable = error.topic if isinstance(error, inbox.TopicMadeAnew) else None
@@ -669,10 +683,10 @@ class ShardWriter(Generic[S]):
             batch.inbox_next = entry.after
         batch.count(entry.cause, entry.events)
 
-    def _skipped(
+    def _order_to_skip(
         self, batch: _Batch, cause: InputRecord, offset: int | None
-    ) -> list[DecidedEvent] | None:
-        """What is journaled of an input that a person ordered to be skipped; else None."""
+    ) -> dict[str, Any] | None:
+        """A person's order to skip the input, which is carried out with that; else None."""
         if self._order is None:
             return None
         if offset is not None:
@@ -684,7 +698,19 @@ class ShardWriter(Generic[S]):
         if not self._to_skip(names):
             return None
         order, self._order = self._order["data"], None
-        return self._core.skip(self._shard, cause, order["reason"], order["by"])
+        return order
+
+    def _as_skipped(
+        self, cause: InputRecord, offset: int | None, order: dict[str, Any]
+    ) -> InputRecord:
+        """The input as it is journaled; of one that no commit can hold only its coordinates."""
+        if offset is None:
+            return cause
+        events: Any = [{"type": "input_skipped", "reason": order["reason"], "by": order["by"]}]
+        size = len(journal.encode_entry(cause, events))
+        if size + _HEAD_BYTES <= journal.MAX_COMMIT_BYTES:
+            return cause
+        return _unreadable(self._shard.now_ms, self._names(cause, offset))
 
     def _to_skip(self, names: list[str]) -> bool:
         order = self._order
@@ -698,11 +724,14 @@ class ShardWriter(Generic[S]):
         """An input's coordinates; none of a tick."""
         if offset is None:
             return []
-        names = [f"inbox/{self.number}@{offset}"]
+        names = [self._inbox_name(offset)]
         if "origin" in cause:
             topic, number, at, _ = cause["origin"]
             names.append(f"{topic}/{number}@{at}")
         return names
+
+    def _inbox_name(self, offset: int) -> str:
+        return f"inbox/{self.number}@{offset}"
 
     def _tick_name(self) -> str:
         """What a tick is called: by the commit that it would follow."""
@@ -818,22 +847,24 @@ async def _drop(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _unreadable(now_ms: int) -> InputRecord:
-    """Stands in the journal for an inbox record that was skipped since it can't be read."""
+def _unreadable(now_ms: int, names: list[str]) -> InputRecord:
+    """Stands in the journal for a skipped inbox record that can't be read, or that none can hold."""
     return {
         "type": "unreadable",
         "version": 1,
         "id": "",
         "source": "",
         "time_ms": now_ms,
-        "data": {},
+        "data": {"input": names[-1]},
     }
 
 
 def _where(cause: InputRecord, offset: int | None) -> str:
+    if offset is None:
+        return f"a tick ({cause['type']})"
     origin = cause.get("origin")
     if origin is None:
-        return f"a tick ({cause['type']})"
+        return f"inbox record {offset}"
     return (
         f"{cause['type']} {cause['id']!r} of {cause['source']!r} "
         f"({origin[0]}/{origin[1]}@{origin[2]}, inbox offset {offset})"

@@ -282,6 +282,41 @@ MUTANTS: Final = (
         "test_an_order_that_another_carried_out_leads_over_no_later_halt",
     ),
     _mutant(
+        "an order that didn't help is tried again",
+        _ENGINE,
+        "at = max(poison.after, tried) if names == poison.names else poison.after",
+        "at = poison.after",
+        "tests/runtime/test_halts.py::"
+        "test_an_order_whose_skip_fails_is_tried_once_and_the_next_one_is_heard",
+    ),
+    _mutant(
+        "an order whose commit is lost counts as tried",
+        _ENGINE,
+        "            if poison is None:\n                self._tried = ([], 0)",
+        "            if False:\n                self._tried = ([], 0)",
+        "tests/runtime/test_halts.py::"
+        "test_a_skip_is_journaled_once_whatever_becomes_of_its_commit",
+    ),
+    _mutant(
+        "a halted shard opens by an order without a pause",
+        _ENGINE,
+        """order=self._order["data"])
+            await self._pause(self._config.failed_pause_s)
+""",
+        """order=self._order["data"])
+""",
+        "tests/runtime/test_halts.py::"
+        "test_a_shard_that_orders_do_not_help_pauses_before_it_opens_again",
+    ),
+    _mutant(
+        "what is skipped is journaled whatever its size",
+        _ENGINE,
+        "        if size + _HEAD_BYTES <= journal.MAX_COMMIT_BYTES:\n            return cause\n",
+        "        if size:\n            return cause\n",
+        "tests/runtime/test_halts.py::"
+        "test_an_input_that_no_commit_can_hold_is_skipped_by_order_and_told_by_coordinates",
+    ),
+    _mutant(
         "a commit may pass its limit",
         _ENGINE,
         "if batch.size + len(encoded) + 1 > journal.MAX_COMMIT_BYTES:",

@@ -179,7 +179,9 @@ class SlowLog(FaultyLog):
         return await super().reader(at)
 
 
-def writer(log: MemoryLog | SlowLog, seed: int, core: Core[Tally]) -> ShardWriter[Tally]:
+def writer(
+    log: MemoryLog | SlowLog, seed: int, core: Core[Tally], pause_s: float = 0.01
+) -> ShardWriter[Tally]:
     return ShardWriter(
         0,
         log=log,
@@ -187,7 +189,7 @@ def writer(log: MemoryLog | SlowLog, seed: int, core: Core[Tally]) -> ShardWrite
         randomness=Seeded(seed),
         core=core,
         owner=str(seed),
-        config=EngineConfig(failed_pause_s=0.01, trim_margin=0),
+        config=EngineConfig(failed_pause_s=pause_s, trim_margin=0),
     )
 
 
@@ -239,14 +241,90 @@ async def test_an_order_that_another_carried_out_leads_over_no_later_halt() -> N
     give(log, "worse", poison=True)
     slow_log.may.set()
     await until(lambda: slow.halt is not None and "inbox/0@3" in slow.halt.input)
-    held = log.held(JOURNAL).next
-    with pytest.raises(TimeoutError):
-        await until(lambda: log.held(JOURNAL).next > held, within_s=0.3)
+    await stands_still(log)
     order(log, SKIP_ORDERED, id_="o2", input="inbox/0@3")
     await until(lambda: happened(log)[1].inbox_next == 5)
     slow.stop.set()
     await first
     assert happened(log)[0] == ["a", "bad", "o1", "worse", "o2"]
+
+
+class Clumsy:
+    """A core whose skip fails until it is mended."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+        self.mended = False
+        self.core = replace(CORE, skip=self._skip)
+
+    def _skip(self, state: Tally, cause: InputRecord, reason: str, by: str) -> list[DecidedEvent]:
+        if not self.mended:
+            self.failed += 1
+            raise ZeroDivisionError("the skip as well")
+        return CORE.skip(state, cause, reason, by)
+
+
+async def stands_still(log: MemoryLog) -> None:
+    """Nothing is appended to the journal."""
+    held = log.held(JOURNAL).next
+    with pytest.raises(TimeoutError):
+        await until(lambda: log.held(JOURNAL).next > held, within_s=0.3)
+
+
+async def test_an_order_whose_skip_fails_is_tried_once_and_the_next_one_is_heard() -> None:
+    log, clumsy = a_log(), Clumsy()
+    give(log, "a")
+    give(log, "bad", poison=True)
+    order(log, SKIP_ORDERED, input="inbox/0@1")
+    async with Running(await engine(log, core=clumsy.core)) as running:
+        await until(lambda: clumsy.failed == 1)
+        await halted(running)
+        await stands_still(log)
+        order(log, SKIP_ORDERED, id_="o2", input="orders/0@1")
+        await until(lambda: clumsy.failed == 2)
+        await halted(running)
+        clumsy.mended = True
+        await stands_still(log)
+        order(log, SKIP_ORDERED, id_="o3", input="inbox/0@1")
+        await until(lambda: happened(log)[1].inbox_next == 5)
+        assert running.role.halts() == {}
+    assert happened(log)[0] == ["a", "bad", "o1", "o2", "o3"]
+    assert clumsy.failed == 2
+
+
+async def test_a_shard_that_orders_do_not_help_pauses_before_it_opens_again() -> None:
+    log, clumsy, pause_s = a_log(), Clumsy(), 0.2
+    give(log, "bad", poison=True)
+    for number in range(3):
+        order(log, SKIP_ORDERED, id_=f"o{number}", input="inbox/0@0")
+    began = asyncio.get_running_loop().time()
+    slow = writer(log, 1, clumsy.core, pause_s)
+    running = asyncio.create_task(slow.run())
+    await until(lambda: clumsy.failed == 3)
+    assert asyncio.get_running_loop().time() - began >= 3 * pause_s
+    slow.stop.set()
+    await running
+
+
+async def test_an_order_to_renew_that_does_not_help_is_tried_once() -> None:
+    log, renewed = a_log(), []
+
+    def decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+        if cause["type"] == RENEWAL_ORDERED:
+            renewed.append(cause["id"])
+        elif cause["id"] == "first" and "o2" not in renewed:
+            raise TopicMadeAnew("orders", "another record stood there")
+        return CORE.decide(state, cause)
+
+    give(log, "a", "first")
+    order(log, RENEWAL_ORDERED, topic="orders")
+    async with Running(await engine(log, core=replace(CORE, decide=decide))) as running:
+        await until(lambda: renewed == ["o1"])
+        await halted(running)
+        await stands_still(log)
+        order(log, RENEWAL_ORDERED, id_="o2", topic="orders")
+        await until(lambda: happened(log)[1].inbox_next == 4)
+    assert renewed == ["o1", "o2", "o1", "o2"], "each once ahead, and once in its turn"
 
 
 @pytest.mark.parametrize("fault", ["lost", "landed", "late"])
@@ -282,6 +360,21 @@ async def test_an_entry_too_large_for_a_commit_is_skipped_by_order() -> None:
         order(log, SKIP_ORDERED, input="inbox/0@0")
         await until(lambda: happened(log)[1].inbox_next == 3)
     assert happened(log)[0] == ["huge", "b", "o1"]
+
+
+async def test_an_input_that_no_commit_can_hold_is_skipped_by_order_and_told_by_coordinates() -> (
+    None
+):
+    log = a_log()
+    give(log, "huge", bulk="x" * 850_000)
+    give(log, "b")
+    order(log, SKIP_ORDERED, input="orders/0@0")
+    async with Running(await engine(log)) as running:
+        await until(lambda: happened(log)[1].inbox_next == 3)
+        assert running.role.halts() == {}
+    cause, events = entries(log)[0]
+    assert (cause["type"], cause["data"]) == ("unreadable", {"input": "orders/0@0"})
+    assert events == [{"type": "input_skipped", **WHO}]
 
 
 def stuck(pieces: int) -> Core[Tally]:
