@@ -218,6 +218,7 @@ class ShardWriter(Generic[S]):
         self.inbox_next = 0
         """As far as the inbox was handled when that was last known here; stays when it halts."""
         self._order: InputRecord | None = None  # a person's, not carried out yet
+        self._order_after = 0  # the inbox offset at which the shard halted then
         self._tried: tuple[list[str], int] = ([], 0)
         """What the shard halted at when an order was found, and the inbox offset behind that."""
         self._log = log
@@ -322,7 +323,7 @@ class ShardWriter(Generic[S]):
                             at = one.offset + 1
                             order = self._order_in(one)
                             if order is not None and poison.helped_by(order):
-                                self._order = order
+                                self._order, self._order_after = order, poison.after
                                 self._tried = (poison.names, at)
                                 break
                 finally:
@@ -407,6 +408,8 @@ class ShardWriter(Generic[S]):
         events = await self._fold(replica, nonce, clock_ms)
         self._read_next = self.confirmed.inbox_next
         self.inbox_next = self.confirmed.inbox_next
+        if self.inbox_next > self._order_after:
+            self._order = None  # another process led on; its names may come to mean others
         self._reader = await self._log.reader({self._inbox: self._read_next})
         gc.freeze()  # what was folded lives long: collections need not walk it
         if self._auditor is not None:

@@ -282,6 +282,14 @@ MUTANTS: Final = (
         "test_an_order_that_another_carried_out_leads_over_no_later_halt",
     ),
     _mutant(
+        "an order that another carried out is kept",
+        _ENGINE,
+        "        if self.inbox_next > self._order_after:\n",
+        "        if False:\n",
+        "tests/runtime/test_halts.py::"
+        "test_an_order_that_another_carried_out_skips_no_input_that_bears_the_name_later",
+    ),
+    _mutant(
         "an order that didn't help is tried again",
         _ENGINE,
         "at = max(poison.after, tried) if names == poison.names else poison.after",

@@ -15,7 +15,7 @@ from orchestrator.runtime.memory_log import MemoryLog
 from schemas import inbox
 from schemas.inbox import RENEWAL_ORDERED, SKIP_ORDERED, TopicMadeAnew
 from schemas.journal import Commit, decode
-from schemas.ports import Partition, Reader, Record
+from schemas.ports import Partition, Reader, Record, Writer
 from tests.runtime.fakes import (
     CORE,
     INBOX,
@@ -325,6 +325,59 @@ async def test_an_order_to_renew_that_does_not_help_is_tried_once() -> None:
         order(log, RENEWAL_ORDERED, id_="o2", topic="orders")
         await until(lambda: happened(log)[1].inbox_next == 4)
     assert renewed == ["o1", "o2", "o1", "o2"], "each once ahead, and once in its turn"
+
+
+class LateWriterLog(FaultyLog):
+    """A log whose writers come late, once told to."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log, [])
+        self.late = False
+        self.asked = asyncio.Event()
+        self.may = asyncio.Event()
+
+    async def writer(self) -> Writer:
+        if self.late:
+            self.asked.set()
+            await self.may.wait()
+        return await super().writer()
+
+
+async def test_an_order_that_another_carried_out_skips_no_input_that_bears_the_name_later() -> None:
+    """It has the order, and opens so slowly that another process carries it out meanwhile."""
+    log = a_log()
+    give(log, "a")
+    give(log, "bad", poison=True)
+    late_log = LateWriterLog(log)
+    slow = writer(late_log, 1, CORE)
+    first = asyncio.create_task(slow.run())
+    await until(lambda: slow.state == "halted")
+    late_log.late = True
+    order(log, SKIP_ORDERED, input="orders/0@1")
+    async with asyncio.timeout(10):
+        await late_log.asked.wait()
+    quick = writer(log, 2, CORE)
+    second = asyncio.create_task(quick.run())
+    await until(lambda: happened(log)[1].inbox_next == 3)
+    quick.stop.set()
+    await second
+    late_log.may.set()
+    await until(lambda: slow.state == "open")
+    new_life = inbox.encode(
+        type_="order_cancel_requested",
+        version=1,
+        id_="good",
+        source="test",
+        time_ms=0,
+        origin=("orders", 0, 1, 0),
+        data=b"{}",
+    )
+    log.write(INBOX, [Record(None, new_life)])
+    await until(lambda: happened(log)[1].inbox_next == 4)
+    slow.stop.set()
+    await first
+    (good,) = [events for cause, events in entries(log) if cause["id"] == "good"]
+    assert [one["type"] for one in good] == ["availability_changed"]
 
 
 @pytest.mark.parametrize("fault", ["lost", "landed", "late"])
