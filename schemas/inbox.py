@@ -1,5 +1,7 @@
 """The inbox's records: canonical inputs, one total order a shard."""
 
+from typing import Any, Final
+
 import orjson
 
 from events.decided import InputRecord, Plain
@@ -68,6 +70,35 @@ def encode_order(type_: str, id_: str, time_ms: int, data: Plain) -> bytes:
 
 
 def decode(value: bytes) -> InputRecord:
-    """The input of an inbox record; orjson.JSONDecodeError where it is no JSON."""
-    record: InputRecord = orjson.loads(value)
-    return record
+    """The input of an inbox record; ValueError where it is none, whoever wrote it."""
+    record: Any = orjson.loads(value)
+    if type(record) is not dict:
+        raise ValueError("no JSON object")
+    for name, kind in _FIELDS.items():
+        if type(record.get(name)) is not kind:
+            raise ValueError(f"{name} must be of the type {kind.__name__}")
+    origin = record.get("origin")
+    if (origin is not None or "origin" in record) and not _is_origin(origin):
+        raise ValueError("origin must be a topic, a partition, an offset and a time in ms")
+    found: InputRecord = record
+    return found
+
+
+def _is_origin(origin: Any) -> bool:  # noqa: ANN401 - JSON
+    return (
+        type(origin) is list
+        and [type(one) for one in origin] == _ORIGIN
+        and len(origin[0]) <= _MAX_TOPIC_NAME
+    )
+
+
+_FIELDS: Final = {
+    "type": str,
+    "version": int,
+    "id": str,
+    "source": str,
+    "time_ms": int,
+    "data": dict,
+}
+_ORIGIN: Final = [str, int, int, int]
+_MAX_TOPIC_NAME: Final = 249  # Kafka's

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
 
+import orjson
 import structlog
 
 from events.decided import DecidedEvent, InputRecord
@@ -131,8 +132,9 @@ class PoisonError(Exception):
     def helped_by(self, order: InputRecord) -> bool:
         """Whether a person's order says how to go on."""
         if order["type"] == inbox.SKIP_ORDERED:
-            return order["data"]["input"] in self.names
-        return order["type"] == inbox.RENEWAL_ORDERED and order["data"]["topic"] == self.renewable
+            return order["data"].get("input") in self.names
+        renews = order["type"] == inbox.RENEWAL_ORDERED and self.renewable is not None
+        return renews and order["data"].get("topic") == self.renewable
 
 
 class _Sent:
@@ -347,7 +349,8 @@ class ShardWriter(Generic[S]):
             record = self._input(read)
         except ValueError:
             return None
-        return record if record["source"] == inbox.ORDERS_SOURCE else None
+        signed = all(isinstance(record["data"].get(one), str) for one in ("reason", "by"))
+        return record if signed and record["source"] == inbox.ORDERS_SOURCE else None
 
     def _input(self, read: Read) -> InputRecord:
         """The input of an inbox record; ValueError where it can't be read."""
@@ -653,25 +656,25 @@ class ShardWriter(Generic[S]):
 
     def _add(self, batch: _Batch, cause: InputRecord, offset: int | None) -> bool:
         try:
-            order = self._order_to_skip(batch, cause, offset)
+            kept, order = cause, self._order_to_skip(batch, cause, offset)
             if order is None:
                 events = self._core.decide(self._shard, cause)
             else:
-                cause = self._as_skipped(cause, offset, order)
-                events = self._core.skip(self._shard, cause, order["reason"], order["by"])
+                kept = self._as_skipped(cause, offset, order)
+                events = self._core.skip(self._shard, kept, order["reason"], order["by"])
+            encoded = journal.encode_entry(kept, events)
         except Exception as error:  # noqa: BLE001 - whatever it is, the shard halts with it
             what = f"{_where(cause, offset)} can't be decided: {error!r}"
             renewable = error.topic if isinstance(error, inbox.TopicMadeAnew) else None
             return self._halt(
                 batch, PoisonError(what, self._names(cause, offset), renewable), error
             )
-        encoded = journal.encode_entry(cause, events)
         after = None if offset is None else offset + 1
         if len(encoded) + _HEAD_BYTES > journal.MAX_COMMIT_BYTES:
             what = f"{_where(cause, offset)} makes an entry of {len(encoded)} bytes, more than a"
             what += " commit may hold"
             return self._halt(batch, PoisonError(what, self._names(cause, offset)), None)
-        pending = _Pending(encoded, after, cause, events)
+        pending = _Pending(encoded, after, kept, events)
         if batch.size + len(encoded) + 1 > journal.MAX_COMMIT_BYTES:
             self._pending = pending
             return False
@@ -710,9 +713,10 @@ class ShardWriter(Generic[S]):
         if offset is None:
             return cause
         events: Any = [{"type": "input_skipped", "reason": order["reason"], "by": order["by"]}]
-        size = len(journal.encode_entry(cause, events))
-        if size + _HEAD_BYTES <= journal.MAX_COMMIT_BYTES:
-            return cause
+        with suppress(orjson.JSONEncodeError):  # nested deeper than can be written
+            size = len(journal.encode_entry(cause, events))
+            if size + _HEAD_BYTES <= journal.MAX_COMMIT_BYTES:
+                return cause
         return _unreadable(self._shard.now_ms, self._names(cause, offset))
 
     def _to_skip(self, names: list[str]) -> bool:
@@ -851,7 +855,7 @@ async def _drop(task: asyncio.Task[Any]) -> None:
 
 
 def _unreadable(now_ms: int, names: list[str]) -> InputRecord:
-    """Stands in the journal for a skipped inbox record that can't be read, or that none can hold."""
+    """Stands in the journal for a skipped inbox record that can't be read, or not be held there."""
     return {
         "type": "unreadable",
         "version": 1,

@@ -282,6 +282,38 @@ MUTANTS: Final = (
         "test_an_order_that_another_carried_out_leads_over_no_later_halt",
     ),
     _mutant(
+        "JSON of any shape is an input",
+        "schemas/inbox.py",
+        "        if type(record.get(name)) is not kind:\n",
+        "        if False:\n",
+        "tests/runtime/test_halts.py::"
+        "test_json_that_is_no_input_is_skipped_by_order_and_what_came_before_is_committed",
+    ),
+    _mutant(
+        "an origin of any shape is one",
+        "schemas/inbox.py",
+        " and not _is_origin(origin):\n",
+        " and False:\n",
+        "tests/runtime/test_halts.py::"
+        "test_json_that_is_no_input_is_skipped_by_order_and_what_came_before_is_committed",
+    ),
+    _mutant(
+        "what can't be journaled isn't skipped by its coordinates",
+        _ENGINE,
+        "        with suppress(orjson.JSONEncodeError):  # nested",
+        "        with suppress():  # nested",
+        "tests/runtime/test_halts.py::"
+        "test_an_input_nested_too_deep_to_be_journaled_is_skipped_by_order",
+    ),
+    _mutant(
+        "an order need not say who gave it",
+        _ENGINE,
+        "record if signed and record",
+        "record if record",
+        "tests/runtime/test_halts.py::"
+        "test_an_order_that_lacks_what_it_is_about_or_who_gave_it_is_none",
+    ),
+    _mutant(
         "an order that another carried out is kept",
         _ENGINE,
         "        if self.inbox_next > self._order_after:\n",
@@ -302,8 +334,7 @@ MUTANTS: Final = (
         _ENGINE,
         "            if poison is None:\n                self._tried = ([], 0)",
         "            if False:\n                self._tried = ([], 0)",
-        "tests/runtime/test_halts.py::"
-        "test_a_skip_is_journaled_once_whatever_becomes_of_its_commit",
+        "tests/runtime/test_halts.py::test_a_skip_is_journaled_once_whatever_becomes_of_its_commit",
     ),
     _mutant(
         "a halted shard opens by an order without a pause",

@@ -1,6 +1,7 @@
 """Halted shards: what they say and to whom, and the orders by which they go on."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,15 @@ from tests.runtime.fakes import (
 )
 
 WHO = {"reason": "defect 7", "by": "ada"}
+AN_INPUT = {
+    "type": "order_cancel_requested",
+    "version": 1,
+    "id": "x",
+    "source": "test",
+    "time_ms": 0,
+    "origin": ["orders", 0, 1, 0],
+    "data": {},
+}
 
 
 def a_log(shards: int = 1) -> MemoryLog:
@@ -402,6 +412,67 @@ async def test_an_inbox_record_that_can_not_be_read_is_skipped_by_order() -> Non
         order(log, SKIP_ORDERED, input="inbox/0@0")
         await until(lambda: happened(log)[1].inbox_next == 3)
     assert entries(log)[0][0]["type"] == "unreadable"
+
+
+NO_INPUTS = {
+    "an object of another kind": {"hello": "world"},
+    "a list": [],
+    "a number": 1,
+    "an origin without a time": {**AN_INPUT, "origin": ["orders", 0, 1]},
+    "no origin": {**AN_INPUT, "origin": None},
+    "a topic that no broker has": {**AN_INPUT, "origin": ["t" * 300, 0, 1, 0]},
+    "a version that is text": {**AN_INPUT, "version": "1"},
+    "data in a list": {**AN_INPUT, "data": []},
+}
+
+
+@pytest.mark.parametrize("value", NO_INPUTS.values(), ids=NO_INPUTS)
+async def test_json_that_is_no_input_is_skipped_by_order_and_what_came_before_is_committed(
+    value: Any,  # noqa: ANN401 - JSON
+) -> None:
+    log = a_log()
+    give(log, "a")
+    log.write(INBOX, [Record(None, orjson.dumps(value))])
+    give(log, "b")
+    async with Running(await engine(log)) as running:
+        halt = await halted(running)
+        assert (halt.input, happened(log)[0]) == (["inbox/0@1"], ["a"])
+        assert "inbox record 1 can't be read" in halt.what
+        order(log, SKIP_ORDERED, input="inbox/0@1")
+        await until(lambda: happened(log)[1].inbox_next == 4)
+    assert [cause["type"] for cause, _ in entries(log)][1] == "unreadable"
+    assert happened(log)[0] == ["a", "b", "o1"]
+
+
+async def test_an_input_nested_too_deep_to_be_journaled_is_skipped_by_order() -> None:
+    log = a_log()
+    give(log, "a")
+    deep = json.dumps({**AN_INPUT, "data": json.loads('{"a":' * 500 + "1" + "}" * 500)})
+    log.write(INBOX, [Record(None, deep.encode())])
+    give(log, "b")
+    async with Running(await engine(log)) as running:
+        assert (await halted(running)).input == ["inbox/0@1", "orders/0@1"]
+        assert happened(log)[0] == ["a"]
+        order(log, SKIP_ORDERED, input="orders/0@1")
+        await until(lambda: happened(log)[1].inbox_next == 4)
+    cause, events = entries(log)[1]
+    assert (cause["type"], cause["data"]) == ("unreadable", {"input": "orders/0@1"})
+    assert events == [{"type": "input_skipped", **WHO}]
+
+
+async def test_an_order_that_lacks_what_it_is_about_or_who_gave_it_is_none() -> None:
+    log = a_log()
+    give(log, "bad", poison=True)
+    named = {"input": "inbox/0@0"}
+    for data in ({}, {**WHO}, {**named, "reason": "no name"}, {**named, "reason": "x", "by": 1}):
+        for type_ in (SKIP_ORDERED, RENEWAL_ORDERED):
+            log.write(INBOX, [Record(None, inbox.encode_order(type_, type_, 0, {**data}))])
+    async with Running(await engine(log)) as running:
+        await halted(running)
+        await stands_still(log)
+        order(log, SKIP_ORDERED, **named)
+        await until(lambda: happened(log)[1].inbox_next == 10)
+    assert entries(log)[0][1] == [{"type": "input_skipped", **WHO}]
 
 
 async def test_an_entry_too_large_for_a_commit_is_skipped_by_order() -> None:
