@@ -147,7 +147,7 @@ class Projector:
                     shard=shard,
                     error=str(error),
                 )
-                await voids.more(shard, leave, self.clock)
+                await voids.more(shard, leave, self.clock, _log.error)
             except (DatabaseError, LogError) as error:
                 self._states[shard] = "pausing"
                 self._metrics.reloads.labels(label, "failed").inc()

@@ -7,7 +7,6 @@ they pass over the same, whatever release they are of.
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -38,6 +37,14 @@ class Stop(Protocol):
 
     def is_set(self) -> bool:
         """Whether it is time to."""
+        ...
+
+
+class Tell(Protocol):
+    """Tells people something, as a logger does."""
+
+    def __call__(self, event: str, /, *, shard: int, what: str) -> object:
+        """Of a shard."""
         ...
 
 
@@ -224,14 +231,23 @@ class Voids:
             raise LogError(f"the void list can't be read on at {at}, its end is {end}")
         self._next = at
 
-    async def more(self, shard: int, stop: Stop, clock: Clock) -> None:
-        """Wait until more is void in a shard, or for the stop, which is noticed within a second."""
-        known = self._failed.pop(shard, len(self.of(shard)))
+    async def more(self, shard: int, stop: Stop, clock: Clock, tell: Tell) -> None:
+        """Wait until more is void in a shard, or for the stop, which is noticed within a second.
+
+        `tell`: what is told, once, of a list that this release can't read: it waits on.
+        """
+        known, told = self._failed.pop(shard, len(self.of(shard))), ""
         while not stop.is_set():
-            with suppress(LogError):
+            try:
                 await self.read()
                 if len(self.of(shard)) > known:
                     return
+            except LogError:
+                pass  # it is asked again
+            except JournalError as error:
+                if str(error) != told:
+                    told = str(error)
+                    tell("a halted shard waits", shard=shard, what=told)
             await clock.sleep(_LOOK_S)
 
     def begin(self, shard: int, state: FilterState, *, folds: bool) -> FilterState:

@@ -295,7 +295,7 @@ class ShardWriter(Generic[S]):
                 elif defect:
                     await self.stop.wait()
                 else:
-                    await self._voids.more(self.number, self.stop, self._clock)
+                    await self._voids.more(self.number, self.stop, self._clock, _log.error)
             elif why != "stop":
                 self._enter("pausing")
                 await self._pause(pause_s)

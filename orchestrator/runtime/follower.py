@@ -85,8 +85,9 @@ class Follower(Generic[S]):
         while not stop.is_set():
             try:
                 await self._follow(stop)
-            except LogError as error:
-                for one in self._shards if isinstance(error, OutOfRange) else ():
+            except (LogError, JournalError) as error:  # the latter of void lists
+                halts = isinstance(error, (OutOfRange, JournalError))
+                for one in self._shards if halts else ():
                     self._halt(one, str(error))
                 _log.warning("the follower reads on in a moment", what=str(error))
                 with suppress(TimeoutError):
@@ -101,11 +102,11 @@ class Follower(Generic[S]):
         3. A shard is as old as the end that it has reached. The newest end known may lie ahead for
            ever, since a fetch is under way while the last is folded: so one is aimed at until then.
         """
-        await self._voids.once()
         live = [one for one in self._shards if not one.halted]
         if not live:
             await stop.wait()
             return
+        await self._voids.once()
         reader = await self._log.reader({one.partition: one.filter.next or None for one in live})
         try:
             while not stop.is_set():

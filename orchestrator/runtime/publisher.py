@@ -81,7 +81,7 @@ class ShardPublisher(ABC):
                 self.state = "halted"
                 halted.set(1)
                 _log.error(f"{self.role} halted", shard=self.number, what=str(error))
-                await self._voids.more(self.number, self.stop, self._clock)
+                await self._voids.more(self.number, self.stop, self._clock, _log.error)
             except LogError as error:
                 self.state = "pausing"
                 self.restarts.labels(self._label).inc()

@@ -118,7 +118,7 @@ class Standby(Generic[S]):
                     if self._replica.broken:
                         await self.stop.wait()
                     else:
-                        await self._voids.more(self.number, self.stop, self._clock)
+                        await self._voids.more(self.number, self.stop, self._clock, _log.error)
                 except Exception:  # noqa: BLE001 - one shard's defect must not take others down
                     _log.exception("a standby halts at a defect", shard=self.number)
                     self._halt("a defect")

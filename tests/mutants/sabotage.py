@@ -282,6 +282,29 @@ MUTANTS: Final = (
         "test_an_order_that_another_carried_out_leads_over_no_later_halt",
     ),
     _mutant(
+        "a word that can't be read ends who waits for more",
+        _VOIDS,
+        "            except JournalError as error:\n                if str(error) != told:",
+        "            except ZeroDivisionError as error:\n                if str(error) != told:",
+        "tests/runtime/test_voids.py::test_a_word_that_this_release_can_not_read_ends_no_process",
+    ),
+    _mutant(
+        "a word that can't be read is told at every look",
+        _VOIDS,
+        "                if str(error) != told:\n",
+        "                if True:\n",
+        "tests/runtime/test_voids.py::"
+        "test_a_word_that_can_not_be_read_is_told_once_however_often_it_is_looked_at",
+    ),
+    _mutant(
+        "a word that can't be read ends who follows",
+        "orchestrator/runtime/follower.py",
+        "except (LogError, JournalError) as error:",
+        "except LogError as error:",
+        "tests/runtime/test_follower.py::"
+        "test_a_word_on_what_is_void_that_it_can_not_read_halts_it_and_ends_no_process",
+    ),
+    _mutant(
         "JSON of any shape is an input",
         "schemas/inbox.py",
         "        if type(record.get(name)) is not kind:\n",

@@ -24,6 +24,7 @@ from schemas.ports import (
     Seen,
     Writer,
 )
+from schemas.voids import VOIDS
 from tests.runtime.fakes import PassingLog, until
 
 JOURNALS = (Partition("journal", 0), Partition("journal", 1))
@@ -303,6 +304,17 @@ async def test_a_journal_that_never_rests_is_still_young(log: MemoryLog, clock: 
         while clock.time_ms < asked_at + 2_000:
             await asyncio.sleep(0.005)
             await following.ask()
+
+
+async def test_a_word_on_what_is_void_that_it_can_not_read_halts_it_and_ends_no_process(
+    log: MemoryLog, clock: Clock
+) -> None:
+    Book(log).commit("a")
+    log.write(VOIDS, [Record(b"0", b'{"version":2}')])
+    async with Following(log, clock) as following:
+        async with asyncio.timeout(10):
+            while "upgrade Headrace" not in await following.refuses():
+                await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("how", ["contradiction", "defect"])

@@ -1,13 +1,15 @@
 """Journals that can't be read on: what is found, and that every role goes on by a person's word."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from orchestrator.runtime.engine import Core, Engine, EngineConfig
 from orchestrator.runtime.memory_log import MemoryLog
@@ -248,6 +250,64 @@ async def test_a_journal_whose_beginning_is_gone_is_refused_though_a_snapshot_wo
         await until(lambda: running.role.states().get(0) == "halted")
         assert "begins at offset 1" in running.role.halts()[0].what
         assert "headrace shard void 0" in running.role.halts()[0].what
+
+
+NEWER = Record(b"0", b'{"version":2}')
+
+
+async def test_a_word_that_this_release_can_not_read_ends_no_process() -> None:
+    """Other shards go on; the halted one waits for the release that can read it."""
+    log = MemoryLog(SystemClock(), {**TOPICS, "inbox": 2, "journal": 2, "snapshots": 2})
+    beside, theirs = Partition("inbox", 1), Partition("journal", 1)
+    log.write(JOURNAL, [Record(b"k", b"hello")])
+    running = await an_engine(log)
+    with capture_logs() as said:
+        async with relaying(log) as relay, running:
+            await until(lambda: running.role.states() == {0: "halted", 1: "open"})
+            await until(lambda: relay.states().get(0) == "halted")
+            log.write(VOIDS, [NEWER])
+            await until(lambda: len(waits(said)) >= 2)  # engine and relay
+            give(log, "b", to=beside)
+            held = log.held(theirs).next
+            await until(lambda: log.held(theirs).next > held)
+            assert running.role.states() == {0: "halted", 1: "open"}
+    assert {one["shard"] for one in waits(said)} == {0}
+    assert all("upgrade Headrace" in one["what"] for one in waits(said))
+
+
+def waits(said: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    return [one for one in said if one["event"] == "a halted shard waits"]
+
+
+class Impatient(SystemClock):
+    """A clock that lets nobody sleep, and tells to stop after so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self.stop = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:  # noqa: ARG002 - a port's
+        self.left -= 1
+        if not self.left:
+            self.stop.set()
+
+
+async def test_a_word_that_can_not_be_read_is_told_once_however_often_it_is_looked_at() -> None:
+    log, clock = a_log(), Impatient(5)
+    log.write(VOIDS, [NEWER])
+    with capture_logs() as said:
+        await Voids(log).more(0, clock.stop, clock, structlog.get_logger().error)
+    assert (clock.left, len(waits(said))) == (0, 1)
+
+
+async def test_who_starts_beside_a_word_that_it_can_not_read_halts_and_says_so() -> None:
+    log = MemoryLog(SystemClock(), {**TOPICS, "inbox": 2, "journal": 2, "snapshots": 2})
+    log.write(VOIDS, [NEWER])
+    running = await an_engine(log, standby=StandbyConfig(2))
+    async with relaying(log) as relay, running:
+        await until(lambda: running.role.states() == {0: "halted", 1: "halted"})
+        await until(lambda: relay.states() == {0: "halted", 1: "halted"})
+        assert "upgrade Headrace" in running.role.halts()[0].what
 
 
 async def snapshot(log: MemoryLog, at: FilterState, *seen: str) -> None:
