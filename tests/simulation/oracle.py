@@ -82,6 +82,12 @@ class _Shard:
     """How many commits the reference tables hold."""
 
 
+def _unreadable(inbox: Partition, offset: int) -> InputRecord:
+    """What is journaled for what is no input, once a person has it skipped; at some time."""
+    data = {"input": f"inbox/{inbox.number}@{offset}"}
+    return InputRecord(type="unreadable", version=1, id="", source="", time_ms=0, data=data)
+
+
 class Oracle:
     """Watches a run; what is wrong ends it."""
 
@@ -103,6 +109,8 @@ class Oracle:
         self.shards = [_Shard() for _ in range(world.plan.shards)]
         self.books = Books(world.fail)
         self.sent: dict[Origin, Sent] = {}
+        self.foreign: set[Origin] = set()
+        """What was written to inboxes and is no input."""
         self.count: Counter[str] = Counter()
         """What happened, for the floors that every run must reach."""
         self._in_inbox: defaultdict[Origin, set[int]] = defaultdict(set)
@@ -125,6 +133,10 @@ class Oracle:
         """A person orders something, in a shard's inbox."""
         self.sent[origin] = sent
 
+    def strange(self, origin: Origin) -> None:
+        """What is to land there is no input."""
+        self.foreign.add(origin)
+
     # --- what lands in the log
 
     def landed(
@@ -137,9 +149,12 @@ class Oracle:
                     self._journaled(to.number, base + number, record.value or b"", by)
             case "inbox":
                 for number, record in enumerate(records):
+                    at = base + number
+                    if (*to, at) in self.foreign:
+                        self.shards[to.number].inbox.append(_unreadable(to, at))
+                        continue
                     queued = orjson.loads(record.value or b"")
                     if "origin" not in queued:  # a person's order
-                        at = base + number
                         queued["origin"] = [*to, at, self._world.now_ms()]
                     self._queued(to.number, queued)
             case "rejected":
@@ -258,6 +273,13 @@ class Oracle:
             cause, events = entry["input"], by_entry[index]
             self.count["events"] += 1 + len(events)
             repeat = next((e["by"] for e in entry["events"] if e["type"] == "input_repeated"), None)
+            if cause["type"] == "unreadable":
+                expected = next(due, None)
+                if {**cause, "time_ms": 0} != expected or [
+                    one["type"] for one in entry["events"]
+                ] != ["input_skipped"]:
+                    self._world.fail("inputs", f"{where} is {entry}, not {expected}")
+                    return
             if "origin" in cause:
                 expected = next(due, None)
                 if cause != expected:

@@ -18,13 +18,17 @@ from schemas.times import rfc3339
 from tests.simulation.broker import Broker
 from tests.simulation.operations import NOWHERE, Operations
 from tests.simulation.oracle import Moves, Oracle, Sent
-from tests.simulation.plan import Change, Oddity
+from tests.simulation.plan import Change, Fault, Oddity
 from tests.simulation.world import SimHost, World
 
 _SKUS: Final = ("TEA", "MUG", "POT", "JAR")
 _UNKNOWN_SKU: Final = "NEW"
 _REASONS: Final = ("not_in_stock", "mismatch", "damaged", "capacity", "closed", "other")
 POISON: Final = "poison"
+IN_VAIN: Final = "in vain"
+"""The reason of an order to skip that is of no help."""
+_STRANGE: Final = (b"[]", b"7", b'{"hello":"world"}', b'{"type":"order_placed","data":{}}')
+"""JSON that is no input."""
 """An attribute of orders that the core fails on."""
 _BIG: Final = 40
 
@@ -186,24 +190,35 @@ class Partners:
         order = self._an_order("poison", {"line_id": "1", "sku": _SKUS[0], "quantity": 1})
         self._place({**order, "attributes": {POISON: "yes"}})
 
+    def strange(self) -> None:
+        """Somebody else writes to an inbox what is JSON, but no input."""
+        to = Partition("inbox", self._chance.randrange(self._world.plan.shards))
+        self._oracle.strange((*to, self._broker.held(to).next))
+        self._broker.land(to, [Record(None, self._chance.choice(_STRANGE))], None)
+
     def helps(self, shard: int, names: Sequence[str]) -> bool:
-        """Have a poison input skipped that a shard halts at, a while later; False for any other."""
+        """Have what a shard halts at, and can't be decided, skipped a while later; else False."""
         for name in names:
             topic, _, rest = name.partition("/")
             number, _, offset = rest.partition("@")
-            sent = self._oracle.sent.get((topic, int(number), int(offset)))
-            if sent is not None and POISON in sent.data.get("attributes", ()):
+            origin = topic, int(number), int(offset)
+            sent = self._oracle.sent.get(origin)
+            poison = sent is not None and POISON in sent.data.get("attributes", ())
+            if poison or origin in self._oracle.foreign:
                 if names[0] not in self._helped:  # what stands in the inbox twice halts it twice
                     self._helped.add(names[0])
                     delay_s = self._chance.uniform(0.2, 3.0)
+                    if self._world.strikes(Fault.MISHELPED):
+                        self._after(delay_s, self._skip, shard, name, IN_VAIN)
+                        delay_s += self._chance.uniform(0.0, 5.0)
                     self._after(delay_s, self._skip, shard, self._chance.choice(names))
                 return True
         return False
 
-    def _skip(self, shard: int, name: str) -> None:
+    def _skip(self, shard: int, name: str, reason: str = "a defect") -> None:
         """What `headrace shard skip` does."""
         to, id_ = Partition("inbox", shard), self._id()
-        data = {"input": name, "reason": "a defect", "by": "Di"}
+        data = {"input": name, "reason": reason, "by": "Di"}
         origin = (*to, self._broker.held(to).next)
         sent = Sent(inbox.SKIP_ORDERED, inbox.ORDERS_SOURCE, id_, data, frozenset({shard}))
         self._oracle.ordered(origin, sent)

@@ -36,6 +36,8 @@ class Fault(StrEnum):
     DEAF = "deaf"  # doesn't hear that its shards were given to another
     CLOCK_JUMPED = "clock jumped"
     POISONED = "poisoned"  # an input on which deciding raises: a person has it skipped
+    MISHELPED = "mishelped"  # an order to skip fails as well: a person gives another
+    FOREIGN = "foreign input"  # JSON in an inbox that is no input: a person has it skipped
 
 
 class Oddity(StrEnum):
@@ -122,7 +124,12 @@ _MOST = {  # how often it happens at the most: of calls, or (the last eight) tim
     Fault.DEAF: 2,
     Fault.CLOCK_JUMPED: 3,
     Fault.POISONED: 1.5,
+    Fault.MISHELPED: 1.0,
+    Fault.FOREIGN: 1.5,
 }
+
+_LATER = (Fault.MISHELPED, Fault.FOREIGN)
+"""Drawn when all else is, so that seeds stand for the runs that they stood for before."""
 
 _HAVE = {Fault.CRASHED: 0.85}
 """In how many runs it may happen, where that is not every second one."""
@@ -139,11 +146,10 @@ def a_plan(
     """The run that a seed stands for, or a smaller one: fewer orders, without some faults."""
     chance = random.Random(f"{seed}/plan")
     left_out = frozenset(without)
-    rates = {}
+    rates = dict[Fault, float]()
     for fault in Fault:
-        rate = _MOST[fault] * chance.random() ** 2
-        if chance.random() < _HAVE.get(fault, 0.5):
-            rates[fault] = rate
+        if fault not in _LATER:
+            _draw(chance, fault, rates)
     oddities = {}
     for oddity in Oddity:
         rate = 0.3 * chance.random() ** 2
@@ -176,10 +182,21 @@ def a_plan(
             trim_margin=chance.choice((0, 0, 10)),
         ),
         snapshot_events=chance.choice((None, None, 40, 150)),
-        rates={fault: rate for fault, rate in rates.items() if fault not in left_out},
+        rates=rates,
         oddities={one: rate for one, rate in oddities.items() if one not in left_out},
         changes=[one for one in changes if one not in left_out],
         transactions=chance.random() < 0.3,
         beside=[role for role in ("history", "past") if chance.random() < 0.15],
     )
+    for fault in _LATER:
+        _draw(chance, fault, rates)
+    for fault in left_out & rates.keys():
+        del rates[fault]
     return plan if orders is None else replace(plan, orders=orders)
+
+
+def _draw(chance: random.Random, fault: Fault, rates: dict[Fault, float]) -> None:
+    """Whether a run has it, and how often."""
+    rate = _MOST[fault] * chance.random() ** 2
+    if chance.random() < _HAVE.get(fault, 0.5):
+        rates[fault] = rate

@@ -37,7 +37,7 @@ from tests.simulation.broker import Broker, SimGroup, SimLog
 from tests.simulation.database import SimDatabase, Store
 from tests.simulation.loop import HOST
 from tests.simulation.oracle import Oracle
-from tests.simulation.partners import POISON, Partners
+from tests.simulation.partners import IN_VAIN, POISON, Partners
 from tests.simulation.plan import Fault, Plan
 from tests.simulation.world import (
     SESSION_S,
@@ -65,10 +65,17 @@ def _decide(shard: Shard, cause: InputRecord) -> list[DecidedEvent]:
     return core.decide(shard, cause)
 
 
+def _skip(shard: Shard, cause: InputRecord, reason: str, by: str) -> list[DecidedEvent]:
+    """As the core skips, apart from what an order is of no help with."""
+    if reason == IN_VAIN:
+        raise ZeroDivisionError("the skip as well")
+    return core.skip(shard, cause, reason, by)
+
+
 _CORE: Final = Core(
     new=lambda number: Shard(number, _CONFIG),
     decide=_decide,
-    skip=core.skip,
+    skip=_skip,
     fold=core.fold,
     tick=core.tick,
     work_due=core.work_due,
@@ -273,6 +280,7 @@ class Run:
             Fault.DEAF: self._deafen,
             Fault.CLOCK_JUMPED: self._jump,
             Fault.POISONED: self.partners.poison,
+            Fault.FOREIGN: self.partners.strange,
         }
         for fault, do in moments.items():
             times = plan.rates.get(fault, 0.0)
