@@ -83,7 +83,7 @@ _RENAMED: Final = {
 """Columns that SQL or the envelope has another meaning for."""
 _OF_OUR_OWN: Final = {
     "clock_ticked": ("The shard's own writer told it the time.",),
-    "unreadable": ("Stands for an input that could not be read, and was skipped.",),
+    "unreadable": ("Stands for an input that no commit could hold, or no input; skipped.", "input"),
     SKIP_ORDERED: ("A person's order to skip an input.", "input", "reason", "by"),
     RENEWAL_ORDERED: ("A person's word that a topic was made anew.", "topic", "reason", "by"),
 }
