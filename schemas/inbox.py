@@ -1,6 +1,6 @@
 """The inbox's records: canonical inputs, one total order a shard."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -80,8 +80,7 @@ def decode(value: bytes) -> InputRecord:
     origin = record.get("origin")
     if (origin is not None or "origin" in record) and not _is_origin(origin):
         raise ValueError("origin must be a topic, a partition, an offset and a time in ms")
-    found: InputRecord = record
-    return found
+    return cast("InputRecord", record)
 
 
 def _is_origin(origin: Any) -> bool:  # noqa: ANN401 - JSON

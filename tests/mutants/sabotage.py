@@ -373,8 +373,8 @@ MUTANTS: Final = (
     _mutant(
         "what is skipped is journaled whatever its size",
         _ENGINE,
-        "        if size + _HEAD_BYTES <= journal.MAX_COMMIT_BYTES:\n            return cause\n",
-        "        if size:\n            return cause\n",
+        "            if size + _HEAD_BYTES <= journal.MAX_COMMIT_BYTES:\n",
+        "            if size:\n",
         "tests/runtime/test_halts.py::"
         "test_an_input_that_no_commit_can_hold_is_skipped_by_order_and_told_by_coordinates",
     ),

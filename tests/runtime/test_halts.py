@@ -190,7 +190,7 @@ class SlowLog(FaultyLog):
 
 
 def writer(
-    log: MemoryLog | SlowLog, seed: int, core: Core[Tally], pause_s: float = 0.01
+    log: MemoryLog | FaultyLog, seed: int, core: Core[Tally], pause_s: float = 0.01
 ) -> ShardWriter[Tally]:
     return ShardWriter(
         0,

@@ -190,7 +190,7 @@ def a_plan(
     )
     for fault in _LATER:
         _draw(chance, fault, rates)
-    for fault in left_out & rates.keys():
+    for fault in [fault for fault in rates if fault in left_out]:
         del rates[fault]
     return plan if orders is None else replace(plan, orders=orders)
 
