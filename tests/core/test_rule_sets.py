@@ -412,6 +412,46 @@ def test_whatever_stands_where_it_is_checked_and_what_passes_compiles(
         RuleSet("1", parsed, "UTC").choose(Facts(order(), ITEMS))
 
 
+def test_a_wrong_name_and_what_is_missing_below_it_are_both_said() -> None:
+    for channel in ("Web", "", "[key]"):
+        body = {"defaults": {"thresholds": {channel: [{"sku": "A"}, 3, {"category": "x"}]}}}
+        details = [one["detail"] for one in check(body, None)[1]]
+        assert sum("is missing" in detail for detail in details) == 2, details
+        assert any("must be named by" in detail for detail in details), details
+
+
+def places(at: Any) -> list[tuple[Any, Any]]:
+    """Every place in a body: what holds it, and its name or number there."""
+    steps = list(at) if isinstance(at, dict) else range(len(at)) if isinstance(at, list) else []
+    return [(at, step) for step in steps] + [one for step in steps for one in places(at[step])]
+
+
+NAMES = some.sampled_from(["", "Web", "[key]", "default", "units", "not", "é", "1"])
+FAULTS = some.tuples(
+    some.integers(0, 9_999), some.sampled_from(["value", "name", "without"]), NAMES, JSON
+)
+
+
+@settings(deadline=None)  # of a busy machine it says nothing
+@given(some.lists(FAULTS, min_size=1, max_size=5))
+def test_several_faults_anywhere_in_a_body_are_told_and_raise_nothing(
+    faults: list[tuple[int, str, str, object]],
+) -> None:
+    body = example()
+    body["defaults"]["thresholds"]["app"] = [{"sku": "A1", "units": 2}, {"units": 1}]
+    for number, kind, name, value in faults:
+        everywhere = places(body)
+        holder, step = everywhere[number % len(everywhere)] if everywhere else (body, "x")
+        if kind == "value":
+            holder[step] = deepcopy(value)
+        else:
+            was = holder.pop(step) if isinstance(holder, list) else holder.pop(step, None)
+            if kind == "name" and isinstance(holder, dict):
+                holder[name] = was
+    parsed, found = check(body, KNOWN)
+    assert (parsed is None) == bool(found)
+
+
 # proposed, approved, activated
 
 

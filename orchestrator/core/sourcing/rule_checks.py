@@ -94,8 +94,8 @@ def _as_written(raw: Any, path: Path, *, missing: bool = False) -> Path:  # noqa
     at = raw
     for number, step in enumerate(path):
         last = number == len(path) - 1
-        if step == "[key]":
-            continue
+        if step == "[key]" and not (isinstance(at, dict) and step in at):
+            continue  # not that name, but the one before it is wrong
         if isinstance(at, dict) and isinstance(step, str):
             if step in at or (last and missing):
                 steps.append(step)
@@ -178,9 +178,13 @@ def _fill_in(body: Plain, path: Path) -> None:
     """Put something in the place of a required field, so that the rest can be looked at."""
     at: Any = body
     for step in path[:-1]:
-        at = at[step]
+        if isinstance(at, dict):
+            at = at.get(step)
+        else:
+            at = at[step] if isinstance(at, list) and step in range(len(at)) else None
     name = str(path[-1])
-    at[name] = 1 if name == "units" else "-" if name in {"channel", "sku"} else where(path)
+    if isinstance(at, dict):  # else another problem had this part left out
+        at[name] = 1 if name == "units" else "-" if name in {"channel", "sku"} else where(path)
 
 
 def _leave_out(body: Plain, path: Path) -> None:
