@@ -505,10 +505,10 @@ def _because(plan: _Plan, level: str) -> str | None:
         return None
     decision = plan.parts[-1].outcome.decision
     rest = decision["rest"]
-    unrated, short = rest["fences"].get("no_rate", 0), rest["short"]
+    unrated, short = rest["fences"].get("no_rate", "0"), rest["short"]
     if isinstance(unrated, str) and isinstance(short, str):  # bitmaps of the same nodes
         unserved = bool(int(unrated, 16) & ~int(short, 16))
-    else:
+    else:  # numbers, where nodes are many
         unserved = int(unrated) > int(short)
     if decision["chosen"] is None and unserved:
         return f"no carrier service takes {level} to there from where the units are"

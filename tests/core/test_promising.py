@@ -110,6 +110,18 @@ def test_a_market_without_services_promises_no_date() -> None:
     assert one["earlier"] == []
 
 
+@pytest.mark.parametrize("nodes", [1, 3, 4, 5, 16, 64, 65])
+def test_why_what_nobody_has_is_missing_is_said_however_many_nodes_there_are(nodes: int) -> None:
+    story = Story()
+    story.item("A")
+    for number in range(nodes):
+        story.node(f"N{number:02}")
+    for defaults in ({}, {"thresholds": {"web": 5}}):
+        story.rules({}, **defaults)
+        (one,) = ask(story, {"A": 1})["promises"]
+        assert one["because"].startswith("they are neither in stock"), one
+
+
 def test_what_nobody_has_is_missing(story: Story) -> None:
     story.receive("BOS", A=3)
     one = promised(story, {"A": 5})
