@@ -669,6 +669,7 @@ class RuleSetChanged(TypedDict):
     version: str
     status: Literal["proposed", "approved", "scheduled", "active", "superseded", "shadow"]
     from_ms: NotRequired[int]  # scheduled: when it becomes active
+    pools_end_ms: NotRequired[list[int]]  # active: when its pools end, soonest first
 
 
 class RuleSetRefused(TypedDict):

@@ -284,7 +284,7 @@ def _finish(turn: Turn) -> None:
         market = shard.markets[market_id]
         if market.waiting and not market.refill_queued:
             turn.emit({"type": "work_queued", "work": ["refill", market_id]})
-    if shard.freed_skus or shard.freed_nodes:
+    if shard.freed_skus or shard.freed_nodes or shard.touched_networks:
         improving.schedule(turn)
     for market_id, sku in shard.touched_skus:
         _availability(turn, shard.markets[market_id], sku)
@@ -353,4 +353,5 @@ TIMERS: dict[str, Callable[..., None]] = {
     "retire": _retire,
     "lane": lanes.over,
     "rules": rules.due,
+    "pools": rules.pools_end,
 }

@@ -961,6 +961,8 @@ def _rule_set_changed(shard: Shard, cause: InputRecord, event: decided.RuleSetCh
             pool.pool_id: market.pool_taken.get(pool.pool_id) or PoolCount(pool.pool_id)
             for pool in market.rules.pools
         }
+        for end_ms in event.get("pools_end_ms", ()):
+            shard.set_timer(end_ms, "pools", market.market_id, version)
         _network_changed(shard, market)
 
 

@@ -29,12 +29,14 @@ IMPROVED_BYTES = 3_000
 
 
 def schedule(turn: Turn) -> None:
-    """Have the held orders looked at that units, or a node's day, which came free may serve."""
+    """Have the held orders looked at that units, a node's day or a changed network may serve."""
     shard = turn.shard
     for market in shard.markets.values():
         if not market.held:
             continue
         skus = {sku: None for market_id, sku in shard.freed_skus if market_id == market.market_id}
+        if market.market_id in shard.touched_networks:
+            skus |= dict.fromkeys(market.held)
         for node_id in shard.freed_nodes:
             if node_id in market.nodes:
                 for sku in market.held:
@@ -128,7 +130,7 @@ def _as_promised(order: Order, data: Plain) -> Plain:
 def _kept(
     shard: Shard, market: Market, request: Request, strategy: Strategy, held: Sequence[Fulfillment]
 ) -> tuple[Value | None, int]:
-    """What held legs are worth now, on their days; None where no service takes one any more.
+    """What held legs are worth now, on their days; None where one can't be any more.
 
     As people read it, and as plans compare.
     """
@@ -146,7 +148,7 @@ def _kept(
         )
         contents = question.contents(amounts)
         priced = None if day is None else question.zone.price(node.index, contents, day)
-        if day is None or priced is None:
+        if day is None or priced is None or not question.reach.open >> node.index & 1:
             return None, 0
         load = 0
         if question.schedule.limited >> node.index & 1:
@@ -180,12 +182,27 @@ def _better(
         # where no carrier charges anything, the nearer of two plans that cost the same is better
         saves = saved > least or (saved == least == 0 and outcome.worth < worth)
     elif isinstance(value, list) and isinstance(outcome.value, list):
-        saves = outcome.value < value
+        saves = _ranks_better(outcome.strategy, value, outcome.value)
     else:
         return False
     latest_ms = max((one.deliver_by_ms or 0 for one in held), default=0)
     promised_ms = max(latest_ms, order.promised_ms or 0)
     return saves and all((leg.deliver_by_ms or 0) <= promised_ms for leg in outcome.legs)
+
+
+def _ranks_better(strategy: Strategy, kept: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether a ranked plan is the better, and saves enough where money is among what ranks.
+
+    Which nodes were used last has no say: those that hold the order were, by that alone.
+    """
+    names = [name for name, *_ in strategy.objective or ()]
+    least = strategy.replan_saving_minor
+    if least and "cost" in names:
+        at = names.index("cost")
+        if kept[at] - other[at] <= least:
+            return False
+    says = [i for i, name in enumerate(names) if name != "last_used"]
+    return [other[i] for i in says] < [kept[i] for i in says]
 
 
 def _parts(held: Sequence[Fulfillment]) -> list[Any]:

@@ -177,9 +177,22 @@ def replan(turn: Turn, order: Order) -> None:
 
 
 def fill_from_stock(turn: Turn, order: Order, line: OrderLine) -> None:
-    """Give units that came free to a line that waits (to all its order where it takes all)."""
-    lines = [one for one in order.lines if one.backordered] if order.whole else [line]
+    """Give units that came free to a line that waits, and to the others of its order.
+
+    All of them where the order takes all, else those that nobody waits for before them: so they
+    share legs, and take nothing out of turn.
+    """
+    lines = [one for one in order.lines if one.backordered]
+    if not order.whole:
+        market = turn.market_of(order)
+        lines = [one for one in lines if one is line or _is_next(market, order, one)]
     _source(turn, order, lines, orjson.loads(order.raw), explain_failure=False)
+
+
+def _is_next(market: Market, order: Order, line: OrderLine) -> bool:
+    """Whether there may be units for a line that waits, and nobody's turn is before its order's."""
+    queue = market.waiting.get(line.sku, [])
+    return market.available.get(line.sku, 0) > 0 and bool(queue) and queue[0][3] is order
 
 
 def ask(turn: Turn, order: Order, lines: list[OrderLine], data: Plain) -> Outcome | None:

@@ -4,10 +4,11 @@ import unicodedata
 from typing import Any, Literal
 
 from events.decided import Plain, RuleProblem
+from events.rules import Body
 from orchestrator.core.shard import Market
 from orchestrator.core.sourcing.calendars import start_of
 from orchestrator.core.sourcing.rule_checks import Known, check
-from orchestrator.core.sourcing.strategies import DEFAULT_VERSION, content_of
+from orchestrator.core.sourcing.strategies import DEFAULT_VERSION, FAR, RuleSet, content_of
 from orchestrator.core.turn import Turn
 
 Status = Literal["proposed", "approved", "scheduled", "active", "superseded", "shadow"]
@@ -138,8 +139,9 @@ def _unknown(version: str) -> str:
 
 
 def _same_person(one: str, other: str) -> bool:
-    def plain(name: str) -> str:
-        return "".join(unicodedata.normalize("NFKC", name).casefold().split())
+    def plain(name: str) -> str:  # without spaces, and what isn't seen at all
+        seen = [one for one in name if unicodedata.category(one) != "Cf"]
+        return "".join(unicodedata.normalize("NFKC", "".join(seen)).casefold().split())
 
     return plain(one) == plain(other)
 
@@ -154,7 +156,19 @@ def _activate(turn: Turn, market: Market, version: str) -> None:
     before = market.rules.version
     if before in market.rule_versions:
         _changed(turn, market, before, "superseded")
-    _changed(turn, market, version, "active")
+    rules = RuleSet(
+        version, Body.model_validate(market.rule_versions[version].body), market.time_zone
+    )
+    ends = {pool.until_ms: None for pool in rules.pools if turn.now_ms < pool.until_ms < FAR}
+    more = {"pools_end_ms": sorted(ends)} if ends else {}
+    _changed(turn, market, version, "active", **more)
+
+
+def pools_end(turn: Turn, market_id: str, version: str) -> None:
+    """A pool of a version ended: what it kept from others may serve who waits."""
+    market = turn.shard.markets[market_id]
+    if market.rules.version == version and market.waiting and not market.refill_queued:
+        turn.emit({"type": "work_queued", "work": ["refill", market_id]})
 
 
 def _drop_schedule(turn: Turn, market: Market) -> None:

@@ -30,6 +30,53 @@ def test_a_line_is_filled_in_parts(shop: Story) -> None:
     assert shop.plan("1") == {"BOS": {"A": 1}, "CHI": {"A": 2}}
 
 
+def test_lines_that_waited_behind_the_same_fence_are_planned_as_one(shop: Story) -> None:
+    shop.rules({"fences": {"nodes": {"node": ["LAX"]}}})
+    shop.receive("BOS", A=1)
+    shop.receive("CHI", A=1, B=1)
+    shop.order("1", A=1, B=1)
+    assert shop.plan("1") == {}
+    shop.rules({"split": {"max_legs": 1}})
+    shop.at(1)
+    assert shop.plan("1") == {"CHI": {"A": 1, "B": 1}}
+
+
+def test_a_line_that_goes_along_with_another_takes_nothing_out_of_turn(shop: Story) -> None:
+    shop.rules({"fences": {"nodes": {"node": ["LAX"]}}})
+    shop.receive("CHI", A=1, B=1)
+    shop.order("late", A=1, B=1)
+    shop.order("first", B=1, priority=1)
+    shop.rules({})
+    shop.at(1)
+    assert shop.plan("first") == {"CHI": {"B": 1}}
+    assert shop.plan("late") == {"CHI": {"A": 1}}
+
+
+def test_what_waits_for_a_pools_units_gets_them_when_the_pool_ends(shop: Story) -> None:
+    pool = {"id": "p", "sku": "A", "channel": "app", "units": 5}
+    shop.rules(
+        {}, pools=[{**pool, "until": "2027-01-16"}, {**pool, "id": "q", "until": "2027-01-20"}]
+    )
+    shop.receive("BOS", A=10)
+    shop.order("1", A=5)
+    shop.order("2", A=5)
+    assert shop.counts("1") == {"backordered": 5}
+    shop.at(2 * 86_400)  # the pool p ended
+    assert shop.counts("1") == {"allocated": 5}
+    assert shop.counts("2") == {"backordered": 5}
+    shop.at(4 * 86_400)
+    assert shop.counts("2") == {"allocated": 5}
+
+
+def test_the_end_of_a_pool_that_no_longer_holds_wakes_nobody(shop: Story) -> None:
+    pool = {"id": "p", "sku": "A", "channel": "app", "units": 5, "until": "2027-01-16"}
+    shop.rules({}, pools=[pool])
+    shop.order("1", A=5)
+    shop.rules({})
+    shop.at(2 * 86_400)
+    assert not [one for one in shop.events if one["type"] == "work_queued"]
+
+
 def adjusted(shop: Story) -> None:
     shop.send("stock_adjusted", node_id="CHI", sku="A", delta=2, reason="found")
 

@@ -385,6 +385,44 @@ def test_ranked_plans_compare_by_their_criteria_as_they_stand() -> None:
     assert story.plan("1") == {"BOS": {"A": 1}, "CHI": {"A": 1}}
 
 
+def test_what_was_used_last_moves_no_held_order() -> None:
+    story = shop()
+    story.rules({"hold": 600, "objective": ["last_used", "distance"]})
+    for node_id in ("BOS", "CHI", "LAX"):
+        story.receive(node_id, A=5)
+    story.order("1", A=1, to="BOS")
+    for _ in range(3):
+        story.receive("LAX", A=1)
+        assert improved(story.at(60)) == []
+    assert story.plan("1") == {"BOS": {"A": 1}}
+
+
+@pytest.mark.parametrize(("saving", "better"), [(5_499, ["order_improved"]), (5_500, [])])
+def test_a_ranked_plan_saves_what_is_asked_for_where_money_is_ranked(
+    saving: int, better: list[str]
+) -> None:
+    story = shop()
+    story.rules({"hold": 60, "objective": ["distance", "cost"], "replan_saving": saving})
+    story.receive("CHI", A=2)  # for 6000; Boston takes 500
+    story.order("1", A=2, to="BOS")
+    story.receive("BOS", A=2)
+    assert improved(story.at(1)) == better
+
+
+def test_what_a_closed_node_holds_goes_to_one_that_is_open() -> None:
+    story = shop()
+    story.receive("BOS", A=2)
+    story.receive("CHI", A=2)
+    story.order("1", A=2, to="BOS")
+    assert story.plan("1") == {"BOS": {"A": 2}}
+    story.node("BOS", active=False)
+    story.at(1)
+    assert story.plan("1") == {"CHI": {"A": 2}}
+    story.node("CHI", active=False)
+    story.at(1)
+    assert story.plan("1") == {"CHI": {"A": 2}}, "where nobody else has it, it stays"
+
+
 def test_values_of_different_strategies_are_not_compared() -> None:
     story = shop()
     story.receive("LAX", A=5)

@@ -60,8 +60,8 @@ class Site(Protocol):
 
 
 def postal(code: str) -> str:
-    """A postal code or prefix as it is compared: without spaces, in capitals."""
-    return code.replace(" ", "").upper()
+    """A postal code or prefix as it is compared: without spaces or hyphens, in capitals."""
+    return code.replace(" ", "").replace("-", "").upper()
 
 
 def line_value_minor(line: Plain, item: Plain) -> int:
@@ -285,11 +285,11 @@ def _attribute(name: str, values: list[str]) -> _Test:
 
 
 Within: TypeAlias = Callable[[int, int], Holds]
-_FAR = 10**30
+FAR = 10**30
 
 
 def _within(name: str, low: int | None, high: int | None, make: Within) -> _Test:
-    holds = make(-_FAR if low is None else low, _FAR if high is None else high)
+    holds = make(-FAR if low is None else low, FAR if high is None else high)
     if high is None:
         return holds, f"{name} is at least {low}", f"{name} is below {low}"
     if low is None:
@@ -329,8 +329,8 @@ def _placed(span: DaySpan, time_zone: str) -> _Test:
 def _span_ms(first: date | None, last: date | None, time_zone: str) -> tuple[int, int]:
     """From the first day's beginning to the last day's end."""
     return (
-        -_FAR if first is None else zone(time_zone).start_ms(first.toordinal() - _EPOCH_DAY),
-        _FAR if last is None else zone(time_zone).start_ms(last.toordinal() + 1 - _EPOCH_DAY),
+        -FAR if first is None else zone(time_zone).start_ms(first.toordinal() - _EPOCH_DAY),
+        FAR if last is None else zone(time_zone).start_ms(last.toordinal() + 1 - _EPOCH_DAY),
     )
 
 
