@@ -31,6 +31,11 @@ MAX_PROBLEMS: Final = 100
 """Problems told of one body, at the most."""
 _ROUNDS: Final = 100  # of leaving out what doesn't parse; each takes out something
 _SHOWN: Final = 60
+_NOTHING: Final = "asks for nothing"
+_LEAST: Final = {"order_value": 0, "weight_g": 0, "quantity": 1}
+"""What no order has less of."""
+_ONE_OF: Final = frozenset({"channel", "service_level", "country", "region"})
+"""What an order has one of, at the most."""
 _PERCENT = re.compile(r"0|[1-9][0-9]?|100", re.ASCII)
 _SPANS = ("order_value", "weight_g", "priority", "quantity")
 _LISTS = ("channel", "service_level", "country", "region", "postal_prefix", "sku", "category")
@@ -62,7 +67,9 @@ def check(raw: Plain, known: Known | None) -> tuple[Body | None, list[RuleProble
             path = _as_written(raw, problem["loc"], missing=problem["type"] == "missing")
             told[where(path), _said(problem)] = None
     for path, detail in _meaning(body or _what_parses(raw), known, wrong):
-        told[where(_as_written(raw, path)), detail] = None
+        at = where(_as_written(raw, path))
+        if not (detail.startswith(_NOTHING) and any(one.startswith(f"{at}.") for one, _ in told)):
+            told[at, detail] = None  # else what it asks for is what is wrong
     problems = [RuleProblem(path=path, detail=detail) for path, detail in told]
     if len(problems) > MAX_PROBLEMS:
         more = len(problems) - MAX_PROBLEMS
@@ -181,7 +188,8 @@ def _fill_in(body: Plain, path: Path) -> None:
         if isinstance(at, dict):
             at = at.get(step)
         else:
-            at = at[step] if isinstance(at, list) and step in range(len(at)) else None
+            inside = isinstance(at, list) and isinstance(step, int) and step < len(at)
+            at = at[step] if inside else None
     name = str(path[-1])
     if isinstance(at, dict):  # else another problem had this part left out
         at[name] = 1 if name == "units" else "-" if name in {"channel", "sku"} else where(path)
@@ -259,7 +267,7 @@ def _strategy(at: Path, strategy: Strategy, known: Known | None) -> Iterator[tup
                 yield (*here, "nodes", place), _unknown_node(node_id)
     least = strategy.split.leg_min
     if least is not None and least.value is None and least.units is None:
-        yield (*at, "split", "leg_min"), "asks for nothing: give value or units, or leave it out"
+        yield (*at, "split", "leg_min"), f"{_NOTHING}: give value or units, or leave it out"
     for number, (one, other) in enumerate(strategy.parcel.apart or ()):
         if one == other:
             yield (
@@ -287,12 +295,11 @@ def _when(at: Path, when: When) -> Iterator[tuple[Path, str]]:
         yield from _both((*at, "not", "attribute", name), "attribute", required, values)
     for name in _SPANS:
         required, barred = getattr(when, name), getattr(excluded, name)
-        if (
-            required is not None
-            and barred is not None
-            and _covers((barred.min, barred.max), (required.min, required.max))
-        ):
-            yield (*at, "not", name), f"excludes all that when.{name} requires"
+        if barred is None or (barred.min is None and barred.max is None):
+            continue
+        if _covers((barred.min, barred.max), _span(when, name)):
+            what = "every order" if required is None else f"all that when.{name} requires"
+            yield (*at, "not", name), f"excludes {what}"
     if (
         when.placed is not None
         and excluded.placed is not None
@@ -323,6 +330,13 @@ def _ends(span: DaySpan) -> tuple[int | None, int | None]:
     )
 
 
+def _span(conditions: Conditions, name: str) -> tuple[int | None, int | None]:
+    """What an order that meets them may have, from the least to the most."""
+    span = getattr(conditions, name)
+    low = None if span is None else span.min
+    return (_LEAST.get(name) if low is None else low), (None if span is None else span.max)
+
+
 def _covers(outer: tuple[int | None, int | None], inner: tuple[int | None, int | None]) -> bool:
     """Whether all of the inner span lies within the outer."""
     below = outer[0] is None or (inner[0] is not None and outer[0] <= inner[0])
@@ -335,15 +349,20 @@ def _spans(at: Path, conditions: Conditions) -> Iterator[tuple[Path, str]]:
         if span is None:
             continue
         if span.min is None and span.max is None:
-            yield (*at, name), "asks for nothing: give min or max, or leave it out"
+            yield (*at, name), f"{_NOTHING}: give min or max, or leave it out"
         elif span.min is not None and span.max is not None and span.min > span.max:
             yield (*at, name), f"can't hold: min {span.min} is more than max {span.max}"
+        elif span.max is not None and span.max < _LEAST.get(name, span.max):
+            yield (*at, name), f"can't hold: no order has less than {_LEAST[name]}"
+    for number, prefix in enumerate(conditions.postal_prefix or ()):
+        if not postal(prefix):
+            yield (*at, "postal_prefix", number), "has no letter or digit: every code begins so"
     if conditions.attribute == {}:
         yield (*at, "attribute"), "is empty: leave it out, or name at least one"
     placed = conditions.placed
     if placed is not None:
         if placed.from_ is None and placed.until is None:
-            yield (*at, "placed"), "asks for nothing: give from or until, or leave it out"
+            yield (*at, "placed"), f"{_NOTHING}: give from or until, or leave it out"
         yield from _days((*at, "placed"), placed.from_, placed.until)
 
 
@@ -411,17 +430,20 @@ def _reach(strategies: Sequence[Strategy]) -> Iterator[tuple[Path, str]]:
     targets = {strategy.name: strategy.else_ for strategy in strategies}
     asked: dict[str, None] = {}
     why: dict[int, str] = {}
-    conditions: list[tuple[Any, str]] = []
+    conditions: list[tuple[When, str]] = []
     decided_by: str | None = None
     for number, strategy in enumerate(strategies):
-        same = [name for one, name in conditions if one == _comparable(strategy.when)]
+        same = [name for one, name in conditions if _comparable(one) == _comparable(strategy.when)]
+        wider = [name for one, name in conditions if _implies(strategy.when or When(), one)]
         if decided_by is not None:
             why[number] = f"{_shown(decided_by)} before it has no conditions"
         elif same:
             why[number] = f"{_shown(same[0])} before it has the same conditions"
+        elif wider:
+            why[number] = f"all its orders are decided by {_shown(wider[0])} before it"
         else:
             asked.update(dict.fromkeys([strategy.name, *_after(strategy.name, targets)]))
-        conditions.append((_comparable(strategy.when), strategy.name))
+        conditions.append((strategy.when or When(), strategy.name))
         if decided_by is None and not has_conditions(strategy):
             decided_by = strategy.name
     for number, reason in why.items():
@@ -431,6 +453,56 @@ def _reach(strategies: Sequence[Strategy]) -> Iterator[tuple[Path, str]]:
                 ("strategies", number),
                 f"{_shown(name)} can never be reached: {reason}, and no `else` leads to it",
             )
+
+
+def _implies(when: When, other: When) -> bool:
+    """Whether every order that meets these conditions meets the others, as far as is plain."""
+    no, barred = when.not_ or Conditions(), other.not_ or Conditions()
+    for name in _LISTS:
+        values, wanted = getattr(when, name), getattr(other, name)
+        if wanted is not None and (values is None or not _within(name, values, wanted)):
+            return False
+        out, kept = getattr(barred, name), getattr(no, name)
+        if out is not None and not (kept is not None and _within(name, out, kept)):
+            apart = name in _ONE_OF and values is not None
+            if not apart or any(_within(name, [one], out) for one in values):
+                return False
+    has, lacks = when.attribute or {}, no.attribute or {}
+    return (
+        all(name in has and {*has[name]} <= {*of} for name, of in (other.attribute or {}).items())
+        and all(
+            name in lacks and {*of} <= {*lacks[name]}
+            for name, of in (barred.attribute or {}).items()
+        )
+        and _spans_imply(when, other)
+    )
+
+
+def _spans_imply(when: When, other: When) -> bool:
+    no, barred = when.not_ or Conditions(), other.not_ or Conditions()
+    for name in _SPANS:
+        wanted, out, kept = getattr(other, name), getattr(barred, name), getattr(no, name)
+        if wanted is not None and not _covers((wanted.min, wanted.max), _span(when, name)):
+            return False
+        if out is not None and (
+            kept is None or not _covers((kept.min, kept.max), (out.min, out.max))
+        ):
+            return False
+    placed = (None, None) if when.placed is None else _ends(when.placed)
+    if other.placed is not None and not _covers(_ends(other.placed), placed):
+        return False
+    return barred.placed is None or (
+        no.placed is not None and _covers(_ends(no.placed), _ends(barred.placed))
+    )
+
+
+def _within(name: str, inner: Sequence[str], outer: Sequence[str]) -> bool:
+    """Whether what is one of the inner values is one of the outer."""
+    if name == "postal_prefix":
+        return all(any(postal(one).startswith(postal(of)) for of in outer) for one in inner)
+    if name == "region":
+        return {one.casefold() for one in inner} <= {one.casefold() for one in outer}
+    return set(inner) <= set(outer)
 
 
 def _after(name: str, targets: Mapping[str, str | None]) -> list[str]:
