@@ -212,7 +212,10 @@ class Split(_Written):
 
 
 class ParcelLimits(_Written):
-    """What one parcel takes; `apart` pairs categories or capabilities that don't share one."""
+    """What one parcel takes; `apart` pairs categories or capabilities that don't share one.
+
+    What is too heavy for every service goes in several, whatever is said here.
+    """
 
     max_g: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     max_ml: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None

@@ -27,7 +27,7 @@ _FENCES: Final = {  # what a node is that fails them
     "cross_border": "across a border",
     "reach_promise": "too late for the promise",
     "lane_suspended": "on a suspended lane",
-    "no_rate": "without a rate to there",
+    "no_rate": "without a rate for this to there",
     "min_shelf_days": "left with units that expire too soon",
     "suppressed": "suppressed for the item, which it rejected lately",
 }

@@ -157,7 +157,8 @@ def test_a_parcel_that_no_service_takes_is_not_called_dear() -> None:
     story.receive("BOS", A=5)
     story.order("1", A=1)
     text = allocated(story)
-    assert "1 node: without a service that takes such parcels in time." in text
+    assert "1 of line 1 wait for a carrier service that takes standard to there from BOS" in text
+    assert "BOS: without a rate for this to there." in text
     assert "dearer" not in text
 
 

@@ -6,6 +6,7 @@ import orjson
 
 from events.decided import NodeRow, rows_of
 from orchestrator.core.sourcing.calendars import iso_day
+from orchestrator.core.sourcing.question import DAYS_AHEAD
 from tests.core.story import Story
 
 
@@ -35,6 +36,27 @@ def test_a_node_that_is_not_active_or_does_not_ship_is_passed_over(shop: Story) 
     shop.order("1", A=1)
     assert shop.plan("1") == {"LAX": {"A": 1}}
     assert kept_out(shop) == {"BOS": ["inactive"], "CHI": ["does_not_ship"]}
+
+
+def test_a_node_that_takes_no_order_a_day_keeps_no_line_in_one_piece(shop: Story) -> None:
+    shop.node("LAX", capacity_orders_per_day=0)
+    shop.receive("BOS", A=3)
+    shop.receive("CHI", A=2)
+    shop.receive("LAX", A=5)
+    shop.order("1", A=5)
+    assert shop.plan("1") == {"BOS": {"A": 3}, "CHI": {"A": 2}}
+    assert decision(shop)["rest"]["fences"] == {"does_not_ship": "1"}
+
+
+def test_a_node_whose_days_are_all_taken_keeps_no_line_in_one_piece(shop: Story) -> None:
+    shop.node("LAX", capacity_orders_per_day=1)
+    shop.receive("LAX", A=5, B=DAYS_AHEAD)
+    for number in range(DAYS_AHEAD):
+        shop.order(f"b{number}", B=1)
+    shop.receive("BOS", A=3)
+    shop.receive("CHI", A=2)
+    shop.order("1", A=5)
+    assert shop.plan("1") == {"BOS": {"A": 3}, "CHI": {"A": 2}}
 
 
 def test_a_node_named_out_is_out_though_its_group_is_in(shop: Story) -> None:
@@ -95,6 +117,65 @@ def test_who_cannot_reach_the_promise_is_out_where_it_must_be_kept(shop: Story) 
     shop.order("2", A=1, deliver_by="2027-01-17")
     assert shop.plan("2") == {"CHI": {"A": 1}}
     assert kept_out(shop) == {"BOS": ["reach_promise"]}
+
+
+def to_30_kg(shop: Story) -> None:
+    breaks = [{"to_g": 30_000, "base_minor": 500}]
+    rates = [{"to_km": 100_000, "weight_breaks": breaks, "transit_days": 2}]
+    shop.service(rates=rates)
+
+
+def test_what_no_service_takes_is_told_as_without_a_rate(shop: Story) -> None:
+    shop.send("item_defined", sku="A", name="A", weight_g=50_000)
+    to_30_kg(shop)
+    shop.receive("BOS", A=5)
+    shop.order("1", A=1)
+    assert shop.counts("1") == {"backordered": 1}
+    rest = decision(shop)["rest"]
+    assert (rest["nodes"], rest["dearer"]) == (["BOS", "CHI", "LAX"], 0)
+    assert (rest["fences"], rest["short"]) == ({"no_rate": "1"}, "6")
+
+
+def test_a_service_that_excludes_what_an_item_requires_is_no_rate(shop: Story) -> None:
+    shop.node("LAX", capabilities=["hazmat"])
+    shop.send("item_defined", sku="A", name="A", requires=["hazmat"])
+    shop.service(excluded_capabilities=["hazmat"])
+    shop.receive("LAX", A=5)
+    shop.order("1", A=1)
+    assert decision(shop)["rest"]["fences"] == {"requires": "3", "no_rate": "4"}
+    assert decision(shop)["rest"]["dearer"] == 0
+
+
+def test_the_nearest_node_is_not_called_dearer_where_no_service_takes_it_from_there(
+    shop: Story,
+) -> None:
+    shop.send("item_defined", sku="A", name="A", weight_g=50_000)
+    zones: list[dict[str, Any]] = [
+        {"origin_node_id": "BOS", "weight_breaks": [{"to_g": 30_000, "base_minor": 300}]},
+        {"origin_node_id": "CHI", "base_minor": 5_000},
+        {"origin_node_id": "LAX", "base_minor": 9_000},
+    ]
+    shop.service(rates=[], zones=[{**zone, "transit_days": 2} for zone in zones])
+    for node_id in ("BOS", "CHI", "LAX"):
+        shop.receive(node_id, A=5)
+    shop.order("1", A=1)
+    assert shop.plan("1") == {"CHI": {"A": 1}}
+    rest = decision(shop)["rest"]
+    assert (rest["nodes"], rest["fences"], rest["dearer"]) == (["BOS"], {"no_rate": "1"}, 0)
+
+
+def test_what_is_too_heavy_for_every_service_goes_in_several_parcels(shop: Story) -> None:
+    shop.send("item_defined", sku="A", name="A", weight_g=20_000)
+    to_30_kg(shop)
+    shop.receive("BOS", A=5)
+    shop.order("1", A=3)
+    assert shop.plan("1") == {"BOS": {"A": 3}}
+    row = NodeRow(*decision(shop)["sets"][0][1])
+    assert (row.parcels, row.value) == (3, 1_500)
+    shop.service(service="freight")  # takes any weight
+    shop.order("2", A=2)
+    row = NodeRow(*decision(shop)["sets"][0][1])
+    assert (row.parcels, row.service) == (1, "ups/freight")
 
 
 def test_a_suspended_lane_bars_its_node_until_it_is_restored(shop: Story) -> None:

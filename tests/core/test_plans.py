@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+import pytest
 
 from events.decided import NodeRow
 from tests.core.story import Story
@@ -85,3 +86,35 @@ def test_a_region_that_only_the_postal_code_tells_meets_conditions() -> None:
     shop.order("1", A=1, ship_to={"country": "US", "postal_code": "99501"})
     told = orjson.loads(shop.told("order_allocated")[-1]["decision"])
     assert told["strategy"] == "afar"
+
+
+@pytest.mark.parametrize(
+    "line", [{"total_minor": 3_000}, {"unit_price_minor": 3_000}, {"total_minor": 2_999}], ids=str
+)
+def test_a_leg_is_worth_what_its_lines_are_worth_by_conditions_too(line: dict[str, int]) -> None:
+    story = Story()
+    for node_id in ("BOS", "CHI"):
+        story.node(node_id)
+    story.item("A", "B")
+    story.rules({"split": {"leg_min": {"value": 3_000}}})
+    story.receive("BOS", A=1)
+    story.receive("CHI", B=1)
+    story.order("1", A=1, B=1, line=line)
+    whole = 3_000 in line.values()
+    assert len(story.plan("1")) == (2 if whole else 1)
+
+
+def test_units_of_one_item_are_worth_what_all_its_lines_are_by_their_units() -> None:
+    story = Story()
+    for node_id in ("BOS", "CHI"):
+        story.node(node_id)
+    story.item("A")
+    story.rules({"split": {"leg_min": {"value": 1_000}}})
+    story.receive("BOS", A=1)
+    story.receive("CHI", A=1)
+    lines = [
+        {"line_id": str(n), "sku": "A", "quantity": 1, "unit_price_minor": minor}
+        for n, minor in enumerate((0, 1_999))
+    ]
+    story.order("1", lines=lines)
+    assert story.plan("1") == {"BOS": {"A": 1}, "CHI": {"A": 1}}

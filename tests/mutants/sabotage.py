@@ -648,4 +648,44 @@ MUTANTS: Final = (
         "tests/core/test_rule_sets.py::"
         "test_a_wrong_name_and_what_is_missing_below_it_are_both_said",
     ),
+    # What waits, and what is held.
+    _mutant(
+        "a line that goes along with another jumps the queue",
+        "orchestrator/core/placing.py",
+        " and queue[0][3] is order\n",
+        "\n",
+        "tests/core/test_backorders.py::"
+        "test_a_line_that_goes_along_with_another_takes_nothing_out_of_turn",
+    ),
+    _mutant(
+        "a pool that ended wakes nobody",
+        "orchestrator/core/evolve.py",
+        '        for end_ms in event.get("pools_end_ms", ()):\n',
+        "        for end_ms in ():\n",
+        "tests/core/test_backorders.py::"
+        "test_what_waits_for_a_pools_units_gets_them_when_the_pool_ends",
+    ),
+    _mutant(
+        "what a closed node holds stays there",
+        "orchestrator/core/improving.py",
+        " or not question.reach.open >> node.index & 1:\n",
+        ":\n",
+        "tests/core/test_holding.py::test_what_a_closed_node_holds_goes_to_one_that_is_open",
+    ),
+    _mutant(
+        "a node that no service takes it from is told as dearer",
+        "orchestrator/core/sourcing/record.py",
+        "        if dearer and self._rankings:\n",
+        "        if False:\n",
+        "tests/core/test_fences.py::"
+        "test_the_nearest_node_is_not_called_dearer_where_no_service_takes_it_from_there",
+    ),
+    _mutant(
+        "a strategy is taken for reachable though an earlier one decides all its orders",
+        "orchestrator/core/sourcing/rule_checks.py",
+        "        elif wider:\n",
+        "        elif False:\n",
+        "tests/core/test_rule_sets.py::"
+        "test_a_strategy_whose_orders_an_earlier_one_decides_is_refused",
+    ),
 )

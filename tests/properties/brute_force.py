@@ -125,7 +125,11 @@ def conditions(when: Plain, data: Plain, items: dict[str, Plain]) -> list[bool]:
     lines = data["lines"]
     quantity = sum(line["quantity"] for line in lines)
     worth = sum(
-        line["quantity"] * line.get("unit_price_minor", items[line["sku"]].get("value_minor", 0))
+        line.get(
+            "total_minor",
+            line["quantity"]
+            * line.get("unit_price_minor", items[line["sku"]].get("value_minor", 0)),
+        )
         for line in lines
     )
     found = []
@@ -197,10 +201,9 @@ class Problem:
         self.all_or_nothing = not self.data.get("allow_partial", True)
         # lines of one item draw on the same units: they are planned as one
         self.wanted: dict[str, int] = {}
-        self.first_line: dict[str, str] = {}
+        self.asked_lines = [want.line_id for want in request.wants]
         for want in request.wants:
             self.wanted[want.sku] = self.wanted.get(want.sku, 0) + want.units
-            self.first_line.setdefault(want.sku, want.line_id)
         self.skus = list(self.wanted)
         self.atp = [self.promisable(sku) for sku in self.skus]
         self.targets = [
@@ -390,6 +393,12 @@ class Problem:
     def parcels(self, contents: Contents) -> list[list[str]]:
         """First-fit decreasing, a unit at a time."""
         max_g, max_ml = self.parcel.get("max_g", 10**18), self.parcel.get("max_ml", 10**18)
+        prices = [
+            one for each in self.services() for one in each.get("rates", []) + each.get("zones", [])
+        ]
+        if prices:  # what nobody takes goes in several
+            heaviest = [one.get("weight_breaks", [{"to_g": 10**18}])[-1]["to_g"] for one in prices]
+            max_g = min(max_g, max(heaviest))
         apart = self.parcel.get("apart", [])
 
         def size(sku: str) -> tuple[int, int]:
@@ -607,12 +616,19 @@ class Problem:
                 yield Plan(units, self.value(named), named)
 
     def worth(self, contents: Contents) -> int:
-        prices = {one["line_id"]: one.get("unit_price_minor") for one in self.data["lines"]}
         total = 0
         for sku, units in zip(self.skus, contents, strict=True):
-            price = prices[self.first_line[sku]]
-            each = self.world.items[sku].get("value_minor", 0) if price is None else price
-            total += each * units
+            value = self.world.items[sku].get("value_minor", 0)
+            placed = [
+                one
+                for one in self.data["lines"]
+                if one["sku"] == sku and one["line_id"] in self.asked_lines
+            ]
+            worth = sum(
+                one.get("total_minor", one.get("unit_price_minor", value) * one["quantity"])
+                for one in placed
+            )
+            total += -(-worth // sum(one["quantity"] for one in placed)) * units
         return total
 
     def distance(self, node_id: str) -> int:

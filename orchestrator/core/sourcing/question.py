@@ -27,7 +27,7 @@ from orchestrator.core.sourcing.search import (
     one_leg_each,
     one_leg_is_best,
 )
-from orchestrator.core.sourcing.strategies import Strategy
+from orchestrator.core.sourcing.strategies import Strategy, line_value_minor
 from orchestrator.core.sourcing.tables import (
     SPARSE,
     TIGHT_UNITS,
@@ -45,6 +45,7 @@ from orchestrator.core.sourcing.tables import (
     has_room,
     load_percent,
     nodes_in,
+    set_of,
     tables_of,
 )
 
@@ -215,7 +216,7 @@ class Question:
             self.schedule,
         )
         self.reach: Reach = self.zone.reach
-        self._limits = strategy.parcel
+        self._limits = self.terms.parcel
         self._by_units = tables.units_matter or self.objective.by_units
         self._contents: dict[Amounts, Contents] = {}
         self._wholes: dict[int, Whole] = {}
@@ -280,10 +281,12 @@ class Question:
         return line
 
     def _worth_minor(self, line: Line) -> int:
-        for placed in self.request.data["lines"]:
-            if placed["line_id"] == line.want.line_id and "unit_price_minor" in placed:
-                return int(placed["unit_price_minor"])
-        return line.stocked.item.get("value_minor") or 0
+        """What a unit is worth: what the order's lines of it are, by their units, rounded up."""
+        ids = {self.request.wants[i].line_id: None for i in line.members}
+        placed = [one for one in self.request.data["lines"] if one["line_id"] in ids]
+        units = sum(int(one["quantity"]) for one in placed)
+        worth = sum(line_value_minor(one, line.stocked.item) for one in placed)
+        return -(-worth // units) if units else 0
 
     def _find_mode(self, line: Line, holders: Holders) -> None:
         """How the line may be divided: only where no node has all of it, by the default."""
@@ -293,6 +296,8 @@ class Question:
             line.able &= alone.able
             if self.strategy.fences.reach_promise:
                 line.able &= ~self._too_late(line)
+            elif not line.able & ~self.closely(line.target):
+                line.able &= ~self._full(line)
             if line.able:
                 line.alone = alone
                 return
@@ -315,6 +320,17 @@ class Question:
             if priced is None or priced.days_late:
                 bits |= 1 << index
         return bits
+
+    def _full(self, line: Line) -> int:
+        """Nodes that have all of a line, and no day with room for it."""
+        first = self.schedule.first
+        return set_of(
+            [
+                index
+                for index in nodes_in(line.able)
+                if day_with_room(self.nodes[index], first[index], line.target) is None
+            ]
+        )
 
     def _ranking_alone(self, line: Line) -> Ranking:
         units, key = line.target, -1

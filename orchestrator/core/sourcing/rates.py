@@ -85,6 +85,11 @@ class Lane:
         """What no parcel costs less than."""
         return min(self._breaks_minor or [self.base_minor]) + self.per_unit_minor
 
+    @property
+    def heaviest_g(self) -> int | None:
+        """What a parcel may weigh; None: any weight is taken."""
+        return self._breaks_g[-1] if self._breaks_g else None
+
     def charge(self, weight_g: int, units: int, volume_ml: int = 0) -> int | None:
         """What one parcel costs, in minor units of the market; None beyond the last break."""
         if self._breaks_g:

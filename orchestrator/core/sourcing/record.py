@@ -142,6 +142,7 @@ class _Record:
         self._nodes = len(question.nodes)
         self._sets: dict[Amounts, _Set] = {}
         self._shown = 0  # nodes that have a row
+        self._rankings: list[Ranking] = []  # of the sets
         self._budget = BARRED
         self.sets: list[DecisionSet] = []
 
@@ -177,6 +178,7 @@ class _Record:
             ranking, there = question.ranking_of(whole), whole.there
             if not there and self._nodes > WIDE:  # nobody is able
                 there = bytes(self._nodes + 7 >> 3)
+        self._rankings.append(ranking)
         shown = offers
         if used:
             others = [
@@ -341,6 +343,15 @@ class _Record:
             total = question.objective.with_extra(total, extra)
         return {"legs": legs, "units": plan.units, "value": 0 if total is None else total}
 
+    def _tell_unpriced(self, bits: int, told: dict[str, int]) -> None:
+        """Those of these nodes that no service takes any of the sets from, or none in time."""
+        for ranking in self._rankings:
+            bits &= ~ranking.able
+        for index in nodes_in(bits):
+            late = any(ranking.value_of(index) >= 0 for ranking in self._rankings)
+            code = "reach_promise" if late else "no_rate"
+            told[code] = told.get(code, 0) | 1 << index
+
     def rest(self) -> Rest:
         """The nodes without a row, by what kept them out."""
         question = self._question
@@ -359,6 +370,10 @@ class _Record:
             told["requires"] = incapable
         short = left & ~has_some
         dearer = left & has_some & question.reach.open & ~suppressed & ~incapable
+        if dearer and self._rankings:
+            self._tell_unpriced(dearer, told)
+            for code in ("no_rate", "reach_promise"):
+                dearer &= ~told.get(code, 0)
         if len(question.nodes) > NAMED_NODES:
             return {
                 "nodes": [],

@@ -16,7 +16,7 @@ from orchestrator.core.sourcing.availability import floor, may_limit
 from orchestrator.core.sourcing.calendars import MINUTE_MS
 from orchestrator.core.sourcing.geo import distances
 from orchestrator.core.sourcing.objectives import FAR_M, Objective
-from orchestrator.core.sourcing.parcels import Content, Parcel
+from orchestrator.core.sourcing.parcels import Content, Limits, Parcel
 from orchestrator.core.sourcing.places import Place
 from orchestrator.core.sourcing.rates import Lane, Scale, Service
 from orchestrator.core.sourcing.strategies import Strategy
@@ -606,7 +606,16 @@ class Stocked:
 class Terms:
     """What decides prices to a place beside nodes, contents and days; equal ones are one object."""
 
-    __slots__ = ("carrier", "late_per_day", "service", "service_level", "strategy", "told")
+    __slots__ = (
+        "carrier",
+        "late_per_day",
+        "parcel",
+        "service",
+        "service_level",
+        "services",
+        "strategy",
+        "told",
+    )
 
     def __init__(
         self,
@@ -614,14 +623,29 @@ class Terms:
         service_level: str,
         carrier: str | None,
         service: str | None,
-        late_per_day: int,
+        market: Market,
     ) -> None:
         self.strategy = strategy
         self.service_level = service_level
         self.carrier = carrier  # asked for by the order
         self.service = service
-        self.late_per_day = late_per_day
+        self.late_per_day = market.rules.late_per_day(service_level)
+        active = [one for one in market.services.values() if one.active]
+        named = [one for one in active if one.carrier == carrier and service in (None, one.service)]
+        self.services = named or [one for one in active if service_level in one.levels]
+        self.parcel = _carried(strategy.parcel, self.services)
         self.told: Decision | None = None  # a decision on these terms, to be copied
+
+
+def _carried(limits: Limits, services: Sequence[Service]) -> Limits:
+    """What a parcel may hold and some service takes: what is heavier goes in several."""
+    most = [lane.heaviest_g for service in services for lane in service.lanes()]
+    heaviest_g = max([one for one in most if one is not None], default=None)
+    if heaviest_g is None or None in most:
+        return limits
+    if limits.max_g is not None and limits.max_g <= heaviest_g:
+        return limits
+    return limits._replace(max_g=heaviest_g)
 
 
 Way = tuple[tuple[Service, Lane], ...]
@@ -704,15 +728,7 @@ class Reach:
         self.bars[code] = self.bars.get(code, 0) | 1 << index
 
     def _find_ways(self, market: Market, place: Place) -> None:
-        terms = self.terms
-        services = [one for one in market.services.values() if one.active]
-        named = [
-            one
-            for one in services
-            if one.carrier == terms.carrier and terms.service in (None, one.service)
-        ]
-        if not named:
-            named = [one for one in services if terms.service_level in one.levels]
+        named = self.terms.services
         numbers: dict[tuple[int, ...], int] = {(): 0}
         way_of: list[int] = []
         for node in market.node_list:
@@ -1224,7 +1240,7 @@ class Tables:
                 codes = strategy.fences.barred(node)
                 if not node.active:
                     codes.append("inactive")
-                if not node.ships or not node.calendar.working:
+                if not node.ships or not node.calendar.working or node.capacity_orders == 0:
                     codes.append("does_not_ship")
                 for code in codes:
                     found[code] = found.get(code, 0) | 1 << node.index
@@ -1301,8 +1317,7 @@ class Tables:
         if found is None:
             if len(self._terms) >= _TERMS_KEPT:
                 self._terms.clear()
-            late_per_day = self.market.rules.late_per_day(level)
-            found = self._terms[key] = Terms(strategy, level, carrier, service, late_per_day)
+            found = self._terms[key] = Terms(strategy, level, carrier, service, self.market)
         return found
 
     def zone(
