@@ -26,6 +26,8 @@ from orchestrator.core.turn import Turn, about
 from schemas.times import rfc3339
 
 IMPROVED_BYTES = 3_000
+SKUS = 5_000
+"""Items called for in one entry, at the most: it must stay small."""
 
 
 def schedule(turn: Turn) -> None:
@@ -47,7 +49,7 @@ def schedule(turn: Turn) -> None:
             event: Any = {
                 "type": "improvement_due",
                 "market_id": market.market_id,
-                "skus": rows,
+                "skus": rows[:SKUS],
                 "done": [],
             }
             if not market.improvable:
