@@ -643,8 +643,8 @@ MUTANTS: Final = (
     _mutant(
         "what is missing below a wrong name is looked for where it no longer is",
         "orchestrator/core/sourcing/rule_checks.py",
-        "            at = at.get(step)\n",
-        "            at = at[step]\n",
+        "(at, dict):\n            at = at.get(step)\n",
+        "(at, dict):\n            at = at[step]\n",
         "tests/core/test_rule_sets.py::"
         "test_a_wrong_name_and_what_is_missing_below_it_are_both_said",
     ),
