@@ -8,6 +8,7 @@ from orchestrator.commands.connection import INPUT_ERROR, load_settings
 
 _ALL = "intake,engine,standby,relay,history,projector,past,api"
 _MORE = ("kpis", "shadow")  # the first with the extra of its name
+_STOP_S = 9.0  # servers that hang keep nobody longer: what isn't committed is done again anyway
 
 
 def run(
@@ -39,7 +40,10 @@ def run(
         raise typer.Exit(INPUT_ERROR)
 
     import asyncio  # noqa: PLC0415 - slow to load, as what follows
+    import os  # noqa: PLC0415
     import signal  # noqa: PLC0415
+
+    import structlog  # noqa: PLC0415
 
     from orchestrator import compose  # noqa: PLC0415
     from orchestrator.commands.database import exit_on_failure  # noqa: PLC0415
@@ -50,8 +54,18 @@ def run(
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def leave() -> None:
+            if not stop.is_set():
+                loop.call_later(_STOP_S, end)
+            stop.set()
+
+        def end() -> None:
+            structlog.get_logger().warning("ends as it is: a server kept it from stopping in time")
+            os._exit(0)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, leave)
         await compose.run(settings, wanted, stop)
 
     with exit_on_failure():

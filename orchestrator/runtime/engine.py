@@ -44,6 +44,7 @@ from schemas.voids import Voids
 
 _HEAD_BYTES: Final = 1_000  # a commit without its entries, generously
 _READ_RECORDS: Final = 2_000
+_QUEUE_BYTES: Final = 16 << 20  # read and not decided yet: then no more is read
 _FOLD_RECORDS: Final = 16  # the client unpacks them in one piece
 _IDLE_WAIT_MS: Final = 500
 _SLICE_S: Final = 0.002  # how long the loop's other tasks wait while one shard decides
@@ -241,6 +242,7 @@ class ShardWriter(Generic[S]):
         self._reader: Reader | None = None
         self._reading: asyncio.Task[dict[Partition, list[Read]]] | None = None
         self._queue: deque[Read] = deque()
+        self._queue_bytes = 0
         self._pending: _Pending | None = None
         self._read_next = 0  # the inbox offset that the reader gives next
         self._label = str(number)
@@ -377,6 +379,7 @@ class ShardWriter(Generic[S]):
                 await _drop(beside)
         self._writer = self._reader = self._reading = self._pending = self._auditing = None
         self._queue.clear()
+        self._queue_bytes = 0
         self._shard = self._core.new(self.number)
         self.confirmed = FilterState()
         for port in (writer, reader):
@@ -557,7 +560,7 @@ class ShardWriter(Generic[S]):
 
         A read that has found nothing when the commit is answered goes on: the next call takes it.
         """
-        if len(self._queue) >= _READ_RECORDS:
+        if len(self._queue) >= _READ_RECORDS or self._queue_bytes >= _QUEUE_BYTES:
             return
         assert self._reader is not None  # noqa: S101 - open
         wait_ms = 0 if self._queue or self._pending else self._wait_ms()
@@ -584,6 +587,7 @@ class ShardWriter(Generic[S]):
                 )
             self._read_next += 1
         self._queue.extend(read)
+        self._queue_bytes += sum(len(record.value or b"") for record in read)
         high_water = self._reader.high_water(self._inbox)
         if high_water is not None:
             lag = max(0, high_water - self._read_next) + len(self._queue)
@@ -632,7 +636,9 @@ class ShardWriter(Generic[S]):
                 if not self._add(batch, core.tick(shard.now_ms), None):
                     return
             elif self._queue:
-                if not self._take(batch, self._queue.popleft()):
+                read = self._queue.popleft()
+                self._queue_bytes -= len(read.value or b"")
+                if not self._take(batch, read):
                     return
             else:
                 return

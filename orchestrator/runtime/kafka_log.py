@@ -801,10 +801,14 @@ class KafkaGroup:
         return KafkaGroup(log, name, consumer, assignments)
 
     async def changes(self, timeout_s: float) -> frozenset[Partition]:
-        """The partitions assigned to this member, when they change or after `timeout_s`."""
+        """The partitions assigned to this member, when they change or after `timeout_s`.
+
+        Nothing is while the group refuses it; LogError when the client can't join it any more.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._assignments.changed.wait()
+        self._go_on()
         self.generation += self._assignments.changed.is_set()
         self._assignments.changed.clear()
         prefix = self._settings.prefix
@@ -812,6 +816,27 @@ class KafkaGroup:
             Partition(tp.topic.removeprefix(prefix), tp.partition)
             for tp in self._assignments.assigned
         )
+
+    def _go_on(self) -> None:
+        """Let the client join again after an error of the group that it waits to be asked for.
+
+        Else it is no member for ever, and believes that it has what others were given.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - else a poll asks, and it never polls
+        try:
+            coordinator.check_errors()
+        except Exception as error:
+            if coordinator._coordination_task.done():  # noqa: SLF001 - it joins no more
+                raise LogError(
+                    f"the membership of {self._group_id} has ended: {error!r}"
+                ) from error
+            if self._assignments.assigned:
+                import structlog  # noqa: PLC0415 - slow to load, for what hardly happens
+
+                structlog.get_logger().warning(
+                    "the group refuses this member", group=self._group_id, what=repr(error)
+                )
+            self._assignments.on_partitions_assigned(set())
 
     async def load(self, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
         """The newest checkpoints; partitions without one are left out."""

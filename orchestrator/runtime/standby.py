@@ -7,7 +7,7 @@ may be wrong. Then the owner is fenced, which costs it a pause and nobody a deci
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -44,12 +44,14 @@ class StandbyConfig:
     """When a standby takes over, and when it takes snapshots.
 
     `shards`: how many there are. `suspect_s`: how long a journal may stand still while something is
-    due. `snapshot_events`: inputs and decided events between two snapshots.
+    due. `snapshot_events`: inputs and decided events between two snapshots. `held_bytes`: how much
+    of the journal is read on, and kept in memory, while one is written.
     """
 
     shards: int
     suspect_s: float = 1.0
     snapshot_events: int = 100_000
+    held_bytes: int = 64 << 20
 
 
 class Standby(Generic[S]):
@@ -83,6 +85,7 @@ class Standby(Generic[S]):
         self._inbox = Partition("inbox", replica.number)
         self._ended = asyncio.Event()
         self._backlog: deque[Read] = deque()  # read while a snapshot was taken
+        self._held_bytes = 0  # of it
         self._ahead = replica.filter  # through the backlog
         self._writing: asyncio.Task[None] | None = None
         self._snapshot_events = 0  # folded when a snapshot was last taken
@@ -161,6 +164,7 @@ class Standby(Generic[S]):
     async def _follow(self) -> None:
         replica = self._replica
         self._backlog.clear()
+        self._held_bytes = 0
         self._ahead = replica.filter
         self._watching = False
         self._moved(self._clock.monotonic())
@@ -168,15 +172,19 @@ class Standby(Generic[S]):
         self._enter("standby")
         try:
             while not self.stop.is_set():
-                read = await reader.read(_READ_RECORDS, _WAIT_MS)
+                read: Mapping[Partition, Sequence[Read]] = {}
+                if self._writing is not None and self._held_bytes >= self._config.held_bytes:
+                    await asyncio.wait([self._writing], timeout=_WAIT_MS / 1000)
+                else:
+                    read = await reader.read(_READ_RECORDS, _WAIT_MS)
                 now_s = self._clock.monotonic()
-                if records := read.get(self._journal):
+                records = read.get(self._journal, ())
+                if records:
                     self._moved(now_s)
                     if self._watching:
                         reader.remove(self._inbox)
                         self._watching = False
-                    self._backlog.extend(records)
-                    await self._take(len(records))
+                await self._take(records)
                 if self._inbox in read:
                     self._waiting_s = now_s if self._waiting_s is None else self._waiting_s
                     reader.pause([self._inbox])
@@ -191,10 +199,12 @@ class Standby(Generic[S]):
                 self._writing = None
             await reader.close()
 
-    async def _take(self, new: int) -> None:
-        """Fold the backlog; while a snapshot is taken only look through the newest of it."""
+    async def _take(self, records: Sequence[Read]) -> None:
+        """Fold what came; while a snapshot is taken only look through it, and keep it."""
+        self._backlog.extend(records)
         if self._writing is not None:
-            for read in list(self._backlog)[-new:]:
+            self._held_bytes += sum(len(read.value or b"") for read in records)
+            for read in records:
                 self._ahead, record, _ = self._voids.take(
                     self.number, self._ahead, read, folds=True
                 )
@@ -204,6 +214,7 @@ class Standby(Generic[S]):
             record, _ = await self._replica.take(self._backlog.popleft())
             self._saw(record)
         self._ahead = self._replica.filter
+        self._held_bytes = 0
 
     def _saw(self, record: object) -> None:
         if isinstance(record, Opened):
@@ -232,6 +243,7 @@ class Standby(Generic[S]):
                 await snapshots.write(self._replica.state, self._replica.filter)
         except LogError as error:
             _log.warning("no snapshot was taken", shard=self.number, what=str(error))
+            self._snapshot_events -= self._config.snapshot_events * 9 // 10  # soon again
 
     # --- the owner
 

@@ -379,6 +379,28 @@ MUTANTS: Final = (
         "test_an_input_that_no_commit_can_hold_is_skipped_by_order_and_told_by_coordinates",
     ),
     _mutant(
+        "a membership waits for a poll that never comes",
+        "orchestrator/runtime/kafka_log.py",
+        "        self._go_on()\n",
+        "",
+        "tests/runtime/test_kafka_group.py::test_a_refused_member_has_no_shard_and_asks_again",
+    ),
+    _mutant(
+        "an engine reads on whatever it holds",
+        _ENGINE,
+        " or self._queue_bytes >= _QUEUE_BYTES:",
+        ":",
+        f"{_ENGINE_TESTS}::test_no_more_is_read_while_much_is_undecided_however_few_the_records",
+    ),
+    _mutant(
+        "a standby reads on whatever it holds",
+        "orchestrator/runtime/standby.py",
+        "self._held_bytes >= self._config.held_bytes:",
+        "False:",
+        "tests/runtime/test_standby.py::"
+        "test_a_standby_reads_no_more_than_so_much_while_a_snapshot_is_written",
+    ),
+    _mutant(
         "a commit may pass its limit",
         _ENGINE,
         "if batch.size + len(encoded) + 1 > journal.MAX_COMMIT_BYTES:",

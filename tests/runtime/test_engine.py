@@ -652,3 +652,44 @@ async def test_inboxes_are_trimmed_while_the_engine_runs_though_a_trim_failed_be
     give(log, *"abcde")
     async with Running(await engine(log, config=EngineConfig(trim_s=0.01, trim_margin=2))):
         await until(lambda: log.held(INBOX).first == 3)
+
+
+class Heavy(MemoryLog):
+    """A log that notes how much of what it gave of the inbox isn't decided when more is read."""
+
+    def __init__(self) -> None:
+        super().__init__(SteppedClock(), {"inbox": 1, "journal": 1})
+        self.undecided = 0
+        self.most = 0
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> "HeavyReader":
+        return HeavyReader(self, at)
+
+
+class HeavyReader(MemoryReader):
+    def __init__(self, log: Heavy, at: Mapping[Partition, int | None]) -> None:
+        super().__init__(log, at)
+        self._heavy = log
+
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        read = await super().read(max_records, wait_ms)
+        if INBOX in read:
+            self._heavy.most = max(self._heavy.most, self._heavy.undecided)
+            self._heavy.undecided += sum(len(one.value or b"") for one in read[INBOX])
+        return read
+
+
+async def test_no_more_is_read_while_much_is_undecided_however_few_the_records() -> None:
+    log = Heavy()
+    size = 20_000
+
+    def decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+        if cause["type"] == "order_cancel_requested":
+            log.undecided -= size
+        return CORE.decide(state, cause)
+
+    give(log, *map(str, range(2_600)), pad="x" * size)
+    core, config = replace(CORE, decide=decide), EngineConfig(batch_ms=0)
+    async with Running(await engine(log, core=core, config=config)):
+        await until(lambda: happened(log)[1].inbox_next == 2_600, within_s=60)
+    assert 0 < log.most < 17_000_000

@@ -1,7 +1,7 @@
 """Standbys over a memory log: they take over from dead owners, and disturb no living one."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import orjson
@@ -9,14 +9,25 @@ import pytest
 from prometheus_client import REGISTRY
 
 from orchestrator.runtime.engine import Engine, EngineConfig
-from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
-from orchestrator.runtime.snapshots import Format
-from orchestrator.runtime.standby import StandbyConfig
+from orchestrator.runtime.memory_log import MemoryLog, MemoryReader, MemoryWriter
+from orchestrator.runtime.snapshots import Format, Snapshots
+from orchestrator.runtime.standby import Standby, StandbyConfig
 from orchestrator.runtime.world import SystemClock
 from schemas import inbox
 from schemas.journal import encode_opened
-from schemas.ports import Appended, Group, Partition, Record
-from tests.runtime.fakes import CORE, JOURNAL, Running, Seeded, Tally, give, happened, owners, until
+from schemas.ports import Appended, Group, Partition, Read, Record
+from schemas.voids import Voids
+from tests.runtime.fakes import (
+    CORE,
+    JOURNAL,
+    Running,
+    Seeded,
+    Tally,
+    give,
+    happened,
+    owners,
+    until,
+)
 
 SNAPSHOTS = Partition("snapshots", 0)
 SUSPECT_S = 0.2
@@ -221,6 +232,83 @@ async def test_a_shard_opens_from_the_snapshot_that_a_standby_took() -> None:
     assert taken["filter"]["inbox_next"] > 1
     assert folded() - before < entries
     assert happened(log)[0] == ["first", *(str(n) for n in range(50)), "x"]
+
+
+class Counting(MemoryLog):
+    """A log that counts the bytes of the journal that it gives."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            SystemClock(), dict.fromkeys(("inbox", "journal", "voids", "snapshots"), 1)
+        )
+        self.given = 0
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> "CountingReader":
+        return CountingReader(self, at)
+
+
+class CountingReader(MemoryReader):
+    def __init__(self, log: Counting, at: Mapping[Partition, int | None]) -> None:
+        super().__init__(log, at)
+        self._counting = log
+
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        read = await super().read(max_records, wait_ms)
+        self._counting.given += sum(len(one.value or b"") for one in read.get(JOURNAL, ()))
+        return read
+
+
+class Slow(Snapshots[Tally]):
+    """Snapshots of which none is written before it is told to."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(0, log=log, clock=SystemClock(), randomness=Seeded(1), form=FORM)
+        self.began = asyncio.Event()
+        self.may = asyncio.Event()
+
+    async def load(self, before: int | None = None) -> None:
+        """There is none."""
+
+    async def newest(self) -> None:
+        """There is none."""
+
+    async def write(self, *_: object) -> None:
+        self.began.set()
+        await self.may.wait()
+
+
+async def test_a_standby_reads_no_more_than_so_much_while_a_snapshot_is_written() -> None:
+    log = Counting()
+    async with Running(await the_owner(log)):
+        for first in range(0, 2_000, 20):
+            give(log, *(str(first + n) for n in range(20)), pad="x" * 2_000)
+            await until(lambda end=first + 20: happened(log)[1].inbox_next == end)  # type: ignore[misc]
+    journal = log.held(JOURNAL)
+    largest, held_bytes = max(len(one.value or b"") for one in journal.records), 500_000
+    log.given = 0
+    clock, voids, snapshots = SystemClock(), Voids(log), Slow(log)
+    replica = CORE.replica(0, clock, voids)
+    standby = Standby(
+        replica,
+        log=log,
+        clock=clock,
+        randomness=Seeded(1),
+        work_due=lambda *_: False,
+        snapshots=snapshots,
+        config=StandbyConfig(1, snapshot_events=50, held_bytes=held_bytes),
+        voids=voids,
+    )
+    running = asyncio.create_task(standby.run())
+    async with asyncio.timeout(10):
+        await snapshots.began.wait()
+    most = log.given + held_bytes + 16 * largest
+    assert most < sum(len(one.value or b"") for one in journal.records)
+    with pytest.raises(TimeoutError):
+        await until(lambda: log.given > most, within_s=0.5)
+    snapshots.may.set()
+    await until(lambda: replica.filter.next == journal.next)
+    standby.stop.set()
+    await running
 
 
 async def test_what_the_group_gives_is_opened_from_what_was_followed_here(
