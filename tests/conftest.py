@@ -85,8 +85,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """In one of several processes, what has no servers leaves the cores to those that have."""
+    alone = item.config.getoption("--quick") or "PYTEST_XDIST_WORKER" not in os.environ
     with_servers = _folder(item.nodeid) in _SERVER_FOLDERS | {"kafka"}
-    if "PYTEST_XDIST_WORKER" in os.environ and not with_servers and os.nice(0) < _STEPS_BACK:
+    if not alone and not with_servers and os.nice(0) < _STEPS_BACK:
         os.nice(_STEPS_BACK)
     item.stash[_CPU_S] = _cpu_s()
 

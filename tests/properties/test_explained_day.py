@@ -199,7 +199,9 @@ def as_read(decision: Decision) -> Decision:
     return read
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "seed", [SEEDS[0], *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[1:])]
+)
 def test_every_explanation_of_a_day_adds_up_and_what_it_says_would_change_does(seed: int) -> None:
     luck = Random(seed)
     day = given_a_day(luck)
