@@ -137,6 +137,9 @@ class Projector:
             self._states[shard] = "opening"
             try:
                 await self._session(shard, leave, voids)
+                if not leave.is_set():  # overtaken: whoever shares the shard gets further meanwhile
+                    self._states[shard] = "pausing"
+                    await self.clock.sleep(_RETRY_S)
             except (JournalError, OutOfRange) as error:
                 self._metrics.halted.labels(label).set(1)
                 self._states[shard] = "halted"
@@ -176,7 +179,7 @@ class Projector:
         2. Read the journal from there on, every record through the filter.
         3. Fold what is valid, while the transaction before is on its way; one at a time writes rows
            and checkpoint if that is still the one that the last left.
-        4. If it is not, somebody else was here: begin again at 1.
+        4. If it is not, somebody else was here: begin again at 1, in a moment.
         """
         await voids.once()
         confirmed = await self.database.checkpoint(shard)

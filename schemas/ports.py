@@ -15,6 +15,9 @@ MAX_BATCH_BYTES = 900_000
 The caller splits.
 """
 
+MAX_METADATA_BYTES = 4_096
+"""Of a checkpoint's metadata: what brokers take by default (`offset.metadata.max.bytes`)."""
+
 
 class Partition(NamedTuple):
     """A topic's partition; the topic is named without the configured prefix."""

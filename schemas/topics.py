@@ -1,5 +1,6 @@
 """The topic catalogue: the one source for topic creation, docs and the AsyncAPI document."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -154,6 +155,38 @@ TOPICS: dict[str, Topic] = {
         ),
     )
 }
+
+_KEPT = {
+    "journal": "it is the only truth and is kept whole for ever",
+    "inbox": "what intake took in stands there alone until its shard has decided it",
+    "network": "where each market and node lives follows from all of it, for ever",
+    "voids": "every reader of a journal goes by all of it, for ever",
+}
+_MAJORITY = 2
+
+
+def endangered(name: str, replication: int, config: Mapping[str, str]) -> str | None:
+    """Why the broker may shorten, thin out or lose this topic, and the fix.
+
+    None where it may not, or where the topic may be made again. `config`: what the broker says; a
+    setting that it doesn't tell is taken to be right.
+    """
+    why = _KEPT.get(name)
+    if why is None:
+        return None
+    wanted = {"cleanup.policy": "delete", **FOREVER}
+    if replication > 1:
+        wanted["unclean.leader.election.enable"] = "false"
+    for setting, value in wanted.items():
+        if config.get(setting, value) != value:
+            return f"the topic {name} has {setting}={config[setting]}: {why}, so set it to {value}"
+    if replication > _MAJORITY > int(config.get("min.insync.replicas", _MAJORITY)):
+        return (
+            f"the topic {name} has min.insync.replicas=1: one lost disk would lose what was"
+            " acknowledged, so set it to 2"
+        )
+    return None
+
 
 TOPIC_DEFAULTS = {"message.timestamp.type": "LogAppendTime"}
 """Settings of every topic: a record's time is when the broker took it."""

@@ -40,6 +40,7 @@ from schemas.ports import (
     Record,
     Writer,
 )
+from schemas.topics import endangered
 from schemas.voids import Voids
 
 _HEAD_BYTES: Final = 1_000  # a commit without its entries, generously
@@ -53,7 +54,6 @@ _LOOK_S: Final = 0.1  # between two looks at standbys
 _LOOK_IDLE_S: Final = 0.25
 _COOLING_S: Final = 30.0  # after an owner that seemed dead took its shard back
 _TELL_S: Final = 0.5  # before a standby takes an owner that halts for dead
-_MAJORITY: Final = 2  # of three replicas
 
 _log = structlog.get_logger(__name__)
 
@@ -397,7 +397,7 @@ class ShardWriter(Generic[S]):
         """
         self._enter("opening")
         await self._voids.once()
-        await self._check_journal()
+        await self._check_topics()
         began = self._clock.monotonic()
         standby, self._standby = self._standby, None
         warm = await standby.hand_over() if standby else None
@@ -435,26 +435,15 @@ class ShardWriter(Generic[S]):
             seconds=round(self._clock.monotonic() - began, 3),
         )
 
-    async def _check_journal(self) -> None:
-        """Refuse a journal that its broker may shorten, thin out or lose."""
-        topic = (await self._log.describe()).get("journal")
-        if topic is None:
+    async def _check_topics(self) -> None:
+        """Refuse a journal that its broker may shorten, thin out or lose; inbox and voids too."""
+        topics = await self._log.describe()
+        if "journal" not in topics:
             raise LogError("the topic journal is missing: run `headrace topics create`")
-        wanted = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-        if topic.replication > 1:
-            wanted["unclean.leader.election.enable"] = "false"
-        for name, value in wanted.items():
-            if topic.config.get(name, value) != value:
-                raise JournalError(
-                    f"the topic journal has {name}={topic.config[name]}: it is the only truth and "
-                    f"is kept whole for ever, so set it to {value}"
-                )
-        in_sync = int(topic.config.get("min.insync.replicas", _MAJORITY))
-        if topic.replication > _MAJORITY > in_sync:
-            raise JournalError(
-                "the topic journal has min.insync.replicas=1: one lost disk would lose "
-                "acknowledged commits, so set it to 2"
-            )
+        for name in ("journal", "inbox", "voids"):
+            topic = topics.get(name)
+            if topic and (what := endangered(name, topic.replication, topic.config)):
+                raise JournalError(what)
 
     async def _fold(self, replica: Replica[S], nonce: str, clock_ms: int) -> int:
         """Fold on, up to our own ShardOpened; the number of events folded."""

@@ -34,6 +34,7 @@ from schemas.ports import (
     Record,
     Writer,
 )
+from schemas.topics import endangered
 
 INTAKE_TOPICS: Final = ("network", "orders", "stock", "carriers")
 """What the group's members share out among them."""
@@ -46,6 +47,7 @@ _SAVE_EVERY_S = 0.02  # positions of less than this are saved together
 _RETRY_S = 1.0
 _QUIET_READS = 3
 _READ_AGAIN = 2 * _MAX_RECORDS  # more than one cycle takes; shards remember as many of each origin
+_TOLD_SHARDS = 150  # as many offsets of 19 digits fit into MAX_METADATA_BYTES
 _PLACES_UNKNOWN = frozenset({Code.UNKNOWN_MARKET, Code.UNKNOWN_NODE})
 
 _log = structlog.get_logger()
@@ -221,6 +223,10 @@ class Intake:
         topics = await self.log.describe()
         if "rejected" not in topics:
             raise LogError("the topic rejected is missing: run `headrace topics create`")
+        for name in ("network", "inbox"):
+            topic = topics.get(name)
+            if topic and (what := endangered(name, topic.replication, topic.config)):
+                raise IntakeError(f"intake halts: {what}")
         writer = await self.log.writer()
         stack.push_async_callback(writer.close)
         reader = await self.log.reader({})
@@ -512,11 +518,22 @@ class _Session:
             await asyncio.gather(self._saving, return_exceptions=True)
 
     def _checkpoints(self) -> dict[Partition, Checkpoint]:
-        metadata = orjson.dumps(
-            {"inbox": {str(shard): self._inbox_next[shard] for shard in sorted(self._inbox_next)}}
-        ).decode()
+        metadata = told(self._inbox_next, self._role.shards)
         unsaved, self._unsaved = self._unsaved, {}
         return {partition: Checkpoint(offset, metadata) for partition, offset in unsaved.items()}
+
+
+def told(inbox_next: Mapping[int, int], shards: int) -> str:
+    """What is saved with an offset: for each shard the end of its inbox, as far as it is known.
+
+    Empty with more shards than a broker takes the positions of, however far they get: who asks for
+    them looks at the inboxes themselves.
+    """
+    if shards > _TOLD_SHARDS:
+        return ""
+    return orjson.dumps(
+        {"inbox": {str(shard): inbox_next[shard] for shard in sorted(inbox_next)}}
+    ).decode()
 
 
 def _inbox_positions(checkpoint: Checkpoint) -> dict[int, int]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from schemas.ports import (
     MAX_BATCH_BYTES,
+    MAX_METADATA_BYTES,
     Appended,
     Bounds,
     Checkpoint,
@@ -334,6 +335,11 @@ class MemoryGroup:
         lost = sorted(checkpoints.keys() - self.assigned)
         if lost:
             raise LogError(f"{lost[0]} is not assigned to this member of the group")
+        for partition, kept in checkpoints.items():
+            if len(kept.metadata.encode()) > MAX_METADATA_BYTES:
+                raise LogError(
+                    f"{partition}: the metadata has more than {MAX_METADATA_BYTES} bytes"
+                )
         self._group.checkpoints.update(checkpoints)
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.world import SystemClock
 from schemas.ports import (
+    MAX_METADATA_BYTES,
     Checkpoint,
     EventLog,
     Group,
@@ -303,6 +304,19 @@ async def test_a_checkpoint_keeps_its_metadata(
     await group.save({INBOX: Checkpoint(4, '{"seq": 8}')})
     assert await group.load([INBOX]) == {INBOX: Checkpoint(4, '{"seq": 8}')}
     assert await log.saved("relay", [INBOX, OTHER]) == {INBOX: Checkpoint(4, '{"seq": 8}')}
+    await group.close()
+
+
+async def test_metadata_has_a_limit(log: EventLog, request: pytest.FixtureRequest) -> None:
+    if "tansu" in request.node.name:
+        pytest.skip("Tansu drops the metadata of offsets, however long")
+    group = await log.group("relay", ["inbox"])
+    await _until(group, lambda got: len(got) == SHARDS)
+    most = Checkpoint(4, "x" * MAX_METADATA_BYTES)
+    await group.save({INBOX: most})
+    with pytest.raises(LogError):
+        await group.save({INBOX: Checkpoint(5, most.metadata + "x")})
+    assert await group.load([INBOX]) == {INBOX: most}
     await group.close()
 
 

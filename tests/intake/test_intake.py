@@ -10,16 +10,19 @@ import pytest
 
 from events.decided import InputRecord
 from events.inputs import INPUTS
-from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError, shard_of
+from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError, shard_of, told
 from orchestrator.runtime.memory_log import MemoryGroup, MemoryLog, MemoryWriter, _Members
+from orchestrator.runtime.world import SystemClock
 from schemas import inbox
 from schemas.cloudevents import UnknownFields, emit
 from schemas.ports import (
     MAX_BATCH_BYTES,
+    MAX_METADATA_BYTES,
     Appended,
     Checkpoint,
     Partition,
     Record,
+    TopicDescription,
     Unknown,
     Writer,
 )
@@ -476,6 +479,32 @@ async def test_saved_positions_carry_the_end_of_each_inbox(world: World) -> None
     )
 
 
+def _network_of(saved: Mapping[Partition, Checkpoint]) -> int:
+    return saved.get(Partition("network", 0), Checkpoint(0, "")).offset
+
+
+async def test_positions_are_saved_with_any_number_of_shards(world: World) -> None:
+    shards = 700  # whose positions a broker would not take
+    world.log = MemoryLog(world.clock, {**TOPICS, "inbox": shards, "journal": shards})
+    group = await world.log.group("intake", INTAKE_TOPICS)
+    stop = asyncio.Event()
+    role = Intake(world.log, group, SystemClock(), shards=shards)
+    running = asyncio.create_task(role.run(stop))
+    for sent in (1, 2):
+        world.send("item_defined", {"sku": f"S{sent}", "name": "a mug"})  # for every shard
+        async with asyncio.timeout(DEADLINE_S):
+            while _network_of(await world.checkpoints()) < sent:
+                await asyncio.sleep(0.002)
+    stop.set()
+    await running
+    assert {len(world.inbox(shard)) for shard in range(shards)} == {2}
+
+
+@pytest.mark.parametrize("shards", [1, 150, 151, 10_000])
+def test_what_is_saved_fits_whatever_the_positions(shards: int) -> None:
+    assert len(told(dict.fromkeys(range(shards), 2**63 - 1), shards)) <= MAX_METADATA_BYTES
+
+
 async def test_a_second_run_goes_on_where_the_first_stopped(world: World) -> None:
     world.market("us", shard=0)
     world.order("1", "us")
@@ -532,6 +561,25 @@ async def test_records_that_are_gone_halt_intake_with_a_sentence(world: World) -
     with pytest.raises(IntakeError, match=r"orders.*1.*Records may be gone"):
         async with world.intake() as (_, task):
             await task
+
+
+@pytest.mark.parametrize("topic", ["network", "inbox"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("cleanup.policy", "compact"), ("retention.bytes", "1073741824")]
+)
+async def test_master_data_and_inboxes_that_the_broker_may_shorten_or_thin_out_are_refused(
+    world: World, topic: str, name: str, value: str
+) -> None:
+    class Careless(MemoryLog):
+        async def describe(self) -> dict[str, TopicDescription]:
+            found = await super().describe()
+            found[topic] = TopicDescription(1, 1, {**found[topic].config, name: value})
+            return found
+
+    log = Careless(world.clock, TOPICS)
+    group = await log.group("intake", INTAKE_TOPICS)
+    with pytest.raises(IntakeError, match=rf"the topic {topic} has {name}={value}.* set it to"):
+        await Intake(log, group, world.clock, shards=SHARDS).run(asyncio.Event())
 
 
 async def test_unknown_fields_are_dropped_where_settings_say_so(world: World) -> None:

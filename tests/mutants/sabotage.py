@@ -26,6 +26,7 @@ _INTAKE_TESTS: Final = "tests/intake/test_intake.py"
 _RELAY_TESTS: Final = "tests/runtime/test_relay.py"
 _VOID_TESTS: Final = "tests/schemas/test_voids.py"
 _POSTGRES_TESTS: Final = "tests/projections/test_postgres.py"
+_PROJECTOR_TESTS: Final = "tests/projections/test_projector.py"
 _DEDUPE_TESTS: Final = "tests/core/test_dedupe.py"
 
 
@@ -72,6 +73,38 @@ _BAD_LUCK: Final = (
 )
 
 MUTANTS: Final = (
+    # What a broker may shorten.
+    _mutant(
+        "an engine looks at its journal's settings alone",
+        _ENGINE,
+        'for name in ("journal", "inbox", "voids"):',
+        'for name in ("journal",):',
+        f"{_ENGINE_TESTS}::test_refuses_an_inbox_and_voids_that_the_broker_may_shorten_or_thin_out",
+    ),
+    _mutant(
+        "intake looks at no topic's settings",
+        _INTAKE,
+        'for name in ("network", "inbox"):',
+        "for name in ():",
+        f"{_INTAKE_TESTS}"
+        "::test_master_data_and_inboxes_that_the_broker_may_shorten_or_thin_out_are_refused",
+    ),
+    # Two projectors of a shard.
+    _mutant(
+        "who is overtaken begins anew at once",
+        _PROJECTOR,
+        "                if not leave.is_set():  # overtaken",
+        "                if False:  # overtaken",
+        f"{_PROJECTOR_TESTS}::test_who_is_overtaken_pauses_before_it_begins_anew",
+    ),
+    # Intake's positions.
+    _mutant(
+        "positions of any number of shards are saved",
+        _INTAKE,
+        "    if shards > _TOLD_SHARDS:\n",
+        "    if False:\n",
+        f"{_INTAKE_TESTS}::test_positions_are_saved_with_any_number_of_shards",
+    ),
     # The filter.
     Mutant("no epoch and no acknowledgement check", (_NO_EPOCH, *_TRUSTING), (_FENCED,)),
     Mutant(

@@ -308,3 +308,39 @@ async def test_a_defect_halts_its_shard_and_nothing_else(log: MemoryLog) -> None
     (line,) = [one for one in logs if one["log_level"] == "error"]
     assert line["shard"] == 0
     assert await store.checkpoint(0) is None
+
+
+class Counting(SystemClock):
+    """Tells how often somebody paused for a second, which takes no time."""
+
+    def __init__(self) -> None:
+        self.pauses = 0
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses += seconds >= 1
+        await asyncio.sleep(min(seconds, 0.001))
+
+
+class Contested(Memory):
+    """A store in which another projector of the shard is always first."""
+
+    async def apply(
+        self, _shard: int, _expected: FilterState | None, _new: FilterState, _changes: Changes
+    ) -> bool:
+        return False
+
+
+async def test_who_is_overtaken_pauses_before_it_begins_anew(log: MemoryLog) -> None:
+    given.write(log, 0, given.journal(given.day()))
+    clock, stop = Counting(), asyncio.Event()
+    group = await log.group("projector", PROJECTOR_TOPICS)
+    raced = OF["read models"].reloads.labels("0", "raced")._value
+    before = raced.get()
+    role = Projector(log, group, Contested(), clock, pace_s=0)
+    running = asyncio.create_task(role.run(stop))
+    async with asyncio.timeout(DEADLINE_S):
+        while raced.get() < before + 5:
+            await asyncio.sleep(0.001)
+    assert clock.pauses >= 4
+    stop.set()
+    await running

@@ -348,6 +348,26 @@ async def test_refuses_a_journal_that_the_broker_may_shorten_thin_out_or_lose(
     assert log.held(JOURNAL).records == []
 
 
+@pytest.mark.parametrize("topic", ["inbox", "voids"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("cleanup.policy", "compact"), ("retention.ms", "604800000")]
+)
+async def test_refuses_an_inbox_and_voids_that_the_broker_may_shorten_or_thin_out(
+    topic: str, name: str, value: str
+) -> None:
+    class Careless(MemoryLog):
+        async def describe(self) -> dict[str, TopicDescription]:
+            found = await super().describe()
+            found[topic] = TopicDescription(1, 1, {**found[topic].config, name: value})
+            return found
+
+    log = Careless(SteppedClock(), {"inbox": 1, "journal": 1, "voids": 1})
+    async with Running(await engine(log)) as running:
+        await until(lambda: running.role.states().get(0) == "halted")
+        assert f"the topic {topic} has {name}={value}" in running.role.halts()[0].what
+    assert log.held(JOURNAL).records == []
+
+
 async def test_a_journal_that_is_none_halts_the_shard() -> None:
     log = a_log()
     log.write(JOURNAL, [Record(None, b"not a journal")])
