@@ -169,6 +169,13 @@ PUBLISHER_HALTED = gauge(
     "role",
     "shard",
 )
+PUBLISHED_ANEW = counter(
+    "headrace_published_anew",
+    "How often relay, history or shadow found no offset saved, and published a journal that was not"
+    " new from its beginning.",
+    "role",
+    "shard",
+)
 RELAY_RESTARTS = counter(
     "headrace_relay_restarts", "How often the relay went back to its checkpoint.", "shard"
 )

@@ -36,6 +36,7 @@ IDLE_WAIT_MS: Final = 500
 SAVE_EVERY_S: Final = 0.25
 _FAILED_PAUSE_S: Final = 1.0
 _FENCED_PAUSE_S: Final = 10.0
+_OPENED: Final = 1  # a journal that was opened, and holds nothing else
 
 Outgoing = dict[Partition, list[Record]]
 
@@ -122,6 +123,7 @@ class ShardPublisher(ABC):
         await self._voids.once()
         kept = (await self._group.load([self._journal])).get(self._journal)
         if kept is None:
+            await self._tell_that_it_begins()
             return FilterState(), 0
         if not kept.metadata:
             return FilterState(), kept.offset
@@ -134,6 +136,20 @@ class ShardPublisher(ABC):
             )
         state = self._went_on(state)
         return state, state.next
+
+    async def _tell_that_it_begins(self) -> None:
+        """Say so where the journal held something before: consumers may have had it already."""
+        end = (await self._log.bounds(self._journal)).next
+        if end > _OPENED:
+            metrics.PUBLISHED_ANEW.labels(self.role, self._label).inc()
+            _log.warning(
+                "no offset is saved: a journal is published from its beginning. What is new here"
+                " has to; where offsets expired, consumers see again, with the ce_id that it had,"
+                " what was published before",
+                role=self.role,
+                shard=self.number,
+                records=end,
+            )
 
     def _went_on(self, state: FilterState) -> FilterState:
         """Where to go on after a checkpoint; behind the place where the journal lost its end."""

@@ -89,6 +89,14 @@ MUTANTS: Final = (
         f"{_INTAKE_TESTS}"
         "::test_master_data_and_inboxes_that_the_broker_may_shorten_or_thin_out_are_refused",
     ),
+    # Offsets of a relay that a broker forgot.
+    _mutant(
+        "a journal is published again without a word",
+        _PUBLISHER,
+        "        if end > _OPENED:\n",
+        "        if False:\n",
+        f"{_RELAY_TESTS}::test_who_finds_no_offset_says_that_it_publishes_all_again",
+    ),
     # Two projectors of a shard.
     _mutant(
         "who is overtaken begins anew at once",

@@ -208,6 +208,31 @@ async def test_goes_on_at_its_checkpoint_which_is_the_whole_filter_state() -> No
     assert ids(log) == ["0.1.0.0", "0.2.0.0"]
 
 
+def _begun_anew() -> float:
+    return (
+        REGISTRY.get_sample_value("headrace_published_anew_total", {"role": "relay", "shard": "0"})
+        or 0.0
+    )
+
+
+async def test_who_finds_no_offset_says_that_it_publishes_all_again() -> None:
+    log = a_log()
+    book = Book(log)
+    before = _begun_anew()
+    async with Relaying(log) as relaying:
+        await until(lambda: relaying.role is not None and relaying.role.states() == {0: "open"})
+        book.commit(accepted("7"))
+        await until(lambda: ids(log) == ["0.1.0.0"])
+    assert _begun_anew() == before, "what is new in a new journal was published never before"
+    log._groups["relay"].checkpoints.clear()
+    with capture_logs() as logs:
+        async with Relaying(log):
+            await until(lambda: ids(log) == ["0.1.0.0", "0.1.0.0"])
+    assert _begun_anew() == before + 1
+    (said,) = [one for one in logs if "from its beginning" in one["event"]]
+    assert (said["log_level"], said["role"], said["shard"]) == ("warning", "relay", 0)
+
+
 async def test_where_the_broker_drops_metadata_nothing_is_sent_twice() -> None:
     log = a_log()
     book = Book(log)

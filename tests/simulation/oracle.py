@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import orjson
+from prometheus_client import REGISTRY
 
 from events.decided import INTERNAL, InputRecord
 from events.outputs import OUTPUTS
@@ -88,6 +89,12 @@ def _unreadable(inbox: Partition, offset: int) -> InputRecord:
     return InputRecord(type="unreadable", version=1, id="", source="", time_ms=0, data=data)
 
 
+def _begun_anew(shard: int) -> float:
+    """How often relays have said that they publish a shard's journal from its beginning."""
+    of = {"role": "relay", "shard": str(shard)}
+    return REGISTRY.get_sample_value("headrace_published_anew_total", of) or 0.0
+
+
 class Oracle:
     """Watches a run; what is wrong ends it."""
 
@@ -100,6 +107,7 @@ class Oracle:
     ) -> None:
         """`same_state`: whether a snapshot's chunks are what these commits make of a shard."""
         self._once_only = world.plan.transactions
+        self._forgotten: dict[int, float] = {}  # shard -> how often relays had begun anew
         self._history = History(world) if "history" in world.plan.beside else None
         self._past = Past(world, past) if "past" in world.plan.beside else None
         self._world = world
@@ -350,7 +358,7 @@ class Oracle:
         before = self._published.get(id_)
         if before is not None:
             self.count["published again"] += 1
-            if self._once_only:
+            if self._once_only and not self._said_that_it_begins(int(id_.partition(".")[0])):
                 self._world.fail("outputs", f"{id_} is committed twice")
             if before != content:
                 self._world.fail("outputs", f"{id_} has two contents: {before} and {content}")
@@ -399,7 +407,12 @@ class Oracle:
     def expired(self, group: str, partition: Partition) -> None:
         """A group's checkpoint is gone, which is no fault of anybody's."""
         self._saved.pop((group, partition), None)
-        self._once_only &= group != "relay"  # where its transactions ended is forgotten
+        if group == "relay":
+            self._forgotten.setdefault(partition.number, _begun_anew(partition.number))
+
+    def _said_that_it_begins(self, shard: int) -> bool:
+        """Whether a relay said, since the broker forgot where it was, that all comes again."""
+        return shard in self._forgotten and _begun_anew(shard) > self._forgotten[shard]
 
     def stored(self, group: str, checkpoints: Mapping[Partition, Checkpoint], by: SimHost) -> None:
         """A group's checkpoints were stored.
