@@ -53,7 +53,7 @@ _MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
 _LOOK_S: Final = 0.1  # between two looks at standbys
 _LOOK_IDLE_S: Final = 0.25
 _COOLING_S: Final = 30.0  # after an owner that seemed dead took its shard back
-_TELL_S: Final = 0.5  # before a standby takes an owner that halts for dead
+TELL_S: Final = 0.5  # before a standby takes an owner that halts for dead
 
 _log = structlog.get_logger(__name__)
 
@@ -997,7 +997,7 @@ class Engine(Generic[S]):
         """Keep with the group's offsets which shards halt and why: other processes show it."""
         told: dict[int, Halt | None] = {}
         while self._group is not None:
-            await self._clock.sleep(_TELL_S)
+            await self._clock.sleep(TELL_S)
             here = {one.number: one for one in self._shards if one.state in {"open", "halted"}}
             told = {number: halt for number, halt in told.items() if number in here}
             for number, writer in here.items():

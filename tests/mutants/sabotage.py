@@ -11,6 +11,7 @@ _ENGINE: Final = "orchestrator/runtime/engine.py"
 _REPLICA: Final = "orchestrator/runtime/replica.py"
 _SNAPSHOTS: Final = "orchestrator/runtime/snapshots.py"
 _INTAKE: Final = "orchestrator/runtime/intake.py"
+_STANDBY: Final = "orchestrator/runtime/standby.py"
 _RELAY: Final = "orchestrator/runtime/relay.py"
 _PUBLISHER: Final = "orchestrator/runtime/publisher.py"
 _PROJECTOR: Final = "projections/projector.py"
@@ -27,6 +28,7 @@ _RELAY_TESTS: Final = "tests/runtime/test_relay.py"
 _VOID_TESTS: Final = "tests/schemas/test_voids.py"
 _POSTGRES_TESTS: Final = "tests/projections/test_postgres.py"
 _PROJECTOR_TESTS: Final = "tests/projections/test_projector.py"
+_STANDBY_TESTS: Final = "tests/runtime/test_standby.py"
 _DEDUPE_TESTS: Final = "tests/core/test_dedupe.py"
 
 
@@ -96,6 +98,37 @@ MUTANTS: Final = (
         "        if end > _OPENED:\n",
         "        if False:\n",
         f"{_RELAY_TESTS}::test_who_finds_no_offset_says_that_it_publishes_all_again",
+    ),
+    # Halts, snapshots and standbys, over time.
+    _mutant(
+        "what was told of a shard is kept while another has it",
+        _ENGINE,
+        "for number, halt in told.items() if number in here}",
+        "for number, halt in told.items()}",
+        "tests/runtime/test_halts.py"
+        "::test_a_halt_is_told_again_when_another_process_had_the_shard_in_between",
+    ),
+    _mutant(
+        "segments are named for ever",
+        _SNAPSHOTS,
+        " or now_s - own.since_s > REWRITE_S:",
+        ":",
+        f"{_SNAPSHOT_TESTS}"
+        "::test_after_a_day_all_is_written_anew_so_that_retention_takes_nothing_of_the_newest",
+    ),
+    _mutant(
+        "a standby goes by old answers of the broker",
+        _STANDBY,
+        " or now_ms - fetched_ms > _FRESH_MS:",
+        ":",
+        f"{_STANDBY_TESTS}::test_who_has_old_answers_of_the_broker_alone_suspects_nobody",
+    ),
+    _mutant(
+        "a standby that stood still suspects the owner of it",
+        _STANDBY,
+        "if now_s - looked_s > _GAP_S or ",
+        "if ",
+        f"{_STANDBY_TESTS}::test_who_stood_still_itself_suspects_nobody_for_it",
     ),
     # Two projectors of a shard.
     _mutant(

@@ -10,13 +10,13 @@ import orjson
 import pytest
 
 from events.decided import DecidedEvent, InputRecord
-from orchestrator.runtime.engine import Core, EngineConfig, ShardWriter
+from orchestrator.runtime.engine import TELL_S, Core, EngineConfig, ShardWriter
 from orchestrator.runtime.halting import Halt, halts
 from orchestrator.runtime.memory_log import MemoryLog
 from schemas import inbox
 from schemas.inbox import RENEWAL_ORDERED, SKIP_ORDERED, TopicMadeAnew
 from schemas.journal import Commit, decode
-from schemas.ports import Partition, Reader, Record, Writer
+from schemas.ports import Checkpoint, Partition, Reader, Record, Writer
 from tests.runtime.fakes import (
     CORE,
     INBOX,
@@ -95,6 +95,34 @@ async def told(log: MemoryLog, expected: dict[int, Halt]) -> None:
     async with asyncio.timeout(10):
         while await halts(log, range(2)) != expected:
             await asyncio.sleep(0.01)
+
+
+class Counting(SteppedClock):
+    """Counts the sleeps of who tells of halts."""
+
+    rounds = 0
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        self.rounds += seconds == TELL_S
+
+
+async def test_a_halt_is_told_again_when_another_process_had_the_shard_in_between() -> None:
+    log, clock = a_log(), Counting()
+    give(log, "bad", poison=True)
+    async with Running(await engine(log, clock=clock)) as running:
+        halt = await halted(running)
+        await told(log, {0: halt})
+        (ours,) = log._groups["engine"].members
+        other = await log.group("engine", ["inbox"])
+        ours.give(INBOX, other)
+        await until(lambda: running.role.states() == {})
+        rounds = clock.rounds
+        await until(lambda: clock.rounds > rounds + 1)
+        await other.changes(0)
+        await other.save({INBOX: Checkpoint(0, "")})  # it decided, with a release of its own
+        other.give(INBOX, ours)
+        await told(log, {0: halt})
 
 
 async def test_what_a_shard_handled_before_it_halted_stays_told() -> None:

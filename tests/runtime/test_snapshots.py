@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
-from orchestrator.runtime.snapshots import Format, Snapshots, fingerprint
+from orchestrator.runtime.snapshots import REWRITE_S, Format, Snapshots, fingerprint
 from schemas.journal import FilterState, JournalError, digest_of, encode_opened
 from schemas.ports import Appended, Bounds, LogError, Partition, Read, Record, Refused, Unknown
 from schemas.voids import VOIDS, Void, Voids
@@ -101,6 +101,28 @@ async def test_a_full_segment_is_written_once_and_named_by_later_snapshots() -> 
     written = [orjson.loads(read.value or b"") for read in log.held(SNAPSHOTS).records[before:][:4]]
     assert written[:3] == [[14], [state(14)[8:12]], [state(14)[12:]]]
     assert written[3]["filter"]["seq"] == 14
+    assert await store(log, 2).load(END) == (state(14), at(14))
+
+
+class Dated(SteppedClock):
+    """A clock that is set."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+async def test_after_a_day_all_is_written_anew_so_that_retention_takes_nothing_of_the_newest() -> (
+    None
+):
+    log, clock = a_log(), Dated()
+    one = Snapshots(0, log=log, clock=clock, randomness=Seeded(1), form=FORM)
+    await one.write(state(9), at(9))
+    clock.now_s = REWRITE_S + 1
+    before = log.held(SNAPSHOTS).next
+    await one.write(state(14), at(14))
+    await log.trim(SNAPSHOTS, before)
     assert await store(log, 2).load(END) == (state(14), at(14))
 
 

@@ -15,7 +15,7 @@ from orchestrator.runtime.standby import Standby, StandbyConfig
 from orchestrator.runtime.world import SystemClock
 from schemas import inbox
 from schemas.journal import encode_opened
-from schemas.ports import Appended, Group, Partition, Read, Record
+from schemas.ports import Appended, Clock, Group, Partition, Read, Record
 from schemas.voids import Voids
 from tests.runtime.fakes import (
     CORE,
@@ -86,12 +86,13 @@ def an_engine(
     *,
     snapshot_events: int = 1_000,
     suspect_s: float = SUSPECT_S,
+    clock: Clock | None = None,
 ) -> Engine[Tally]:
     """An owner where it has a group; without one it only stands by."""
     return Engine(
         log=log,
         group=group,
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         randomness=Seeded(hash_of(owner)),
         core=replace(CORE, snapshots=FORM),
         owner=owner,
@@ -205,6 +206,66 @@ async def test_an_owner_that_is_opening_is_given_time() -> None:
         await until(standing(standby.role))
         await asyncio.sleep(5 * SUSPECT_S)
         assert owners(log) == ["slow"]
+
+
+class Silent(Stalling):
+    """A log whose broker may cease to answer readers: they learn nothing new of any end."""
+
+    silent = False
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> MemoryReader:
+        return _SilentReader(self, at)
+
+
+class _SilentReader(MemoryReader):
+    def __init__(self, log: Silent, at: Mapping[Partition, int | None]) -> None:
+        super().__init__(log, at)
+        self._silent = log
+
+    def fetched_ms(self, partition: Partition) -> int | None:
+        fetched_ms = super().fetched_ms(partition)
+        return None if fetched_ms is None else fetched_ms - 60_000 * self._silent.silent
+
+
+async def test_who_has_old_answers_of_the_broker_alone_suspects_nobody() -> None:
+    log = Silent()
+    async with Running(an_engine(log, "standby", None)) as standby:
+        async with Running(await the_owner(log)):
+            await opened_by_the_owner(log)
+            await until(standing(standby.role))
+            log.silent = True
+        give(log, "a")
+        with pytest.raises(TimeoutError):
+            await until(lambda: "standby" in owners(log), within_s=2)
+        log.silent = False
+        await until(lambda: happened(log)[1].inbox_next == 2)
+    assert owners(log) == ["owner", "standby"]
+
+
+class Stopped(SystemClock):
+    """A clock that goes on by two seconds whenever it is looked at: this process stands still."""
+
+    ahead_s = 0.0
+    stopped = False
+
+    def monotonic(self) -> float:
+        self.ahead_s += 2 * self.stopped
+        return super().monotonic() + self.ahead_s
+
+
+async def test_who_stood_still_itself_suspects_nobody_for_it() -> None:
+    log, clock = Stalling(), Stopped()
+    async with Running(an_engine(log, "standby", None, clock=clock)) as standby:
+        async with Running(await the_owner(log)):
+            await opened_by_the_owner(log)
+            await until(standing(standby.role))
+            clock.stopped = True
+        give(log, "a")
+        with pytest.raises(TimeoutError):
+            await until(lambda: "standby" in owners(log), within_s=2)
+        clock.stopped = False
+        await until(lambda: happened(log)[1].inbox_next == 2)
+    assert owners(log) == ["owner", "standby"]
 
 
 async def test_a_shard_opens_from_the_snapshot_that_a_standby_took() -> None:
