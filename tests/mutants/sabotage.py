@@ -130,6 +130,21 @@ MUTANTS: Final = (
         "if ",
         f"{_STANDBY_TESTS}::test_who_stood_still_itself_suspects_nobody_for_it",
     ),
+    # Defects stay with their shard.
+    _mutant(
+        "a projector's defect takes its process down",
+        _PROJECTOR,
+        "            except Exception:  # noqa",
+        "            except StopIteration:  # noqa",
+        f"{_PROJECTOR_TESTS}::test_a_defect_halts_its_shard_and_nothing_else",
+    ),
+    _mutant(
+        "a publisher's defect takes its process down",
+        _PUBLISHER,
+        "            except Exception:  # noqa",
+        "            except StopIteration:  # noqa",
+        f"{_RELAY_TESTS}::test_a_defect_halts_the_relay_of_its_shard_and_nothing_else",
+    ),
     # Two projectors of a shard.
     _mutant(
         "who is overtaken begins anew at once",
