@@ -227,8 +227,9 @@ def _table(kind: str, event: str, what: str, fields: dict[str, tuple[Schema, Sch
 
 def _column(field: str, shape: Shape) -> Column:
     name = _RENAMED.get(field, field)
-    if shape.type == INT and name.endswith("_ms"):
-        return Column(f"{name[:-3]}_at", field, _MS, shape)
+    if name.endswith("_ms") and shape.type in (INT, pa.list_(INT)):
+        type_ = _MS if shape.type == INT else pa.list_(_MS)
+        return Column(f"{name[:-3]}_at", field, type_, shape)
     if shape.type == TEXT and name.endswith("_day"):
         return Column(name, field, DAY, shape)
     return Column(name, field, shape.type, shape)

@@ -82,6 +82,11 @@ def _rare_day() -> Story:
     story.send("rule_set_activated", **version)
     story.order("2", X=1)
     story.at(2 * 86_400)
+    story.rule_sets = 2
+    pool = {"id": "p", "sku": "A", "channel": "app", "units": 9, "until": "2027-01-18"}
+    story.rules({}, pools=[pool])
+    story.order("3", A=1)
+    story.at(5 * 86_400)
     _orders(story)
     return story
 

@@ -473,8 +473,12 @@ class Partners:
             self._report("fulfillment_shipped", node_id, {"fulfillment_id": id_, **data}, moves)
         if self._odd(Oddity.CONTRADICTED):
             data = {"fulfillment_id": id_, "reason": chance.choice(_REASONS)}
-            moves = Moves(node_id, dict.fromkeys(skus.values(), 0), sure=False)
-            self._report("fulfillment_rejected", node_id, data, moves)
+            all_of_it = {
+                line["sku"]: 0 for line in command["lines"]
+            }  # it may overtake what was told
+            self._report(
+                "fulfillment_rejected", node_id, data, Moves(node_id, all_of_it, sure=False)
+            )
         if self._odd(Oddity.LATE):  # the carrier was faster than the warehouse
             self._track(f"{id_}-0", command["market_id"], "in_transit")
 
