@@ -85,6 +85,20 @@ def record_of(
     return Record(said["order_id"].encode(), value, headers)
 
 
+def decided_beside(
+    core: Beside[S],
+    shadows: Callable[[S, Entry], Sequence[Mapping[str, Any]]],
+    shard: S,
+    place: tuple[int, int, int],
+    entry: Entry,
+) -> list[Record]:
+    """What an entry's shadows decide, before it is folded; at this shard, commit and entry."""
+    told = shadows(shard, entry)
+    ticks = "origin" not in entry["input"]
+    now_ms = max(core.now_ms(shard), entry["input"]["time_ms"] if ticks else 0) if told else 0
+    return [record_of(*place, one, rfc3339(now_ms)) for one in told]
+
+
 class ShardShadow(HistoryPublisher, Generic[S]):
     """One shard, followed and decided beside, in this process."""
 
@@ -143,9 +157,11 @@ class ShardShadow(HistoryPublisher, Generic[S]):
                     if verdict is Verdict.VALID and isinstance(commit, Commit):
                         for number, entry in enumerate(commit.entries):
                             if one.offset >= publish_from:
-                                told = shadows(shard, entry)
-                                if told:
-                                    self._told(commit.seq, number, told, shard, entry)
+                                place = self.number, commit.seq, number
+                                for record in decided_beside(
+                                    self._core, shadows, shard, place, entry
+                                ):
+                                    self._put(record)
                             self._fold(shard, one, number, entry)
                             await slices.between()
                     state = after
@@ -183,16 +199,6 @@ class ShardShadow(HistoryPublisher, Generic[S]):
                 f"entry {number} of the commit at offset {read.offset} contradicts the state"
                 f" before it: {error!r}"
             ) from error
-
-    def _told(
-        self, seq: int, number: int, told: Sequence[Mapping[str, Any]], shard: S, entry: Entry
-    ) -> None:
-        """Let what an entry's shadows decided wait for `_flush`."""
-        cause = entry["input"]
-        ticks = "origin" not in cause
-        now_ms = max(self._core.now_ms(shard), cause["time_ms"] if ticks else 0)
-        for one in told:
-            self._put(record_of(self.number, seq, number, one, rfc3339(now_ms)))
 
 
 class Shadow(Publishers):

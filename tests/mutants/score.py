@@ -44,6 +44,7 @@ _TESTS: Final = {
 }
 """By what a path begins with, the longest."""
 _TOOL: Final = ROOT / ".cache/mutmut"  # beside the virtual environment: no test needs it
+_TIMEOUT_S: Final = 600.0  # what runs longer never ends; all tests of a package take a minute
 _RUNS_S: Final = 60.0  # of the simulator, at the most
 
 _MAKE: Final = """
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
     mutants = {_mutant(one): one for one in made}
     outcomes: dict[str, Counter[str]] = {}
     left: list[str] = []
-    trials = try_all([*mutants], given.workers)
+    trials = try_all([*mutants], given.workers, _TIMEOUT_S)
     with copy_of_the_tree() as copy:
         for trial in track(trials, "mutants", total=len(made), console=console, transient=True):
             one = mutants[trial.mutant]
@@ -160,13 +161,13 @@ def _mutant(made: Made) -> Mutant:
     return Mutant(made.name, (edit,), (*first, *_TESTS[prefix]))
 
 
-_OUTCOMES: Final = ("killed by tests", "by the simulator", "survived")
+_OUTCOMES: Final = ("killed by tests", "never ended", "by the simulator", "survived")
 
 
 def _outcome(copy: Path, trial: Trial, runs: int) -> str:
-    by_tests, by_runs, survived = _OUTCOMES
+    by_tests, never_ended, by_runs, survived = _OUTCOMES
     if trial.outcome is not Outcome.SURVIVED:
-        return by_tests
+        return never_ended if trial.outcome is Outcome.TIMED_OUT else by_tests
     _, kinds = noticed(copy, trial.mutant, runs, _RUNS_S, at_once=True)
     return by_runs if kinds else survived
 

@@ -130,14 +130,16 @@ def try_mutant(copy: Path, mutant: Mutant, timeout_s: float = TIMEOUT_S) -> Tria
     return Trial(mutant, outcome, time.monotonic() - began, says)
 
 
-def try_all(mutants: Sequence[Mutant], workers: int) -> Iterator[Trial]:
+def try_all(
+    mutants: Sequence[Mutant], workers: int, timeout_s: float = TIMEOUT_S
+) -> Iterator[Trial]:
     """Every mutant's trial as it ends; RuntimeError when the checks fail without any."""
     for mutant in mutants:
         applied_all(ROOT, mutant)
     with copy_of_the_tree() as one, copy_of_the_tree() as another:
         copies = [one, another][:workers]
         checks = sorted({check for mutant in mutants for check in mutant.checks})
-        outcome, says = run_checks(one, checks, TIMEOUT_S * 3)
+        outcome, says = run_checks(one, checks, timeout_s * 3)
         if outcome is not Outcome.SURVIVED:
             raise RuntimeError(f"the checks fail without any mutant:\n{says}")
         free: SimpleQueue[Path] = SimpleQueue()
@@ -147,7 +149,7 @@ def try_all(mutants: Sequence[Mutant], workers: int) -> Iterator[Trial]:
         def tried(mutant: Mutant) -> Trial:
             copy = free.get()
             try:
-                return try_mutant(copy, mutant)
+                return try_mutant(copy, mutant, timeout_s)
             finally:
                 free.put(copy)
 

@@ -1,11 +1,11 @@
-"""What the oracle sees of the roles beside the decisions: the history, and the past.
+"""What the oracle sees of the roles beside the decisions: the history, the past, the shadow.
 
-Both are folds of the journal that went through crashes, snapshots and takeovers; here they are
+All are folds of the journal that went through crashes, snapshots and takeovers; here they are
 folded once, without any.
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -83,10 +83,48 @@ class History:
 
     def missing(self, shard: int, seq: int) -> str | None:
         """The first position up to a commit that is not there."""
-        due = self._due[shard]
-        while due and due[0][1] in self._there:
-            due.popleft()
-        return due[0][1] if due and due[0][0] <= seq else None
+        return _first_missing(self._due[shard], self._there, seq)
+
+
+class Shadow:
+    """What shadows decide has one content a position, there before a checkpoint says so."""
+
+    def __init__(self, world: World, decides: Callable[[int, Commit], Sequence[Record]]) -> None:
+        """`decides`: what is decided beside a shard's next commit."""
+        self._world = world
+        self._decides = decides
+        self._wanted: dict[str, Record] = {}
+        self._there: dict[str, None] = {}
+        self._due = [deque[tuple[int, str]]() for _ in range(world.plan.shards)]
+        self.count = 0
+
+    def committed(self, shard: int, commit: Commit) -> None:
+        """A valid commit, beside which something may be decided."""
+        for one in self._decides(shard, commit):
+            position = dict(one.headers)["ce_id"].decode()
+            self._wanted[position] = one
+            self._due[shard].append((commit.seq, position))
+
+    def landed(self, record: Record) -> None:
+        """What a shadow decided, as the role tells it."""
+        position = dict(record.headers)["ce_id"].decode()
+        wanted = self._wanted.get(position)
+        if wanted is None or (wanted.key, wanted.value) != (record.key, record.value):
+            self._world.fail("shadow", f"{position} is {record}, not {wanted}")
+        self._there[position] = None
+        self.count += 1
+
+    def missing(self, shard: int, seq: int) -> str | None:
+        """The first position up to a commit that is not there."""
+        return _first_missing(self._due[shard], self._there, seq)
+
+
+def _first_missing(
+    due: deque[tuple[int, str]], there: Mapping[str, object], seq: int
+) -> str | None:
+    while due and due[0][1] in there:
+        due.popleft()
+    return due[0][1] if due and due[0][0] <= seq else None
 
 
 class Past:

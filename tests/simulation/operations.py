@@ -93,7 +93,8 @@ class Operations:
         """Change these, each at a moment of its own, until then; and then make it well."""
         self._nodes, self._skus = nodes, skus
         for change in changes:
-            self._after(self._chance.uniform(0.3, end_s), self._make, change)
+            until_s = end_s / 4 if change is Change.SHADOW else end_s  # it is beside what follows
+            self._after(self._chance.uniform(0.3, until_s), self._make, change)
         if changes:
             self._after(end_s + 0.1, self._make_well)
 
@@ -108,6 +109,8 @@ class Operations:
                 self._rules(node["market_id"], _HELD)
             case Change.BAD_RULES:
                 self._bad_rules(node["market_id"])
+            case Change.SHADOW:
+                self._rules(node["market_id"], self._chance.choice(_RULES), shadow=True)
             case Change.SERVICE:
                 self._service(node["market_id"], self._chance.choice(_CARRIERS))
             case Change.LANE:
@@ -130,7 +133,7 @@ class Operations:
 
     # --- rules
 
-    def _rules(self, market_id: str, body: Plain) -> None:
+    def _rules(self, market_id: str, body: Plain, *, shadow: bool = False) -> None:
         """Propose, approve, activate; sometimes the same again, or something else in its name."""
         self._version += 1
         version, chance = str(self._version), self._chance
@@ -143,7 +146,12 @@ class Operations:
             self._of(market_id, "rule_set_proposed", data)
         self._of(market_id, "rule_set_approved", {"version": version, "approver": "Cy"})
         data = {"version": version, "activated_by": "Cy"}
-        if chance.random() < 0.3:
+        if shadow:
+            ended = {**data, "mode": "shadow_ended"}
+            if chance.random() < 0.3:
+                self._after(4.0, self._of, market_id, "rule_set_activated", ended)
+            data["mode"] = "shadow"
+        elif chance.random() < 0.3:
             data["from"] = rfc3339(self._now_ms() + chance.choice((-1_000, 2_000)))
         self._of(market_id, "rule_set_activated", data)
 

@@ -18,7 +18,7 @@ from projections.fold import project
 from projections.tables import FULFILLMENTS, Changes
 from schemas.journal import Commit, FilterState, Opened, decode, happened
 from schemas.ports import Checkpoint, Partition, Record
-from tests.simulation.beside import History, Past
+from tests.simulation.beside import History, Past, Shadow
 from tests.simulation.books import Books
 from tests.simulation.database import Store, Tables
 from tests.simulation.world import SimHost, World
@@ -29,6 +29,7 @@ _PUBLISHED: Final = frozenset(model.TOPIC for model in OUTPUTS.values())
 _UNMOVED: Final = frozenset({"input_repeated", "input_parked", "input_resumed"})
 _STATUS: Final = list(FULFILLMENTS.columns).index("status")
 _AT_WORK: Final = ("open", "in_progress")
+_SHADOW_TYPE: Final = b"headrace.shadow_decided.v1"
 
 Origin = tuple[str, int, int]
 """Topic, partition, offset."""
@@ -104,12 +105,18 @@ class Oracle:
         store: Store,
         same_state: Callable[[int, Sequence[bytes], Sequence[Commit]], bool],
         past: Store,
+        decides_beside: Callable[[int, Commit], Sequence[Record]],
     ) -> None:
-        """`same_state`: whether a snapshot's chunks are what these commits make of a shard."""
+        """`same_state`: whether a snapshot's chunks are what these commits make of a shard.
+
+        `decides_beside`: what shadows decide beside a shard's next commit.
+        """
         self._once_only = world.plan.transactions
         self._forgotten: dict[int, float] = {}  # shard -> how often relays had begun anew
         self._history = History(world) if "history" in world.plan.beside else None
         self._past = Past(world, past) if "past" in world.plan.beside else None
+        beside = "shadow" in world.plan.beside
+        self._shadow = Shadow(world, decides_beside) if beside else None
         self._world = world
         self._same_state = same_state
         self._chunks: dict[tuple[int, int], bytes] = {}
@@ -168,9 +175,12 @@ class Oracle:
             case "rejected":
                 for record in records:
                     self._refused(record)
-            case "history" if self._history is not None:
+            case "history":
                 for record in records:
-                    self._history.landed(record)
+                    shadow = dict(record.headers)["ce_type"] == _SHADOW_TYPE
+                    role = self._shadow if shadow else self._history
+                    if role is not None:
+                        role.landed(record)
             case "snapshots":
                 for number, record in enumerate(records):
                     self._snapshot(to.number, base + number, record)
@@ -273,8 +283,9 @@ class Oracle:
                 id_ = f"{number}.{commit.seq}.{one.entry}.{one.n}"
                 self._outputs[id_] = (model.TOPIC, one.event)
                 self._due[number].append(id_)
-        if self._history is not None:
-            self._history.committed(number, commit)
+        for beside in (self._history, self._shadow):
+            if beside is not None:
+                beside.committed(number, commit)
         due = iter(shard.inbox[commit.inbox_from : commit.inbox_next])
         for index, entry in enumerate(commit.entries):
             where = f"shard {number}, commit {commit.seq}, entry {index}"
@@ -435,7 +446,7 @@ class Oracle:
                         f"intake is done with {partition} up to {kept.offset}, but {origin} "
                         f"({self.sent.get(origin)}) is nowhere",
                     )
-            elif group in {"relay", "history"}:
+            elif group in {"relay", "history", "shadow"}:
                 state = FilterState.from_json(kept.metadata)
                 commits = self.shards[partition.number].commits
                 if state.seq > len(commits) or (
@@ -462,7 +473,8 @@ class Oracle:
     def _missing(self, group: str, shard: int, seq: int) -> str | None:
         if group == "relay":
             return self._unpublished(shard, seq)
-        return self._history.missing(shard, seq) if self._history is not None else None
+        by = self._history if group == "history" else self._shadow
+        return by.missing(shard, seq) if by is not None else None
 
     def _unpublished(self, shard: int, seq: int) -> str | None:
         due = self._due[shard]
@@ -521,8 +533,9 @@ class Oracle:
                 return f"the read models of shard {number} are at {written}, not at {shard.seq}"
             if (id_ := self._unpublished(number, shard.seq)) is not None:
                 return f"{id_} is not published"
-            if (position := self._missing("history", number, shard.seq)) is not None:
-                return f"{position} is not in the history"
+            for group in ("history", "shadow"):
+                if (position := self._missing(group, number, shard.seq)) is not None:
+                    return f"{position} is not in the history"
             if self._past is not None and (left := self._past.unsettled(number, shard.seq)):
                 return left
         for key, order in self.books.orders.items():
@@ -548,6 +561,7 @@ class Oracle:
         if self._past is not None:
             self._past.close()
         self.count["records of history"] = self._history.count if self._history else 0
+        self.count["decided in shadow"] = self._shadow.count if self._shadow else 0
         self.count["transactions of the past"] = self._past.count if self._past else 0
         for name, rows in self._reference.rows.items():
             if rows != self._store.tables.rows[name]:

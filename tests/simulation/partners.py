@@ -417,7 +417,15 @@ class Partners:
             }
             self._after(chance.uniform(0.05, 1.0), self._look, data)
         elif kind == "fulfillment_cancellation_requested":
+            if self._odd(Oddity.COUNTED):
+                self._count(data)
             self._after(chance.uniform(0.05, 0.5), self._stop, data)
+
+    def _count(self, command: Plain) -> None:
+        """Count few units of what is to be stopped, before that has its answer."""
+        sku, node_id = self._chance.choice(command["lines"])["sku"], command["node_id"]
+        data = {"sku": sku, "counted": self._chance.randint(0, 3)}
+        self._report("stock_counted", node_id, data, Moves(node_id, {sku: 0}, sure=False))
 
     def _look(self, command: Plain) -> None:
         """Accept, or reject some of it."""

@@ -49,6 +49,7 @@ class Oddity(StrEnum):
     LATE = "late"
     RACED = "cancelled while shipping"
     SHORT = "rejected"
+    COUNTED = "counted while cancelling"
     GARBAGE = "garbage"
 
 
@@ -58,6 +59,7 @@ class Change(StrEnum):
     RULES = "rules activated"
     HELD = "rules that hold plans activated"
     BAD_RULES = "rules refused"
+    SHADOW = "rules in shadow"
     SERVICE = "carrier service changed"
     LANE = "lane suspended"
     INBOUND = "inbound announced"
@@ -82,7 +84,7 @@ class Plan:
     shuffled: bool
     patience: float  # how many times as long as asked an idle call waits
     engine: EngineConfig
-    beside: Sequence[str] = ()  # roles that decide nothing: history, past
+    beside: Sequence[str] = ()  # roles that decide nothing: history, past, shadow
     transactions: bool = False  # whether relays publish in them
     snapshot_events: int | None = None  # between two of them; None: nobody stands by
     rates: Mapping[Fault, float] = field(default_factory=dict)
@@ -137,7 +139,10 @@ _HAVE = {Fault.CRASHED: 0.85}
 _CHANGED = {  # in how many runs; those that hold plans take a virtual minute more
     **dict.fromkeys(Change, 0.25),
     Change.HELD: 0.1,
+    Change.SHADOW: 0.1,  # and wherever somebody tells of it
 }
+_ODD = {Oddity.COUNTED: 0.8}
+"""How often it happens at the most, where that is not to every third one."""
 
 
 def a_plan(
@@ -152,7 +157,7 @@ def a_plan(
             _draw(chance, fault, rates)
     oddities = {}
     for oddity in Oddity:
-        rate = 0.3 * chance.random() ** 2
+        rate = _ODD.get(oddity, 0.3) * chance.random() ** 2
         if chance.random() < 0.7:
             oddities[oddity] = rate
     changes = [
@@ -186,12 +191,14 @@ def a_plan(
         oddities={one: rate for one, rate in oddities.items() if one not in left_out},
         changes=[one for one in changes if one not in left_out],
         transactions=chance.random() < 0.3,
-        beside=[role for role in ("history", "past") if chance.random() < 0.15],
+        beside=[role for role in ("history", "past", "shadow") if chance.random() < 0.15],
     )
     for fault in _LATER:
         _draw(chance, fault, rates)
     for fault in [fault for fault in rates if fault in left_out]:
         del rates[fault]
+    if "shadow" in plan.beside and Change.SHADOW not in left_out:
+        plan = replace(plan, changes=[*plan.changes, Change.SHADOW])
     return plan if orders is None else replace(plan, orders=orders)
 
 

@@ -18,19 +18,21 @@ from events.decided import DecidedEvent, InputRecord
 from orchestrator.core import decide as core
 from orchestrator.core import snapshot
 from orchestrator.core.config import Config
+from orchestrator.core.shadowing import Shadows
 from orchestrator.core.shard import Shard
 from orchestrator.remembered import history_format
 from orchestrator.runtime.engine import Core, Engine
 from orchestrator.runtime.history import History
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake
 from orchestrator.runtime.relay import Relay
+from orchestrator.runtime.shadow import Beside, Shadow, decided_beside
 from orchestrator.runtime.snapshots import Format
 from orchestrator.runtime.standby import StandbyConfig
 from projections.past import PAST
 from projections.projector import PROJECTOR_TOPICS, Projector
 from projections.tables import PAST_TABLES
-from schemas.journal import Commit
-from schemas.ports import LogError, Partition
+from schemas.journal import Commit, Entry
+from schemas.ports import LogError, Partition, Record
 from schemas.topics import TOPICS
 from tests.simulation.books import OrderKey, Units
 from tests.simulation.broker import Broker, SimGroup, SimLog
@@ -72,6 +74,12 @@ def _skip(shard: Shard, cause: InputRecord, reason: str, by: str) -> list[Decide
     return core.skip(shard, cause, reason, by)
 
 
+_FORM: Final = Format(
+    fingerprint="simulated",
+    rows=snapshot.rows,
+    segments=snapshot.segments,
+    restoring=lambda number: snapshot.Restoring(Shard(number, _CONFIG)),
+)
 _CORE: Final = Core(
     new=lambda number: Shard(number, _CONFIG),
     decide=_decide,
@@ -80,12 +88,7 @@ _CORE: Final = Core(
     tick=core.tick,
     work_due=core.work_due,
     next_due_ms=core.next_due_ms,
-    snapshots=Format(
-        fingerprint="simulated",
-        rows=snapshot.rows,
-        segments=snapshot.segments,
-        restoring=lambda number: snapshot.Restoring(Shard(number, _CONFIG)),
-    ),
+    snapshots=_FORM,
 )
 _TOPICS_OF: Final = {
     "intake": INTAKE_TOPICS,
@@ -94,10 +97,38 @@ _TOPICS_OF: Final = {
     "projector": PROJECTOR_TOPICS,
     "history": ("journal",),
     "past": PROJECTOR_TOPICS,
+    "shadow": ("journal",),
 }
-_SAVING: Final = ("intake", "relay", "history")
+_SAVING: Final = ("intake", "relay", "history", "shadow")
+_BESIDE: Final = Beside(
+    new=_CORE.new,
+    fold=_CORE.fold,
+    now_ms=lambda shard: shard.now_ms,
+    shadows=lambda: Shadows().beside,
+    form=_FORM,
+)
 _LATE_S: Final = 60.0  # longer than a host is frozen and an append on its way
 _REMEMBERED: Final = replace(history_format(), fingerprint="simulated")
+
+
+class _Beside:
+    """What is decided beside commits, each folded once."""
+
+    def __init__(self) -> None:
+        self._folded: dict[int, tuple[Shard, Callable[[Shard, Entry], Sequence[Any]]]] = {}
+
+    def decides(self, number: int, commit: Commit) -> list[Record]:
+        """What shadows decide of a shard's next commit."""
+        if number not in self._folded:
+            self._folded[number] = Shard(number, _CONFIG), Shadows().beside
+        shard, shadows = self._folded[number]
+        found: list[Record] = []
+        for place, shared in enumerate(commit.entries):
+            entry = orjson.loads(orjson.dumps(shared))  # its own: a state keeps parts of it
+            at = number, commit.seq, place
+            found += decided_beside(_BESIDE, shadows, shard, at, entry)
+            core.fold(shard, entry)
+        return found
 
 
 class _Refold:
@@ -150,7 +181,7 @@ class Run:
         self.broker = Broker(world, {t.name: counts[t.partitions] for t in TOPICS.values()})
         self.store = Store(world)
         self.past = Store(world, PAST_TABLES)
-        self.oracle = Oracle(world, self.store, _Refold().same, self.past)
+        self.oracle = Oracle(world, self.store, _Refold().same, self.past, _Beside().decides)
         self.partners = Partners(world, self.broker, self.oracle)
         self.broker.landed = [self.oracle.landed, self.partners.landed]
         self.broker.trimmed = self.oracle.trimmed
@@ -215,6 +246,14 @@ class Run:
                         randomness=SimRandomness(self.world, host),
                         form=_REMEMBERED,
                         late_s=_LATE_S,
+                    ).run
+                case "shadow":
+                    run = Shadow(
+                        log=log,
+                        group=group,
+                        clock=clock,
+                        randomness=SimRandomness(self.world, host),
+                        beside=_BESIDE,
                     ).run
                 case "past":
                     database = SimDatabase(self.past, host)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from orchestrator.runtime.engine import EngineConfig
-from tests.simulation.plan import Fault, Oddity, Plan
+from tests.simulation.plan import Change, Fault, Oddity, Plan
 from tests.simulation.run import Run
 
 _POLLS: Final = ("before read", "before changes")
@@ -53,8 +53,9 @@ SCENARIOS: Final = {
         replace(_scenario("zombie", 3), rates={Fault.DEAF: 2, Fault.FROZEN: 2}),
         replace(_scenario("moving", 707), patience=1.0, rates=_MOVING),
         replace(
-            _scenario("beside", 11),
-            beside=("history", "past"),
+            _scenario("beside", 12),
+            beside=("history", "past", "shadow"),
+            changes=(Change.SHADOW,),
             transactions=True,
             snapshot_events=10,
             rates=_SLOWLY,

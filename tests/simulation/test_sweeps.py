@@ -16,6 +16,7 @@ ROLES = (
     "orchestrator/runtime/intake.py",
     "orchestrator/runtime/publisher.py",
     "orchestrator/runtime/relay.py",
+    "orchestrator/runtime/shadow.py",
     "projections/projector.py",
 )
 CALLS = {"append", "apply", "bounds", "changes", "checkpoint", "describe", "load", "read", "reader"}
