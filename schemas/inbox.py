@@ -77,8 +77,7 @@ def decode(value: bytes) -> InputRecord:
     for name, kind in _FIELDS.items():
         if type(record.get(name)) is not kind:
             raise ValueError(f"{name} must be of the type {kind.__name__}")
-    origin = record.get("origin")
-    if (origin is not None or "origin" in record) and not _is_origin(origin):
+    if "origin" in record and not _is_origin(record["origin"]):
         raise ValueError("origin must be a topic, a partition, an offset and a time in ms")
     return cast("InputRecord", record)
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from schemas.ports import TopicDescription
+
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 
 
@@ -165,26 +167,28 @@ _KEPT = {
 _MAJORITY = 2
 
 
-def endangered(name: str, replication: int, config: Mapping[str, str]) -> str | None:
-    """Why the broker may shorten, thin out or lose this topic, and the fix.
+def endangered(topics: Mapping[str, TopicDescription], *names: str) -> str | None:
+    """Why the broker may shorten, thin out or lose the first of these topics, and the fix.
 
-    None where it may not, or where the topic may be made again. `config`: what the broker says; a
-    setting that it doesn't tell is taken to be right.
+    None where it may do so to none. `topics`: what the broker says; a setting that it doesn't tell
+    is taken to be right, and a topic that it doesn't have is passed over.
     """
-    why = _KEPT.get(name)
-    if why is None:
-        return None
-    wanted = {"cleanup.policy": "delete", **FOREVER}
-    if replication > 1:
-        wanted["unclean.leader.election.enable"] = "false"
-    for setting, value in wanted.items():
-        if config.get(setting, value) != value:
-            return f"the topic {name} has {setting}={config[setting]}: {why}, so set it to {value}"
-    if replication > _MAJORITY > int(config.get("min.insync.replicas", _MAJORITY)):
-        return (
-            f"the topic {name} has min.insync.replicas=1: one lost disk would lose what was"
-            " acknowledged, so set it to 2"
-        )
+    for name in [one for one in names if one in topics]:
+        _, replication, config = topics[name]
+        wanted = {"cleanup.policy": "delete", **FOREVER}
+        if replication > 1:
+            wanted["unclean.leader.election.enable"] = "false"
+        for setting, value in wanted.items():
+            if config.get(setting, value) != value:
+                return (
+                    f"the topic {name} has {setting}={config[setting]}: {_KEPT[name]}, so set it"
+                    f" to {value}"
+                )
+        if replication > _MAJORITY > int(config.get("min.insync.replicas", _MAJORITY)):
+            return (
+                f"the topic {name} has min.insync.replicas=1: one lost disk would lose what was"
+                " acknowledged, so set it to 2"
+            )
     return None
 
 

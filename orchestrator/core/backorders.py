@@ -22,6 +22,12 @@ def offered(turn: Turn, market: Market, sku: str) -> bool:
     )
 
 
+def queue_refill(turn: Turn, market: Market) -> None:
+    """Have all that waits in a market planned again, where that isn't queued already."""
+    if market.waiting and not market.refill_queued:
+        turn.emit({"type": "work_queued", "work": ["refill", market.market_id]})
+
+
 def fill(turn: Turn, market: Market, sku: str, after: list[int] | None = None) -> None:
     """Fill the lines that wait for `sku`, from the place `after` on.
 

@@ -281,9 +281,7 @@ def _finish(turn: Turn) -> None:
         if sku in market.waiting:
             backorders.fill(turn, market, sku)
     for market_id in shard.touched_networks:
-        market = shard.markets[market_id]
-        if market.waiting and not market.refill_queued:
-            turn.emit({"type": "work_queued", "work": ["refill", market_id]})
+        backorders.queue_refill(turn, shard.markets[market_id])
     if shard.freed_skus or shard.freed_nodes or shard.touched_networks:
         improving.schedule(turn)
     for market_id, sku in shard.touched_skus:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from events.decided import Plain, RuleProblem
 from events.rules import Body
+from orchestrator.core import backorders
 from orchestrator.core.shard import Market
 from orchestrator.core.sourcing.calendars import start_of
 from orchestrator.core.sourcing.rule_checks import Known, check
@@ -167,8 +168,8 @@ def _activate(turn: Turn, market: Market, version: str) -> None:
 def pools_end(turn: Turn, market_id: str, version: str) -> None:
     """A pool of a version ended: what it kept from others may serve who waits."""
     market = turn.shard.markets[market_id]
-    if market.rules.version == version and market.waiting and not market.refill_queued:
-        turn.emit({"type": "work_queued", "work": ["refill", market_id]})
+    if market.rules.version == version:
+        backorders.queue_refill(turn, market)
 
 
 def _drop_schedule(turn: Turn, market: Market) -> None:

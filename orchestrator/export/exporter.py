@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import pyarrow as pa
 
 from events.decided import InputRecord
-from orchestrator.core.sourcing.calendars import iso_day
+from orchestrator.core.sourcing.calendars import DAY_MS, iso_day
 from orchestrator.export.directory import Directory, ExportError, Position
 from orchestrator.export.tables import Row, tables
 from orchestrator.runtime.history import known_at
@@ -29,12 +29,11 @@ _OBJECT_ROWS: Final = 20_000
 _YOUNG: Final = 500_000  # objects; more than are alive at a time
 FOLLOW_S: Final = 60.0
 """How old what is not written yet gets while following."""
-_DAY_MS: Final = 86_400_000
 _READ_RECORDS: Final = 500
 _WAIT_MS: Final = 500
 
 Advanced = Callable[[int, int, int], None]
-"""Told of a shard, the journal's offset that was reached, and its end."""
+"""Told of a shard, or of a partition of `history`, the offset that was reached, and its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +265,7 @@ class Exporter:
         rows: dict[tuple[str, str], list[Row]] | None = None
         for told in tell(known, entry):
             if rows is None:
-                rows = self._rows[shard.number, known.clock_ms // _DAY_MS]
+                rows = self._rows[shard.number, known.clock_ms // DAY_MS]
             key = "input" if told.n == INPUT else "event", told.type
             try:
                 some = rows[key]

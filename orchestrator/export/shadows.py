@@ -1,15 +1,14 @@
 """What rule sets in shadow decided, into an export: it stands on the topic `history` alone."""
 
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
 
 from events.history import ShadowDecided
-from orchestrator.core.sourcing.calendars import iso_day
+from orchestrator.core.sourcing.calendars import DAY_MS, iso_day
 from orchestrator.export.directory import Directory, Heard
-from orchestrator.export.exporter import Period
+from orchestrator.export.exporter import Advanced, Period
 from orchestrator.export.tables import Row, tables
 from orchestrator.runtime.whole import Whole
 from schemas.history import About, Told
@@ -19,10 +18,6 @@ from schemas.times import instant_ms
 _TYPE: Final = f"headrace.{ShadowDecided.TYPE}.v1".encode()
 _TABLE: Final = "shadow", ShadowDecided.TYPE
 _BATCH_ROWS: Final = 20_000
-_DAY_MS: Final = 86_400_000
-
-Advanced = Callable[[int, int, int], None]
-"""Told of a partition of `history`, the offset that was reached, and its end."""
 
 
 class Shadows:
@@ -88,12 +83,12 @@ class Shadows:
             self._over.add(shard)
             return False
         heard.seen[shard] = position
-        if at_ms >= (self._from_ms):
+        if at_ms >= self._from_ms:
             about = About(said["market_id"], said["channel"], said["order_id"])
             cause: Any = {"type": "shadow", "id": "", "source": ""}
             n = said["n"]
             told = Told(n, ShadowDecided.TYPE, said, about, None, None, cause, n)
-            self._rows[shard, at_ms // _DAY_MS].append((said["seq"], said["entry"], at_ms, told))
+            self._rows[shard, at_ms // DAY_MS].append((said["seq"], said["entry"], at_ms, told))
         return True
 
     def _write(self, number: int, first: int, heard: Heard, stopped: int | None) -> None:

@@ -440,10 +440,8 @@ class ShardWriter(Generic[S]):
         topics = await self._log.describe()
         if "journal" not in topics:
             raise LogError("the topic journal is missing: run `headrace topics create`")
-        for name in ("journal", "inbox", "voids"):
-            topic = topics.get(name)
-            if topic and (what := endangered(name, topic.replication, topic.config)):
-                raise JournalError(what)
+        if what := endangered(topics, "journal", "inbox", "voids"):
+            raise JournalError(what)
 
     async def _fold(self, replica: Replica[S], nonce: str, clock_ms: int) -> int:
         """Fold on, up to our own ShardOpened; the number of events folded."""

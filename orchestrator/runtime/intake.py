@@ -223,10 +223,8 @@ class Intake:
         topics = await self.log.describe()
         if "rejected" not in topics:
             raise LogError("the topic rejected is missing: run `headrace topics create`")
-        for name in ("network", "inbox"):
-            topic = topics.get(name)
-            if topic and (what := endangered(name, topic.replication, topic.config)):
-                raise IntakeError(f"intake halts: {what}")
+        if what := endangered(topics, "network", "inbox"):
+            raise IntakeError(f"intake halts: {what}")
         writer = await self.log.writer()
         stack.push_async_callback(writer.close)
         reader = await self.log.reader({})

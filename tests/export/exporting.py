@@ -9,18 +9,25 @@ from schemas.ports import EventLog
 ALL = Period()
 
 
+def an_exporter(
+    log: EventLog, place: Directory, period: Period = ALL, *, batch_rows: int = BATCH_ROWS
+) -> Exporter:
+    """An exporter that has not begun."""
+    return Exporter(
+        place,
+        log=log,
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+        form=history_format(),
+        period=period,
+        batch_rows=batch_rows,
+    )
+
+
 async def export(
     log: EventLog, place: Directory, period: Period = ALL, *, batch_rows: int = BATCH_ROWS
 ) -> Done:
     """Export what the journals have now."""
     with place.locked():
-        exporter = Exporter(
-            place,
-            log=log,
-            clock=SystemClock(),
-            randomness=SystemRandomness(),
-            form=history_format(),
-            period=period,
-            batch_rows=batch_rows,
-        )
-        return await exporter.run(lambda *_: None, follow=False)
+        made = an_exporter(log, place, period, batch_rows=batch_rows)
+        return await made.run(lambda *_: None, follow=False)

@@ -14,11 +14,10 @@ import pytest
 
 from orchestrator.export.ask import ask, opened
 from orchestrator.export.directory import MANIFEST, Directory, ExportError, Heard, Position
-from orchestrator.export.exporter import Done, Exporter, Period
+from orchestrator.export.exporter import Done, Period
 from orchestrator.export.tables import KINDS, Table, tables
-from orchestrator.remembered import history_format
 from orchestrator.runtime.memory_log import MemoryLog
-from orchestrator.runtime.world import SystemClock, SystemRandomness
+from orchestrator.runtime.world import SystemClock
 from schemas.history import Known, flatten
 from schemas.ports import Partition, Record
 from schemas.times import instant_ms
@@ -275,15 +274,7 @@ async def test_following_goes_on_until_it_is_ended(story: Story, tmp_path: Path)
     log.write(JOURNAL, values[:60])
     place = Directory(tmp_path)
     with place.locked():
-        exporter = Exporter(
-            place,
-            log=log,
-            clock=SystemClock(),
-            randomness=SystemRandomness(),
-            form=history_format(),
-            period=Period(),
-            batch_rows=BATCH_ROWS,
-        )
+        exporter = exporting.an_exporter(log, place, batch_rows=BATCH_ROWS)
         following = asyncio.create_task(exporter.run(lambda *_: None, follow=True))
         async with asyncio.timeout(20):
             while exporter.done.rows == 0:

@@ -22,11 +22,10 @@ from schemas.ports import (
     Checkpoint,
     Partition,
     Record,
-    TopicDescription,
     Unknown,
     Writer,
 )
-from tests.runtime.fakes import PassingLog
+from tests.runtime.fakes import Careless, PassingLog
 
 SHARDS = 4
 ORDERS = Partition("orders", 0)
@@ -570,16 +569,11 @@ async def test_records_that_are_gone_halt_intake_with_a_sentence(world: World) -
 async def test_master_data_and_inboxes_that_the_broker_may_shorten_or_thin_out_are_refused(
     world: World, topic: str, name: str, value: str
 ) -> None:
-    class Careless(MemoryLog):
-        async def describe(self) -> dict[str, TopicDescription]:
-            found = await super().describe()
-            found[topic] = TopicDescription(1, 1, {**found[topic].config, name: value})
-            return found
-
-    log = Careless(world.clock, TOPICS)
+    log = Careless(world.clock, TOPICS, topic=topic, setting=(name, value))
     group = await log.group("intake", INTAKE_TOPICS)
     with pytest.raises(IntakeError, match=rf"the topic {topic} has {name}={value}.* set it to"):
-        await Intake(log, group, world.clock, shards=SHARDS).run(asyncio.Event())
+        async with asyncio.timeout(10):
+            await Intake(log, group, world.clock, shards=SHARDS).run(asyncio.Event())
 
 
 async def test_unknown_fields_are_dropped_where_settings_say_so(world: World) -> None:

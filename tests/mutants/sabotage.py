@@ -79,15 +79,15 @@ MUTANTS: Final = (
     _mutant(
         "an engine looks at its journal's settings alone",
         _ENGINE,
-        'for name in ("journal", "inbox", "voids"):',
-        'for name in ("journal",):',
+        'endangered(topics, "journal", "inbox", "voids")',
+        'endangered(topics, "journal")',
         f"{_ENGINE_TESTS}::test_refuses_an_inbox_and_voids_that_the_broker_may_shorten_or_thin_out",
     ),
     _mutant(
         "intake looks at no topic's settings",
         _INTAKE,
-        'for name in ("network", "inbox"):',
-        "for name in ():",
+        'endangered(topics, "network", "inbox")',
+        "endangered(topics)",
         f"{_INTAKE_TESTS}"
         "::test_master_data_and_inboxes_that_the_broker_may_shorten_or_thin_out_are_refused",
     ),
@@ -404,7 +404,7 @@ MUTANTS: Final = (
     _mutant(
         "an origin of any shape is one",
         "schemas/inbox.py",
-        " and not _is_origin(origin):\n",
+        ' and not _is_origin(record["origin"]):\n',
         " and False:\n",
         "tests/runtime/test_halts.py::"
         "test_json_that_is_no_input_is_skipped_by_order_and_what_came_before_is_committed",

@@ -19,6 +19,7 @@ from schemas.ports import (
     Appended,
     Bounds,
     Checkpoint,
+    Clock,
     Group,
     Partition,
     Reader,
@@ -267,6 +268,28 @@ async def engine(
         owner=owner,
         config=config or EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.05),
     )
+
+
+class Careless(MemoryLog):
+    """A log that has a topic set otherwise than it should be."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        topics: Mapping[str, int],
+        *,
+        topic: str,
+        setting: tuple[str, str],
+        replication: int = 1,
+    ) -> None:
+        super().__init__(clock, topics)
+        self._topic, self._setting, self._replication = topic, setting, replication
+
+    async def describe(self) -> dict[str, TopicDescription]:
+        found = await super().describe()
+        config = {**found[self._topic].config, **dict([self._setting])}
+        found[self._topic] = TopicDescription(1, self._replication, config)
+        return found
 
 
 class Running:

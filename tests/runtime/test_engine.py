@@ -28,6 +28,7 @@ from tests.runtime.fakes import (
     CORE,
     INBOX,
     JOURNAL,
+    Careless,
     FaultyLog,
     PassingLog,
     Running,
@@ -332,14 +333,13 @@ async def test_refuses_a_wrong_clock_too_where_only_the_record_tells_the_brokers
 async def test_refuses_a_journal_that_the_broker_may_shorten_thin_out_or_lose(
     replication: int, name: str, value: str, fix: str
 ) -> None:
-    class Careless(MemoryLog):
-        async def describe(self) -> dict[str, TopicDescription]:
-            found = await super().describe()
-            config = {**found["journal"].config, name: value}
-            found["journal"] = TopicDescription(1, replication, config)
-            return found
-
-    log = Careless(SteppedClock(), {"inbox": 1, "journal": 1})
+    log = Careless(
+        SteppedClock(),
+        {"inbox": 1, "journal": 1},
+        topic="journal",
+        setting=(name, value),
+        replication=replication,
+    )
     async with Running(await engine(log)) as running:
         await until(lambda: running.role.states().get(0) == "halted")
         what = running.role.halts()[0].what
@@ -355,13 +355,8 @@ async def test_refuses_a_journal_that_the_broker_may_shorten_thin_out_or_lose(
 async def test_refuses_an_inbox_and_voids_that_the_broker_may_shorten_or_thin_out(
     topic: str, name: str, value: str
 ) -> None:
-    class Careless(MemoryLog):
-        async def describe(self) -> dict[str, TopicDescription]:
-            found = await super().describe()
-            found[topic] = TopicDescription(1, 1, {**found[topic].config, name: value})
-            return found
-
-    log = Careless(SteppedClock(), {"inbox": 1, "journal": 1, "voids": 1})
+    topics = {"inbox": 1, "journal": 1, "voids": 1}
+    log = Careless(SteppedClock(), topics, topic=topic, setting=(name, value))
     async with Running(await engine(log)) as running:
         await until(lambda: running.role.states().get(0) == "halted")
         assert f"the topic {topic} has {name}={value}" in running.role.halts()[0].what

@@ -260,6 +260,15 @@ async def test_a_halted_shard_that_another_led_on_goes_on_though_its_inbox_is_tr
     assert happened(log)[0] == ["a", "bad", "b", "c"]
 
 
+async def another_leads_on(log: MemoryLog, *, to: int) -> None:
+    """Another process has the shard until it has handled so much of the inbox, and goes."""
+    quick = writer(log, 2, CORE)
+    running = asyncio.create_task(quick.run())
+    await until(lambda: happened(log)[1].inbox_next == to)
+    quick.stop.set()
+    await running
+
+
 async def test_an_order_that_another_carried_out_leads_over_no_later_halt() -> None:
     """It halts again at another input, and opens no shard over and over."""
     log = a_log()
@@ -271,11 +280,7 @@ async def test_an_order_that_another_carried_out_leads_over_no_later_halt() -> N
     first = asyncio.create_task(slow.run())
     async with asyncio.timeout(10):
         await slow_log.asked.wait()
-    quick = writer(log, 2, CORE)
-    second = asyncio.create_task(quick.run())
-    await until(lambda: happened(log)[1].inbox_next == 3)
-    quick.stop.set()
-    await second
+    await another_leads_on(log, to=3)
     give(log, "worse", poison=True)
     slow_log.may.set()
     await until(lambda: slow.halt is not None and "inbox/0@3" in slow.halt.input)
@@ -394,11 +399,7 @@ async def test_an_order_that_another_carried_out_skips_no_input_that_bears_the_n
     order(log, SKIP_ORDERED, input="orders/0@1")
     async with asyncio.timeout(10):
         await late_log.asked.wait()
-    quick = writer(log, 2, CORE)
-    second = asyncio.create_task(quick.run())
-    await until(lambda: happened(log)[1].inbox_next == 3)
-    quick.stop.set()
-    await second
+    await another_leads_on(log, to=3)
     late_log.may.set()
     await until(lambda: slow.state == "open")
     new_life = inbox.encode(
