@@ -316,7 +316,7 @@ class ShardWriter(Generic[S]):
         """
         names, tried = self._tried
         at = max(poison.after, tried) if names == poison.names else poison.after
-        self._order = None  # what another process carried out is done
+        self._order = None  # it may be about another input
         while not self.stop.is_set() and self._order is None:
             try:
                 reader = await self._log.reader({self._inbox: at})

@@ -363,12 +363,12 @@ MUTANTS: Final = (
         f"{_ENGINE_TESTS}::test_the_inbox_is_trimmed_behind_the_journal_less_a_margin",
     ),
     _mutant(
-        "an order that another carried out leads over a later halt",
+        "an order about an input leads over another halt",
         _ENGINE,
-        "        self._order = None  # what another process carried out is done\n",
+        "        self._order = None  # it may be about another input\n",
         "",
         "tests/runtime/test_halts.py::"
-        "test_an_order_that_another_carried_out_leads_over_no_later_halt",
+        "test_an_order_about_an_input_leads_over_no_tick_that_fails_before_it",
     ),
     _mutant(
         "a word that can't be read ends who waits for more",

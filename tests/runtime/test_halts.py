@@ -556,6 +556,31 @@ async def test_a_tick_that_can_not_be_decided_is_named_by_its_commit_and_skipped
     assert [[one["type"] for one in events] for events in works[1:]] == [["work_done"]] * 2
 
 
+async def test_an_order_about_an_input_leads_over_no_tick_that_fails_before_it() -> None:
+    log = a_log()
+    give(log, "bad", poison=True)
+    ticks_fail = False
+
+    def decide(state: Tally, cause: InputRecord) -> list[DecidedEvent]:
+        if ticks_fail and cause["type"] == "clock_ticked":
+            raise ZeroDivisionError("a tick")
+        return CORE.decide(state, cause)
+
+    async with Running(await engine(log, core=replace(CORE, decide=decide))) as running:
+        await halted(running)
+        ticks_fail = True
+        order(log, SKIP_ORDERED, input="inbox/0@0")
+        await until(
+            lambda: any(one.input[0][:4] == "tick" for one in running.role.halts().values())
+        )
+        await stands_still(log)
+        ticks_fail = False
+        order(log, SKIP_ORDERED, id_="o2", input=running.role.halts()[0].input[0])
+        await until(lambda: happened(log)[1].inbox_next == 3)
+    skipped = [events for cause, events in entries(log) if cause["id"] == "bad"]
+    assert [[one["type"] for one in events] for events in skipped] == [["input_skipped"]]
+
+
 async def test_a_topic_made_anew_halts_until_its_new_life_is_accepted() -> None:
     log = a_log()
     renewed = []
