@@ -312,7 +312,7 @@ class Defaults(_Written):
     load_price: dict[Text, Money] = {}  # from % of a node's day booked
 
 
-class Body(_Written):
+class Body(_Written, defer_build=False):
     """A rule set: the first strategy whose conditions hold decides."""
 
     defaults: Defaults = Defaults()
