@@ -47,7 +47,10 @@ class QuestionLine(Model):
 class Question(Model):
     """An order that somebody thinks of placing; fields mean what they mean in `order_placed`."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.QUESTION]})
+    model_config = ConfigDict(
+        defer_build=False,  # FastAPI makes a model of it, which doesn't know the names above
+        json_schema_extra={"examples": [examples.QUESTION]},
+    )
 
     market_id: MarketId
     channel: Channel
