@@ -195,6 +195,7 @@ def test_the_legacy_promises_the_next_cut_off_of_a_working_day() -> None:
         assert legacy.place(order)[0].ship_by_ms == cut_off_ms(central, by)
 
 
+@pytest.mark.slow
 def test_headraces_books_are_the_worlds(scenario: Scenario) -> None:
     headrace = Headrace(scenario)
     watched = Watched(headrace)
@@ -209,6 +210,7 @@ def test_headraces_books_are_the_worlds(scenario: Scenario) -> None:
             assert (stock.on_hand, stock.available) == (node.on_hand[sku], node.on_hand[sku])
 
 
+@pytest.mark.slow
 def test_headrace_ships_on_the_day_it_planned() -> None:
     small = Scenario(3, room=0.5, days=1)
     watched = Watched(Headrace(small))

@@ -87,7 +87,7 @@ def test_an_order_that_says_much_to_each_of_many_nodes() -> None:
     assert largest(shop) < ROOM
 
 
-@pytest.mark.parametrize("length", [1, 400])
+@pytest.mark.parametrize("length", [1, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_receipt_for_many_orders_that_wait(length: int) -> None:
     shop = network(MANY[:length], NODES[:1], units=0)
     orders = 300 if length == 1 else 60

@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+import pytest
 
 from events.decided import NodeRow
 from tests.core.story import PLACES, Story
@@ -206,6 +207,7 @@ def test_the_way_around_the_world_is_measured(shop: Story) -> None:
     assert abs((row_of(shop, "FAR").metres or 0) - 20_015_000) < 1_000
 
 
+@pytest.mark.slow
 def test_a_plan_too_large_for_the_search_is_the_best_found_and_says_so() -> None:
     shop = Story()
     shop.item("A")

@@ -2,6 +2,8 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
+import pytest
+
 from events.network import PlacesDefined
 from orchestrator.demo.baskets import STORES, Basket, Baskets
 from orchestrator.demo.network import MARKETS, Network
@@ -38,6 +40,7 @@ def test_the_same_seed_gives_the_same_baskets_and_another_others(baskets: Basket
     assert first != other
 
 
+@pytest.mark.slow
 def test_a_second_round_through_the_data_has_order_ids_of_its_own(baskets: Baskets) -> None:
     all_of_it = Counter(basket.basket_id for basket in islice(baskets.stream(1), 70_000))
 
