@@ -500,6 +500,8 @@ class CancellationAnswered(_OfOrder):
 
     `taken_back`: it is about the part of the request that was taken back. `still_asked`: these
     units are taken back now; for the customer they are cancelled, the node has still to answer.
+    `inferred`: the node rejected or shipped that many; it may say yet that they were another
+    request's. Journals of the first releases don't tell these apart.
     """
 
     type: Literal["cancellation_answered"]
@@ -509,6 +511,7 @@ class CancellationAnswered(_OfOrder):
     lines: list[Line]
     taken_back: NotRequired[bool]
     still_asked: NotRequired[bool]
+    inferred: NotRequired[bool]
 
 
 class ShipmentSent(_OfOrder):

@@ -4,6 +4,7 @@ The node answers for every unit.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from events.decided import AskedUnits, Line, LineUnits, Plain
@@ -196,75 +197,117 @@ def ask_node(
 
 def accepted(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
     """`fulfillment_cancellation_accepted`: the units are free, and cancelled for the customer."""
-    answers = _answers(turn, order, fulfillment, "accepted")
-    for pending, lines in answers:
+    answered = False
+    for pending, lines in _answers(turn, order, fulfillment, "accepted"):
+        answered = True
         _answer(turn, order, fulfillment, pending, lines, "accepted")
         _release_cancelled(turn, order, fulfillment, pending, lines)
-    if answers:
-        status = "cancellation_requested" if fulfillment.cancellations else "cancellation_accepted"
-        turn.fulfillment_is(order, fulfillment, status)
+    if answered:
+        turn.fulfillment_is(order, fulfillment, answered_with(fulfillment, "accepted"))
 
 
 def rejected(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
-    """`fulfillment_cancellation_rejected`: too late, the units will ship."""
-    answers = _answers(turn, order, fulfillment, "rejected")
+    """`fulfillment_cancellation_rejected`: too late, the units will ship.
+
+    As many as were rejected or shipped meanwhile are those: of the others it isn't said yet.
+    """
+    answered = False
     reason = turn.data.get("reason") or "the node can't stop it any more"
-    for pending, lines in answers:
+    for pending, lines in _answers(turn, order, fulfillment, "rejected"):
+        answered = True
+        before = awaiting(fulfillment)
         _answer(turn, order, fulfillment, pending, lines, "rejected")
-        if not pending.taken_back:
-            turn.cancellation_rejected(order, _units(lines), reason)
-    if answers:
-        status = "cancellation_requested" if fulfillment.cancellations else "cancellation_rejected"
-        turn.fulfillment_is(order, fulfillment, status)
+        stay = _no_longer(fulfillment, before)
+        if stay:
+            turn.cancellation_rejected(order, stay, reason)
+    if answered:
+        turn.fulfillment_is(order, fulfillment, answered_with(fulfillment, "rejected"))
 
 
-def overtaken(turn: Turn, order: Order, fulfillment: Fulfillment) -> str | None:
+def answered_with(fulfillment: Fulfillment, answer: Literal["accepted", "rejected"]) -> str:
+    """The request status of a fulfillment after an answer."""
+    return "cancellation_requested" if fulfillment.awaits_answer else f"cancellation_{answer}"
+
+
+Awaiting = dict[tuple[str, bool], int]
+"""Units that wait for an answer to a cancellation, by line id and whether they were taken back."""
+
+
+def awaiting(fulfillment: Fulfillment) -> Awaiting:
+    """What waits for the node's answer to a cancellation."""
+    return {
+        (line_id, pending.taken_back): fulfillment.awaiting_cancellation(
+            line_id, taken_back=pending.taken_back
+        )
+        for pending in fulfillment.cancellations
+        for line_id in pending.lines
+    }
+
+
+def overtaken(turn: Turn, order: Order, fulfillment: Fulfillment, before: Awaiting) -> str | None:
     """Units left that were to be cancelled: that answers their request.
 
-    Returns the request status that follows, or None.
+    `before`: what waited for an answer until then. Returns the request status that follows, or
+    None.
     """
-    answers = _excess(fulfillment)
+    answers = _went(fulfillment, before)
     for pending, lines in answers:
-        _answer(turn, order, fulfillment, pending, lines, "rejected")
+        _answer(turn, order, fulfillment, pending, lines, "rejected", "inferred")
         if not pending.taken_back:
             turn.cancellation_rejected(order, _units(lines), "the units have been shipped")
-    if not answers:
-        return None
-    return "cancellation_requested" if fulfillment.cancellations else "cancellation_rejected"
+    return answered_with(fulfillment, "rejected") if answers else None
 
 
 def cancel_beyond(
-    turn: Turn, order: Order, fulfillment: Fulfillment, *, still_asked: bool = False
+    turn: Turn,
+    order: Order,
+    fulfillment: Fulfillment,
+    before: Awaiting,
+    *,
+    still_asked: bool = False,
 ) -> int:
     """Units that are to be cancelled and are no longer with the node: the customer need not wait.
 
-    What it still has it answers for, even where it rejects others of the same line. `still_asked`:
-    the books took these units back, and its answer on them is still to come, to the request that it
-    has. Returns how many they are.
+    What it still has it answers for, even where it rejects others of the same line. `before`: what
+    waited for an answer until then. `still_asked`: the books took these units back, and its answer
+    on them is still to come, to the request that it has. Returns how many they are.
     """
     beyond = 0
-    for pending, lines in _excess(fulfillment):
-        _answer(turn, order, fulfillment, pending, lines, "accepted", still_asked=still_asked)
+    how: Literal["still_asked", "inferred"] = "still_asked" if still_asked else "inferred"
+    for pending, lines in _went(fulfillment, before):
+        _answer(turn, order, fulfillment, pending, lines, "accepted", how)
         if not pending.taken_back:
             turn.cancelled(order, _cancel_units(lines), pending.reason, "channel")
         beyond += sum(line["quantity"] for line in lines)
     return beyond
 
 
-def _excess(fulfillment: Fulfillment) -> list[tuple[Cancellation, list[Line]]]:
-    """Units that wait for an answer to a cancellation that the node no longer has to give."""
-    held = {line.line_id: line.reserved for line in fulfillment.lines}
-    taken = {line.line_id: line.outstanding - line.reserved for line in fulfillment.lines}
+def _no_longer(fulfillment: Fulfillment, before: Awaiting) -> list[AskedUnits]:
+    """Units of the customer that waited for an answer before, and don't now."""
+    now = awaiting(fulfillment)
+    return [
+        {"line_id": line_id, "quantity": units - now.get((line_id, taken_back), 0)}
+        for (line_id, taken_back), units in before.items()
+        if not taken_back and units > now.get((line_id, taken_back), 0)
+    ]
+
+
+def _went(fulfillment: Fulfillment, before: Awaiting) -> list[tuple[Cancellation, list[Line]]]:
+    """Units that waited for an answer before and don't now, as if of the newest requests."""
+    left, went = awaiting(fulfillment), dict(before)
+    for key, units in left.items():
+        went[key] -= units
     found = []
-    for pending in list(fulfillment.cancellations):
-        left = taken if pending.taken_back else held
+    for pending in fulfillment.cancellations:
         lines: list[Line] = []
-        for line in fulfillment.lines:
-            units = pending.lines.get(line.line_id, 0)
-            still = min(units, max(0, left[line.line_id]))
-            left[line.line_id] -= still
-            if units > still:
-                lines.append(line.units(units - still))
+        for line_id, units in pending.lines.items():
+            key, line = (line_id, pending.taken_back), fulfillment.line(line_id)
+            still = min(units, left[key])
+            left[key] -= still
+            gone = min(units - still, went[key])
+            if line is not None and gone > 0:
+                went[key] -= gone
+                lines.append(line.units(gone))
         if lines:
             found.append((pending, lines))
     return found
@@ -272,36 +315,49 @@ def _excess(fulfillment: Fulfillment) -> list[tuple[Cancellation, list[Line]]]:
 
 def _answers(
     turn: Turn, order: Order, fulfillment: Fulfillment, answer: str
-) -> list[tuple[Cancellation, list[Line]]]:
-    """What the node's answer is about, by pending request; none where it repeats or contradicts."""
+) -> Iterator[tuple[Cancellation, list[Line]]]:
+    """What the node's answer is about, by request; none where it repeats or contradicts.
+
+    Each is to be taken in before the next. It may have stopped what it still has, by whichever
+    request; that it can't stop what it no longer has is no news.
+    """
     data = turn.data
     wanted: Counter[str] = Counter()
     for line in data.get("lines") or ():
         wanted[line["line_id"]] += line["quantity"]
-    found = []
+    named, found = bool(wanted), False
+    known = fulfillment.request_status == f"cancellation_{answer}"
     for pending in list(fulfillment.cancellations):
         if data.get("cancellation_id") not in (None, pending.cancellation_id):
             continue
         lines: list[Line] = []
-        for line_id, units in pending.lines.items():
-            line = fulfillment.line(line_id)
-            taken = min(units, wanted.get(line_id, 0)) if wanted else units
-            if line is not None and taken:
-                lines.append(line.units(taken))
-                if wanted:
-                    wanted[line_id] -= taken
+        for line_id, asked in pending.lines.items():
+            held = fulfillment.line(line_id)
+            units = min(asked, wanted[line_id]) if named else asked
+            if held is None or not units:
+                continue
+            if answer == "accepted":
+                there = held.outstanding - (held.reserved if pending.taken_back else 0)
+                units = min(units, there)
+            elif not held.outstanding:
+                known = True
+                wanted[line_id] -= units
+                continue
+            wanted[line_id] -= units
+            if units:
+                lines.append(held.units(units))
         if lines:
-            found.append((pending, lines))
-    beyond = any(wanted.values())
-    if not found and not beyond and fulfillment.request_status == f"cancellation_{answer}":
-        turn.repeat("state")
-    elif beyond or not found:
+            found = True
+            yield pending, lines
+    beyond = named and any(wanted.values())
+    if beyond or not (found or known):
         detail = (
             f"{fulfillment.node_id} {answer} a cancellation of {fulfillment.fulfillment_id} that"
             f" {'goes beyond what was asked' if found else 'was not asked, or has its answer'}"
         )
         turn.mismatch(order.market_id, detail, order, node_id=fulfillment.node_id)
-    return found
+    elif not found:
+        turn.repeat("state")
 
 
 def _answer(
@@ -311,8 +367,7 @@ def _answer(
     pending: Cancellation,
     lines: list[Line],
     answer: Literal["accepted", "rejected"],
-    *,
-    still_asked: bool = False,
+    how: Literal["said", "inferred", "still_asked"] = "said",
 ) -> None:
     event: Any = {
         "type": "cancellation_answered",
@@ -322,9 +377,9 @@ def _answer(
         "answer": answer,
         "lines": lines,
     }
-    if still_asked:
-        event["still_asked"] = True
-    elif pending.taken_back:
+    if how != "said":
+        event[how] = True
+    if pending.taken_back and how != "still_asked":
         event["taken_back"] = True
     turn.emit(event)
 
@@ -332,6 +387,12 @@ def _answer(
 def _release_cancelled(
     turn: Turn, order: Order, fulfillment: Fulfillment, pending: Cancellation, lines: list[Line]
 ) -> None:
+    """What it stopped it no longer has: of a customer's request first what is the customer's."""
+    free: list[Line] = []
+    for stopped in lines:
+        line = fulfillment.line(stopped["line_id"])
+        if line is not None and line.reserved and not pending.taken_back:
+            free.append(line.units(min(stopped["quantity"], line.reserved)))
     turn.emit(
         {
             "type": "units_released",
@@ -339,12 +400,12 @@ def _release_cancelled(
             "fulfillment_id": fulfillment.fulfillment_id,
             "node_id": fulfillment.node_id,
             "why": "cancelled",
-            "lines": [] if pending.taken_back else lines,
+            "lines": free,
             "closed": lines,
         }
     )
-    if not pending.taken_back:
-        turn.cancelled(order, _cancel_units(lines), pending.reason, "channel")
+    if free:
+        turn.cancelled(order, _cancel_units(free), pending.reason, "channel")
 
 
 def _cancel_units(lines: list[Line]) -> list[LineUnits]:

@@ -756,6 +756,8 @@ def _cancellation_answered(
     shard: Shard, _: InputRecord, event: decided.CancellationAnswered
 ) -> None:
     fulfillment = fulfillment_of(order_of(shard, event), event["fulfillment_id"])
+    if event.get("inferred"):
+        return  # the request keeps the units: the node may have meant another one's
     taken_back = event.get("taken_back")
     pending = _pending(fulfillment, event["cancellation_id"], taken_back=taken_back)
     if pending is None:

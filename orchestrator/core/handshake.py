@@ -157,6 +157,7 @@ def _reject_lines(
         if held is None or not units:
             continue
         freed = min(units, held.reserved)
+        before = cancelling.awaiting(fulfillment)
         turn.emit(
             {
                 "type": "units_released",
@@ -168,7 +169,7 @@ def _reject_lines(
                 "closed": [held.units(units)],
             }
         )
-        cancelling.cancel_beyond(turn, order, fulfillment)
+        cancelling.cancel_beyond(turn, order, fulfillment, before)
         if effect == "apply":
             _correct(turn, node, held, units, reason)
         _suppress(turn, node, held.sku, reason)
@@ -179,9 +180,10 @@ def _reject_lines(
     nothing_shipped = not fulfillment.outstanding and not any(
         line.shipped for line in fulfillment.lines
     )
-    turn.fulfillment_is(
-        order, fulfillment, "rejected" if nothing_shipped else fulfillment.request_status
-    )
+    status = "rejected" if nothing_shipped else fulfillment.request_status
+    if status == "cancellation_requested":
+        status = cancelling.answered_with(fulfillment, "accepted")
+    turn.fulfillment_is(order, fulfillment, status)
     for sku in skus:
         settle(turn, node, sku, f"rejection of {fulfillment.fulfillment_id}", 0)
     replan(turn, order)
@@ -237,6 +239,7 @@ def ship(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
         held = fulfillment.line(line["line_id"])
         sku = line.get("sku") or (held.sku if held else None)
         line["sku"] = sku or ""
+    before = cancelling.awaiting(fulfillment)
     turn.tell(
         {
             "type": "shipment_sent",
@@ -259,7 +262,8 @@ def ship(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
             f"{node.node_id} shipped more than was asked of {fulfillment.fulfillment_id}: {beyond}"
         )
         turn.mismatch(order.market_id, detail, order, node_id=node.node_id)
-    status = cancelling.overtaken(turn, order, fulfillment) or fulfillment.request_status
+    overtaken = cancelling.overtaken(turn, order, fulfillment, before)
+    status = overtaken or fulfillment.request_status
     if not done:
         turn.fulfillment_is(order, fulfillment, "accepted" if status == "submitted" else status)
     for sku, short in shortfalls.items():

@@ -103,7 +103,7 @@ class FulfillmentLine:
 
 
 class Cancellation:
-    """Units that a node was asked to cancel and hasn't answered on."""
+    """Units that a node was asked to cancel and hasn't said itself what becomes of them."""
 
     __slots__ = ("cancellation_id", "lines", "reason", "taken_back")
 
@@ -185,11 +185,28 @@ class Fulfillment:
         return sum(line.outstanding for line in self.lines)
 
     def awaiting_cancellation(self, line_id: str, *, taken_back: bool) -> int:
-        """Units of a line that wait for the node's answer to a cancellation."""
-        return sum(
+        """Units of a line that wait for the node's answer to a cancellation.
+
+        Where it was asked for more than it still has, the others were rejected or shipped
+        meanwhile. Of which request they were is known when it has answered them all.
+        """
+        line = self.line(line_id)
+        if line is None:
+            return 0
+        asked = sum(
             pending.lines.get(line_id, 0)
             for pending in self.cancellations
             if pending.taken_back == taken_back
+        )
+        return min(asked, line.outstanding - line.reserved if taken_back else line.reserved)
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether any units wait for the node's answer to a cancellation."""
+        return any(
+            self.awaiting_cancellation(line_id, taken_back=pending.taken_back)
+            for pending in self.cancellations
+            for line_id in pending.lines
         )
 
     def package(self, package_id: str) -> Shipment | None:

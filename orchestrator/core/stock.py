@@ -6,7 +6,7 @@ Promises that no longer fit are taken back.
 from typing import Any
 
 from events.decided import Plain
-from orchestrator.core.cancelling import ask_node, cancel_beyond, withdraw
+from orchestrator.core.cancelling import ask_node, awaiting, cancel_beyond, withdraw
 from orchestrator.core.evolve import exception_key
 from orchestrator.core.ledger import HELD_STATES, Bin
 from orchestrator.core.orders import UNSUBMITTED, FulfillmentLine, Order
@@ -335,6 +335,7 @@ def _take_back(turn: Turn, order: Order, held: FulfillmentLine, units: int) -> N
     if fulfillment.request_status == UNSUBMITTED:
         withdraw(turn, order, fulfillment, lines, "taken_back")
         return
+    before = awaiting(fulfillment)
     turn.emit(
         {
             "type": "units_released",
@@ -346,7 +347,7 @@ def _take_back(turn: Turn, order: Order, held: FulfillmentLine, units: int) -> N
             "closed": [],
         }
     )
-    asked_already = cancel_beyond(turn, order, fulfillment, still_asked=True)
+    asked_already = cancel_beyond(turn, order, fulfillment, before, still_asked=True)
     if units > asked_already:  # no unit is to be stopped by two requests: a node has it once
         lines = [held.units(units - asked_already)]
         ask_node(turn, order, fulfillment, lines, "stock_discrepancy", taken_back=True)

@@ -448,7 +448,7 @@ class Loop:
         if type_ == "fulfillment_shipped" and not _can_ship(data, found[1]):
             self._draw_rest(work)
             return False
-        if type_.startswith("fulfillment_cancellation") and not found[1].cancellations:
+        if type_.startswith("fulfillment_cancellation") and not found[1].awaits_answer:
             if type_.endswith("accepted"):
                 self._draw_rest(work)
             return False
@@ -633,12 +633,7 @@ class Loop:
 
         def answer() -> None:
             found = self._fulfillment(event["fulfillment_id"])
-            pending = found and [
-                one
-                for one in found[1].cancellations
-                if one.cancellation_id == event["cancellation_id"]
-            ]
-            if pending:
+            if found is not None and _awaits(found[1], event["cancellation_id"]):
                 data = {
                     "node_id": event["node_id"],
                     "fulfillment_id": event["fulfillment_id"],
@@ -658,6 +653,12 @@ class Loop:
             if found is not None:
                 return found
         return None
+
+
+def _awaits(fulfillment: Fulfillment, cancellation_id: str) -> bool:
+    """Whether a node still has to answer a request, and something to answer it for."""
+    asked = any(one.cancellation_id == cancellation_id for one in fulfillment.cancellations)
+    return asked and fulfillment.awaits_answer
 
 
 def _to_ship(fulfillment: Fulfillment) -> Iterable[tuple[Any, int]]:

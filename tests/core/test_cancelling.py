@@ -255,8 +255,139 @@ def test_what_was_to_be_stopped_and_is_gone_may_ship_all_the_same(shop: Story) -
     shop.cancel("1")
     shop.send("stock_counted", node_id="BOS", sku="A", counted=1)
     shop.ship("1.1", lines=[one(2)])
-    assert shop.fulfillment("1.1").cancellations == []
+    assert not shop.fulfillment("1.1").awaits_answer
     assert shop.fulfillment("1.1").outstanding == 0
+
+
+@pytest.fixture
+def two_requests(shop: Story) -> Story:
+    """2 units at Boston, which was asked for one, then for the other.
+
+    Of which request a unit was that goes otherwise meanwhile, it alone knows.
+    """
+    shop.receive("BOS", A=2)
+    shop.order("1", A=2)
+    for _ in range(2):
+        shop.cancel("1", lines=[one(1)])
+    return shop
+
+
+def went(shop: Story, how: str) -> list[list[dict[str, Any]]]:
+    """A unit is rejected or shipped; what the customer is told of it."""
+    if how == "rejected":
+        shop.report("rejected", "1.1", reason="capacity", lines=[one(1)])
+        return [event["lines"] for event in shop.told("order_cancelled")]
+    shop.ship("1.1", lines=[one(1)])
+    return [event["lines"] for event in shop.told("order_cancellation_rejected")]
+
+
+@pytest.mark.parametrize(
+    ("how", "counts", "status"),
+    [
+        ("rejected", {"cancelled": 2}, "incomplete"),
+        ("shipped", {"shipped": 1, "cancelled": 1}, "shipped"),
+    ],
+)
+@pytest.mark.parametrize("stopped", [1, 2])
+@pytest.mark.parametrize("last", ["accepted", "rejected"])
+def test_a_node_may_stop_by_any_request_what_it_still_has(
+    two_requests: Story, how: str, counts: dict[str, int], status: str, stopped: int, last: str
+) -> None:
+    shop = two_requests
+    assert went(shop, how) == [[one(1)]]
+    assert shop.statuses("1.1")[1] == "cancellation_requested"
+    answers = [("accepted", stopped), ("rejected", 3 - stopped)]
+    for answer, number in answers if last == "rejected" else answers[::-1]:
+        about = {"cancellation_id": f"web.1.1.c{number}", "lines": [one(1)]}
+        shop.report(f"cancellation_{answer}", "1.1", **about)
+        assert not shop.told("order_cancellation_rejected"), "that was another unit"
+    assert not shop.exceptions()
+    assert shop.counts("1") == counts
+    assert shop.statuses("1.1") == (status, "cancellation_accepted")
+
+
+@pytest.mark.parametrize(("how", "status"), [("rejected", "incomplete"), ("shipped", "shipped")])
+def test_too_late_is_said_once_for_each_unit_that_stays(
+    two_requests: Story, how: str, status: str
+) -> None:
+    shop = two_requests
+    went(shop, how)
+    told = []
+    for number in (2, 1):
+        about = {"cancellation_id": f"web.1.1.c{number}", "lines": [one(1)]}
+        shop.report("cancellation_rejected", "1.1", **about)
+        told += [event["lines"] for event in shop.told("order_cancellation_rejected")]
+    assert told == [[one(1)]]
+    assert shop.statuses("1.1")[1] == "cancellation_rejected"
+    shop.ship("1.1", "P2")
+    assert not shop.told("order_cancellation_rejected")
+    assert not shop.exceptions()
+    assert shop.statuses("1.1") == (status, "cancellation_rejected")
+
+
+@pytest.mark.parametrize("first", ["accepted", "rejected"])
+def test_of_one_request_too_a_part_may_have_gone_otherwise(shop: Story, first: str) -> None:
+    shop.receive("BOS", A=2)
+    shop.order("1", A=2)
+    shop.cancel("1")
+    shop.report("rejected", "1.1", reason="capacity", lines=[one(1)])
+    for answer in (first, "accepted" if first == "rejected" else "rejected"):
+        shop.report(f"cancellation_{answer}", "1.1", lines=[one(1)])
+    assert not shop.exceptions()
+    assert shop.counts("1") == {"cancelled": 2}
+    assert shop.fulfillment("1.1").outstanding == 0
+
+
+def test_what_the_customer_and_a_count_had_stopped_may_change_places(shop: Story) -> None:
+    shop.receive("BOS", A=2)
+    shop.order("1", A=2)
+    shop.cancel("1", lines=[one(1)])
+    shop.send("stock_adjusted", node_id="BOS", sku="A", delta=-1, reason="broken")
+    assert asked_to_cancel(shop) == [("web.1.1.c2", 1)]
+    shop.ship("1.1", lines=[one(1)])
+    shop.report("cancellation_rejected", "1.1", cancellation_id="web.1.1.c2", lines=[one(1)])
+    shop.report("cancellation_accepted", "1.1", cancellation_id="web.1.1.c1", lines=[one(1)])
+    assert shop.exceptions() == ["stock_discrepancy"]
+    assert shop.statuses("1.1") == ("shipped", "cancellation_accepted")
+    assert shop.counts("1") == {"shipped": 1, "backordered": 1}
+
+
+def test_what_was_asked_for_and_went_is_stopped_of_what_was_taken_back(shop: Story) -> None:
+    shop.receive("BOS", A=3)
+    shop.order("1", A=3)
+    shop.cancel("1", lines=[one(2)])
+    shop.send("stock_adjusted", node_id="BOS", sku="A", delta=-1, reason="broken")
+    shop.report("rejected", "1.1", reason="capacity", lines=[one(1)])
+    shop.report("cancellation_accepted", "1.1", cancellation_id="web.1.1.c1", lines=[one(2)])
+    shop.report("cancellation_rejected", "1.1", cancellation_id="web.1.1.c2", lines=[one(1)])
+    assert shop.exceptions() == ["stock_discrepancy"]
+    assert shop.statuses("1.1") == ("incomplete", "cancellation_accepted")
+    assert shop.counts("1") == {"backordered": 1, "cancelled": 2}
+
+
+def test_that_it_is_too_late_for_what_was_rejected_is_no_news(split: Story) -> None:
+    split.cancel("1", lines=[one(4)])
+    split.report("rejected", "1.2", reason="capacity")
+    split.report("cancellation_rejected", "1.2", cancellation_id="web.1.2.c1", lines=[one(2)])
+    assert [event["type"] for event in split.events] == ["input_repeated"]
+    split.report("cancellation_accepted", "1.2", cancellation_id="web.1.2.c1", lines=[one(2)])
+    assert split.exceptions() == ["data_mismatch"], "it can't have stopped what it has no more"
+
+
+def test_more_can_not_be_stopped_than_a_node_still_has(two_requests: Story) -> None:
+    two_requests.report("rejected", "1.1", reason="capacity", lines=[one(1)])
+    two_requests.report("cancellation_accepted", "1.1", lines=[one(2)])
+    assert two_requests.exceptions() == ["data_mismatch"]
+    assert two_requests.counts("1") == {"cancelled": 2}
+    assert two_requests.fulfillment("1.1").outstanding == 0
+
+
+def test_a_request_that_lost_its_units_is_answered(split: Story) -> None:
+    split.ship("1.2", lines=[one(1)])
+    split.cancel("1", lines=[one(3)])
+    assert asked_to_cancel(split) == [("web.1.2.c1", 1)]
+    split.report("rejected", "1.2", reason="capacity")
+    assert split.statuses("1.2") == ("incomplete", "cancellation_accepted")
 
 
 def test_cancelled_units_go_to_who_waits(split: Story) -> None:

@@ -19,6 +19,7 @@ _POSTGRES: Final = "projections/postgres.py"
 _VOIDS: Final = "schemas/voids.py"
 _AUDITING: Final = "orchestrator/core/auditing.py"
 _EVOLVE: Final = "orchestrator/core/evolve.py"
+_CANCELLING: Final = "orchestrator/core/cancelling.py"
 
 _FILTER_TESTS: Final = "tests/schemas/test_journal_filter.py"
 _ENGINE_TESTS: Final = "tests/runtime/test_engine.py"
@@ -680,10 +681,39 @@ MUTANTS: Final = (
     ),
     _mutant(
         "a rejection answers for what the node still has",
-        "orchestrator/core/cancelling.py",
-        "            still = min(units, max(0, left[line.line_id]))\n",
-        "            still = 0\n",
+        _CANCELLING,
+        "        went[key] -= units\n",
+        "        went[key] -= 0\n",
         "tests/core/test_cancelling.py::test_a_rejection_of_other_units_leaves_the_node_its_answer",
+    ),
+    _mutant(
+        "a request whose units went otherwise has its answer for ever",
+        _EVOLVE,
+        '    if event.get("inferred"):\n',
+        "    if False:\n",
+        "tests/core/test_cancelling.py::test_a_node_may_stop_by_any_request_what_it_still_has",
+    ),
+    _mutant(
+        "more waits for an answer than the node still has",
+        "orchestrator/core/orders.py",
+        "return min(asked, line.outstanding - line.reserved if taken_back else line.reserved)",
+        "return asked",
+        "tests/core/test_cancelling.py::test_too_late_is_said_once_for_each_unit_that_stays",
+    ),
+    _mutant(
+        "a node stops more than it has",
+        _CANCELLING,
+        "                units = min(units, there)\n",
+        "",
+        "tests/core/test_cancelling.py::test_more_can_not_be_stopped_than_a_node_still_has",
+    ),
+    _mutant(
+        "what was taken back is stopped as if still promised",
+        _CANCELLING,
+        'min(stopped["quantity"], line.reserved)',
+        'stopped["quantity"]',
+        "tests/core/test_cancelling.py::"
+        "test_what_was_asked_for_and_went_is_stopped_of_what_was_taken_back",
     ),
     _mutant(
         "units to be cancelled that a count takes back are asked for twice",

@@ -275,8 +275,13 @@ def check(story: Story) -> None:
                 of = (order.key, line.line_id)
                 allocated[of] = allocated.get(of, 0) + line.reserved
                 assert 0 <= line.reserved <= line.outstanding
-                pending = fulfillment.awaiting_cancellation(line.line_id, taken_back=False)
-                assert pending <= line.reserved, "waits for an answer on units the node has not"
+                taken_back = line.outstanding - line.reserved
+                asked = sum(
+                    pending.lines.get(line.line_id, 0)
+                    for pending in fulfillment.cancellations
+                    if pending.taken_back
+                )
+                assert asked <= taken_back or not line.reserved, "asks back more than was taken"
         for index, order_line in enumerate(order.lines):
             assert order_line.allocated == allocated.get((order.key, order_line.line_id), 0)
             assert bool(order_line.backordered) == ((order.number, index) in waiting)

@@ -419,6 +419,8 @@ class Partners:
         elif kind == "fulfillment_cancellation_requested":
             if self._odd(Oddity.COUNTED):
                 self._count(data)
+            if self._odd(Oddity.IN_PART):
+                self._reject_some(data)
             self._after(chance.uniform(0.05, 0.5), self._stop, data)
 
     def _count(self, command: Plain) -> None:
@@ -426,6 +428,32 @@ class Partners:
         sku, node_id = self._chance.choice(command["lines"])["sku"], command["node_id"]
         data = {"sku": sku, "counted": self._chance.randint(0, 3)}
         self._report("stock_counted", node_id, data, Moves(node_id, {sku: 0}, sure=False))
+
+    def _reject_some(self, command: Plain) -> None:
+        """Reject some units of a line that is to be stopped, while more of it is to be."""
+        chance, id_ = self._chance, command["fulfillment_id"]
+        job = self._jobs.get(id_, {})
+        lines = [line["line_id"] for line in command["lines"] if line["line_id"] in job]
+        if not lines:
+            return
+        line_id, reason = chance.choice(lines), chance.choice(_REASONS)
+        if chance.random() < 0.7:
+            self._cancel({**command, "lines": [{"line_id": line_id}]}, all_of_it=False)
+        sku, left = job[line_id]
+        units = chance.randint(1, left)
+        if units == left:
+            del job[line_id]
+        else:
+            job[line_id] = (sku, left - units)
+        rejected = [{"line_id": line_id, "quantity": units}]
+        data = {"fulfillment_id": id_, "reason": reason, "lines": rejected}
+        known = reason not in ("not_in_stock", "mismatch")
+        self._report(
+            "fulfillment_rejected",
+            command["node_id"],
+            data,
+            Moves(command["node_id"], {sku: 0}, sure=known),
+        )
 
     def _look(self, command: Plain) -> None:
         """Accept, or reject some of it."""

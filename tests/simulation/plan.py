@@ -51,6 +51,7 @@ class Oddity(StrEnum):
     SHORT = "rejected"
     COUNTED = "counted while cancelling"
     GARBAGE = "garbage"
+    IN_PART = "rejected in part while cancelling"
 
 
 class Change(StrEnum):
@@ -131,6 +132,7 @@ _MOST = {  # how often it happens at the most: of calls, or (the last nine) time
 }
 
 _LATER = (Fault.MISHELPED, Fault.FOREIGN)
+_ODD_LATER = (Oddity.IN_PART,)
 """Drawn when all else is, so that seeds stand for the runs that they stood for before."""
 
 _HAVE = {Fault.CRASHED: 0.85}
@@ -141,7 +143,7 @@ _CHANGED = {  # in how many runs; those that hold plans take a virtual minute mo
     Change.HELD: 0.1,
     Change.SHADOW: 0.1,  # and wherever somebody tells of it
 }
-_ODD = {Oddity.COUNTED: 0.8}
+_ODD = {Oddity.COUNTED: 0.8, Oddity.IN_PART: 0.8}
 """How often it happens at the most, where that is not to every third one."""
 
 
@@ -155,11 +157,10 @@ def a_plan(
     for fault in Fault:
         if fault not in _LATER:
             _draw(chance, fault, rates)
-    oddities = {}
+    oddities = dict[Oddity, float]()
     for oddity in Oddity:
-        rate = _ODD.get(oddity, 0.3) * chance.random() ** 2
-        if chance.random() < 0.7:
-            oddities[oddity] = rate
+        if oddity not in _ODD_LATER:
+            _draw_odd(chance, oddity, oddities)
     changes = [
         change
         for change in Change
@@ -188,15 +189,19 @@ def a_plan(
         ),
         snapshot_events=chance.choice((None, None, 40, 150)),
         rates=rates,
-        oddities={one: rate for one, rate in oddities.items() if one not in left_out},
+        oddities=oddities,
         changes=[one for one in changes if one not in left_out],
         transactions=chance.random() < 0.3,
         beside=[role for role in ("history", "past", "shadow") if chance.random() < 0.15],
     )
     for fault in _LATER:
         _draw(chance, fault, rates)
+    for oddity in _ODD_LATER:
+        _draw_odd(chance, oddity, oddities)
     for fault in [fault for fault in rates if fault in left_out]:
         del rates[fault]
+    for oddity in [oddity for oddity in oddities if oddity in left_out]:
+        del oddities[oddity]
     if "shadow" in plan.beside and Change.SHADOW not in left_out:
         plan = replace(plan, changes=[*plan.changes, Change.SHADOW])
     return plan if orders is None else replace(plan, orders=orders)
@@ -207,3 +212,9 @@ def _draw(chance: random.Random, fault: Fault, rates: dict[Fault, float]) -> Non
     rate = _MOST[fault] * chance.random() ** 2
     if chance.random() < _HAVE.get(fault, 0.5):
         rates[fault] = rate
+
+
+def _draw_odd(chance: random.Random, oddity: Oddity, oddities: dict[Oddity, float]) -> None:
+    rate = _ODD.get(oddity, 0.3) * chance.random() ** 2
+    if chance.random() < 0.7:
+        oddities[oddity] = rate
