@@ -115,8 +115,12 @@ def _reached(turn: Turn) -> tuple[Callable[..., None], tuple[Any, ...]] | None:
     if shard.timers and shard.timers[0][0] <= shard.now_ms:
         due_ms, number, kind, key = shard.timers[0]
         turn.emit({"type": "timer_fired", "timer": [due_ms, number, kind, *key]})
-        return TIMERS[kind], key
+        return _timer, (kind, key)
     return None
+
+
+def _timer(turn: Turn, kind: str, key: tuple[Any, ...]) -> None:
+    TIMERS[kind](turn, *key)
 
 
 def _work(turn: Turn, work: list[Any]) -> None:

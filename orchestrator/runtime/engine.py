@@ -7,10 +7,11 @@ that `ShardOpened` starts, commits chained to one another, and the filter that e
 import asyncio
 import gc
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 import orjson
 import structlog
@@ -65,6 +66,7 @@ class State(Protocol):
 
 
 S = TypeVar("S", bound=State)
+_Wait: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,10 @@ class _FencedError(Exception):
 
 class _ClockError(Exception):
     """This machine's clock is wrong: decisions would bear wrong dates."""
+
+
+class _UnsafeError(Exception):
+    """A topic that its broker may shorten, thin out or lose."""
 
 
 class PoisonError(Exception):
@@ -254,13 +260,14 @@ class ShardWriter(Generic[S]):
         2. Read, decide, commit; over and over.
         3. Anything but confirmed commits: forget everything, keep away for a while, go to 1.
            A journal that contradicts itself, or an input that can't be decided: halt. A person's
-           order leads on from the latter, a person's word on what is void from the former.
+           order leads on from the latter, a person's word on what is void from the former. Topics
+           that are set wrong halt it until they are set right.
         """
         while not self.stop.is_set():
             pause_s = self._config.failed_pause_s
             halt: Halt | None = None
             poison: PoisonError | None = None
-            defect = False
+            lead_on: _Wait = self.stop.wait  # from a defect nothing does
             try:
                 await self._open()
                 self.halt = None
@@ -274,15 +281,18 @@ class ShardWriter(Generic[S]):
                 _log.error("wrong clock", shard=self.number, what=str(error), again_in_s=pause_s)
             except PoisonError as error:
                 why, poison, halt = "halted", error, Halt(str(error), error.names)
+                lead_on = partial(self._await_order, error)
                 _log.error("halted", shard=self.number, what=str(error), input=error.names)
-            except (JournalError, OutOfRange) as error:
+            except (_UnsafeError, JournalError, OutOfRange) as error:
                 why, halt = "halted", Halt(str(error), [])
+                unsafe = isinstance(error, _UnsafeError)
+                lead_on = self._await_safety if unsafe else self._await_word
                 _log.error("halted", shard=self.number, what=str(error))
             except LogError as error:
                 why = "unknown"
                 _log.warning("reopens", shard=self.number, what=str(error), again_in_s=pause_s)
             except Exception as error:  # noqa: BLE001 - one shard's defect must not take the others down
-                why, halt, defect = "halted", Halt(f"a defect: {error!r}", []), True
+                why, halt = "halted", Halt(f"a defect: {error!r}", [])
                 _log.exception("halted by a defect", shard=self.number)
             finally:
                 await self._close()
@@ -292,12 +302,7 @@ class ShardWriter(Generic[S]):
             if halt is not None:
                 self.halt = halt
                 self._enter("halted")
-                if poison is not None:
-                    await self._await_order(poison)
-                elif defect:
-                    await self.stop.wait()
-                else:
-                    await self._voids.more(self.number, self.stop, self._clock, _log.error)
+                await lead_on()
             elif why != "stop":
                 self._enter("pausing")
                 await self._pause(pause_s)
@@ -342,6 +347,26 @@ class ShardWriter(Generic[S]):
         if self._order is not None:
             _log.warning("goes on by order", shard=self.number, order=self._order["data"])
             await self._pause(self._config.failed_pause_s)
+
+    async def _await_word(self) -> None:
+        """Wait until a person says that more is void; until the stop."""
+        await self._voids.more(self.number, self.stop, self._clock, _log.error)
+
+    async def _await_safety(self) -> None:
+        """Look now and then whether topics are set right, and tell what isn't; until the stop."""
+        while not self.stop.is_set():
+            await self._pause(self._config.fenced_pause_s)
+            try:
+                await self._check_topics()
+            except _UnsafeError as error:
+                halt = Halt(str(error), [])
+                if halt != self.halt:
+                    self.halt = halt
+                    _log.error("halted", shard=self.number, what=halt.what)
+            except LogError as error:
+                _log.warning("can't look at topics", shard=self.number, what=str(error))
+            else:
+                return
 
     def _order_in(self, read: Read) -> InputRecord | None:
         """A person's order, where an inbox record is one."""
@@ -441,7 +466,7 @@ class ShardWriter(Generic[S]):
         if "journal" not in topics:
             raise LogError("the topic journal is missing: run `headrace topics create`")
         if what := endangered(topics, "journal", "inbox", "voids"):
-            raise JournalError(what)
+            raise _UnsafeError(what)
 
     async def _fold(self, replica: Replica[S], nonce: str, clock_ms: int) -> int:
         """Fold on, up to our own ShardOpened; the number of events folded."""
@@ -582,10 +607,17 @@ class ShardWriter(Generic[S]):
 
     def _wait_ms(self) -> int:
         now_ms = self._clock.now_ms()
-        if self._core.work_due(self._shard, now_ms):
+        if self._due(now_ms):
             return 0
         due_ms = self._core.next_due_ms(self._shard)
         return _IDLE_WAIT_MS if due_ms is None else max(1, min(_IDLE_WAIT_MS, due_ms - now_ms))
+
+    def _due(self, now_ms: int) -> bool:
+        """Whether a tick has something to do; also where the core fails to tell, which halts it."""
+        try:
+            return self._core.work_due(self._shard, now_ms)
+        except Exception:  # noqa: BLE001 - whatever it is, the tick is named by it
+            return True
 
     async def _decide(self) -> _Batch | None:
         """Decide what is queued into a batch; None when there is nothing to say.
@@ -595,9 +627,9 @@ class ShardWriter(Generic[S]):
         3. Work that is due, a piece a tick, before the next input: who waits longer goes first.
         4. Inputs, in order, until the batch is full or its time is over.
         """
-        core, shard, clock = self._core, self._shard, self._clock
+        shard, clock = self._shard, self._clock
         now_ms = max(shard.now_ms, clock.now_ms())
-        if not self._queue and self._pending is None and not core.work_due(shard, now_ms):
+        if not self._queue and self._pending is None and not self._due(now_ms):
             return None
         after = self._queue[0].offset if self._queue else self._read_next
         batch, began = _Batch(after), clock.monotonic()
@@ -619,7 +651,15 @@ class ShardWriter(Generic[S]):
             if not self._add(batch, order, None):
                 return
         while True:
-            if core.work_due(shard, shard.now_ms):
+            try:
+                due = core.work_due(shard, shard.now_ms)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the shard halts with it
+                due = not batch.entries and self._to_skip([self._tick_name()])
+                if not due:
+                    what = f"what is due can't be told: {error!r}"
+                    self._halt(batch, PoisonError(what, []), error)
+                    return
+            if due:
                 if not self._add(batch, core.tick(shard.now_ms), None):
                     return
             elif self._queue:
@@ -690,7 +730,7 @@ class ShardWriter(Generic[S]):
             return None
         if offset is not None:
             names = self._names(cause, offset)
-        elif batch.entries or not self._core.work_due(self._shard, cause["time_ms"]):
+        elif batch.entries or not self._due(cause["time_ms"]):
             return None  # the tick that can't be decided comes first
         else:
             names = [self._tick_name()]

@@ -283,11 +283,13 @@ class Careless(MemoryLog):
         replication: int = 1,
     ) -> None:
         super().__init__(clock, topics)
-        self._topic, self._setting, self._replication = topic, setting, replication
+        self._topic, self._replication = topic, replication
+        self.settings = dict([setting])
+        """Those that are wrong."""
 
     async def describe(self) -> dict[str, TopicDescription]:
         found = await super().describe()
-        config = {**found[self._topic].config, **dict([self._setting])}
+        config = {**found[self._topic].config, **self.settings}
         found[self._topic] = TopicDescription(1, self._replication, config)
         return found
 

@@ -363,6 +363,30 @@ async def test_refuses_an_inbox_and_voids_that_the_broker_may_shorten_or_thin_ou
     assert log.held(JOURNAL).records == []
 
 
+async def test_a_shard_whose_topics_are_set_right_goes_on_by_itself() -> None:
+    log = Careless(
+        SteppedClock(),
+        {"inbox": 1, "journal": 1},
+        topic="journal",
+        setting=("retention.ms", "604800000"),
+    )
+    give(log, "a")
+    states: list[str | None] = []
+    async with Running(await engine(log)) as running:
+        await until(lambda: running.role.states().get(0) == "halted")
+        log.settings |= {"cleanup.policy": "compact"}  # it gets worse: what is told stays true
+
+        def worse() -> bool:
+            states.append(running.role.states().get(0))
+            return "cleanup.policy=compact" in running.role.halts()[0].what
+
+        await until(worse)
+        log.settings.clear()
+        await until(lambda: happened(log)[0] == ["a"])
+        assert running.role.halts() == {}
+    assert set(states) == {"halted"}, "nobody takes it for a shard that opens"
+
+
 async def test_a_journal_that_is_none_halts_the_shard() -> None:
     log = a_log()
     log.write(JOURNAL, [Record(None, b"not a journal")])

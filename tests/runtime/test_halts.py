@@ -97,6 +97,13 @@ async def told(log: MemoryLog, expected: dict[int, Halt]) -> None:
             await asyncio.sleep(0.01)
 
 
+class StandingClock(SteppedClock):
+    """It is always the same millisecond."""
+
+    def now_ms(self) -> int:
+        return self._now_ms
+
+
 class Counting(SteppedClock):
     """Counts the sleeps of who tells of halts."""
 
@@ -549,6 +556,30 @@ async def test_a_tick_that_can_not_be_decided_is_named_by_its_commit_and_skipped
     async with Running(await engine(log, core=stuck(1))) as running:
         (name,) = (await halted(running)).input
         assert name == f"tick/0@{happened(log)[1].seq}"
+        order(log, SKIP_ORDERED, input=name)
+        await until(lambda: happened(log)[1].inbox_next == 3)
+    works = [events for cause, events in entries(log) if cause["type"] == "clock_ticked"]
+    assert [one["type"] for one in works[0]] == ["work_done", "input_skipped"]
+    assert [[one["type"] for one in events] for events in works[1:]] == [["work_done"]] * 2
+
+
+@pytest.mark.parametrize("clock", [SteppedClock(), StandingClock()])
+async def test_what_is_due_and_can_not_be_told_is_named_as_a_tick_and_skipped_by_order(
+    clock: SteppedClock,
+) -> None:
+    def work_due(state: Tally, _now_ms: int) -> bool:
+        if state.owed == 3:
+            raise ZeroDivisionError("a timer")
+        return state.owed > 0
+
+    log = a_log()
+    give(log, "w", work=3)
+    give(log, "b")
+    core = replace(CORE, work_due=work_due)
+    async with Running(await engine(log, core=core, clock=clock)) as running:
+        (name,) = (await halted(running)).input
+        assert name == f"tick/0@{happened(log)[1].seq}"
+        assert happened(log)[1].inbox_next == 1, "what came before is committed"
         order(log, SKIP_ORDERED, input=name)
         await until(lambda: happened(log)[1].inbox_next == 3)
     works = [events for cause, events in entries(log) if cause["type"] == "clock_ticked"]
