@@ -269,79 +269,103 @@ async def run(
     2. Make the ports, start the roles and the HTTP server (on `listening`, where it is given).
        Roles `history` and `past` are left out where they are switched off.
     3. On stop, or when a role fails: let each finish its batch and leave its group, within 10 s.
+       Who is told to stop before that much is there leaves at once.
     """
+    async with AsyncExitStack() as stack:
+        starting = asyncio.create_task(_start(stack, settings, roles, stop, listening))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait([starting], timeout=_STOP_S / 2)
+        if starting.cancelled() or not starting.done():
+            return
+        tasks, engine = starting.result()
+        await _until_stopped(stop, tasks)
+        _exit_halted(engine.halts() if engine is not None else {})
+
+
+async def _start(
+    stack: AsyncExitStack,
+    settings: Settings,
+    roles: Sequence[str],
+    stop: asyncio.Event,
+    listening: socket.socket | None,
+) -> tuple[list[asyncio.Task[None]], Engine[Shard] | None]:
+    """What `run` starts: the tasks, and the engine, where there is one."""
     switched = {"history": settings.history, "past": settings.past}
     roles = [role for role in roles if switched.get(role, True)]
     if not _HOLD_SHARDS.isdisjoint(roles):
         collect_rarely()
-    async with AsyncExitStack() as stack:
-        if listening is None:
-            try:
-                listening = server.bind(settings.http)
-            except OSError as error:
-                raise SetupError(
-                    f"{variable('http')}={settings.http} can't be listened on: {error.strerror}: "
-                    "name another address.",
-                    2,
-                ) from error
-        stack.callback(listening.close)
-        log = await stack.enter_async_context(connected(settings))
-        database_url = await check_database(settings) if _NEED_POSTGRES & set(roles) else ""
-        here = Roles()
-        follower = _follower(settings, log) if "api" in roles and settings.promise else None
-        starts: dict[str, Start] = {}
-        app = (
-            await _application(stack, settings, log, database_url, follower, starts)
-            if "api" in roles
-            else Starlette()
+    if listening is None:
+        try:
+            listening = server.bind(settings.http)
+        except OSError as error:
+            raise SetupError(
+                f"{variable('http')}={settings.http} can't be listened on: {error.strerror}: "
+                "name another address.",
+                2,
+            ) from error
+    stack.callback(listening.close)
+    log = await stack.enter_async_context(connected(settings))
+    database_url = await check_database(settings) if _NEED_POSTGRES & set(roles) else ""
+    here = Roles()
+    follower = _follower(settings, log) if "api" in roles and settings.promise else None
+    starts: dict[str, Start] = {}
+    app = (
+        await _application(stack, settings, log, database_url, follower, starts)
+        if "api" in roles
+        else Starlette()
+    )
+    server.add_probes(app, here.health)
+    groups = await _join(stack, log, roles)
+    if "intake" in roles:
+        intake = _intake(settings, log, groups["intake"])
+        starts["intake"] = intake.run
+        here.intake = intake.state
+    engine: Engine[Shard] | None = None
+    if {"engine", "standby"} & set(roles):
+        engine = _engine(settings, log, groups.get("engine"), standby="standby" in roles)
+        name = "engine" if "engine" in roles else "standby"
+        starts[name] = engine.run
+        here.states[name] = engine.states
+        here.audited = engine.audited
+    for name, make in (
+        ("relay", _relay),
+        ("history", _history),
+        ("shadow", _shadow),
+        ("kpis", _kpis),
+    ):
+        if name in roles:
+            publishers = make(settings, log, groups)
+            starts[name] = publishers.run
+            here.states[name] = publishers.states
+    for name in [one for one in _WRITES if one in roles]:
+        model = _WRITES[name]
+        database = Postgres(database_url, schema.named(settings.db_schema, model.kind))
+        stack.push_async_callback(database.close)
+        projector = Projector(
+            log=log, group=groups[name], database=database, clock=SystemClock(), model=model
         )
-        server.add_probes(app, here.health)
-        groups = await _join(stack, log, roles)
-        if "intake" in roles:
-            intake = _intake(settings, log, groups["intake"])
-            starts["intake"] = intake.run
-            here.intake = intake.state
-        engine: Engine[Shard] | None = None
-        if {"engine", "standby"} & set(roles):
-            engine = _engine(settings, log, groups.get("engine"), standby="standby" in roles)
-            name = "engine" if "engine" in roles else "standby"
-            starts[name] = engine.run
-            here.states[name] = engine.states
-            here.audited = engine.audited
-        for name, make in (
-            ("relay", _relay),
-            ("history", _history),
-            ("shadow", _shadow),
-            ("kpis", _kpis),
-        ):
-            if name in roles:
-                publishers = make(settings, log, groups)
-                starts[name] = publishers.run
-                here.states[name] = publishers.states
-        for name in [one for one in _WRITES if one in roles]:
-            model = _WRITES[name]
-            database = Postgres(database_url, schema.named(settings.db_schema, model.kind))
-            stack.push_async_callback(database.close)
-            projector = Projector(
-                log=log, group=groups[name], database=database, clock=SystemClock(), model=model
-            )
-            starts[name] = projector.run
-            here.states[name] = projector.states
-        if follower is not None:
-            starts["follower"] = follower.run
-        for name, start in starts.items():
-            here.running[name] = asyncio.create_task(start(stop), name=name)
-        serving = asyncio.create_task(server.serve(app, listening, stop), name="http")
-        _keep_house(stack, roles)
-        _log.info(
-            "running",
-            roles=list(roles),
-            http=listening.getsockname()[:2],
-            release=installed.release(),
-            core=installed.core(),
-        )
-        await _until_stopped(stop, [serving, *here.running.values()])
-        _exit_halted(engine.halts() if engine is not None else {})
+        starts[name] = projector.run
+        here.states[name] = projector.states
+    if follower is not None:
+        starts["follower"] = follower.run
+    for name, start in starts.items():
+        here.running[name] = asyncio.create_task(start(stop), name=name)
+    serving = asyncio.create_task(server.serve(app, listening, stop), name="http")
+    _keep_house(stack, roles)
+    _log.info(
+        "running",
+        roles=list(roles),
+        http=listening.getsockname()[:2],
+        release=installed.release(),
+        core=installed.core(),
+    )
+    return [serving, *here.running.values()], engine
 
 
 def _keep_house(stack: AsyncExitStack, roles: Sequence[str]) -> None:
