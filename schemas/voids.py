@@ -88,18 +88,58 @@ class Void(NamedTuple):
     @staticmethod
     def of(read: Read) -> "Void":
         """What `record` wrote; JournalError where this release can't read it."""
-        try:
-            told: dict[str, Any] = orjson.loads(read.value or b"")
-            if told.pop("version") == VERSION:
-                state, strayed = FilterState(**told["state"]), tuple(told["strayed"])
-                return Void(**{**told, "state": state, "strayed": strayed})
-        except (ValueError, LookupError, TypeError) as error:
-            raise JournalError(
-                f"the void list can't be read at {read.offset}: {error!r}"
-            ) from error
-        raise JournalError(
-            f"a newer release wrote the void list at {read.offset}: upgrade Headrace"
+        told = _told(read)
+        if not isinstance(told, Void):
+            raise JournalError(f"what stands at {read.offset} of the void list voids nothing")
+        return told
+
+
+class Foreign(NamedTuple):
+    """A person's word that a record of the void list is none: something else wrote there."""
+
+    foreign: int  # its offset
+    digest: str
+    reason: str
+    by: str
+    at_ms: int
+
+    def record(self) -> Record:
+        """As the topic holds it."""
+        return Record(b"foreign", orjson.dumps({"version": VERSION, **self._asdict()}))
+
+
+class ForeignError(JournalError):
+    """A record of the void list that no release can have written."""
+
+
+def _told(read: Read) -> Void | Foreign:
+    """What a record of the void list says; JournalError where this release can't read it.
+
+    Whatever a release writes there, it is a JSON object with a version. Anything else is foreign,
+    and still no reader may pass over it by itself: what stood there before it was mangled may have
+    been a word by which others go.
+    """
+    try:
+        told: Any = orjson.loads(read.value or b"")
+    except ValueError:
+        told = None
+    if not isinstance(told, dict) or type(told.get("version")) is not int:
+        raise ForeignError(
+            f"the void list can't be read at voids/0@{read.offset}: no release writes what stands"
+            " there. Find out who did, and what was there before; where it is none of Headrace's,"
+            f" `headrace shard foreign voids/0@{read.offset}` leads over it"
         )
+    try:
+        if told.pop("version") == VERSION:
+            if "foreign" in told:
+                return Foreign(**told)
+            state, strayed = FilterState(**told["state"]), tuple(told["strayed"])
+            return Void(**{**told, "state": state, "strayed": strayed})
+    except (LookupError, TypeError):
+        pass
+    raise JournalError(
+        f"a newer release wrote the void list at voids/0@{read.offset}: upgrade Headrace"
+    )
 
 
 def passed(
@@ -185,6 +225,14 @@ def _begun(voids: Sequence[Void], shard: int, read: Read) -> str:
     return record.nonce if isinstance(record, Opened) else ""
 
 
+class _Unread(NamedTuple):
+    """A record of the list that this release can't read."""
+
+    digest: str
+    what: str
+    foreign: bool
+
+
 class Voids:
     """The void lists, as one process has read them. `read` them before any journal."""
 
@@ -192,6 +240,10 @@ class Voids:
         self._log = log
         self._next: int | None = None  # on the topic
         self._lists: dict[int, list[Void]] = {}
+        self._unread: dict[int, _Unread] = {}
+        """Records that this release can't read, by offset."""
+        self._behind: list[Void] = []  # such a record: they don't count before that is known
+        self._whole = False  # whether all was read once
         self._failed: dict[int, int] = {}  # how much was void when a shard could not be read on
 
     def of(self, shard: int) -> Sequence[Void]:
@@ -208,11 +260,39 @@ class Voids:
 
     async def once(self) -> None:
         """Read them unless that was done before; LogError, JournalError."""
-        if self._next is None:
+        if not self._whole:
             await self.read()
 
     async def read(self) -> None:
-        """Read on to the end; LogError, JournalError."""
+        """Read on to the end; LogError, JournalError where something there can't be read."""
+        await self._read_on()
+        for unread in self._unread.values():
+            raise JournalError(unread.what)
+        self._whole = True
+
+    def foreign(self, offset: int) -> str | None:
+        """The digest of a record that was read, and that no release can have written; else None."""
+        unread = self._unread.get(offset)
+        return unread.digest if unread is not None and unread.foreign else None
+
+    def _take(self, read: Read) -> None:
+        try:
+            told = _told(read)
+        except JournalError as error:
+            foreign = isinstance(error, ForeignError)
+            digest = digest_of(read.value or b"")
+            self._unread[read.offset] = _Unread(digest, str(error), foreign)
+            return
+        if isinstance(told, Void):
+            self._behind.append(told)
+        elif told.digest == self.foreign(told.foreign):
+            del self._unread[told.foreign]
+        if not self._unread:
+            for void in self._behind:
+                self._lists.setdefault(void.shard, []).append(void)
+            self._behind.clear()
+
+    async def _read_on(self) -> None:
         at = self._next or 0
         _, end = await self._log.bounds(VOIDS)
         if at < end:
@@ -221,8 +301,7 @@ class Voids:
                 for _ in range(_SILENCES):
                     while found := (await reader.read(_READ_RECORDS, _WAIT_MS)).get(VOIDS):
                         for one in found:
-                            void = Void.of(one)
-                            self._lists.setdefault(void.shard, []).append(void)
+                            self._take(one)
                             self._next = at = one.offset + 1
                         if at >= end:
                             return
@@ -237,10 +316,11 @@ class Voids:
         `tell`: what is told, once, of a list that this release can't read: it waits on.
         """
         known, told = self._failed.pop(shard, len(self.of(shard))), ""
+        whole = self._whole  # else that is what the shard waits for
         while not stop.is_set():
             try:
                 await self.read()
-                if len(self.of(shard)) > known:
+                if not whole or len(self.of(shard)) > known:
                     return
             except LogError:
                 pass  # it is asked again

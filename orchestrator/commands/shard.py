@@ -4,6 +4,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic, time_ns
 from typing import Annotated, Final
 
@@ -21,14 +22,15 @@ from orchestrator.verification import Kept
 from orchestrator.voiding import NotVoidable, found_void
 from projections.postgres import Postgres
 from schemas.inbox import SKIP_ORDERED, encode_order
-from schemas.journal import FilterState
+from schemas.journal import FilterState, JournalError
 from schemas.ports import EventLog, Partition, Record
-from schemas.voids import VOIDS, Void, Voids
+from schemas.voids import VOIDS, Foreign, Void, Voids
 
 app = typer.Typer(help="Shards that halt.", no_args_is_help=True)
 
 _CHECK_FAILED: Final = 1
 _COORDINATES: Final = re.compile(r"[a-z_]+/\d+@\d+")
+_OF_VOIDS: Final = re.compile(r"voids/0@(\d+)")
 _MAX_TEXT: Final = 2_000
 _POLL_S: Final = 0.5
 _WAIT_S: Final = 30.0
@@ -128,6 +130,68 @@ def void(
         run_on_kafka(settings, work)
 
 
+@app.command()
+def foreign(
+    at: Annotated[
+        str,
+        typer.Argument(
+            metavar="COORDINATES", help="The record, as shards say it: such as voids/0@7."
+        ),
+    ],
+    *,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the audit.")],
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who says so.")],
+) -> None:
+    """Say that a record of the void list (topic `voids`) is none of Headrace's.
+
+    What no release can have written there halts every shard that starts. Find out first who wrote
+    it: where a tool mangled the topic, restore it from a replica, since a word that is missed leads
+    readers another way than those before. Of what a newer release wrote nobody can say so: upgrade.
+    It is written to the topic, with the reason and the name, and can't be taken back.
+
+    Examples:
+      headrace shard foreign voids/0@7 --reason "a test client, nothing else" --by ada
+    """
+    settings = load_settings()
+    _check_texts({"--reason": reason, "--by": by})
+    found = _OF_VOIDS.fullmatch(at)
+    if found is None:
+        typer.echo(f'must be coordinates such as voids/0@7, was "{at}"', err=True)
+        raise typer.Exit(INPUT_ERROR)
+
+    async def work(log: EventLog) -> None:
+        check_topics(await log.describe(), settings)
+        await _foreign(log, int(found[1]), reason, by)
+
+    run_on_kafka(settings, work)
+
+
+async def _foreign(log: EventLog, offset: int, reason: str, by: str) -> None:
+    voids = Voids(log)
+    with suppress(JournalError):
+        await voids.read()
+    digest = voids.foreign(offset)
+    if digest is None:
+        raise SetupError(
+            f"voids/0@{offset} is no record that every release would have to pass over.",
+            _CHECK_FAILED,
+        )
+    said = Foreign(offset, digest, reason, by, time_ns() // 1_000_000)
+    await _say(log, said.record())
+    typer.echo(
+        f"voids/0@{offset} is passed over by every reader. Halted shards go on within seconds;"
+        " restart what ended, and role api."
+    )
+
+
+async def _say(log: EventLog, word: Record) -> None:
+    writer = await log.writer()
+    try:
+        await writer.append(VOIDS, [word])
+    finally:
+        await writer.close()
+
+
 async def _void(
     log: EventLog,
     settings: Settings,
@@ -165,11 +229,7 @@ async def _void(
     if found.end_lost:
         await _check_stopped(log, settings)
     said = found._replace(reason=reason, by=by, at_ms=time_ns() // 1_000_000)
-    writer = await log.writer()
-    try:
-        await writer.append(VOIDS, [said.record()])
-    finally:
-        await writer.close()
+    await _say(log, said.record())
     _tell({"at": place, "what": said.what, "then": _consequence(said)}, as_json=as_json)
 
 

@@ -759,6 +759,52 @@ MUTANTS: Final = (
         f"{_VOID_TESTS}::test_a_reader_on_another_history_may_not_go_on_behind_the_place",
     ),
     _mutant(
+        "what stands in the void list and can't be read is passed over",
+        _VOIDS,
+        "            self._unread[read.offset] = _Unread(digest, str(error), foreign)\n",
+        "",
+        "tests/runtime/test_voids.py::"
+        "test_who_starts_beside_a_word_that_it_can_not_read_halts_and_says_so",
+    ),
+    _mutant(
+        "a word on another record leads over a foreign one",
+        _VOIDS,
+        "elif told.digest == self.foreign(told.foreign):",
+        "elif self.foreign(told.foreign):",
+        "tests/runtime/test_voids.py::"
+        "test_a_foreign_record_of_the_list_is_passed_over_by_a_persons_word_alone",
+    ),
+    _mutant(
+        "what a newer release wrote may be called foreign",
+        _VOIDS,
+        "if unread is not None and unread.foreign else None",
+        "if unread is not None else None",
+        "tests/runtime/test_voids.py::"
+        "test_of_what_a_newer_release_wrote_nobody_can_say_that_it_is_foreign",
+    ),
+    _mutant(
+        "words behind one that can't be read count",
+        _VOIDS,
+        "        if not self._unread:\n            for void",
+        "        if True:\n            for void",
+        "tests/runtime/test_voids.py::test_words_behind_one_that_can_not_be_read_do_not_count_yet",
+    ),
+    _mutant(
+        "topics that were set right aren't looked at again",
+        _ENGINE,
+        "lead_on = self._await_safety if unsafe else self._await_word",
+        "lead_on = self._await_word",
+        f"{_ENGINE_TESTS}::test_a_shard_whose_topics_are_set_right_goes_on_by_itself",
+    ),
+    _mutant(
+        "no order leads over what is due and can't be told",
+        _ENGINE,
+        "due = not batch.entries and self._to_skip([self._tick_name()])",
+        "due = False",
+        "tests/runtime/test_halts.py::"
+        "test_what_is_due_and_can_not_be_told_is_named_as_a_tick_and_skipped_by_order",
+    ),
+    _mutant(
         "what was read beyond a lost end counts",
         _VOIDS,
         "        return self.end_lost and (",

@@ -22,14 +22,16 @@ from orchestrator.voiding import SEQ_AHEAD, NotVoidable, found_void
 from schemas.journal import (
     Commit,
     FilterState,
+    JournalError,
     Opened,
     Verdict,
     decode,
+    digest_of,
     encode_commit,
     encode_opened,
 )
 from schemas.ports import Checkpoint, Partition, Read, Record
-from schemas.voids import VOIDS, Void, Voids
+from schemas.voids import VOIDS, Foreign, Void, Voids
 from tests.runtime.fakes import (
     CORE,
     INBOX,
@@ -308,6 +310,55 @@ async def test_who_starts_beside_a_word_that_it_can_not_read_halts_and_says_so()
         await until(lambda: running.role.states() == {0: "halted", 1: "halted"})
         await until(lambda: relay.states() == {0: "halted", 1: "halted"})
         assert "upgrade Headrace" in running.role.halts()[0].what
+
+
+async def test_a_foreign_record_of_the_list_is_passed_over_by_a_persons_word_alone() -> None:
+    log = a_log()
+    give(log, "a")
+    log.write(JOURNAL, [Record(b"k", b"hello")])
+    void = await found(log)
+    assert void is not None
+    log.write(VOIDS, [Record(None, b"hello"), void.record()])
+    digest = digest_of(b"hello")
+    running = await an_engine(log)
+    async with relaying(log) as relay, running:
+        await until(lambda: running.role.states() == {0: "halted"})
+        assert "`headrace shard foreign voids/0@0`" in running.role.halts()[0].what
+        for other in (Foreign(0, "other", "why", "ada", 1), Foreign(1, digest, "why", "ada", 1)):
+            log.write(VOIDS, [other.record()])
+        with pytest.raises(TimeoutError):
+            await until(lambda: running.role.states() != {0: "halted"}, within_s=1.5)
+        log.write(VOIDS, [Foreign(0, digest, "why", "ada", 1).record()])
+        await until(lambda: running.role.states() == {0: "open"})
+        await until(lambda: relay.states() == {0: "open"})
+        await reached(log, 1)
+    assert (await happened(log))[0] == ["a"]
+    again = Voids(log)
+    await again.once()
+    assert again.of(0) == [void], "what stands behind it counts again"
+
+
+async def test_of_what_a_newer_release_wrote_nobody_can_say_that_it_is_foreign() -> None:
+    log = a_log()
+    log.write(VOIDS, [NEWER])
+    log.write(VOIDS, [Foreign(0, digest_of(NEWER.value or b""), "why", "ada", 1).record()])
+    voids = Voids(log)
+    with pytest.raises(JournalError, match="upgrade Headrace"):
+        await voids.read()
+    assert voids.foreign(0) is None
+
+
+async def test_words_behind_one_that_can_not_be_read_do_not_count_yet() -> None:
+    log = a_log()
+    log.write(JOURNAL, [Record(b"k", b"hello")])
+    voids, void = Voids(log), await found(log)
+    assert void is not None
+    await voids.once()
+    log.write(VOIDS, [NEWER, void.record()])
+    with pytest.raises(JournalError, match="upgrade Headrace"):
+        await voids.read()
+    assert voids.of(0) == ()
+    await voids.once()  # whoever runs goes on
 
 
 async def snapshot(log: MemoryLog, at: FilterState, *seen: str) -> None:

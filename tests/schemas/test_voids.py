@@ -6,7 +6,7 @@ import pytest
 
 from schemas.journal import FilterState, JournalError, Opened, Verdict, digest_of, encode_opened
 from schemas.ports import Read
-from schemas.voids import Void, passed, take
+from schemas.voids import ForeignError, Void, passed, take
 
 GARBAGE = b"not ours"
 BEFORE = FilterState("n1", 7, 4, "n4", 3, 30, "d3", 4)
@@ -127,7 +127,17 @@ def test_a_void_is_read_back_as_it_was_written() -> None:
 
 def test_a_list_of_a_newer_release_halts() -> None:
     value = (END.record().value or b"").replace(b'"version":1', b'"version":2')
-    with pytest.raises(JournalError, match="newer release wrote the void list at 3: upgrade"):
+    with pytest.raises(JournalError, match="newer release wrote the void list at voids/0@3: up"):
         Void.of(read(3, value))
-    with pytest.raises(JournalError, match="void list can't be read at 3"):
-        Void.of(read(3))
+
+
+def test_a_list_of_this_version_with_what_it_does_not_know_is_a_newer_releases() -> None:
+    value = (END.record().value or b"").replace(b'"reason":', b'"why":')
+    with pytest.raises(JournalError, match="newer release"):
+        Void.of(read(3, value))
+
+
+@pytest.mark.parametrize("value", [GARBAGE, b"", b"[]", b"7", b"{}", b'{"version":"1"}'])
+def test_what_no_release_writes_is_foreign_to_the_list(value: bytes) -> None:
+    with pytest.raises(ForeignError, match="`headrace shard foreign voids/0@3` leads over it"):
+        Void.of(read(3, value))
