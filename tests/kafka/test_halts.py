@@ -19,6 +19,7 @@ from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings
 from schemas.ports import Partition, Record
 from schemas.topics import TOPIC_DEFAULTS, TOPICS
+from schemas.voids import VOIDS
 
 pytestmark = pytest.mark.slow
 
@@ -133,6 +134,25 @@ async def test_a_foreign_record_in_a_journal_is_passed_over_by_a_persons_word_al
     verified = await headrace(environment, "verify", "--wait", "0", "--json")
     checks = [one["check"] for one in json.loads(verified.stdout)["findings"]]
     assert set(checks) <= {"behind"}  # nobody relays here
+
+
+async def test_a_foreign_record_of_the_void_list_is_passed_over_by_a_persons_word_alone(
+    log: KafkaLog, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    writer = await log.writer()
+    at = (await writer.append(VOIDS, [Record(None, b"a test client")])).base_offset
+    await writer.close()
+    with started(environment, tmp_path / "said"):
+        await until_there(lambda: f"headrace shard foreign voids/0@{at}" in said(tmp_path))
+        who = ("--reason", "a test client", "--by", "ada")
+        wrong = await headrace(environment, "shard", "foreign", f"voids/0@{at + 1}", *who)
+        assert wrong.returncode == 1
+        assert f"voids/0@{at + 1} is no record that" in wrong.stderr
+        nowhere = await headrace(environment, "shard", "foreign", "voids/1@0", *who)
+        assert nowhere.returncode == 2
+        done = await headrace(environment, "shard", "foreign", f"voids/0@{at}", *who)
+        assert done.returncode == 0, done.stderr
+        await until_there(lambda: opened(tmp_path) == 1)
 
 
 @pytest.mark.parametrize(
