@@ -117,6 +117,9 @@ def _released(event: Plain) -> str:
 
 
 def _answered(event: Plain) -> str:
+    if event.get("inferred"):
+        units = _units(event["lines"])
+        return f"{units} that the node was to stop went otherwise ({event['fulfillment_id']})."
     verb = "stopped" if event["answer"] == "accepted" else "can no longer stop"
     return f"The node {verb} {_units(event['lines'])} ({event['fulfillment_id']})."
 

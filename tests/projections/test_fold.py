@@ -223,6 +223,30 @@ def test_what_came_of_a_promise_stands_with_it() -> None:
     assert noted[-1] == "The promise of 2026-11-26T04:59:59Z was broken: not all has arrived."
 
 
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({}, "The node stopped 1 of line 1 (web.1.1)."),
+        ({"inferred": True}, "1 of line 1 that the node was to stop went otherwise (web.1.1)."),
+    ],
+)
+def test_an_answer_that_the_node_did_not_give_is_not_told_as_its(
+    more: dict[str, bool], sentence: str
+) -> None:
+    answered = {
+        **given.OF,
+        "type": "cancellation_answered",
+        "fulfillment_id": "web.1.1",
+        "cancellation_id": "web.1.1.c1",
+        "answer": "accepted",
+        "lines": [{"line_id": "1", "sku": "MUG", "quantity": 1}],
+        **more,
+    }
+    changes = changes_of(given.told("fulfillment_rejected", {}, answered))
+    (noted,) = changes.adds[TIMELINE.name]
+    assert noted[-1] == sentence
+
+
 def test_an_announcement_that_is_closed_has_no_units_left() -> None:
     changes = changes_of(given.announced(4), given.announced(7, "2"), given.announced(0))
     assert row(changes, INBOUND, "MUG", "BOS", "PO-1", "")["units"] == 0
