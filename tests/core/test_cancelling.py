@@ -272,12 +272,12 @@ def two_requests(shop: Story) -> Story:
     return shop
 
 
-def went(shop: Story, how: str) -> list[list[dict[str, Any]]]:
+def went(shop: Story, how: str, package: str = "P1") -> list[list[dict[str, Any]]]:
     """A unit is rejected or shipped; what the customer is told of it."""
     if how == "rejected":
         shop.report("rejected", "1.1", reason="capacity", lines=[one(1)])
         return [event["lines"] for event in shop.told("order_cancelled")]
-    shop.ship("1.1", lines=[one(1)])
+    shop.ship("1.1", package, lines=[one(1)])
     return [event["lines"] for event in shop.told("order_cancellation_rejected")]
 
 
@@ -323,6 +323,19 @@ def test_too_late_is_said_once_for_each_unit_that_stays(
     assert not shop.told("order_cancellation_rejected")
     assert not shop.exceptions()
     assert shop.statuses("1.1") == (status, "cancellation_rejected")
+
+
+@pytest.mark.parametrize("how", ["rejected", "shipped"])
+def test_each_unit_that_goes_otherwise_is_told_once(shop: Story, how: str) -> None:
+    shop.receive("BOS", A=3)
+    shop.order("1", A=3)
+    for _ in range(3):
+        shop.cancel("1", lines=[one(1)])
+    assert went(shop, how) == [[one(1)]]
+    last = [event["cancellation_id"] for event in shop.told("cancellation_answered")]
+    assert went(shop, how, "P2") == [[one(1)]]
+    last += [event["cancellation_id"] for event in shop.told("cancellation_answered")]
+    assert last == ["web.1.1.c3", "web.1.1.c2"]
 
 
 @pytest.mark.parametrize("first", ["accepted", "rejected"])

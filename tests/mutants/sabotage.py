@@ -679,12 +679,22 @@ MUTANTS: Final = (
         "tests/core/test_handshake.py::"
         "test_a_rejection_moves_stock_by_its_reason_and_sources_elsewhere",
     ),
-    _mutant(
+    Mutant(
         "a rejection answers for what the node still has",
+        (
+            Edit(_CANCELLING, "        went[key] -= units\n", "        went[key] -= 0\n"),
+            Edit(_CANCELLING, "still = min(units, left[key])", "still = 0"),
+        ),
+        (
+            "tests/core/test_cancelling.py::test_a_rejection_of_other_units_leaves_the_node_its_answer",
+        ),
+    ),
+    _mutant(
+        "what went otherwise is told again",
         _CANCELLING,
         "        went[key] -= units\n",
         "        went[key] -= 0\n",
-        "tests/core/test_cancelling.py::test_a_rejection_of_other_units_leaves_the_node_its_answer",
+        "tests/core/test_cancelling.py::test_each_unit_that_goes_otherwise_is_told_once",
     ),
     _mutant(
         "a request whose units went otherwise has its answer for ever",
