@@ -77,14 +77,16 @@ def place(turn: Turn) -> None:
         until_ms = turn.now_ms + turn.shard.config.order_wait_ms
         turn.emit({"type": "order_waits", **identity, "unknown": unknown, "until_ms": until_ms})
         return
-    accept(turn, market, identity, key)
+    accept(turn, market, identity, key, data)
 
 
-def accept(turn: Turn, market: Market, identity: Plain, key: str) -> None:
-    """Accept an order that is new, or that waited, and plan it."""
+def accept(
+    turn: Turn, market: Market, identity: Plain, key: str, data: Plain | None = None
+) -> None:
+    """Accept an order that is new (`data`: as it was placed), or that waited, and plan it."""
     turn.tell({"type": "order_accepted", **identity})
     order = market.orders[key]
-    plan(turn, order, order.lines)
+    plan(turn, order, order.lines, data)
 
 
 def refuse_unknown(turn: Turn, order: Order) -> None:
@@ -138,12 +140,13 @@ class Sourced(NamedTuple):
     strategy: Strategy | None  # None where nothing was asked
 
 
-def plan(turn: Turn, order: Order, lines: list[OrderLine]) -> None:
+def plan(turn: Turn, order: Order, lines: list[OrderLine], data: Plain | None = None) -> None:
     """Source what is open or backordered of these lines.
 
-    The rest waits, or is cancelled where it may not.
+    The rest waits, or is cancelled where it may not. `data`: the order as placed, if at hand.
     """
-    data = orjson.loads(order.raw)
+    if data is None:
+        data = orjson.loads(order.raw)
     wanted = lines
     while True:
         legs, lacking, strategy = _source(turn, order, wanted, data, explain_failure=True)

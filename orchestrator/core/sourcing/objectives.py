@@ -21,6 +21,8 @@ TOP: Final = 1 << 32
 """Beyond any stock, day, rank or order number."""
 FAR_M: Final = 10**9
 """Beyond any sum of distances: of what has no location."""
+_AWAY_BITS: Final = 30  # more than a distance has
+_AWAY: Final = (1 << _AWAY_BITS) - 1
 
 Amounts = Sequence[tuple[str, int]]
 """Item and units of each line in a leg."""
@@ -98,24 +100,31 @@ class Objective:
                     """stock says: below"""
         return total
 
-    def of_places(
-        self,
+    @staticmethod
+    def nearest_of(
         handling: Sequence[int],
         per_unit: Sequence[int] | None,
         units: int,
         away: Sequence[int],
     ) -> list[int]:
-        """`of_place` of every node at once, where no carrier is known."""
-        leg = 1 << 2 * FIELD
+        """What `of_place` says of every node where no carrier is known, in small integers.
+
+        `of_near` makes it of them; they compare alike.
+        """
         if per_unit is None:
             return [
-                minor << 3 * FIELD | leg | away_m << FIELD
-                for minor, away_m in zip(handling, away, strict=True)
+                minor << _AWAY_BITS | away_m for minor, away_m in zip(handling, away, strict=True)
             ]
         return [
-            (minor + one * units) << 3 * FIELD | leg | away_m << FIELD
+            (minor + one * units) << _AWAY_BITS | away_m
             for minor, one, away_m in zip(handling, per_unit, away, strict=True)
         ]
+
+    @staticmethod
+    def of_near(small: int) -> int:
+        """A leg's value of what `nearest_of` says."""
+        away_m = small & _AWAY
+        return small >> _AWAY_BITS << 3 * FIELD | 1 << 2 * FIELD | away_m << FIELD
 
     def of_today(
         self, node: Node, away_m: int, load_minor: int, amounts: Amounts, now_ms: int

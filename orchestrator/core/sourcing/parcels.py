@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 NOTHING: Final[frozenset[str]] = frozenset()
-_NO_LIMIT: Final = 1 << 62
+_NO_LIMIT: Final = 1 << 61
 
 
 class Content(NamedTuple):
@@ -43,32 +43,28 @@ class Parcel(NamedTuple):
     copies: int = 1
 
 
-class _Box:
+class Box:
     """A parcel, or `copies` equal ones, while they are filled."""
 
     __slots__ = ("copies", "full", "requires", "tags", "units", "volume_ml", "weight_g")
 
     def __init__(self, one: Content, units: int, copies: int, *, full: bool = False) -> None:
-        self.weight_g = one.weight_g * units
-        self.volume_ml = one.volume_ml * units
+        weight_g, volume_ml, _, _, _, self.tags, self.requires = one
+        self.weight_g = weight_g * units
+        self.volume_ml = volume_ml * units
         self.units = units
-        self.tags = one.tags
-        self.requires = one.requires
         self.copies = copies
         self.full = full
 
-    def with_units(self, one: Content, units: int, copies: int) -> "_Box":
+    def with_units(self, one: Content, units: int, copies: int) -> "Box":
         """`copies` of these, each with so many units more."""
-        box = _Box(one, units, copies)
+        box = Box(one, units, copies)
         box.weight_g += self.weight_g
         box.volume_ml += self.volume_ml
         box.units += self.units
         box.tags |= self.tags
         box.requires |= self.requires
         return box
-
-    def parcel(self) -> Parcel:
-        return Parcel(self.weight_g, self.volume_ml, self.units, self.requires, self.copies)
 
 
 def cut(contents: Sequence[Content], limits: Limits) -> list[Parcel]:
@@ -89,49 +85,78 @@ def cut(contents: Sequence[Content], limits: Limits) -> list[Parcel]:
         and not (limits.apart and _clash(contents, limits))
     ):
         return [Parcel(weight_g, volume_ml, units, requires)]
-    ordered = sorted(contents, key=lambda one: (-one.weight_g, -one.volume_ml, *one[2:4]))
+    return [
+        Parcel(box.weight_g, box.volume_ml, box.units, box.requires, box.copies)
+        for box in boxes(sorted(contents, key=decreasing), limits)
+    ]
+
+
+def decreasing(one: Content) -> tuple[int, int, str, str]:
+    """What units are sorted by before they are put into parcels."""
+    weight_g, volume_ml, sku, line_id, _, _, _ = one
+    return -weight_g, -volume_ml, sku, line_id
+
+
+def boxes(ordered: Sequence[Content], limits: Limits) -> list[Box]:
+    """The same of contents in that order, where one parcel may not hold all."""
+    max_g = _NO_LIMIT if limits.max_g is None else limits.max_g
+    max_ml = _NO_LIMIT if limits.max_ml is None else limits.max_ml
     lightest_g = ordered[-1].weight_g
-    boxes: list[_Box] = []
+    apart = bool(limits.apart)
+    begun: list[Box] = []
     for one in ordered:
-        if one.weight_g > max_g or one.volume_ml > max_ml:
-            boxes.append(_Box(one, 1, one.units, full=True))
+        one_g, one_ml, _, _, left, tags, requires = one
+        if one_g > max_g or one_ml > max_ml:
+            begun.append(Box(one, 1, left, full=True))
             continue
-        foes = _foes(one.tags, limits)
-        filled: list[_Box] = []
-        left = one.units
-        for box in boxes:
-            room = 0
-            if left and not box.full and foes.isdisjoint(box.tags):
-                room = _room(one, max_g - box.weight_g, max_ml - box.volume_ml)
-            if not room:
-                filled.append(box)
+        foes = _foes(tags, limits) if apart else NOTHING
+        at = 0
+        while left and at < len(begun):
+            box = begun[at]
+            at += 1
+            if box.full or (apart and not foes.isdisjoint(box.tags)):
                 continue
-            whole, rest = divmod(left, room)
-            whole = min(whole, box.copies)
-            rest = rest if whole < box.copies else 0
+            room = _room(one_g, one_ml, max_g - box.weight_g, max_ml - box.volume_ml)
+            if not room:
+                continue
+            whole = min(left // room, box.copies)
+            rest = 0 if whole == box.copies else left - whole * room
             left -= whole * room + rest
-            if whole:
-                filled.append(box.with_units(one, room, whole))
+            if box.copies == 1:
+                units = whole * room + rest
+                box.weight_g += one_g * units
+                box.volume_ml += one_ml * units
+                box.units += units
+                if apart:
+                    box.tags |= tags
+                if requires:
+                    box.requires |= requires
+                box.full = max_g - box.weight_g < lightest_g
+                continue
+            made = [box.with_units(one, room, whole)] if whole else []
             if rest:
-                filled.append(box.with_units(one, rest, 1))
+                made.append(box.with_units(one, rest, 1))
+            for filled in made:
+                filled.full = max_g - filled.weight_g < lightest_g
             if untouched := box.copies - whole - bool(rest):
                 box.copies = untouched
-                filled.append(box)
+                made.append(box)
+            begun[at - 1 : at] = made
+            at += len(made) - 1
         if left:
-            room = _room(one, max_g, max_ml)
+            room = _room(one_g, one_ml, max_g, max_ml)
             whole, rest = divmod(left, room)
-            filled += [_Box(one, room, whole)] if whole else []
-            filled += [_Box(one, rest, 1)] if rest else []
-        for box in filled:
-            box.full = box.full or max_g - box.weight_g < lightest_g
-        boxes = filled
-    return [box.parcel() for box in boxes]
+            if whole:
+                begun.append(Box(one, room, whole, full=max_g - one_g * room < lightest_g))
+            if rest:
+                begun.append(Box(one, rest, 1, full=max_g - one_g * rest < lightest_g))
+    return begun
 
 
-def _room(one: Content, left_g: int, left_ml: int) -> int:
+def _room(one_g: int, one_ml: int, left_g: int, left_ml: int) -> int:
     """How many more units fit."""
-    by_weight = left_g // one.weight_g if one.weight_g else _NO_LIMIT
-    by_volume = left_ml // one.volume_ml if one.volume_ml else _NO_LIMIT
+    by_weight = left_g // one_g if one_g else _NO_LIMIT
+    by_volume = left_ml // one_ml if one_ml else _NO_LIMIT
     return min(by_weight, by_volume)
 
 

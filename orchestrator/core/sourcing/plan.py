@@ -1,7 +1,6 @@
 """What is asked of sourcing, and what it answers: the shapes that placing and promising share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from events.decided import Decision, Plain, Value
@@ -56,18 +55,27 @@ class Leg:
         self.cost_minor = cost_minor
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
     """What an order, or a question about one, wants sourced.
 
     `data` is the order as placed (canonical JSON): conditions, place and promise are read from it.
     """
 
-    data: Plain
-    wants: Sequence[Want]
-    now_ms: int
-    trigger: str  # the type of the input that asks
-    draft_work: int = DRAFT_WORK  # how long a plan is improved that can't be solved exactly
+    __slots__ = ("data", "draft_work", "now_ms", "trigger", "wants")
+
+    def __init__(
+        self,
+        data: Plain,
+        wants: Sequence[Want],
+        now_ms: int,
+        trigger: str,
+        draft_work: int = DRAFT_WORK,
+    ) -> None:
+        self.data = data
+        self.wants = wants
+        self.now_ms = now_ms
+        self.trigger = trigger  # the type of the input that asks
+        self.draft_work = draft_work  # how long a plan is improved that can't be solved exactly
 
 
 class Outcome:

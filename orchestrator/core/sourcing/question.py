@@ -12,7 +12,15 @@ from events.decided import DecisionRow, Value
 from orchestrator.core.shard import Market, Node, Shard
 from orchestrator.core.sourcing import availability
 from orchestrator.core.sourcing.calendars import day_told, start_of, zone
-from orchestrator.core.sourcing.parcels import NOTHING, Content, Limits, Parcel, cut
+from orchestrator.core.sourcing.parcels import (
+    NOTHING,
+    Box,
+    Content,
+    Limits,
+    Parcel,
+    boxes,
+    decreasing,
+)
 from orchestrator.core.sourcing.places import Place
 from orchestrator.core.sourcing.plan import Leg, Request, Want
 from orchestrator.core.sourcing.search import (
@@ -117,7 +125,8 @@ class Whole:
 
     __slots__ = (
         "able",
-        "amounts",
+        "known_amounts",
+        "mask",
         "offers",
         "offers_asked",
         "ranking",
@@ -127,10 +136,9 @@ class Whole:
         "weight_g",
     )
 
-    def __init__(
-        self, amounts: Amounts, able: int, weight_g: int, volume_ml: int, units: int
-    ) -> None:
-        self.amounts = amounts
+    def __init__(self, mask: int, able: int, weight_g: int, volume_ml: int, units: int) -> None:
+        self.mask = mask  # bit i: line i
+        self.known_amounts: Amounts | None = None  # once they are asked for
         self.able = able  # nodes that may ship all of it
         self.weight_g = weight_g
         self.volume_ml = volume_ml
@@ -158,6 +166,7 @@ class Question:
     """One request under one strategy."""
 
     __slots__ = (
+        "_by_size",
         "_by_units",
         "_contents",
         "_easy",
@@ -219,6 +228,7 @@ class Question:
         self._limits = self.terms.parcel
         self._by_units = tables.units_matter or self.objective.by_units
         self._contents: dict[Amounts, Contents] = {}
+        self._by_size: list[int] = []  # lines in the order in which parcels are filled
         self._wholes: dict[int, Whole] = {}
         # whether no more comes on top of the rankings' values than the day's load, in minor units,
         # or (where nothing has limits) the units' distance
@@ -371,20 +381,23 @@ class Question:
         if not limits.apart and _fits(limits, weight_g, volume_ml):
             parcels: tuple[Parcel, ...] = (self._class(weight_g, volume_ml, total, requires, 1),)
         else:
-            cut_up = cut(
-                [
-                    line.cut_as if count == line.cut_as.units else line.cut_as._replace(units=count)
-                    for line, count in units
-                ],
-                limits,
-            )
             parcels = tuple(
                 [
-                    self._class(weight_g, volume_ml, total_units, needed, copies)
-                    for weight_g, volume_ml, total_units, needed, copies in cut_up
+                    self._class(box.weight_g, box.volume_ml, box.units, box.requires, box.copies)
+                    for box in self._boxes(sorted(units, key=_decreasing))
                 ]
             )
         return Contents(total if self._by_units else 0, parcels)
+
+    def _boxes(self, units: Sequence[tuple[Line, int]]) -> list[Box]:
+        """The parcels of these units; lines as they are sorted to fill them."""
+        return boxes(
+            [
+                line.cut_as if count == line.target else line.cut_as._replace(units=count)
+                for line, count in units
+            ],
+            self._limits,
+        )
 
     def _class(
         self, weight_g: int, volume_ml: int, units: int, requires: frozenset[str], copies: int
@@ -407,39 +420,95 @@ class Question:
             )
         return found
 
+    def _parts(self, amounts: Amounts) -> list[tuple[Line, int]]:
+        """The lines of a leg and their units, sorted to fill parcels."""
+        lines = self.lines
+        if not self._by_size:
+            keys = [decreasing(line.cut_as) for line in lines]
+            self._by_size = sorted(range(len(lines)), key=keys.__getitem__)
+        return [(lines[i], amounts[i]) for i in self._by_size if amounts[i]]
+
     def whole(self, mask: int) -> Whole:
         """These lines at their targets."""
         found = self._wholes.get(mask)
-        if found is None:
-            amounts = [0] * len(self.lines)
-            able, weight_g, volume_ml, total = -1, 0, 0, 0
-            ranking: Ranking | None = None
-            for i, line in enumerate(self.lines):
-                if mask >> i & 1:
-                    units = line.target
-                    amounts[i] = units
-                    able &= line.able
-                    weight_g += line.weight_g * units
-                    volume_ml += line.volume_ml * units
-                    total += units
-                    ranking = line.alone
-            found = Whole(tuple(amounts), able, weight_g, volume_ml, total)
-            if not mask & (mask - 1):
-                found.ranking = ranking
-            self._wholes[mask] = found
+        if found is not None:
+            return found
+        rest = mask & (mask - 1)
+        before = self._wholes.get(rest) if rest else None
+        if before is None:
+            found = self._whole_of(mask)
+        else:  # and the first line
+            line = self.lines[(mask ^ rest).bit_length() - 1]
+            units = line.target
+            found = Whole(
+                mask,
+                before.able & line.able,
+                before.weight_g + line.weight_g * units,
+                before.volume_ml + line.volume_ml * units,
+                before.units + units,
+            )
+        self._wholes[mask] = found
         return found
+
+    def _whole_of(self, mask: int) -> Whole:
+        amounts = [0] * len(self.lines)
+        able, weight_g, volume_ml, total = -1, 0, 0, 0
+        ranking: Ranking | None = None
+        for i, line in enumerate(self.lines):
+            if mask >> i & 1:
+                units = line.target
+                amounts[i] = units
+                able &= line.able
+                weight_g += line.weight_g * units
+                volume_ml += line.volume_ml * units
+                total += units
+                ranking = line.alone
+        found = Whole(mask, able, weight_g, volume_ml, total)
+        found.known_amounts = tuple(amounts)
+        if not mask & (mask - 1):
+            found.ranking = ranking
+        return found
+
+    def amounts_of(self, whole: Whole) -> Amounts:
+        """Units of each line."""
+        amounts = whole.known_amounts
+        if amounts is None:
+            mask = whole.mask
+            amounts = tuple(
+                [line.target if mask >> i & 1 else 0 for i, line in enumerate(self.lines)]
+            )
+            whole.known_amounts = amounts
+        return amounts
 
     def ranking_of(self, whole: Whole) -> Ranking:
         """The nodes by what a leg of this is worth, each on its first day."""
         ranking = whole.ranking
         if ranking is None:
-            key = -1
             if self._easy:
-                key = self._plain_key(whole.weight_g, whole.volume_ml, whole.units)
-                ranking = self.zone.plain.get(key)
-            if ranking is None:
-                ranking = self._ranked(key, self.contents(whole.amounts))
+                ranking = self._ranked_easily(whole)
+            else:
+                ranking = self._ranked(-1, self.contents(self.amounts_of(whole)))
             whole.ranking = ranking
+        return ranking
+
+    def _ranked_easily(self, whole: Whole) -> Ranking:
+        """The same where weights and units are all that prices ask."""
+        zone, units = self.zone, whole.units
+        key = self._plain_key(whole.weight_g, whole.volume_ml, units)
+        if key >= 0:
+            return zone.plain.get(key) or self._ranked(key, self.contents(self.amounts_of(whole)))
+        amounts = self.amounts_of(whole)
+        tables = self.tables
+        numbers = [units if self._by_units else 0]
+        for box in self._boxes(self._parts(amounts)):
+            step_g = tables.step_g(box.weight_g)
+            numbers.append(step_g << _UNITS_BITS | box.units if tables.units_matter else step_g)
+            numbers.append(box.copies)
+        several = tuple(numbers)
+        ranking = zone.several.get(several)
+        if ranking is None:
+            ranking = self._ranked(-1, self.contents(amounts))
+            zone.several[several] = ranking
         return ranking
 
     def known_whole(self, amounts: Amounts) -> Whole | None:
@@ -613,7 +682,11 @@ class Question:
         contents = self.contents(amounts)
         few = bits.bit_count() * SPARSE < len(self.nodes)
         ranking = self.zone.known(contents) if few else self.zone.ranking(contents)
-        return self._cheapest(bits, ranking, amounts, sum(amounts), count, b"")
+        units = sum(amounts)
+        found = None
+        if ranking is not None:
+            found = self._at_the_head(bits & ranking.able, ranking, units, count, b"")
+        return found or self._cheapest(bits, ranking, amounts, units, count)
 
     def offers_of_whole(self, mask: int, count: int) -> list[Offer]:
         """The same of these lines at their targets; more than `count` where more are known."""
@@ -628,34 +701,21 @@ class Question:
             ranking = self.ranking_of(whole)
             if self._wide and not whole.there:
                 whole.there = as_bytes(whole.able & ranking.able, len(self.nodes))
-            whole.offers = self._cheapest(
-                whole.able, ranking, whole.amounts, whole.units, count, whole.there
-            )
+            units = whole.units
+            whole.offers = self._at_the_head(
+                whole.able & ranking.able, ranking, units, count, whole.there
+            ) or self._cheapest(whole.able, ranking, self.amounts_of(whole), units, count)
         return whole.offers
 
     def _cheapest(
-        self,
-        bits: int,
-        ranking: Ranking | None,
-        amounts: Amounts,
-        units: int,
-        count: int,
-        there: bytes,
+        self, bits: int, ranking: Ranking | None, amounts: Amounts, units: int, count: int
     ) -> list[Offer]:
-        """`there`: the bits that are able, as bytes, if known."""
-        closely = rest = 0
-        if ranking is None:
-            closely = bits
-        else:
+        """Wherever they stand."""
+        closely, rest = bits, 0
+        if ranking is not None:
             bits &= ranking.able
             closely = bits & self.closely(units)
             rest = bits & ~closely
-            if self._plain and not closely:  # the most frequent case
-                found = self._at_the_head(
-                    bits, ranking, units if self._nearest else 0, count, there
-                )
-                if found is not None:
-                    return found
         found = []
         for index in nodes_in(closely):
             close = self.value(index, amounts)
@@ -670,7 +730,16 @@ class Question:
     def _at_the_head(
         self, bits: int, ranking: Ranking, units: int, count: int, there: bytes
     ) -> list[Offer] | None:
-        """The cheapest, where those at the ranking's head will do; else None."""
+        """The cheapest of some that have a price, where those at the head will do; else None.
+
+        That is the most frequent case. `there`: the bits as bytes, if known.
+        """
+        if not self._plain or bits & self.closely(units):
+            return None
+        if self._wide and bits.bit_count() * SPARSE < len(self.nodes):  # few stand there
+            return None
+        if not self._nearest:
+            units = 0
         if self._wide and not there:
             there = as_bytes(bits, len(self.nodes))
         if count == _TWO:
@@ -825,7 +894,7 @@ class Question:
         everything = (1 << len(self.lines)) - 1
         offers = self.offers_of_whole(everything, _TWO)
         if one_leg_is_best(offers, self.reach.floor, self.extra_leg):
-            return one_leg_each(self._wholes[everything].amounts, offers)
+            return one_leg_each(self.amounts_of(self._wholes[everything]), offers)
         return best_two(
             Problem(
                 [line.target for line in self.lines],
@@ -955,8 +1024,9 @@ def _two_of(indexes: list[int], ranking: Ranking, loads: list[int]) -> list[Offe
     """The two cheapest of some nodes, in their order, by ranked values and the day's loads."""
     first = second = -1
     first_value = second_value = 0
-    for index in indexes:
-        worth = ranking.value_of(index) + loads[index]
+    values = ranking.values_of(indexes)
+    for at, index in enumerate(indexes):
+        worth = values[at] + loads[index]
         if first < 0:
             first, first_value = index, worth
         elif worth < first_value:
@@ -974,6 +1044,11 @@ def _insert(found: list[Offer], offer: Offer, count: int) -> int:
     insort(found, offer)
     del found[count:]
     return found[-1][0] if len(found) == count else -1
+
+
+def _decreasing(part: tuple[Line, int]) -> tuple[int, int, str, str]:
+    """What lines are sorted by before parcels are filled."""
+    return decreasing(part[0].cut_as)
 
 
 def _fits(limits: Limits, weight_g: int, volume_ml: int) -> bool:

@@ -15,7 +15,7 @@ from events.decided import (
 from orchestrator.core.sourcing.question import Amounts, Evaluated, Line, Question
 from orchestrator.core.sourcing.search import Answer, Plan
 from orchestrator.core.sourcing.strategies import Strategy
-from orchestrator.core.sourcing.tables import WIDE, Ranking, as_bytes, nodes_in
+from orchestrator.core.sourcing.tables import WIDE, Ranking, as_bytes, nodes_in, set_of
 
 NAMED_NODES: Final = 64
 """Up to so many nodes are named one by one; of more, only their number is told."""
@@ -51,7 +51,7 @@ def explain(
             if not line.asked:
                 continue
             if line.asked == line.target:
-                record.add(question.whole(1 << i).amounts)
+                record.add(question.amounts_of(question.whole(1 << i)))
             else:
                 record.add(tuple([line.asked if i == j else 0 for j in range(len(lines))]))
     record.fill()
@@ -141,7 +141,7 @@ class _Record:
         self._question = question
         self._nodes = len(question.nodes)
         self._sets: dict[Amounts, _Set] = {}
-        self._shown = 0  # nodes that have a row
+        self._shown: list[int] = []  # nodes that have a row
         self._rankings: list[Ranking] = []  # of the sets
         self._budget = BARRED
         self.sets: list[DecisionSet] = []
@@ -202,7 +202,7 @@ class _Record:
                     message = f"{question.nodes[index].node_id} was offered and can't ship"
                     raise AssertionError(message)
                 row = self._row(amounts, index, leg)
-            self._shown |= 1 << index
+            self._shown.append(index)
             rows.append(row)
             indexes.append(index)
         for index in used:
@@ -224,6 +224,7 @@ class _Record:
         """Add what would be cheaper than the second, were it not kept out."""
         limit = offers[1][0] if len(offers) > 1 else None
         barred = -1  # not looked for yet: mostly nobody is that is so cheap
+        kept_from = b""  # the same, where bytes are quicker
         parts: list[tuple[int, Line, int]] = []
         worths = ranking.worths
         for place, index in enumerate(ranking.head):
@@ -234,7 +235,9 @@ class _Record:
                 continue
             if barred < 0:
                 parts, barred = self._kept_from(amounts, able)
-            if barred >> index & 1:
+                if there:
+                    kept_from = as_bytes(barred, self._nodes)
+            if kept_from[index >> 3] >> (index & 7) & 1 if there else barred >> index & 1:
                 row = self._barred(ranking, amounts, parts, closely, worth, index, limit)
                 if row is not None:
                     rows.append(row)
@@ -242,7 +245,8 @@ class _Record:
                         return
         if barred < 0:
             parts, barred = self._kept_from(amounts, able)
-        for value, index in ranking.after_head(barred, limit):
+        for one in ranking.after_head(barred, limit):
+            value, index = one // self._nodes, one % self._nodes
             if limit is not None and value >= limit:
                 return
             row = self._barred(ranking, amounts, parts, closely, value, index, limit)
@@ -291,7 +295,7 @@ class _Record:
         fences, short = question.kept_out(index, parts, days_late=days_late)
         if not fences and not short:  # it has more of a line that goes in one piece
             return None
-        self._shown |= 1 << index
+        self._shown.append(index)
         self._budget -= 1
         barred = row + _USUAL[len(row) :]
         barred[_SHORT], barred[_FENCES] = short, fences
@@ -355,7 +359,7 @@ class _Record:
     def rest(self) -> Rest:
         """The nodes without a row, by what kept them out."""
         question = self._question
-        left = ((1 << len(question.nodes)) - 1) & ~self._shown
+        left = question.tables.everyone & ~set_of(self._shown)
         has_some = 0
         suppressed = incapable = left
         for line in question.lines:

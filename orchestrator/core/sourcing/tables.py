@@ -69,7 +69,8 @@ def nodes_in(bits: int) -> list[int]:
         bits, bits.bit_length()
     ):  # a large integer is made anew by everything that is done to it
         if byte:
-            found += [at + place for place in _PLACES[byte]]
+            for place in _PLACES[byte]:
+                found.append(at + place)  # noqa: PERF401 - a list for each byte costs more
         at += 8
     return found
 
@@ -81,6 +82,15 @@ def as_bytes(bits: int, nodes: int) -> bytes:
 
 def set_of(indexes: Sequence[int]) -> int:
     """The nodes with these indexes."""
+    bits = 0
+    for index in indexes:
+        if index >= WIDE:
+            return _large_set(indexes)
+        bits |= 1 << index
+    return bits
+
+
+def _large_set(indexes: Sequence[int]) -> int:
     there = bytearray((max(indexes, default=0) >> 3) + 1)
     for index in indexes:
         there[index >> 3] |= 1 << (index & 7)
@@ -351,11 +361,9 @@ class Priced:
         "transport",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - a record
+    def __init__(
         self,
         transport: int,
-        handling: int,
-        per_unit: int,
         late: int,
         ship_day: int,
         deliver_day: int | None,
@@ -363,12 +371,11 @@ class Priced:
         service: Service | None,
         parcels: int,
     ) -> None:
-        """`service`: the one for all its parcels."""
+        """`service`: the one for all its parcels. What the node itself costs comes on top."""
         self.transport = transport
-        self.handling = handling
-        self.per_unit = per_unit
+        self.handling = self.per_unit = 0  # the node's
         self.late = late
-        self.minor = transport + handling + per_unit + late
+        self.minor = transport + late  # all of it
         self.ship_day = ship_day
         self.deliver_day = deliver_day
         self.days_late = days_late
@@ -403,6 +410,7 @@ class Ranking:
 
     __slots__ = (
         "_minors",
+        "_near",
         "_order",
         "_others",
         "_shown",
@@ -422,15 +430,18 @@ class Ranking:
         minors: list[int],
         values: list[int] | None,
         able: int,
+        *,
+        near: bool = False,
     ) -> None:
         """`minors`: what transport and lateness cost, by cell; `values`: by node, if it is apart.
 
-        -1 where there is no price.
+        -1 where there is no price. `near`: values as `Objective.nearest_of` says them.
         """
         self.contents = contents
         self.groups = groups
         self._minors = minors
         self._values = values
+        self._near = near
         self._order: list[int] = []  # the groups with a price, least first, once they are asked for
         self.able = able  # nodes that have a price, in time where they must be
         # the first nodes once more, as they are asked for most: indexes, what a leg is worth there,
@@ -443,7 +454,7 @@ class Ranking:
         else:
             room = WIDE_HEAD if groups.nodes > WIDE else HEAD
             self.head = self.order[:room]
-            self.worths = [values[index] for index in self.head]
+            self.worths = [self.value_of(index) for index in self.head]
             self.goes_on = len(self.head) == room
         self._shown: list[Shown | None] = [None] * len(self.head)
         self._others: dict[int, Shown] = {}  # by index: those that stand behind
@@ -495,7 +506,7 @@ class Ranking:
     def worth(self, group: int) -> int:
         """What a leg is worth at the nodes of a group; -1 where there is no price."""
         if self._values is not None:
-            return self._values[group]
+            return self.value_of(group)  # each node is one
         minor = self._minors[self.groups.cell(group)]
         return minor if minor < 0 else minor + self.groups.minor(group, self.contents.units)
 
@@ -517,41 +528,68 @@ class Ranking:
     def value_of(self, index: int) -> int:
         """What a leg is worth at a node; -1 where there is no price."""
         if self._values is not None:
-            return self._values[index]
+            value = self._values[index]
+            return Objective.of_near(value) if self._near and value >= 0 else value
         groups = self.groups
-        minor = self._minors[groups.cell_of(index)]
+        cell = groups.way_of[index]
+        if groups.days > 1:
+            cell = cell * groups.days + groups.day_of[index]
+        minor = self._minors[cell]
         if minor < 0:
             return -1
         minor += groups.handling[index]
         units = self.contents.units
         return minor + units * groups.per_unit[index] if units else minor
 
-    def after_head(self, bits: int, limit: int | None) -> Iterable[tuple[int, int]]:
-        """Value and index of the nodes of a set that don't stand at the head, least first.
+    def values_of(self, indexes: list[int]) -> list[int]:
+        """The same of some nodes, in their order."""
+        if self._values is not None:
+            return [self.value_of(index) for index in indexes]
+        groups, units, minors = self.groups, self.contents.units, self._minors
+        way_of, day_of, days = groups.way_of, groups.day_of, groups.days
+        handling, per_unit = groups.handling, groups.per_unit
+        found: list[int] = []
+        for index in indexes:
+            cell = way_of[index]
+            if days > 1:
+                cell = cell * days + day_of[index]
+            minor = minors[cell]
+            if minor >= 0:
+                minor += handling[index]
+                if units:
+                    minor += units * per_unit[index]
+            found.append(minor)
+        return found
+
+    def after_head(self, bits: int, limit: int | None) -> Iterable[int]:
+        """The nodes of a set that don't stand at the head, least first: value * nodes + index each.
 
         At least those worth less than `limit`.
         """
         if not self.goes_on:
             return ()
+        nodes = self.groups.nodes
         bits &= ~set_of(self.head)
-        if bits.bit_count() * SPARSE >= self.groups.nodes:
-            return self._walk(as_bytes(bits, self.groups.nodes))
-        found: list[tuple[int, int]] = []
-        for index in nodes_in(bits):
-            value = self.value_of(index)
+        if bits.bit_count() * SPARSE >= nodes:
+            return self._walk(as_bytes(bits, nodes))
+        found: list[int] = []
+        indexes = nodes_in(bits)
+        values = self.values_of(indexes)
+        for at, index in enumerate(indexes):
+            value = values[at]
             if value >= 0 and (limit is None or value < limit):
-                found.append((value, index))
+                found.append(value * nodes + index)
         found.sort()
         return found
 
-    def _walk(self, there: bytes) -> Iterator[tuple[int, int]]:
-        at = 0
+    def _walk(self, there: bytes) -> Iterator[int]:
+        at, nodes = 0, self.groups.nodes
         while at < len(self.order):
             value = self.worth(self.order[at])
             tier, at = self.tier(at)
             for index in tier:
                 if there[index >> 3] >> (index & 7) & 1:
-                    yield value, index
+                    yield value * nodes + index
 
     def shown(self, index: int) -> Shown | None:
         """A node as it was shown last."""
@@ -705,7 +743,7 @@ class Reach:
         self.bars = dict(tables.bars(terms.strategy))  # fence -> nodes that it bars
         self.ways: list[Way] = [()]
         # by index; 0 where there is no service, or the node never ships
-        self.way_of: Sequence[int] = bytes(len(nodes))
+        self.way_of: list[int] = [0] * len(nodes)
         if self.rated:
             self._find_ways(market, place)
         self._fence(nodes, place)
@@ -811,15 +849,15 @@ class Groups:
         "_apart",
         "_cells",
         "_day_bits",
-        "_day_of",
         "_kinds",
         "_members",
-        "_way_of",
+        "day_of",
         "days",
         "filled",
         "handling",
         "nodes",
         "per_unit",
+        "way_of",
     )
 
     def __init__(self, reach: Reach, tables: "Tables", schedule: Schedule | None) -> None:
@@ -828,14 +866,14 @@ class Groups:
         self.nodes = len(self.handling)
         self._apart = reach.by_place
         self._kinds = reach.kinds
-        self._way_of = reach.way_of
+        self.way_of = reach.way_of
         self._members: dict[int, list[int]] = {}
         self.days = 1
-        self._day_of: list[int] = []
+        self.day_of: list[int] = []
         self._day_bits: list[int] = []
         if schedule is not None:
             self.days = len(schedule.days)
-            self._day_of, self._day_bits = schedule.day_of, schedule.day_bits
+            self.day_of, self._day_bits = schedule.day_of, schedule.day_bits
         self._cells: list[list[int]] = []  # the groups of each, the cheapest first
         self.filled: list[int] = []  # the groups that have nodes
         if self._apart:
@@ -870,11 +908,6 @@ class Groups:
             return self._kinds[group].way
         return self._kinds[group // self.days].way * self.days + group % self.days
 
-    def cell_of(self, index: int) -> int:
-        """The cell of a node."""
-        way = self._way_of[index]
-        return way if self.days == 1 else way * self.days + self._day_of[index]
-
     def members(self, group: int) -> list[int]:
         """The nodes of a group, in order."""
         if self._apart:
@@ -888,28 +921,6 @@ class Groups:
                 bits = self._kinds[kind].bits & self._day_bits[day]
             found = self._members[group] = nodes_in(bits)
         return found
-
-
-class Shipment:
-    """What carriers charge for a leg's parcels on a way, and when it is there."""
-
-    __slots__ = ("days_late", "deliver_day", "late", "parcels", "service", "transport")
-
-    def __init__(
-        self,
-        transport: int,
-        late: int,
-        deliver_day: int | None,
-        days_late: int,
-        service: Service | None,
-        parcels: int,
-    ) -> None:
-        self.transport = transport
-        self.late = late
-        self.deliver_day = deliver_day
-        self.days_late = days_late
-        self.service = service  # the one for all its parcels
-        self.parcels = parcels
 
 
 class Zone:
@@ -928,6 +939,7 @@ class Zone:
         "kept",
         "plain",
         "reach",
+        "several",
     )
 
     def __init__(
@@ -951,6 +963,8 @@ class Zone:
         self._rankings: dict[Contents, Ranking] = {}
         # the same by weight step (and units), of one parcel that asks nothing of its carrier
         self.plain: dict[int, Ranking] = {}
+        # and of several such parcels, by the steps, units and number of each
+        self.several: dict[tuple[int, ...], Ranking] = {}
         self._prices: dict[tuple[int, Contents, int], Priced | None] = {}
         self.bytes = 1_500
 
@@ -968,23 +982,18 @@ class Zone:
     def priced(self, index: int, contents: Contents, day: int) -> Priced | None:
         """The same, worked out."""
         reach, node = self.reach, self._nodes[index]
-        shipment = self._shipment(reach.ways[reach.way_of[index]], contents, day)
-        if shipment is None:
-            return None
-        return Priced(
-            shipment.transport,
-            node.handling_cost_minor,
-            node.unit_cost_minor * contents.units,
-            shipment.late,
-            day,
-            shipment.deliver_day,
-            shipment.days_late,
-            shipment.service,
-            shipment.parcels,
-        )
+        found = self._shipped(reach.ways[reach.way_of[index]], contents, day)
+        if found is not None:
+            found.handling = node.handling_cost_minor
+            found.per_unit = node.unit_cost_minor * contents.units
+            found.minor += found.handling + found.per_unit
+        return found
 
-    def _shipment(self, way: Way, contents: Contents, day: int) -> Shipment | None:
-        """By the cheapest services in time, else the earliest; None where one takes a parcel."""
+    def _shipped(self, way: Way, contents: Contents, day: int) -> Priced | None:
+        """What it costs beside the node: by the cheapest services in time, else the earliest.
+
+        None where no service takes one of the parcels.
+        """
         reach, dates = self.reach, self._dates
         promise_day, ship_by_day = dates.promise_day, dates.ship_by_day
         ship_late = 0 if ship_by_day is None else max(0, day - ship_by_day)
@@ -1030,9 +1039,10 @@ class Zone:
         days_late = ship_late
         if deliver_day is not None and promise_day is not None:
             days_late = max(days_late, deliver_day - promise_day)
-        return Shipment(
+        return Priced(
             transport,
             days_late * reach.terms.late_per_day,
+            day,
             deliver_day,
             days_late,
             None if several else one,
@@ -1050,6 +1060,7 @@ class Zone:
             if len(self._rankings) >= _RANKINGS_KEPT:
                 self._rankings.clear()
                 self.plain.clear()
+                self.several.clear()
             found = self._rankings[contents] = self._rank(contents)
         return found
 
@@ -1065,7 +1076,7 @@ class Zone:
 
     def _rank_places(self, contents: Contents) -> "Ranking":
         tables = self._tables
-        values = self.reach.objective.of_places(
+        values = Objective.nearest_of(
             tables.handling,
             tables.per_unit if contents.units else None,
             contents.units,
@@ -1075,17 +1086,17 @@ class Zone:
             for index in nodes_in(tables.never):
                 values[index] = -1
         able = tables.everyone & ~tables.never
-        return Ranking(contents, self.groups, [], values, able)
+        return Ranking(contents, self.groups, [], values, able, near=True)
 
     def _rank_groups(self, contents: Contents) -> "Ranking":
         reach, units, schedule = self.reach, contents.units, self._schedule
         days = [0] if schedule is None else schedule.days
         must = reach.terms.strategy.fences.reach_promise
-        shipments: list[Shipment | None] = []  # by way, then day
+        shipments: list[Priced | None] = []  # by way, then day
         able = 0
         for way, bits in zip(reach.ways, reach.way_bits, strict=True):
             for i, day in enumerate(days):
-                shipment = self._shipment(way, contents, day) if bits and day >= 0 else None
+                shipment = self._shipped(way, contents, day) if bits and day >= 0 else None
                 if shipment is not None and not (must and shipment.days_late):
                     able |= bits if schedule is None else bits & schedule.day_bits[i]
                 shipments.append(shipment)
