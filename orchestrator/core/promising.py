@@ -6,8 +6,7 @@ again before anybody else looks.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from contextlib import closing, contextmanager
 from typing import Any, Final, NamedTuple
 
 from events.decided import COMPONENTS, NodeRow, Plain, costs_of
@@ -16,7 +15,7 @@ from orchestrator.core.shard import Market, Shard, Shelf
 from orchestrator.core.sourcing import availability as steps
 from orchestrator.core.sourcing.calendars import iso_day, moment_of, zone
 from orchestrator.core.sourcing.plan import Leg, Outcome, Request, Want
-from orchestrator.core.sourcing.planner import source
+from orchestrator.core.sourcing.planner import source_in_steps
 from schemas.ports import NotAnswerable, NotKnown
 from schemas.times import instant_ms, rfc3339
 
@@ -27,10 +26,12 @@ TOTALS: Final = ("on_hand", "reserved", "held", "available", "incoming")
 DRAFT_WORK: Final = 50_000
 """How long a plan of more than 10 lines is improved (some 30 ms); an order's is ten times as long.
 
-Nothing else is answered meanwhile.
+Nothing else about its shard is answered meanwhile.
 """
 MAX_PLANNED: Final = 200
-"""Lines times service levels, at the most: planning 200 lines at once takes some 35 ms."""
+"""Lines times service levels, at the most."""
+SETTLED: Final = True
+"""What `promise` yields between two plans."""
 MAX_LINES: Final = 10
 """Beyond it planning takes too long to ask again what would be earlier."""
 _NAMES: Final = (*COMPONENTS, "split")
@@ -84,12 +85,17 @@ class _Plan(NamedTuple):
         return None if self.missing else self.deliver_by_ms
 
 
-def promise(shard: Shard, question: Mapping[str, Any], now_ms: int) -> Generator[None, None, Plain]:
+def promise(
+    shard: Shard, question: Mapping[str, Any], now_ms: int
+) -> Generator[bool | None, None, Plain]:
     """The answer for each service level asked, or that the market's services list.
 
-    It yields after each plan, so that others may run: all is as it was then, and what changes in
-    between counts from the next plan on. NotKnown names all skus that nobody defined;
-    NotAnswerable: the currency isn't the market's, or there is too much to plan.
+    It yields `SETTLED` after each plan, so that others may run: all is as it was then, and what
+    changes in between counts from the next plan on. It yields None inside a plan, each time after
+    little work: others may run who neither change the shard nor look at it.
+
+    NotKnown names all skus that nobody defined; NotAnswerable: the currency isn't the market's, or
+    there is too much to plan.
     """
     market = shard.markets[question["market_id"]]
     lines = question["lines"]
@@ -113,8 +119,8 @@ def promise(shard: Shard, question: Mapping[str, Any], now_ms: int) -> Generator
         )
     plans: dict[str, _Plan] = {}
     for level in levels:
-        plans[level] = asking.plan({"service_level": level})
-        yield
+        plans[level] = yield from asking.plan({"service_level": level})
+        yield SETTLED
     promises = []
     for level in levels:
         told = yield from asking.told(level, plans)
@@ -178,6 +184,12 @@ def availability(shards: Sequence[Shard], sku: str, channel: str, now_ms: int) -
     }
 
 
+_Change = tuple[str, str, _Plan]
+"""What would be earlier: its kind, in words, the plan."""
+_Changes = Generator[_Change | None, None, None]
+"""None after each small part of planning one."""
+
+
 class _Asking:
     """A question to one market at one moment."""
 
@@ -211,7 +223,7 @@ class _Asking:
         wants: Sequence[Want] | None = None,
         now_ms: int | None = None,
         more: Units | None = None,
-    ) -> _Plan:
+    ) -> Generator[None, None, _Plan]:
         """From stock what stock has, the rest from what is announced, once it all is there.
 
         `change` replaces fields of the order, `more` is supposed to be in stock.
@@ -220,7 +232,8 @@ class _Asking:
         wants = self.wants if wants is None else wants
         now_ms = self.now_ms if now_ms is None else now_ms
         with supposed(self.shard, more or []):
-            first = _Part("now", wants, self._source(data, wants, now_ms))
+            outcome = yield from self._source(data, wants, now_ms)
+            first = _Part("now", wants, outcome)
             short = _short(first)
             if not short:
                 return _Plan([first], [])
@@ -231,14 +244,18 @@ class _Asking:
             taken = [] if whole else [(node, sku, -units) for node, sku, units in _taken(first)]
             asked = wants if whole else short
             with supposed(self.shard, [*taken, *there]):
-                second = _Part("inbound", asked, self._source(data, asked, at_ms))
+                outcome = yield from self._source(data, asked, at_ms)
+                second = _Part("inbound", asked, outcome)
         if not second.outcome.legs:
             return _Plan([first], short)
         alone = whole or not first.outcome.legs
         return _Plan([second] if alone else [first, second], _short(second))
 
-    def _source(self, data: Plain, wants: Sequence[Want], now_ms: int) -> Outcome:
-        return source(self.shard, self.market, Request(data, wants, now_ms, TRIGGER, DRAFT_WORK))
+    def _source(
+        self, data: Plain, wants: Sequence[Want], now_ms: int
+    ) -> Generator[None, None, Outcome]:
+        request = Request(data, wants, now_ms, TRIGGER, DRAFT_WORK)
+        return source_in_steps(self.shard, self.market, request)
 
     def _announced(self, short: Sequence[Want], now_ms: int) -> tuple[int, Units]:
         """What is announced of the skus, up to when it covers all that is short, or to its end.
@@ -287,7 +304,7 @@ class _Asking:
 
     # --- telling
 
-    def told(self, level: str, plans: Mapping[str, _Plan]) -> Generator[None, None, Plain]:
+    def told(self, level: str, plans: Mapping[str, _Plan]) -> Generator[bool | None, None, Plain]:
         """A service level's promise."""
         plan = plans[level]
         earlier: list[Plain] = []
@@ -353,29 +370,35 @@ class _Asking:
 
     def _earlier(
         self, level: str, plans: Mapping[str, _Plan]
-    ) -> Generator[None, None, list[Plain]]:
+    ) -> Generator[bool | None, None, list[Plain]]:
         """What would bring it earlier, each planned again as said; the earliest first."""
         plan = plans[level]
         here = plan.arrives_ms()
         if here is None and not plan.missing:
             return []  # nothing says when anything arrives
         service: Plain = {"service_level": level}
-        changes = chain(
+        ways: list[_Changes] = [
             self._by_ordering_earlier(plan, service),
             self._by_paying(plan, service),
             self._by_one_node(plan, service),
             self._by_leaving_out(plan, service),
             self._by_stock(plan, service),
             _by_service_level(level, plans),
-        )
+        ]
         better = []
-        for how, detail, change in changes:
-            arrives_ms = change.arrives_ms()
-            if arrives_ms is not None and (
-                here is None or self.zone.day_of(arrives_ms) < self.zone.day_of(here)
-            ):
-                better.append((arrives_ms, change.cost_minor, how, detail))
-            yield
+        for way in ways:
+            with closing(way):  # what it supposes is taken back, whoever gives up waiting
+                for found in way:
+                    if found is None:  # inside a plan
+                        yield None
+                        continue
+                    how, detail, change = found
+                    arrives_ms = change.arrives_ms()
+                    if arrives_ms is not None and (
+                        here is None or self.zone.day_of(arrives_ms) < self.zone.day_of(here)
+                    ):
+                        better.append((arrives_ms, change.cost_minor, how, detail))
+                    yield SETTLED
         return [
             {
                 "how": how,
@@ -386,7 +409,7 @@ class _Asking:
             for arrives_ms, cost_minor, how, detail in sorted(better)
         ]
 
-    def _by_ordering_earlier(self, plan: _Plan, service: Plain) -> Iterator[tuple[str, str, _Plan]]:
+    def _by_ordering_earlier(self, plan: _Plan, service: Plain) -> _Changes:
         """A cut-off that passed today."""
         for part, leg in plan.legs:
             calendar = self.shard.nodes[leg.node_id].calendar
@@ -396,25 +419,26 @@ class _Asking:
             until_ms = calendar.latest_request_ms(today)
             if until_ms < self.now_ms and leg.ship_day > today:
                 detail = f"had it been ordered by {rfc3339(until_ms)}, in time for {leg.node_id}"
-                yield "order_by", detail, self.plan(service, now_ms=until_ms)
+                change = yield from self.plan(service, now_ms=until_ms)
+                yield "order_by", detail, change
                 return
 
-    def _by_paying(self, plan: _Plan, service: Plain) -> Iterator[tuple[str, str, _Plan]]:
+    def _by_paying(self, plan: _Plan, service: Plain) -> _Changes:
         """What the same service level does when it must be there a day earlier."""
         if plan.deliver_by_ms is None or plan.missing:
             return
         day = self.zone.day_of(plan.deliver_by_ms) - 1
-        sooner = self.plan({**service, "deliver_by": iso_day(day)})
+        sooner = yield from self.plan({**service, "deliver_by": iso_day(day)})
         more = _kept(sooner) - _kept(plan)
         yield "deliver_by", f"when asked for by {iso_day(day)}, for {more} more", sooner
 
-    def _by_one_node(self, plan: _Plan, service: Plain) -> Iterator[tuple[str, str, _Plan]]:
+    def _by_one_node(self, plan: _Plan, service: Plain) -> _Changes:
         if len(plan.legs) > 1 and self.data.get("allow_split", True):
-            whole = self.plan({**service, "allow_split": False})
+            whole = yield from self.plan({**service, "allow_split": False})
             if whole.legs:
                 yield "one_node", f"without the split, all from {whole.legs[0][1].node_id}", whole
 
-    def _by_leaving_out(self, plan: _Plan, service: Plain) -> Iterator[tuple[str, str, _Plan]]:
+    def _by_leaving_out(self, plan: _Plan, service: Plain) -> _Changes:
         """The lines that arrive last, or not at all."""
         last_ms = plan.deliver_by_ms
         late = {want.line_id for want in plan.missing}
@@ -430,17 +454,18 @@ class _Asking:
         if rest and len(rest) < len(self.wants):
             left_out = [want.sku for want in self.wants if want.line_id in late]
             lines = [one for one in self.data["lines"] if one["line_id"] not in late]
-            without = self.plan({**service, "lines": lines}, wants=rest)
+            without = yield from self.plan({**service, "lines": lines}, wants=rest)
             yield "without_lines", f"without {' and '.join(dict.fromkeys(left_out))}", without
 
-    def _by_stock(self, plan: _Plan, service: Plain) -> Iterator[tuple[str, str, _Plan]]:
+    def _by_stock(self, plan: _Plan, service: Plain) -> _Changes:
         """Units that a node lacks which would be there earlier."""
         part = plan.parts[0]
         more = self._lacking(part, plan)
         if more:
             named = " and ".join(f"{units} more of {sku}" for _, sku, units in more)
             detail = f"with {named} at {more[0][0]}"
-            yield "stock", detail, self.plan(service, more=more)
+            change = yield from self.plan(service, more=more)
+            yield "stock", detail, change
 
     def _lacking(self, part: _Part, plan: _Plan) -> Units:
         """What the cheapest node lacks that no fence bars and that would be earlier."""
@@ -469,7 +494,7 @@ class _Asking:
         return []
 
 
-def _by_service_level(level: str, plans: Mapping[str, _Plan]) -> Iterator[tuple[str, str, _Plan]]:
+def _by_service_level(level: str, plans: Mapping[str, _Plan]) -> _Changes:
     """The cheapest of the other levels that is earlier."""
     here = plans[level].arrives_ms()
     earlier = [

@@ -6,7 +6,7 @@ group and keeps no checkpoint: whoever serves the API follows every shard, from 
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -43,13 +43,15 @@ S = TypeVar("S")
 class Sight(Generic[S]):
     """The pure core's functions for looking, not deciding.
 
-    `promise` yields between slices of its work. Both raise NotKnown about what nobody defined.
+    `promise` yields after every small part of its work: True where anybody may go on from there,
+    None where the state must stay as it is and nobody else may look at it. Both raise NotKnown
+    about what nobody defined.
     """
 
     new: Callable[[int], S]
     follow: Callable[[S, Iterable[Entry]], None]
     markets: Callable[[S], Iterable[str]]
-    promise: Callable[[S, Mapping[str, Any], int], Generator[None, None, dict[str, Any]]]
+    promise: Callable[[S, Mapping[str, Any], int], Generator[bool | None, None, dict[str, Any]]]
     availability: Callable[[Sequence[S], str, str, int], dict[str, Any]]
 
 
@@ -169,25 +171,49 @@ class Follower(Generic[S]):
                 self._check(one)
                 position = one.position
                 steps = self._sight.promise(one.state, question, self._clock.now_ms())
-                return Planned(await self._in_slices(steps), position)
+                return Planned(await self._in_slices(one, steps), position)
         for one in self._shards:
             self._check(one)
         raise NotKnown(f"there is no market {market_id}")
 
-    async def _in_slices(self, steps: Generator[None, None, dict[str, Any]]) -> dict[str, Any]:
-        began = self._clock.monotonic()
-        while True:
-            try:
-                next(steps)
-            except StopIteration as answered:
-                body: dict[str, Any] = answered.value
-                return body
-            if self._clock.monotonic() - began >= _SLICE_S:
+    async def _in_slices(
+        self, one: _Followed[S], steps: Generator[bool | None, None, dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Others run after each slice; who needs the shard only once a plan of it is whole."""
+        with closing(steps):  # what was supposed is taken back
+            while True:
+                async with one.still:
+                    settled, until = False, self._clock.monotonic() + _SLICE_S
+                    while not settled:
+                        settled, body = self._slice(steps, until)
+                        if body is not None:
+                            return body
+                        if not settled:
+                            await asyncio.sleep(0)
                 await asyncio.sleep(0)
-                began = self._clock.monotonic()
+
+    def _slice(
+        self, steps: Generator[bool | None, None, dict[str, Any]], until: float
+    ) -> tuple[bool, dict[str, Any] | None]:
+        """Go on until a slice is over, or a plan is whole after `until`.
+
+        Returns whether a plan is whole there, and the answer, if that is it.
+        """
+        over = self._clock.monotonic() + _SLICE_S
+        try:
+            while True:
+                settled = bool(next(steps))
+                now = self._clock.monotonic()
+                if now >= over or (settled and now >= until):
+                    return settled, None
+        except StopIteration as answered:
+            body: dict[str, Any] = answered.value
+            return True, body
 
     async def availability(self, sku: str, channel: str) -> Planned:
         """What a channel may promise of an item, step by step; NotKnown, NotCaughtUp."""
+        while busy := [one for one in self._shards if one.still.locked()]:
+            await busy[0].settled()
         for one in self._shards:
             self._check(one)
         states = [one.state for one in self._shards]

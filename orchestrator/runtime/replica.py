@@ -48,9 +48,16 @@ class Replica(Generic[S]):
         self.filter = FilterState()
         self.broken = False  # an entry was folded half
         self.events = 0  # inputs and decided events folded here
+        self.still = asyncio.Lock()  # held by who looks at the state over several slices
         self._fold = fold
         self._voids = voids
         self.slices = Slices(clock)
+
+    async def settled(self) -> None:
+        """Wait until the state is nobody's; it stays so until the next await."""
+        while self.still.locked():
+            async with self.still:
+                """Who held it is done."""
 
     async def take(self, read: Read) -> tuple[Opened | Commit | None, Verdict]:
         """Take the next record in, in slices; None for one that doesn't count.
@@ -60,6 +67,7 @@ class Replica(Generic[S]):
         after, record, verdict = self._voids.take(self.number, self.filter, read, folds=True)
         if verdict is Verdict.VALID and isinstance(record, Commit):
             for first in range(0, len(record.entries), _ENTRIES):
+                await self.settled()
                 entries = record.entries[first : first + _ENTRIES]
                 try:
                     self._fold(self.state, entries)

@@ -33,7 +33,7 @@ Event = dict[str, Any]
 T = TypeVar("T")
 
 
-def at_once(slices: Generator[None, None, T]) -> T:
+def at_once(slices: Generator[object, None, T]) -> T:
     """What work in slices comes to, with nobody else running in between."""
     while True:
         try:

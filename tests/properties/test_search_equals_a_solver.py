@@ -159,7 +159,7 @@ def check(problem: Problem, plan: Plan) -> None:
         assert any(contents)
         assert legs == 1 or problem.leg_min is None or problem.leg_min(contents)
         for free, target, mode, units in zip(
-            problem.free()[node], problem.targets, problem.modes, contents, strict=True
+            list(problem.free())[node], problem.targets, problem.modes, contents, strict=True
         ):
             allowed = {
                 WHOLE: {0, target} if free >= target else {0},

@@ -46,7 +46,7 @@ def shares(target: int, mode: int, column: list[int]) -> Iterator[Contents]:
 
 
 def every_plan(problem: Problem) -> Iterator[Plan]:
-    free = problem.free()
+    free = list(problem.free())
     columns = [[row[i] for row in free] for i in range(len(problem.targets))]
     for lines in product(*map(shares, problem.targets, problem.modes, columns)):
         legs = tuple((n, c) for n, c in enumerate(zip(*lines, strict=True)) if any(c))
@@ -147,7 +147,9 @@ def instance(seed: int) -> Problem:
 
 def told(seed: int, problem: Problem) -> str:
     """What is needed to look into a failure."""
-    return f"seed {seed}: {problem.targets} {problem.modes} {problem.free()} {problem.max_legs}"
+    return (
+        f"seed {seed}: {problem.targets} {problem.modes} {list(problem.free())} {problem.max_legs}"
+    )
 
 
 @pytest.mark.parametrize(

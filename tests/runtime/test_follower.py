@@ -63,10 +63,20 @@ def _follow(state: Tally, entries: Iterable[Entry]) -> None:
 
 def _promise(
     state: Tally, question: Mapping[str, Any], now_ms: int
-) -> Generator[None, None, dict[str, Any]]:
+) -> Generator[bool | None, None, dict[str, Any]]:
+    """`slices` are plans; the parts of one plan are `parts`, while it supposes that it was seen."""
     for work in question.get("slices", ()):
         work()
-        yield
+        yield True
+    if "parts" in question:
+        state.seen.append("supposed")
+        try:
+            for work in question["parts"]:
+                work()
+                yield None
+        finally:
+            state.seen.remove("supposed")
+        yield True
     return {"seen": list(state.seen), "asked": question["n"], "now_ms": now_ms}
 
 
@@ -236,6 +246,70 @@ async def test_others_run_between_the_slices_of_an_answer(log: MemoryLog, clock:
         body, position = await following.follower.promise(question)
         assert body["seen"] == ["a", "b"], "the fold went on meanwhile"
         assert position == "0:1", "what was known when it began"
+
+
+async def test_nobody_folds_into_a_shard_or_looks_at_it_while_a_plan_of_it_gives_way(
+    log: MemoryLog, clock: Clock
+) -> None:
+    book, other = Book(log), Book(log, JOURNALS[1])
+    book.commit("a")
+    other.commit("c")
+    seen: list[tuple[str, ...]] = []
+    turns = 0
+
+    async def watch() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with Following(log, clock) as following:
+        await following.answers()
+        await following.answers("m1")
+        state = following.follower._shards[0].state
+
+        def part() -> None:
+            clock.time_ms += 1
+            seen.append(tuple(state.seen))
+
+        watching = asyncio.create_task(watch())
+        question = {"market_id": "m0", "n": 7, "parts": [part] * 1_000}
+        planning = asyncio.create_task(following.follower.promise(question))
+        await until(lambda: len(seen) > 10)
+        book.commit("b")
+        other.commit("d")
+        again = asyncio.create_task(following.ask())
+        looking = asyncio.create_task(following.follower.availability("A", "web"))
+        await following.answers("m1")
+        body, position = await planning
+        watching.cancel()
+        assert (set(seen), position) == ({("a", "supposed")}, "0:1")
+        assert turns > 400, "whoever doesn't need the shard ran after every other part"
+        assert "supposed" not in [*body["seen"], *(await again).body["seen"]]
+        assert "supposed" not in (await looking).body["seen"][0]
+        await following.answers(such=lambda told: told.body["seen"] == ["a", "b"])
+
+
+async def test_a_question_that_nobody_waits_for_any_more_lets_go_of_its_shard(
+    log: MemoryLog, clock: Clock
+) -> None:
+    book = Book(log)
+    Book(log, JOURNALS[1])
+    book.commit("a")
+
+    def part() -> None:
+        clock.time_ms += 1
+
+    async with Following(log, clock) as following:
+        await following.answers()
+        question = {"market_id": "m0", "n": 7, "parts": [part] * 1_000_000}
+        planning = asyncio.create_task(following.follower.promise(question))
+        await until(following.follower._shards[0].still.locked)
+        planning.cancel()
+        with suppress(asyncio.CancelledError):
+            await planning
+        book.commit("b")
+        await following.answers(such=lambda told: told.body["seen"] == ["a", "b"])
 
 
 class Hooked(PassingLog):

@@ -5,12 +5,13 @@ exact search finds the two best plans, all from `tables`.
 """
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final
 
 from events.decided import DecisionRow, Value
 from orchestrator.core.shard import Market, Node, Shard
 from orchestrator.core.sourcing import availability
+from orchestrator.core.sourcing.calendars import Zone as Days
 from orchestrator.core.sourcing.calendars import day_told, start_of, zone
 from orchestrator.core.sourcing.parcels import (
     NOTHING,
@@ -31,7 +32,9 @@ from orchestrator.core.sourcing.search import (
     Offer,
     Plan,
     Problem,
-    best_two,
+    Steps,
+    at_once,
+    begun,
     one_leg_each,
     one_leg_is_best,
 )
@@ -239,8 +242,7 @@ class Question:
         )
         self.one_leg = not data.get("allow_split", True)
         self.all_or_nothing = not data.get("allow_partial", True)
-        days = strategy.fences.min_shelf_days
-        fresh_from = None if days is None else self.days.day_of(self.now_ms) + days
+        fresh_from = _fresh_from(strategy, self.days, self.now_ms)
         items, assortment = shard.items, tables.assortment(strategy, fresh_from)
         # whether whatever they ship together asks nothing of its carrier but to carry its weight
         self._easy = not self._limits.apart and not tables.volume_matters
@@ -837,17 +839,27 @@ class Question:
 
     def answer(self) -> Answer:
         """The two best plans."""
+        return at_once(self.begun())
+
+    def begun(self) -> Answer | Steps:
+        """The same; as steps where it takes more than a few looks at tables."""
         short = False
         for line in self.lines:
             short |= line.target < line.units
         if not self.sought or (short and (self.one_leg or self.all_or_nothing)):
             return Answer(None, None, exact=True, bound=None)
-        search = _Narrowed(self).answer if len(self.sought) < len(self.lines) else self._search
-        answer = search()
-        if self.strategy.quantity == "never" and self._lacks(answer):
+        search = _Narrowed(self).begun if len(self.sought) < len(self.lines) else self._search
+        found = search()
+        return self._then_parts(found, search) if self.strategy.quantity == "never" else found
+
+    def _then_parts(self, found: Answer | Steps, search: Callable[[], Answer | Steps]) -> Steps:
+        """Where lines aren't divided: whole ones, else what single nodes have of them."""
+        answer = found if isinstance(found, Answer) else (yield from found)
+        if self._lacks(answer):
             for i in self.sought:
                 self.lines[i].mode = ONE
-            answer = search()
+            found = search()
+            answer = found if isinstance(found, Answer) else (yield from found)
         return answer
 
     def _lacks(self, answer: Answer) -> bool:
@@ -859,15 +871,13 @@ class Question:
             line.target for line in self.lines
         )
 
-    def free(self) -> list[list[int]]:
+    def free(self) -> Iterator[list[int]]:
         """Units that each node may give of each line."""
-        return [
-            [
+        for node in self.nodes:
+            yield [
                 line.holders.free(node) if line.holders and line.open >> node.index & 1 else 0
                 for line in self.lines
             ]
-            for node in self.nodes
-        ]
 
     def large_enough(self, amounts: Amounts) -> bool:
         """Whether a leg is large enough to be one of several."""
@@ -890,12 +900,12 @@ class Question:
         shift = self.objective.money_shift
         return 0 if shift is None else self.strategy.extra_leg_minor << shift
 
-    def _search(self) -> Answer:
+    def _search(self) -> Answer | Steps:
         everything = (1 << len(self.lines)) - 1
         offers = self.offers_of_whole(everything, _TWO)
         if one_leg_is_best(offers, self.reach.floor, self.extra_leg):
             return one_leg_each(self.amounts_of(self._wholes[everything]), offers)
-        return best_two(
+        return begun(
             Problem(
                 [line.target for line in self.lines],
                 [line.mode for line in self.lines],
@@ -962,6 +972,25 @@ class Question:
         )
 
 
+def look_up(
+    shard: Shard, market: Market, request: Request, strategy: Strategy
+) -> Generator[None, None, None]:
+    """What a question asks tables first, giving way after each item that wasn't asked for yet."""
+    fresh_from = _fresh_from(strategy, zone(market.time_zone), request.now_ms)
+    tables = tables_of(market)
+    assortment = tables.assortment(strategy, fresh_from)
+    for _, sku, _ in request.wants:
+        if sku not in assortment:
+            tables.stocked(strategy, shard.items[sku], fresh_from)
+            yield
+
+
+def _fresh_from(strategy: Strategy, days: Days, now_ms: int) -> int | None:
+    """The day that units must live to, if any."""
+    least = strategy.fences.min_shelf_days
+    return None if least is None else days.day_of(now_ms) + least
+
+
 class _Narrowed:
     """The search over the lines alone of which there is any, in the question's own terms."""
 
@@ -987,17 +1016,20 @@ class _Narrowed:
         legs = tuple([(node, self._wide(units)) for node, units in plan.legs])
         return Plan(plan.units, plan.value, legs)
 
-    def answer(self) -> Answer:
-        """The two best plans."""
+    def _free(self) -> Iterator[list[int]]:
+        for row in self._question.free():
+            yield [row[i] for i in self._question.sought]
+
+    def begun(self) -> Answer | Steps:
+        """The two best plans, or the steps to them."""
         question = self._question
-        sought = question.sought
-        lines = [question.lines[i] for i in sought]
-        answer = best_two(
+        lines = [question.lines[i] for i in question.sought]
+        found = begun(
             Problem(
                 [line.target for line in lines],
                 [line.mode for line in lines],
                 len(question.nodes),
-                lambda: [[row[i] for i in sought] for row in question.free()],
+                self._free,
                 lambda index, amounts: question.value(index, self._wide(amounts)),
                 cheapest=lambda mask, count: question.offers_of_whole(self._wide_mask(mask), count),
                 cheapest_of=lambda amounts, count: question.offers(self._wide(amounts), count),
@@ -1012,6 +1044,13 @@ class _Narrowed:
                 draft_work=question.request.draft_work,
             )
         )
+        return self._widened(found) if isinstance(found, Answer) else self._then_widened(found)
+
+    def _then_widened(self, steps: Steps) -> Steps:
+        answer = yield from steps
+        return self._widened(answer)
+
+    def _widened(self, answer: Answer) -> Answer:
         return Answer(
             self._wide_plan(answer.best),
             self._wide_plan(answer.second),

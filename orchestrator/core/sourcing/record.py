@@ -1,5 +1,6 @@
 """The record of a decision: the table it was chosen from, small enough to keep with every plan."""
 
+from collections.abc import Generator
 from typing import Any, Final
 
 from events.decided import (
@@ -36,13 +37,28 @@ def explain(
     question: Question, answer: Answer, why: list[str], passed_over: list[list[str]]
 ) -> Decision:
     """Why the plan is what it is."""
+    record = _recording(question, answer)
+    record.fill()
+    return _told(record, question, answer, why, passed_over)
+
+
+def explain_in_steps(
+    question: Question, answer: Answer, why: list[str], passed_over: list[list[str]]
+) -> Generator[None, None, Decision]:
+    """The same, giving way after each set of units that it shows."""
+    record = _recording(question, answer)
+    yield from record.fill_in_steps()
+    return _told(record, question, answer, why, passed_over)
+
+
+def _recording(question: Question, answer: Answer) -> "_Record":
+    """A record of which it is known what it is to show."""
     record = _Record(question)
-    best, second = answer.best, answer.second
     lines = question.lines
     full = tuple([line.asked for line in lines])
     if any(full):
         record.add(full)
-    for plan in (best, second):
+    for plan in (answer.best, answer.second):
         if plan is not None:
             for index, amounts in plan.legs:
                 record.add(amounts, index)
@@ -54,7 +70,18 @@ def explain(
                 record.add(question.amounts_of(question.whole(1 << i)))
             else:
                 record.add(tuple([line.asked if i == j else 0 for j in range(len(lines))]))
-    record.fill()
+    return record
+
+
+def _told(
+    record: "_Record",
+    question: Question,
+    answer: Answer,
+    why: list[str],
+    passed_over: list[list[str]],
+) -> Decision:
+    best, second = answer.best, answer.second
+    lines = question.lines
     told: list[list[str | int | None]] = []
     for line in lines:
         line_id, sku, units = line.want
@@ -159,10 +186,19 @@ class _Record:
     def fill(self) -> None:
         """Make the rows."""
         for amounts, shown in self._sets.items():
-            shown.place = len(self.sets)
-            told: DecisionSet = [list(amounts)]
-            told += self._rows_of(amounts, shown)
-            self.sets.append(told)
+            self._fill(amounts, shown)
+
+    def fill_in_steps(self) -> Generator[None, None, None]:
+        """The same, giving way after each set."""
+        for amounts, shown in self._sets.items():
+            self._fill(amounts, shown)
+            yield
+
+    def _fill(self, amounts: Amounts, shown: _Set) -> None:
+        shown.place = len(self.sets)
+        told: DecisionSet = [list(amounts)]
+        told += self._rows_of(amounts, shown)
+        self.sets.append(told)
 
     def _rows_of(self, amounts: Amounts, shown_as: "_Set") -> list[DecisionRow]:
         question = self._question

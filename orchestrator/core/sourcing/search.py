@@ -8,8 +8,8 @@ What a `Problem` says:
 
 - `targets[i]` >= 1, units of line i; `modes[i]`: WHOLE (one node gives the whole target or none of
   it), ONE (at most one node gives the line: min(free, target) units), ANY (divided at will);
-- nodes are 0 .. `nodes` - 1, in the order of node ids; `free()` gives rows of free units, one a
-  node, 0 where fenced; asked only where the two `cheapest` functions don't answer alone;
+- nodes are 0 .. `nodes` - 1, in the order of node ids; `free()` goes through rows of free units,
+  one a node, 0 where fenced; asked only where the two `cheapest` functions don't answer alone;
 - `value(node, contents)`: an integer >= 0, any function of the contents; None: this leg can't be.
   Ranked criteria come as one integer, each scaled past the largest sum of the next;
 - `floor`: no leg is worth less. The better it is, the fewer sets of lines are asked for;
@@ -31,7 +31,7 @@ each stands at one of the k cheapest nodes for its contents, in a second best at
 it could move to a free one otherwise; so the lists stay short.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from heapq import nsmallest
@@ -156,7 +156,7 @@ class Problem:
         targets: Sequence[int],
         modes: Sequence[int],
         nodes: int,
-        free: Callable[[], Sequence[Sequence[int]]],
+        free: Callable[[], Iterable[Sequence[int]]],
         value: Callable[[int, Contents], int | None],
         *,
         cheapest: Callable[[int, int], Sequence[Offer]] | None = None,
@@ -189,8 +189,31 @@ class _TooLongError(Exception):
     """The depth-first search would take too long."""
 
 
+Steps = Generator[None, None, Answer]
+"""Work that gives way after each small part of it, and comes to an answer."""
+_PRICED_A_STEP: Final = 32
+"""Sets of lines whose cheapest nodes are found before others may run."""
+
+
+def at_once(found: Answer | Steps) -> Answer:
+    """The answer, with nobody else running in between."""
+    if isinstance(found, Answer):
+        return found
+    while True:
+        try:
+            next(found)
+        except StopIteration as answered:
+            answer: Answer = answered.value
+            return answer
+
+
 def best_two(problem: Problem) -> Answer:
     """The best plan and the second best, which differs from it in some leg."""
+    return at_once(begun(problem))
+
+
+def begun(problem: Problem) -> Answer | Steps:
+    """The same; as steps where it takes more than a few looks at tables."""
     targets, cheapest, max_legs = problem.targets, problem.cheapest, problem.max_legs
     contents = tuple(targets)
     if cheapest is None:
@@ -210,25 +233,31 @@ def best_two(problem: Problem) -> Answer:
     for i, mode in enumerate(problem.modes):
         if mode == WHOLE:
             by_unit[i] = False
+    # Whether a plan of all units gives every line whole.
+    whole = not any(by_unit) or not any(map(_is_divided, targets, problem.modes))
+    if whole and len(targets) <= _THREE and cheapest is not None and problem.leg_min is None:
+        plans = _few(problem, cheapest, offers)
+        if len(plans) == _TWO or problem.all_or_nothing:
+            return _answer(plans)
+    return _searched(problem, by_unit, whole=whole)
+
+
+def _searched(problem: Problem, by_unit: Sequence[bool], *, whole: bool) -> Steps:
+    """By partitions; where that takes too long, node by node, or the best that is found."""
     search: _Search | None = None
     with suppress(_TooLongError):
-        if not any(by_unit) or not any(map(_is_divided, targets, problem.modes)):
-            # A plan of all units gives every line whole.
-            if len(targets) <= _THREE and cheapest is not None and problem.leg_min is None:
-                plans = _few(problem, cheapest, offers)
-                if len(plans) == _TWO or problem.all_or_nothing:
-                    return _answer(plans)
+        if whole:
             search = _Search(problem, [False] * len(by_unit))
-            search.run(only_all=any(by_unit))
+            yield from search.run(only_all=any(by_unit))
             if len(search.best) == _TWO or problem.all_or_nothing or not any(by_unit):
                 return _answer(search.plans())
         if _transitions(problem) <= EXACT_TRANSITIONS:
             search = _Search(problem, by_unit)
-            search.run(only_all=False)
+            yield from search.run(only_all=False)
             return _answer(search.plans())
     if problem.nodes * _transitions(problem) <= EXACT_TRANSITIONS:
         return _node_by_node(problem)
-    return _best_found(problem, search)
+    return (yield from _best_found(problem, search))
 
 
 def one_leg_is_best(offers: Sequence[Offer], floor: int, extra_leg: int) -> bool:
@@ -446,6 +475,7 @@ class _Search:
         self.least: dict[int, int] = {0: 0}  # of each part's costs, in a plan of two legs or more
         self.never = 0
         self.states: list[int] = []
+        self.to_price = 0  # the first of them that isn't priced yet
         self.tables: list[dict[int, int]] = []
         self.best: list[_Key] = []
         self.found: list[_Key] = []
@@ -454,9 +484,9 @@ class _Search:
         self.limit = _BOUNDLESS
         self.steps = 0
 
-    def run(self, *, only_all: bool) -> None:
+    def run(self, *, only_all: bool) -> Generator[None, None, None]:
         """Fills `best`, most units first."""
-        self._cover([self.full])
+        yield from self._cover([self.full])
         if only_all or self.problem.all_or_nothing or len(self.best) == _TWO:
             return
         levels: dict[int, list[int]] = {}
@@ -464,7 +494,7 @@ class _Search:
             if state not in (0, self.full):
                 levels.setdefault(sum(self._contents(state)), []).append(state)
         for units in sorted(levels, reverse=True):
-            self._cover(levels[units])
+            yield from self._cover(levels[units])
             if len(self.best) == _TWO:
                 return
 
@@ -489,7 +519,7 @@ class _Search:
             return None  # it ended, and found no plan of as many units
         return sum(self._contents(self.covers[0])), max(0, (lowest >> self.bits) - self.extra)
 
-    def _cover(self, covers: list[int]) -> None:
+    def _cover(self, covers: list[int]) -> Generator[None, None, None]:
         """Adds the best plans that give exactly what one of the states says: of as many units."""
         self.covers = covers
         self.room = _TWO - len(self.best)
@@ -504,8 +534,11 @@ class _Search:
             legs = min(most, self.max_legs, self.limit // self._cost(self.problem.floor))
             if legs > 1 and (legs > _TWO or most == _TWO):
                 self.found = singles[:]
+                while not self._priced():
+                    yield
                 self._tabulate(legs)
                 for cover in covers:
+                    yield
                     self._extend(cover, legs, 0, [], None)
         self.best += self.found
 
@@ -567,8 +600,6 @@ class _Search:
 
     def _tabulate(self, legs: int) -> None:
         """Least costs of states by the legs that are left, as if a node could stand twice."""
-        if not self.states:
-            self._price_parts()
         self.tables = [{0: 0}, self.least]
         if legs <= _THREE or legs == self.problem.max_legs:
             for left in range(_TWO, legs):
@@ -576,18 +607,28 @@ class _Search:
         else:
             self.tables = [self._table(1, None)] * legs
 
-    def _price_parts(self) -> None:
-        leg_min = self.problem.leg_min
-        self.states = self._states()
-        for state in self.states[1:]:
+    def _priced(self) -> bool:
+        """Prices some more parts; whether all are priced."""
+        if not self.states:
+            self.states = self._states()
+            self.to_price = 1
+        states, first, leg_min = self.states, self.to_price, self.problem.leg_min
+        if first == len(states):
+            return True
+        self.to_price = last = min(first + _PRICED_A_STEP, len(states))
+        for at in range(first, last):
+            state = states[at]
             row = self.rows.get(state)
             if row is None:
                 row = self._ask(state, _TWO)
             if row and (leg_min is None or leg_min(self._contents(state))):
                 self.least[state] = (row[0][0] + self.extra << self.bits) + 1
+        if last < len(states):
+            return False
         self.never = (max(self.least.values()) + 1) << self.bits  # more than any sum of them
-        for state in self.states:
+        for state in states:
             self.least.setdefault(state, self.never)
+        return True
 
     def _table(self, placed: int, fewer: dict[int, int] | None) -> dict[int, int]:
         """The least cost of each state with one leg more than `fewer` has, or any number.
@@ -753,20 +794,36 @@ class _Draft:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.free = problem.free()
+        self.free: list[Sequence[int]] = []
+        self.gifts: list[Contents] = []  # all that each node can give
+        self.order: list[int] = []  # the nodes, those with most in all first
         self.values: dict[tuple[int, Contents], int | None] = {}
         self.best: list[_DraftKey] = []
-        # The nodes with most in all, and those with most of each line.
-        targets = problem.targets
-        gifts = {node: self.most(node, targets) for node in range(problem.nodes)}
-        pool = dict.fromkeys(nsmallest(DRAFT_POOL, gifts, lambda n: (-sum(gifts[n]), n)))
+        self.pool: list[int] = []
+        self._whole: list[list[int]] = []
+        self._fullest: dict[tuple[int, ...], list[int]] = {}
+        self.work = 0
+
+    def look(self) -> Generator[None, None, None]:
+        """What nodes have: the ones with most in all, and those with most of each line."""
+        targets = self.problem.targets
+        gifts = self.gifts
+        for node, free in enumerate(self.problem.free()):
+            self.free.append(free)
+            gifts.append(self.most(node, targets))
+            yield
+        self.order = sorted(range(len(gifts)), key=lambda node: (-sum(gifts[node]), node))
+        pool = dict.fromkeys(self.order[:DRAFT_POOL])
         for line in range(len(targets)):
-            pool |= dict.fromkeys(nsmallest(2, gifts, lambda n: (-gifts[n][line], n)))  # noqa: B023
+            yield
+            most = [gift[line] for gift in gifts]
+            for _ in range(min(_TWO, len(most))):
+                node = most.index(max(most))
+                pool[node] = None
+                most[node] = -1
         self.pool = sorted(pool)
         # What each of them can give of a line nothing of which is placed.
         self._whole = [[gifts[node][line] for node in self.pool] for line in range(len(targets))]
-        self._fullest: dict[tuple[int, ...], list[int]] = {}
-        self.work = 0
 
     def value(self, node: int, contents: Contents) -> int | None:
         """As the problem says, asked once."""
@@ -822,7 +879,7 @@ class _Draft:
             self.best = sorted([*self.best, key])[:_TWO]
         return key
 
-    def greedy(self, first: int) -> dict[int, Contents]:
+    def greedy(self, first: int) -> Generator[None, None, dict[int, Contents]]:
         """From a first node on, the node that gives most of what is left, the cheapest of those."""
         legs: dict[int, Contents] = {}
         left = self.left(legs)
@@ -832,13 +889,13 @@ class _Draft:
             legs[node] = self.gift(node, left)
             left = self.left(legs)
             self.key(legs)
-            gains = [
-                (-sum(contents), worth, other)
-                for other in self.fullest(left)
-                if other not in legs
-                and any(contents := self.gift(other, left))
-                and (worth := self.value(other, contents)) is not None
-            ]
+            gains = []
+            for other in self.fullest(left):
+                yield
+                if other not in legs and any(contents := self.gift(other, left)):
+                    worth = self.value(other, contents)
+                    if worth is not None:
+                        gains.append((-sum(contents), worth, other))
             if not gains:
                 break
             node = min(gains)[2]
@@ -876,7 +933,7 @@ class _Draft:
                 left = self.left(legs)
         return legs
 
-    def improve(self, legs: dict[int, Contents]) -> None:
+    def improve(self, legs: dict[int, Contents]) -> Generator[None, None, None]:
         """Moves a line of a leg, or all of it, or puts another node in a leg's place.
 
         Each step is the best there is, for as long as one helps. The node that comes takes all it
@@ -884,9 +941,16 @@ class _Draft:
         """
         at = self.key(legs)
         while at is not None and len(self.values) < DRAFT_VALUES:
-            moves = [self.filled(moved) for moved in self._moves(legs)]
-            steps = [(key, moved) for moved in moves if (key := self.key(moved))]
-            best = min(steps, key=itemgetter(0), default=None)
+            moves = []
+            for moved in self._moves(legs):
+                moves.append(self.filled(moved))
+                yield
+            best: tuple[_DraftKey, dict[int, Contents]] | None = None
+            for moved in moves:
+                key = self.key(moved)
+                if key is not None and (best is None or key < best[0]):
+                    best = key, moved
+                yield
             if best is None or best[0] >= at:
                 return
             at, legs = best
@@ -938,22 +1002,22 @@ class _Draft:
         return units in _choices(target, mode, self.free[node][line])
 
 
-def _best_found(problem: Problem, given_up: _Search | None) -> Answer:
+def _best_found(problem: Problem, given_up: _Search | None) -> Steps:
     """The best of some greedy plans, each improved step by step; and what none can be better than.
 
     The bound on units: what the nodes have of each line, and what the fullest `max_legs` nodes
     could give; on value: as many of the cheapest legs as that takes.
     """
     draft = _Draft(problem)
+    yield from draft.look()
     if given_up is not None:
         for _, nodes, contents in (*given_up.best, *given_up.found):
-            draft.improve(dict(zip(nodes, contents, strict=True)))
-    targets = problem.targets
-    gifts = [draft.most(node, targets) for node in range(problem.nodes)]
-    order = sorted(range(problem.nodes), key=lambda node: (-sum(gifts[node]), node))
+            yield from draft.improve(dict(zip(nodes, contents, strict=True)))
+    targets, gifts, order = problem.targets, draft.gifts, draft.order
     for node in order[:DRAFT_STARTS]:
         if any(draft.gift(node, targets)):
-            draft.improve(draft.greedy(node))
+            first = yield from draft.greedy(node)
+            yield from draft.improve(first)
     lines = zip(*gifts, strict=True) if gifts else [(0,) for _ in targets]
     reach = [
         min(target, sum(gift)) if mode == ANY else max(gift)
