@@ -13,7 +13,7 @@ from events.decided import COMPONENTS, NodeRow, Plain, costs_of
 from orchestrator.core.ledger import HELD_STATES
 from orchestrator.core.shard import Market, Shard, Shelf
 from orchestrator.core.sourcing import availability as steps
-from orchestrator.core.sourcing.calendars import iso_day, moment_of, zone
+from orchestrator.core.sourcing.calendars import LAST_START_MS, iso_day, moment_of, zone
 from orchestrator.core.sourcing.plan import Leg, Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source_in_steps
 from schemas.ports import NotAnswerable, NotKnown
@@ -32,10 +32,23 @@ MAX_PLANNED: Final = 200
 """Lines times service levels, at the most."""
 SETTLED: Final = True
 """What `promise` yields between two plans."""
+MOMENTS: Final = 6
+"""Of those at which something announced arrives, so many are planned for, at the most."""
 MAX_LINES: Final = 10
 """Beyond it planning takes too long to ask again what would be earlier."""
 _NAMES: Final = (*COMPONENTS, "split")
-_ASKED: Final = ("ship_to", "deliver_by", "allow_split", "allow_partial", "priority", "attributes")
+_ASKED: Final = (
+    "ship_to",
+    "carrier",
+    "service",
+    "ship_not_before",
+    "ship_by",
+    "deliver_by",
+    "allow_split",
+    "allow_partial",
+    "priority",
+    "attributes",
+)
 
 Units = list[tuple[str, str, int]]
 """Node id, sku and units, which may be negative."""
@@ -109,6 +122,8 @@ def promise(
         )
     if "placed_at" in question:
         now_ms = max(now_ms, instant_ms(question["placed_at"]))
+        if now_ms > LAST_START_MS:
+            raise NotAnswerable("placed_at: beyond all calendars: ask for a year before 9988")
     asking = _Asking(shard, market, question, now_ms)
     levels = list(dict.fromkeys(question.get("service_levels") or _levels(market)))
     if len(lines) * len(levels) > MAX_PLANNED:
@@ -237,19 +252,22 @@ class _Asking:
             short = _short(first)
             if not short:
                 return _Plan([first], [])
+            best = _Plan([first], short)
             whole = not (self.divisible and data.get("allow_split", True))
-            at_ms, there = self._announced(short, now_ms)
-            if not there:
-                return _Plan([first], short)
             taken = [] if whole else [(node, sku, -units) for node, sku, units in _taken(first)]
             asked = wants if whole else short
-            with supposed(self.shard, [*taken, *there]):
-                outcome = yield from self._source(data, asked, at_ms)
+            for at_ms, there in self._announced(short, whole=whole):
+                with supposed(self.shard, [*taken, *there]):
+                    outcome = yield from self._source(data, asked, max(now_ms, at_ms))
                 second = _Part("inbound", asked, outcome)
-        if not second.outcome.legs:
-            return _Plan([first], short)
-        alone = whole or not first.outcome.legs
-        return _Plan([second] if alone else [first, second], _short(second))
+                if second.outcome.legs:
+                    alone = whole or not first.outcome.legs
+                    found = _Plan([second] if alone else [first, second], _short(second))
+                    if not best.legs or _missing(found) < _missing(best):
+                        best = found
+                if not best.missing:
+                    break
+        return best
 
     def _source(
         self, data: Plain, wants: Sequence[Want], now_ms: int
@@ -257,48 +275,49 @@ class _Asking:
         request = Request(data, wants, now_ms, TRIGGER, DRAFT_WORK)
         return source_in_steps(self.shard, self.market, request)
 
-    def _announced(self, short: Sequence[Want], now_ms: int) -> tuple[int, Units]:
-        """What is announced of the skus, up to when it covers all that is short, or to its end.
+    def _announced(self, short: Sequence[Want], *, whole: bool) -> list[tuple[int, Units]]:
+        """Moments, and what is announced of the skus up to each.
 
-        Orders that wait get theirs first, so the earliest units are as good as gone.
+        From the first by which as many units are announced as are short (any, of an order that
+        goes whole); where these won't do, since they stay or stand elsewhere, later ones may: a
+        few of them, the last included. Orders that wait get theirs first, so the earliest units
+        are as good as gone.
         """
         needed: dict[str, int] = {}
         for want in short:
             needed[want.sku] = needed.get(want.sku, 0) + want.units
-        at_ms = now_ms
-        coming: dict[str, list[tuple[int, str, int]]] = {}
+        coming: list[tuple[int, str, str, int]] = []
+        first_ms = 0
         for sku, units in needed.items():
             promised = self.market.backordered.get(sku, 0)
-            rows = []
+            left = units
             for expected_ms, node_id, announced in self._inbound(sku):
                 gone = min(promised, announced)
                 promised -= gone
                 if announced > gone:
-                    rows.append((expected_ms, node_id, announced - gone))
-            coming[sku] = rows
-            left = units
-            for expected_ms, _, announced in rows:
-                if left <= 0:
-                    break
-                left -= announced
-                at_ms = max(at_ms, expected_ms)
-        return at_ms, [
-            (node_id, sku, units)
-            for sku, rows in coming.items()
-            for expected_ms, node_id, units in rows
-            if expected_ms <= at_ms
+                    coming.append((expected_ms, node_id, sku, announced - gone))
+                    if left > 0 and not whole:
+                        first_ms = max(first_ms, expected_ms)
+                    left -= announced - gone
+        moments = sorted({row[0]: None for row in coming})
+        moments = [at_ms for at_ms in moments if at_ms >= first_ms]
+        if len(moments) > MOMENTS:
+            moments = [*moments[: MOMENTS - 1], moments[-1]]
+        return [
+            (at_ms, [(node_id, sku, units) for ms, node_id, sku, units in coming if ms <= at_ms])
+            for at_ms in moments
         ]
 
     def _inbound(self, sku: str) -> list[tuple[int, str, int]]:
         """When how much is expected where, the earliest first.
 
         Who follows has a bin where something is announced; of an item without any nothing can be
-        supposed.
+        supposed. What lies beyond all calendars (9999-12-31, for "nobody knows") doesn't come.
         """
         rows = [
             (expected_ms, node_id, units)
             for (node_id, _, _), (units, expected_ms) in self.market.inbound.get(sku, {}).items()
-            if self.market.nodes[node_id].offers
+            if self.market.nodes[node_id].offers and expected_ms <= LAST_START_MS
         ]
         return sorted(rows) if sku in self.market.bins else []
 
@@ -538,6 +557,11 @@ def _because(plan: _Plan, level: str) -> str | None:
     if decision["chosen"] is None and unserved:
         return f"no carrier service takes {level} to there from where the units are"
     return "they are neither in stock, for this channel and whole as asked, nor announced"
+
+
+def _missing(plan: _Plan) -> int:
+    """Units that have no source."""
+    return sum(want.units for want in plan.missing)
 
 
 def _taken(part: _Part) -> Units:

@@ -18,6 +18,7 @@ from events.base import (
     MarketId,
     Model,
     Money,
+    OptionalId,
     OptionalInstantOrDay,
     Quantity,
     Sku,
@@ -67,6 +68,10 @@ class Question(Model):
     placed_at: Annotated[
         Instant | None, Field(description="when the order would come: now, or a later moment")
     ] = None
+    carrier: OptionalId = None
+    service: OptionalId = None
+    ship_not_before: OptionalInstantOrDay = None
+    ship_by: OptionalInstantOrDay = None
     deliver_by: OptionalInstantOrDay = None
     allow_split: bool = True
     allow_partial: bool = True

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from orchestrator.core.following import follow
-from orchestrator.core.promising import availability, promise
+from orchestrator.core.promising import MOMENTS, availability, promise
 from orchestrator.core.shard import Shard
 from schemas.ports import NotAnswerable, NotKnown
 from tests.core.story import PLACES, Story, at_once
@@ -411,6 +411,80 @@ def test_orders_that_wait_get_what_is_announced_first(story: Story) -> None:
     assert promised(story, {"A": 5})["missing"] == [{"line_id": "1", "sku": "A", "quantity": 1}]
     story.cancel("1")
     assert promised(story, {"A": 2})["delivery_date"] == "2027-01-26"
+
+
+def test_units_that_stay_where_they_arrive_are_waited_for_no_less(story: Story) -> None:
+    story.rules({}, safety_stock=[{"units": 2}])
+    story.receive("BOS", A=1)
+    announce(story, "BOS", "25", A=5)
+    announce(story, "BOS", "27", A=5)
+    one = promised(story, {"A": 5})
+    assert (one["possible"], one["delivery_date"]) == (True, "2027-01-28")
+
+
+def test_units_that_arrive_where_rules_let_nobody_ship_from_are_no_source(story: Story) -> None:
+    story.rules({"fences": {"nodes": {"node": "BOS"}}})
+    story.receive("CHI", A=1)
+    announce(story, "CHI", "19", A=50)
+    announce(story, "BOS", "27", A=50)
+    one = promised(story, {"A": 10})
+    assert summary(one)[:3] == (True, "inbound", "2027-01-28")
+
+
+def test_what_goes_in_one_piece_waits_for_the_node_that_has_it_first(story: Story) -> None:
+    announce(story, "CHI", "20", A=5)
+    announce(story, "BOS", "19", A=5)
+    announce(story, "BOS", "21", A=5)
+    story = followed_story(story)
+    one = promised(story, {"A": 10}, allow_split=False)
+    assert [(leg["node_id"], leg["ship_date"]) for leg in one["legs"]] == [("BOS", "2027-01-21")]
+
+
+def test_stock_counts_beside_what_arrives_where_all_goes_at_once(story: Story) -> None:
+    story.receive("BOS", A=1)
+    announce(story, "BOS", "19", A=1)
+    announce(story, "BOS", "25", A=1)
+    one = promised(story, {"A": 2}, allow_partial=False)
+    assert (one["possible"], one["delivery_date"]) == (True, "2027-01-20")
+
+
+def test_not_more_than_a_few_moments_are_planned_for_and_the_last_is_one(story: Story) -> None:
+    story.rules({}, safety_stock=[{"units": 20}])
+    story.receive("BOS", A=1)
+    for day in range(MOMENTS + 2):
+        announce(story, "BOS", str(20 + day), A=3)
+    assert promised(story, {"A": 4})["delivery_date"] == "2027-01-28"
+
+
+def test_what_is_announced_for_a_day_beyond_all_calendars_never_comes(story: Story) -> None:
+    story.receive("BOS", A=1)
+    story.send(
+        "inbound_announced",
+        node_id="BOS",
+        sku="A",
+        quantity=5,
+        document="PO",
+        expected_at="9999-12-31",
+    )
+    one = promised(story, {"A": 2})
+    assert (one["possible"], one["source"]) == (False, "now")
+
+
+def test_an_order_of_a_day_beyond_all_calendars_is_not_answered(story: Story) -> None:
+    story.receive("BOS", A=3)
+    with pytest.raises(NotAnswerable, match="placed_at"):
+        promised(story, {"A": 1}, placed_at="9990-01-19T22:00:00Z")
+    assert promised(story, {"A": 1}, placed_at="9987-01-19T22:00:00Z")["possible"]
+
+
+def test_what_the_order_would_ask_of_carriers_and_days_is_asked_for(story: Story) -> None:
+    story.receive("BOS", A=3)
+    (leg,) = promised(story, {"A": 1}, carrier="ups", service="air")["legs"]
+    assert (leg["service"], leg["cost_minor"]) == ("air", 2900)
+    (leg,) = promised(story, {"A": 1}, ship_not_before="2027-01-20")["legs"]
+    assert leg["ship_date"] == "2027-01-20"
+    late = promised(story, {"A": 1}, ship_by="2027-01-16")
+    assert late["cost"]["late"] == 2 * 500
 
 
 def test_what_is_announced_of_an_item_nobody_ever_had_counts(story: Story) -> None:

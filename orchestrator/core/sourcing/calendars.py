@@ -23,6 +23,8 @@ LAST_DAY: Final = 2_929_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _FIRST_DAY: Final = -719_000  # in the year 1; offsets of what lies outside are those of the ends
 _LAST_START_DAY: Final = LAST_DAY - 366  # nodes have a working day after it
+LAST_START_MS: Final = _LAST_START_DAY * DAY_MS
+"""The last moment that planning is asked for."""
 _KEPT_DAYS: Final = 1_000  # of a zone's cut-offs, or of a node's days; emptied when full
 _THURSDAY: Final = 3  # 1970-01-01
 _DATE_CHARACTERS: Final = len("2026-11-22")
@@ -119,7 +121,7 @@ def start_of(told: str, zone_name: str) -> int:
     """
     if len(told) == _DATE_CHARACTERS:
         return zone(zone_name).start_ms(min(day_number(told), _LAST_START_DAY))
-    return min(instant_ms(told), _LAST_START_DAY * DAY_MS)
+    return min(instant_ms(told), LAST_START_MS)
 
 
 class Calendar:
