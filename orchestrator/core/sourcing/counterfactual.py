@@ -19,6 +19,8 @@ from typing_extensions import (  # noqa: UP035 - as in events.decided
 
 from events.decided import Decision, NodeRow, Value
 
+FOUND_NOTHING: Final = "found nothing"
+"""Why a strategy was passed over that was asked; of others it is the condition that fails."""
 MAX_STEPS = 20_000
 """Rows looked at for one question, at the most: some 20 ms. Beyond, the best plan found stands."""
 
@@ -137,7 +139,13 @@ class Table:
         return (value, 1, _FAR_M if row.metres is None else row.metres)
 
     def answers(self) -> Counterfactual:
-        """The three questions, answered."""
+        """The three questions, answered.
+
+        Where a strategy before this one found nothing, what lets a node ship more may let that one
+        find something: only what a dearer node comes to is sure.
+        """
+        if any(reason == FOUND_NOTHING for _, reason in self.decision["passed_over"]):
+            return {"lift_fence": None, "add_stock": None, "dearer": self._dearer()}
         return {
             "lift_fence": self._best_gain(self._without_a_fence()),
             "add_stock": self._best_gain(self._with_more_stock()),

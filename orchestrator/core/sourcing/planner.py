@@ -4,6 +4,7 @@ from collections.abc import Generator
 
 from events.decided import Decision
 from orchestrator.core.shard import Market, Shard
+from orchestrator.core.sourcing.counterfactual import FOUND_NOTHING
 from orchestrator.core.sourcing.places import Place
 from orchestrator.core.sourcing.plan import Outcome, Request
 from orchestrator.core.sourcing.question import Question, look_up
@@ -23,7 +24,7 @@ def source(shard: Shard, market: Market, request: Request) -> Outcome:
         answer = question.answer()
         if answer.best is not None or strategy.else_ is None:
             return _outcome(question, answer, explain(question, answer, why, passed_over))
-        passed_over = [*passed_over, [strategy.name, "found nothing"]]
+        passed_over = [*passed_over, [strategy.name, FOUND_NOTHING]]
         strategy, why = strategy.else_, []
 
 
@@ -40,7 +41,7 @@ def source_in_steps(
         if answer.best is not None or strategy.else_ is None:
             decision = yield from explain_in_steps(question, answer, why, passed_over)
             return _outcome(question, answer, decision)
-        passed_over = [*passed_over, [strategy.name, "found nothing"]]
+        passed_over = [*passed_over, [strategy.name, FOUND_NOTHING]]
         strategy, why = strategy.else_, []
 
 
