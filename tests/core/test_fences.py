@@ -3,9 +3,11 @@
 from typing import Any
 
 import orjson
+import pytest
 
 from events.decided import NodeRow, rows_of
 from orchestrator.core.sourcing.calendars import iso_day
+from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.core.sourcing.question import DAYS_AHEAD
 from tests.core.story import Story
 
@@ -38,8 +40,10 @@ def test_a_node_that_is_not_active_or_does_not_ship_is_passed_over(shop: Story) 
     assert kept_out(shop) == {"BOS": ["inactive"], "CHI": ["does_not_ship"]}
 
 
-def test_a_node_that_takes_no_order_a_day_keeps_no_line_in_one_piece(shop: Story) -> None:
-    shop.node("LAX", capacity_orders_per_day=0)
+@pytest.mark.parametrize("capacity", ["capacity_orders_per_day", "capacity_units_per_day"])
+def test_a_node_that_takes_nothing_a_day_ships_nothing(shop: Story, capacity: str) -> None:
+    none: Any = {capacity: 0}
+    shop.node("LAX", **none)
     shop.receive("BOS", A=3)
     shop.receive("CHI", A=2)
     shop.receive("LAX", A=5)
@@ -318,6 +322,26 @@ def test_the_next_strategy_is_asked_where_one_finds_nothing(shop: Story) -> None
     shop.order("1", A=1)
     assert shop.plan("1") == {"BOS": {"A": 1}}
     assert decision(shop)["passed_over"] == [["near", "found nothing"]]
+
+
+def test_where_a_strategy_found_nothing_no_fence_and_no_stock_is_said_to_have_changed_the_plan(
+    shop: Story,
+) -> None:
+    """Without its fence LAX would ship 1 by the first strategy, which never asks the second."""
+    near = {"name": "near", "fences": {"nodes": {"node": "LAX"}}, "else": "any"}
+    shop.rules(near, {"name": "any"})
+    shop.node("LAX", active=False)
+    shop.receive("LAX", A=1)
+    shop.receive("BOS", A=2)
+    shop.order("1", A=3)
+    assert shop.plan("1") == {"BOS": {"A": 2}}
+    told = decision(shop)
+    assert any(NodeRow(*row).fences for row in told["sets"][0][1:]), "there is one to be lifted"
+    assert counterfactual(told)["lift_fence"] is counterfactual(told)["add_stock"] is None
+    shop.cancel("1")
+    shop.node("LAX")
+    shop.order("2", A=3)
+    assert shop.plan("2") == {"LAX": {"A": 1}}
 
 
 def test_what_no_node_has_waits_or_is_cancelled_as_the_strategy_says(shop: Story) -> None:

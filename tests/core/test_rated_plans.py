@@ -155,3 +155,20 @@ def test_room_that_another_item_leaves_improves_what_is_held() -> None:
     story.cancel("1")
     story.at(1)
     assert days(story)["2"] == first
+
+
+def test_a_ship_by_that_is_missed_buys_no_faster_service() -> None:
+    story = Story()
+    story.node("BOS")
+    story.item("A")
+    story.receive("BOS", A=5)
+    for service, minor, transit in (("slow", 100, 3), ("fast", 9_000, 1)):
+        band = {"to_km": 100_000, "base_minor": minor, "per_kg_minor": 0, "transit_days": transit}
+        story.service(service=service, rates=[band])
+    today = story.now_ms // 86_400_000
+    for order_id, promise in (("1", {}), ("2", {"deliver_by": iso_day(today + 30)})):
+        story.order(order_id, A=1, ship_by=iso_day(today - 2), **promise)
+        assert story.fulfillment(f"{order_id}.1").service == "slow"
+    day = story.fulfillment("1.1").ship_day or 0
+    story.order("3", A=1, ship_by=iso_day(today - 2), deliver_by=iso_day(day + 1))
+    assert story.fulfillment("3.1").service == "fast"

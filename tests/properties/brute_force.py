@@ -518,7 +518,7 @@ class Problem:
                 while WEEK[pickup.weekday()] not in service.get("pickup_days", WEEK):
                     pickup += timedelta(days=1)
                 arrival = pickup + timedelta(days=price["transit_days"])
-                late = ship_late > 0 or bool(promise and arrival > day_of(promise, self.zone))
+                late = bool(promise and arrival > day_of(promise, self.zone))
                 name = f"{service['carrier']}/{service['service']}"
                 rank = (1, arrival, minor) if late else (0, EPOCH, minor, arrival)
                 offers.append(((*rank, name), minor, arrival))

@@ -329,7 +329,7 @@ def has_room(node: Node, day: int, units: int) -> bool:
     if node.capacity_orders is not None and orders >= node.capacity_orders:
         return False
     limit = node.capacity_units
-    return limit is None or booked + units <= limit or (units > limit and not orders)
+    return limit is None or booked + units <= limit or (units > limit > 0 and not orders)
 
 
 def load_percent(node: Node, day: int) -> int:
@@ -992,7 +992,8 @@ class Zone:
     def _shipped(self, way: Way, contents: Contents, day: int) -> Priced | None:
         """What it costs beside the node: by the cheapest services in time, else the earliest.
 
-        None where no service takes one of the parcels.
+        In time for the promise, that is: leaving late is mended by no service. None where no
+        service takes one of the parcels.
         """
         reach, dates = self.reach, self._dates
         promise_day, ship_by_day = dates.promise_day, dates.ship_by_day
@@ -1013,8 +1014,8 @@ class Zone:
                 if charge is None:
                     continue
                 arrival = lane.arrival_day(day)
-                late = ship_late
-                if promise_day is not None and arrival - promise_day > late:
+                late = 0
+                if promise_day is not None and arrival > promise_day:
                     late = arrival - promise_day
                 # in time before late; then the cheapest, of what is late the earliest first
                 if best is None or (late > 0) != (best_late > 0):
@@ -1251,7 +1252,8 @@ class Tables:
                 codes = strategy.fences.barred(node)
                 if not node.active:
                     codes.append("inactive")
-                if not node.ships or not node.calendar.working or node.capacity_orders == 0:
+                roomless = 0 in (node.capacity_orders, node.capacity_units)
+                if not node.ships or not node.calendar.working or roomless:
                     codes.append("does_not_ship")
                 for code in codes:
                     found[code] = found.get(code, 0) | 1 << node.index
