@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 from events.decided import AskedUnits, Line, LineUnits, Plain
 from orchestrator.core.orders import (
-    UNSUBMITTED,
     Cancellation,
     Fulfillment,
     Order,
     OrderLine,
     recalled,
 )
-from orchestrator.core.placing import fill_from_stock
+from orchestrator.core.placing import fill_from_stock, withdraw
 from orchestrator.core.turn import Turn, about
 
 
@@ -129,28 +128,6 @@ def _cancel_held(turn: Turn, order: Order, ask: list[tuple[OrderLine, int]], rea
         if lines:
             withdraw(turn, order, fulfillment, lines, "cancelled")
             turn.cancelled(order, _cancel_units(lines), reason, "channel")
-
-
-def withdraw(
-    turn: Turn,
-    order: Order,
-    fulfillment: Fulfillment,
-    lines: list[Line],
-    why: Literal["cancelled", "taken_back", "improved"],
-) -> None:
-    """Take units off a fulfillment that its node doesn't know of: no one has to answer."""
-    turn.emit(
-        {
-            "type": "units_released",
-            **about(order),
-            "fulfillment_id": fulfillment.fulfillment_id,
-            "node_id": fulfillment.node_id,
-            "why": why,
-            "lines": lines,
-            "closed": lines,
-        }
-    )
-    turn.fulfillment_is(order, fulfillment, UNSUBMITTED)
 
 
 def _ask_nodes(turn: Turn, order: Order, ask: list[tuple[OrderLine, int]], reason: str) -> None:

@@ -12,9 +12,8 @@ from typing import Any
 import orjson
 
 from events.decided import Plain, Value
-from orchestrator.core.cancelling import withdraw
 from orchestrator.core.orders import Fulfillment, Order
-from orchestrator.core.placing import carry_out
+from orchestrator.core.placing import carry_out, lacks, withdraw
 from orchestrator.core.shard import Market, Shard
 from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
@@ -119,7 +118,7 @@ def _improve(turn: Turn, market: Market, order: Order) -> None:
         }
     )
     turn.weight += IMPROVED_BYTES + 2 * len(before)
-    carry_out(turn, order, lines, data, outcome)
+    carry_out(turn, order, lines, data, outcome, lacks(lines, outcome))
 
 
 def _as_promised(order: Order, data: Plain) -> Plain:

@@ -1,13 +1,15 @@
 """Placing and planning: an order comes in, is refused or accepted, and gets its plan."""
 
 from bisect import bisect_left
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
-from events.decided import LineUnits, Plain, Reason, WaitingUnits
+from events.decided import Line, LineUnits, Plain, Reason, WaitingUnits
 from orchestrator.core.config import DAY_MS
 from orchestrator.core.orders import (
+    UNSUBMITTED,
     Fulfillment,
     Order,
     OrderLine,
@@ -43,6 +45,7 @@ LEGS_BYTES = 250_000
 LEG_BYTES = 1_000
 AHEAD = 1_000
 """Lines that wait before another, at the most, for it to be told when it is expected."""
+DIVISIBLE: Final[Plain] = {"allow_split": True, "allow_partial": True}
 LINE_PASSED_ON = ("name", "unit_price_minor", "gift_message", "attributes")
 
 
@@ -133,42 +136,41 @@ def _refuse_conflict(turn: Turn, identity: Plain, status: str) -> None:
 
 
 class Sourced(NamedTuple):
-    """What came of asking for sources: the legs, what each line lacks, and who decided."""
+    """What came of asking for sources: the legs, and the units that no node has and can't wait."""
 
     legs: list[Leg]
-    lacking: list[tuple[OrderLine, int]]
-    strategy: Strategy | None  # None where nothing was asked
+    gone: list[tuple[OrderLine, int]]
 
 
 def plan(turn: Turn, order: Order, lines: list[OrderLine], data: Plain | None = None) -> None:
     """Source what is open or backordered of these lines.
 
     The rest waits, or is cancelled where it may not. `data`: the order as placed, if at hand.
+    What is held of an order that goes in one piece is planned with it: its node knows of nothing.
     """
     if data is None:
         data = orjson.loads(order.raw)
-    wanted = lines
+    if not order.allow_split:
+        for fulfillment in list(order.held()):
+            units = [one.units(one.reserved) for one in fulfillment.lines if one.reserved]
+            withdraw(turn, order, fulfillment, units, "taken_back")
+    _source_all(turn, order, lines, data, explain_failure=True)
+
+
+def _source_all(
+    turn: Turn, order: Order, lines: list[OrderLine], data: Plain, *, explain_failure: bool
+) -> None:
+    """The same, and what may not wait is cancelled; then what is left may fit as a whole."""
     while True:
-        legs, lacking, strategy = _source(turn, order, wanted, data, explain_failure=True)
-        no_stock = [
-            (line, units)
-            for line, units in lacking
-            if units and strategy is not None and not may_wait(line, strategy)
+        legs, gone = _source(turn, order, lines, data, explain_failure=explain_failure)
+        if not gone:
+            return
+        units_cancelled: list[LineUnits] = [
+            {"line_id": line.line_id, "quantity": units} for line, units in gone
         ]
-        if no_stock:
-            units_cancelled: list[LineUnits] = [
-                {"line_id": line.line_id, "quantity": units} for line, units in no_stock
-            ]
-            turn.cancelled(order, units_cancelled, "no_stock", "system")
-        retry = no_stock and not legs and order.whole
-        wanted = [line for line in wanted if line.open or line.backordered]
-        if not (retry and wanted):
-            break
-
-
-def may_wait(line: OrderLine, strategy: Strategy) -> bool:
-    """Whether units of the line that no node has wait for stock; else they are cancelled."""
-    return line.allow_backorder and strategy.unsourced != "cancel"
+        turn.cancelled(order, units_cancelled, "no_stock", "system")
+        if legs or not order.whole:
+            return
 
 
 def replan(turn: Turn, order: Order) -> None:
@@ -189,7 +191,7 @@ def fill_from_stock(turn: Turn, order: Order, line: OrderLine) -> None:
     if not order.whole:
         market = turn.market_of(order)
         lines = [one for one in lines if one is line or _is_next(market, order, one)]
-    _source(turn, order, lines, orjson.loads(order.raw), explain_failure=False)
+    _source_all(turn, order, lines, orjson.loads(order.raw), explain_failure=False)
 
 
 def _is_next(market: Market, order: Order, line: OrderLine) -> bool:
@@ -213,33 +215,99 @@ def _source(
     """Plan these lines and carry the plan out."""
     lines = [line for line in lines if line.open or line.backordered]
     outcome = ask(turn, order, lines, data)
-    if outcome is None or not (outcome.legs or explain_failure):
-        return Sourced([], [], None)
-    lacking = [
-        (line, line.open + line.backordered - sum(leg.units[i] for leg in outcome.legs))
+    if outcome is None:
+        return Sourced([], [])
+    legs, strategy = outcome.legs, outcome.strategy
+    lacking = lacks(lines, outcome)
+    gone = unsourced(lines, lacking, strategy)
+    if not (legs or explain_failure) and (not order.whole or strategy.unsourced == "cancel"):
+        return Sourced([], [])  # it has waited, and waits on
+    if gone and goes_whole(order, outcome):
+        parts = ask(turn, order, lines, {**data, **DIVISIBLE})
+        if parts is not None:
+            gone = of_their_own(gone, lacks(lines, parts))
+    if legs or explain_failure:
+        waiting = lacking if not gone else {one: lacking[one] - gone.get(one, 0) for one in lacking}
+        carry_out(turn, order, lines, data, outcome, waiting)
+    return Sourced(legs, [(line, gone[line.line_id]) for line in lines if line.line_id in gone])
+
+
+def lacks(lines: list[OrderLine], outcome: Outcome) -> dict[str, int]:
+    """Units by line that a plan leaves out."""
+    return {
+        line.line_id: line.open + line.backordered - sum([leg.units[i] for leg in outcome.legs])
         for i, line in enumerate(lines)
-    ]
-    carry_out(turn, order, lines, data, outcome)
-    return Sourced(outcome.legs, lacking, outcome.strategy)
+    }
+
+
+def unsourced(
+    lines: list[OrderLine], lacking: Mapping[str, int], strategy: Strategy
+) -> dict[str, int]:
+    """Those of them that don't wait for stock, but are cancelled."""
+    if strategy.unsourced == "cancel":
+        return {one: units for one, units in lacking.items() if units}
+    return {
+        line.line_id: lacking[line.line_id]
+        for line in lines
+        if not line.allow_backorder and lacking[line.line_id]
+    }
+
+
+def goes_whole(order: Order, outcome: Outcome) -> bool:
+    """Whether an order gets nothing, since it goes in one piece or not at all, and may wait."""
+    return not outcome.legs and order.whole and outcome.strategy.unsourced != "cancel"
+
+
+def of_their_own(gone: dict[str, int], lacking: Mapping[str, int]) -> dict[str, int]:
+    """What of such an order is cancelled: a line that nodes have waits for those that lack.
+
+    `lacking`: what it would lack if it were `DIVISIBLE`; nothing, where no node alone has it all.
+    """
+    if not any(lacking.values()):
+        return gone
+    return {line_id: lacking[line_id] for line_id in gone if lacking[line_id]}
+
+
+def withdraw(
+    turn: Turn,
+    order: Order,
+    fulfillment: Fulfillment,
+    lines: list[Line],
+    why: Literal["cancelled", "taken_back", "improved"],
+) -> None:
+    """Take units off a fulfillment that its node doesn't know of: no one has to answer."""
+    turn.emit(
+        {
+            "type": "units_released",
+            **about(order),
+            "fulfillment_id": fulfillment.fulfillment_id,
+            "node_id": fulfillment.node_id,
+            "why": why,
+            "lines": lines,
+            "closed": lines,
+        }
+    )
+    turn.fulfillment_is(order, fulfillment, UNSUBMITTED)
 
 
 def carry_out(
-    turn: Turn, order: Order, lines: list[OrderLine], data: Plain, outcome: Outcome
+    turn: Turn,
+    order: Order,
+    lines: list[OrderLine],
+    data: Plain,
+    outcome: Outcome,
+    waiting: Mapping[str, int],
 ) -> None:
-    """Reserve, book, ask the nodes or hold, and tell the plan and what waits."""
+    """Reserve, book, ask the nodes or hold, and tell the plan and what waits: units by line."""
     legs = outcome.legs
     passed_on = _passed_on(turn, order, data)
     at_once = legs
     if len(legs) > 1:  # each node gets all of it: as many as an entry can hold
         at_once = legs[: max(1, LEGS_BYTES // len(orjson.dumps(passed_on)))]
     hold_ms = outcome.strategy.hold_ms
-    lacking = {
-        line.line_id: line.open + line.backordered - sum(leg.units[i] for leg in legs)
-        for i, line in enumerate(lines)
-    }
     held = [_give(turn, order, leg, lines, data, passed_on, hold_ms) for leg in at_once]
     whole = bool(legs) and len(at_once) == len(legs)
-    _tell_plan(turn, order, data, outcome, lacking, held=any(held), whole=whole)
+    _tell_plan(turn, order, data, outcome, waiting, held=any(held), whole=whole)
     turn.weight += 3 * len(order.raw) + LEG_BYTES * len(at_once)
     if len(at_once) < len(legs):
         turn.emit({"type": "work_queued", "work": ["plan", order.market_id, order.key]})
@@ -250,7 +318,7 @@ def _tell_plan(
     order: Order,
     data: Plain,
     outcome: Outcome,
-    lacking: dict[str, int],
+    waiting: Mapping[str, int],
     *,
     held: bool,
     whole: bool,
@@ -276,8 +344,8 @@ def _tell_plan(
         "decision": explanation,
     }
     for index, line in enumerate(order.lines):
-        units = lacking.get(line.line_id, line.backordered)
-        if units and (line.line_id not in lacking or may_wait(line, outcome.strategy)):
+        units = waiting.get(line.line_id, line.backordered)
+        if units:
             event["backordered"].append(_waiting(turn, order, index, units))
     if whole and not event["backordered"] and order.promised_ms is None:
         promised_ms = latest_ms

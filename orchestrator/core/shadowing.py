@@ -11,7 +11,7 @@ import orjson
 from events.decided import COMPONENTS, Decision, InputRecord, Plain, costs_of
 from events.rules import Body
 from orchestrator.core.orders import Order, OrderLine, PoolCount
-from orchestrator.core.placing import may_wait
+from orchestrator.core.placing import DIVISIBLE, goes_whole, lacks, of_their_own, unsourced
 from orchestrator.core.shard import Market, Shard
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source
@@ -54,10 +54,8 @@ class Shadows:
                 order = known or Order(0, b"", cause["data"])
                 lines = [line for line in order.lines if line.open]
                 if lines:
-                    wants = [Want(line.line_id, line.sku, line.open) for line in lines]
-                    request = Request(orjson.loads(order.raw), wants, now_ms, cause["type"])
-                    outcome = _source(shard, market, rules, request)
-                    found.append(_beside(events, n, lines, outcome))
+                    outcome, gone = _planned(shard, market, rules, order, lines, now_ms, cause)
+                    found.append(_beside(events, n, lines, outcome, gone))
         return found
 
     def _rules(self, market: Market) -> RuleSet | None:
@@ -73,6 +71,26 @@ class Shadows:
         return None
 
 
+def _planned(
+    shard: Shard,
+    market: Market,
+    rules: RuleSet,
+    order: Order,
+    lines: list[OrderLine],
+    now_ms: int,
+    cause: InputRecord,
+) -> tuple[Outcome, dict[str, int]]:
+    """The plan for what is open of these lines, and the units by line that wouldn't wait."""
+    data: Plain = orjson.loads(order.raw)
+    wants = [Want(line.line_id, line.sku, line.open) for line in lines]
+    outcome = _source(shard, market, rules, Request(data, wants, now_ms, cause["type"]))
+    gone = unsourced(lines, lacks(lines, outcome), outcome.strategy)
+    if gone and goes_whole(order, outcome):
+        divided = Request({**data, **DIVISIBLE}, wants, now_ms, cause["type"])
+        gone = of_their_own(gone, lacks(lines, _source(shard, market, rules, divided)))
+    return outcome, gone
+
+
 def _source(shard: Shard, market: Market, rules: RuleSet, request: Request) -> Outcome:
     """The best plan by other rules than the market's; its pools count as they would, activated."""
     active, taken = market.rules, market.pool_taken
@@ -86,7 +104,13 @@ def _source(shard: Shard, market: Market, rules: RuleSet, request: Request) -> O
         market.rules, market.pool_taken = active, taken
 
 
-def _beside(events: Any, accepted: int, lines: list[OrderLine], outcome: Outcome) -> Plain:  # noqa: ANN401 - decided events
+def _beside(
+    events: Any,  # noqa: ANN401 - decided events
+    accepted: int,
+    lines: list[OrderLine],
+    outcome: Outcome,
+    gone: dict[str, int],
+) -> Plain:
     """A shadow's plan, with what was decided: the first plan that the order got."""
     decision = outcome.decision
     ships, lacking = _shipped(decision, lines)
@@ -94,9 +118,9 @@ def _beside(events: Any, accepted: int, lines: list[OrderLine], outcome: Outcome
         "currency": decision["currency"],
         "fulfillments": ships,
         "backordered": [
-            {"line_id": line.line_id, "quantity": units}
+            {"line_id": line.line_id, "quantity": units - gone.get(line.line_id, 0)}
             for line, units in zip(lines, lacking, strict=True)
-            if units and may_wait(line, outcome.strategy)
+            if units > gone.get(line.line_id, 0)
         ],
         "costs_minor": _costs(decision),
         "decision": orjson.dumps(decision).decode(),

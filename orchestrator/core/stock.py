@@ -6,11 +6,11 @@ Promises that no longer fit are taken back.
 from typing import Any
 
 from events.decided import Plain
-from orchestrator.core.cancelling import ask_node, awaiting, cancel_beyond, withdraw
+from orchestrator.core.cancelling import ask_node, awaiting, cancel_beyond
 from orchestrator.core.evolve import exception_key
 from orchestrator.core.ledger import HELD_STATES, Bin
 from orchestrator.core.orders import UNSUBMITTED, FulfillmentLine, Order
-from orchestrator.core.placing import replan
+from orchestrator.core.placing import replan, withdraw
 from orchestrator.core.shard import Node
 from orchestrator.core.sourcing.calendars import day_number, moment_of
 from orchestrator.core.turn import Turn, about

@@ -37,6 +37,89 @@ def test_what_may_not_wait_is_cancelled_and_the_rest_goes() -> None:
     assert story.counts("1") == {"allocated": 2}
 
 
+def both_lines(**second: object) -> list[dict[str, object]]:
+    """A line that may not wait, and another."""
+    first = {"line_id": "1", "sku": "A", "quantity": 2, "allow_backorder": False}
+    return [first, {"line_id": "2", "sku": "B", "quantity": 1, **second}]
+
+
+def test_a_line_in_stock_that_may_not_wait_waits_for_the_rest_of_its_order() -> None:
+    story = shop()
+    story.receive("BOS", A=2)
+    story.order("1", allow_partial=False, lines=both_lines())
+    assert story.told("order_cancelled") == []
+    assert (story.counts("1"), story.counts("1", "2")) == ({"backordered": 2}, {"backordered": 1})
+    story.receive("CHI", B=1)
+    assert story.plan("1") == {"BOS": {"A": 2}, "CHI": {"B": 1}}
+
+
+def test_a_line_that_is_gone_when_the_rest_comes_is_cancelled_where_it_may_not_wait() -> None:
+    story = shop()
+    story.receive("BOS", A=2)
+    story.order("1", allow_partial=False, lines=both_lines())
+    story.order("2", A=2)
+    assert story.counts("2") == {"allocated": 2}, "nothing is kept for who waits"
+    story.receive("CHI", B=1)
+    assert (story.counts("1"), story.plan("1")) == ({"cancelled": 2}, {"CHI": {"B": 1}})
+    (told,) = story.told("order_cancelled")
+    assert told["reason"] == "no_stock"
+
+
+def test_of_a_line_that_may_not_wait_only_what_no_node_has_is_cancelled() -> None:
+    story = shop()
+    story.receive("BOS", A=1)
+    story.receive("CHI", B=1)
+    story.order("1", allow_partial=False, lines=both_lines())
+    assert story.counts("1") == {"cancelled": 1, "allocated": 1}
+    assert story.plan("1") == {"BOS": {"A": 1}, "CHI": {"B": 1}}
+
+
+def test_lines_that_may_not_wait_are_cancelled_where_no_node_has_the_order_in_one_piece() -> None:
+    story = shop()
+    story.receive("BOS", A=2)
+    story.receive("CHI", B=1)
+    story.order("1", allow_split=False, lines=both_lines(allow_backorder=False))
+    assert story.status("1") == "cancelled"
+
+
+def test_rules_that_cancel_what_has_no_source_cancel_an_order_that_goes_whole() -> None:
+    story = shop(unsourced="cancel")
+    story.receive("BOS", A=2)
+    story.order("1", A=2, B=1, allow_partial=False)
+    assert story.status("1") == "cancelled"
+
+
+def test_what_a_fill_leaves_over_is_cancelled_where_the_rules_no_longer_let_it_wait() -> None:
+    story = shop()
+    story.order("1", A=3)
+    story.rules({"unsourced": "cancel"})
+    assert story.counts("1") == {"backordered": 3}
+    story.receive("BOS", A=1)
+    assert story.counts("1") == {"allocated": 1, "cancelled": 2}
+
+
+def test_what_is_held_of_an_order_that_goes_in_one_piece_moves_with_the_rest() -> None:
+    story = shop(hold=600)
+    for node_id in ("BOS", "CHI"):
+        story.receive(node_id, A=2, B=2)
+    story.order("1", A=1, B=1, allow_split=False)
+    assert story.plan("1") == {"BOS": {"A": 1, "B": 1}}
+    story.send("stock_counted", node_id="BOS", sku="B", counted=0)
+    assert story.plan("1") == {"CHI": {"A": 1, "B": 1}}
+    story.send("stock_counted", node_id="CHI", sku="A", counted=0)
+    assert (story.plan("1"), story.status("1")) == ({}, "backordered")
+
+
+def test_what_a_node_was_asked_for_stays_with_it_when_it_rejects_a_line() -> None:
+    story = shop()
+    for node_id in ("BOS", "CHI"):
+        story.receive(node_id, A=2, B=2)
+    story.order("1", A=1, B=1, allow_split=False)
+    lines = [{"line_id": "2", "quantity": 1}]
+    story.report("rejected", "1.1", reason="damaged", lines=lines)
+    assert story.plan("1") == {"BOS": {"A": 1}, "CHI": {"B": 1}}
+
+
 def test_cancelling_a_part_lets_the_rest_go() -> None:
     story = shop()
     story.receive("BOS", A=2)
