@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 
@@ -245,3 +245,29 @@ def test_an_order_of_many_lines_takes_little_more_work_a_line() -> None:
     """Trying to move every line of every leg would take five times as much a line."""
     few, many = looked_at(200) / 200, looked_at(1_000) / 1_000
     assert many < 2 * few
+
+
+def test_few_nodes_that_have_many_lines_between_them_are_found() -> None:
+    feasible = 0
+    for seed in range(200):
+        chance = random.Random(seed)
+        free = [[0] * 12 for _ in range(6)]
+        for line in range(12):
+            for node in chance.sample(range(6), 2):
+                free[node][line] = 1
+        problem = Problem(
+            [1] * 12,
+            [WHOLE] * 12,
+            6,
+            lambda free=free: free,
+            lambda node, _: 100 + node,
+            max_legs=3,
+            all_or_nothing=True,
+        )
+        possible = any(
+            all(map(max, zip(*(free[node] for node in nodes), strict=True)))
+            for nodes in combinations(range(6), 3)
+        )
+        feasible += possible
+        assert (best_two(problem).best is not None) is possible, seed
+    assert feasible > 50

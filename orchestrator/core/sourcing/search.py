@@ -56,6 +56,8 @@ SEARCH_STEPS = 30_000
 DRAFT_STARTS = 3
 DRAFT_POOL = 40
 DRAFT_NODES = 10
+DRAFT_COVERS = 2_000
+"""Legs tried at the most where greedy plans of as many legs as may be leave something out."""
 DRAFT_VALUES = 1_000
 """Values asked for by the search for good plans where not all can be looked at, about."""
 DRAFT_WORK = 500_000
@@ -801,8 +803,10 @@ class _Draft:
         self.best: list[_DraftKey] = []
         self.pool: list[int] = []
         self._whole: list[list[int]] = []
+        self.holders: list[list[int]] = []  # of the pool, by line: who has all of it
         self._fullest: dict[tuple[int, ...], list[int]] = {}
         self.work = 0
+        self.covers = min(DRAFT_COVERS, problem.draft_work // (10 * len(problem.targets)))
 
     def look(self) -> Generator[None, None, None]:
         """What nodes have: the ones with most in all, and those with most of each line."""
@@ -822,6 +826,10 @@ class _Draft:
                 pool[node] = None
                 most[node] = -1
         self.pool = sorted(pool)
+        self.holders = [
+            [node for node in self.pool if gifts[node][line] == units]
+            for line, units in enumerate(targets)
+        ]
         # What each of them can give of a line nothing of which is placed.
         self._whole = [[gifts[node][line] for node in self.pool] for line in range(len(targets))]
 
@@ -900,6 +908,33 @@ class _Draft:
                 break
             node = min(gains)[2]
         return legs
+
+    def cover(
+        self, legs: dict[int, Contents], left: Sequence[int]
+    ) -> Generator[None, None, dict[int, Contents] | None]:
+        """These legs and more that give all that is left, if some steps find such.
+
+        The line that the fewest nodes have decides next.
+        """
+        if not any(left):
+            return legs
+        if len(legs) == self.problem.max_legs:
+            return None
+        holders = min(
+            [one for one, units in zip(self.holders, left, strict=True) if units], key=len
+        )
+        for node in holders:
+            if node in legs or self.covers <= 0:
+                continue
+            self.covers -= 1
+            yield
+            gift = self.gift(node, left)
+            if any(gift):
+                more = {**legs, node: gift}
+                found = yield from self.cover(more, self.left(more))
+                if found is not None:
+                    return found
+        return None
 
     def fullest(self, left: Sequence[int]) -> list[int]:
         """The nodes that could give most of what is left."""
@@ -1018,6 +1053,10 @@ def _best_found(problem: Problem, given_up: _Search | None) -> Steps:
         if any(draft.gift(node, targets)):
             first = yield from draft.greedy(node)
             yield from draft.improve(first)
+    if problem.max_legs is not None and (not draft.best or -draft.best[0][0] < sum(targets)):
+        covering = yield from draft.cover({}, targets)
+        if covering is not None:
+            yield from draft.improve(covering)
     lines = zip(*gifts, strict=True) if gifts else [(0,) for _ in targets]
     reach = [
         min(target, sum(gift)) if mode == ANY else max(gift)
