@@ -37,6 +37,21 @@ def test_an_item_that_nobody_ever_had_ranks_nowhere_and_waits(shop: Story) -> No
     assert shop.counts("1") == {"backordered": 1}
 
 
+def test_who_has_no_data_of_an_item_ranks_last_however_long_the_rest_would_last(
+    shop: Story,
+) -> None:
+    shop.receive("BOS", A=100, B=4)
+    shop.receive("CHI", A=4, B=4)
+    for order_id, node_id, units in (("1", "BOS", {"A": 1}), ("2", "CHI", {"A": 1, "B": 1})):
+        shop.rules({"fences": {"nodes": {"node": node_id}}})
+        shop.order(order_id, **units)
+        shop.ship(f"{order_id}.1", package=order_id)
+    for order_id, ranking in (("3", "days_of_supply"), ("4", {"days_of_supply": "asc"})):
+        shop.rules({"objective": [ranking]})
+        shop.order(order_id, A=1, B=1, allow_split=False)
+        assert shop.plan(order_id) == {"CHI": {"A": 1, "B": 1}}, "BOS sold none of B"
+
+
 def test_who_never_had_an_item_lacks_what_must_stay_there_too(shop: Story) -> None:
     shop.rules({}, safety_stock=[{"units": 2}])
     shop.order("1", A=1)

@@ -674,6 +674,7 @@ class Problem:
                     known = there.on_hand
                 elif name == "days_of_supply":
                     known = there.days_of_supply(self.now_ms)
+                    known = None if known is None else min(known, 1 << 16)
                 else:
                     known = self.state.nodes[node_id].last_used
                 last = 10**15  # beyond any other

@@ -19,6 +19,8 @@ FIELD: Final = 64
 """Bits of a criterion: money of 10^12 over 1,000 legs, or 10^9 units of 2^32 each."""
 TOP: Final = 1 << 32
 """Beyond any stock, day, rank or order number."""
+MOST_DAYS: Final = 1 << 16
+"""Of supply: more count as so many, so that no sum reaches what a node without data gets."""
 FAR_M: Final = 10**9
 """Beyond any sum of distances: of what has no location."""
 _AWAY_BITS: Final = 30  # more than a distance has
@@ -151,8 +153,8 @@ class Objective:
         there = (shelf.get(node.node_id) if shelf else None) or Bin()
         found = there.on_hand if one.name == "on_hand" else there.days_of_supply(now_ms)
         if found is None:
-            return -1 if one.descending else TOP
-        return min(found, TOP)
+            return -TOP if one.descending else TOP
+        return min(found, TOP if one.name == "on_hand" else MOST_DAYS)
 
     def shown(self, node: Node, away_m: int, minor: int, amounts: Amounts, now_ms: int) -> Value:
         """What a leg is worth as an explanation has it: money, or each criterion in turn."""
