@@ -885,4 +885,35 @@ MUTANTS: Final = (
         "tests/core/test_rule_sets.py::"
         "test_a_strategy_whose_orders_an_earlier_one_decides_is_refused",
     ),
+    _mutant(
+        "a line that nodes have is cancelled with the rest of its order",
+        "orchestrator/core/placing.py",
+        "        if parts is not None:\n",
+        "        if False:\n",
+        "tests/core/test_whole_or_nothing.py::"
+        "test_a_line_in_stock_that_may_not_wait_waits_for_the_rest_of_its_order",
+    ),
+    _mutant(
+        "what is held of an order in one piece stays while the rest goes elsewhere",
+        "orchestrator/core/placing.py",
+        "    if not order.allow_split:\n",
+        "    if False:\n",
+        "tests/core/test_whole_or_nothing.py::"
+        "test_what_is_held_of_an_order_that_goes_in_one_piece_moves_with_the_rest",
+    ),
+    _mutant(
+        "a day that has room again wakes nobody",
+        "orchestrator/core/decide.py",
+        "    if shard.freed_nodes:\n",
+        "    if False:\n",
+        "tests/core/test_backorders.py::test_what_waits_for_a_day_gets_it_when_that_has_room_again",
+    ),
+    _mutant(
+        "a shard is folded while a plan supposes what isn't so",
+        _REPLICA,
+        "                await self.settled()\n",
+        "",
+        "tests/runtime/test_follower.py::"
+        "test_nobody_folds_into_a_shard_or_looks_at_it_while_a_plan_of_it_gives_way",
+    ),
 )
