@@ -40,7 +40,8 @@ def queue_for_room(turn: Turn) -> None:
             continue
         queued = {work[2]: None for work in shard.work if work[:2] == ["fill", market.market_id]}
         for sku in market.waiting:
-            there = market.bins.get(sku, {}).get(node_id)
+            shelf = market.bins.get(sku)
+            there = shelf.get(node_id) if shelf is not None else None
             just_tried = (market.market_id, sku) in shard.freed_skus
             if there is not None and there.available > 0 and not just_tried and sku not in queued:
                 turn.emit({"type": "work_queued", "work": ["fill", market.market_id, sku, None]})

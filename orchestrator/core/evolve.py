@@ -505,7 +505,7 @@ def _give(
     if "ship_day" in event:  # not in journals of the first release
         fulfillment.ship_day = day_number(event["ship_day"])
         fulfillment.ship_by_ms = instant_ms(event["ship_by"])
-        fulfillment.booked = sum(line.asked for line in lines)
+        fulfillment.booked = sum([line.asked for line in lines])
         _book(shard, node, fulfillment.ship_day, 1, fulfillment.booked)
     if "deliver_by" in event:
         fulfillment.deliver_by_ms = instant_ms(event["deliver_by"])
@@ -522,6 +522,8 @@ def _draw_on_pools(
     shard: Shard, market: Market, order: Order, sku: str, units: int
 ) -> tuple[PoolCount, ...]:
     """Count what a channel takes of its pools since they began. Returns those that it took from."""
+    if not market.rules.pools:
+        return ()
     drew_on = tuple(
         market.pool_taken[pool.pool_id]
         for pool in market.rules.pools

@@ -325,21 +325,18 @@ def _tell_plan(
 ) -> None:
     """`order_allocated`, and what waits; the order's promise, once everything has a source."""
     explanation = orjson.dumps(outcome.decision).decode()
-    latest_ms = max(
-        (f.deliver_by_ms for f, _ in order.planned() if f.deliver_by_ms is not None), default=None
-    )
+    latest_ms: int | None = None
+    fulfillments: list[Plain] = []
+    for fulfillment, planned in order.planned():
+        deliver_by_ms = fulfillment.deliver_by_ms
+        if deliver_by_ms is not None and (latest_ms is None or deliver_by_ms > latest_ms):
+            latest_ms = deliver_by_ms
+        told = {"fulfillment_id": fulfillment.fulfillment_id, "node_id": fulfillment.node_id}
+        fulfillments.append({**told, **_days(fulfillment), "lines": planned})
     event: Any = {
         "type": "order_allocated",
         **about(order),
-        "fulfillments": [
-            {
-                "fulfillment_id": fulfillment.fulfillment_id,
-                "node_id": fulfillment.node_id,
-                **_days(fulfillment),
-                "lines": planned,
-            }
-            for fulfillment, planned in order.planned()
-        ],
+        "fulfillments": fulfillments,
         "backordered": [],
         "decision": explanation,
     }

@@ -335,7 +335,7 @@ def test_where_a_strategy_found_nothing_no_fence_and_no_stock_is_said_to_have_ch
     shop.receive("BOS", A=2)
     shop.order("1", A=3)
     assert shop.plan("1") == {"BOS": {"A": 2}}
-    told = decision(shop)
+    told: Any = decision(shop)
     assert any(NodeRow(*row).fences for row in told["sets"][0][1:]), "there is one to be lifted"
     assert counterfactual(told)["lift_fence"] is counterfactual(told)["add_stock"] is None
     shop.cancel("1")

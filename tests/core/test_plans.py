@@ -42,7 +42,8 @@ def test_who_has_no_data_of_an_item_ranks_last_however_long_the_rest_would_last(
 ) -> None:
     shop.receive("BOS", A=100, B=4)
     shop.receive("CHI", A=4, B=4)
-    for order_id, node_id, units in (("1", "BOS", {"A": 1}), ("2", "CHI", {"A": 1, "B": 1})):
+    sold: dict[str, dict[str, Any]] = {"BOS": {"A": 1}, "CHI": {"A": 1, "B": 1}}
+    for order_id, (node_id, units) in zip("12", sold.items(), strict=True):
         shop.rules({"fences": {"nodes": {"node": node_id}}})
         shop.order(order_id, **units)
         shop.ship(f"{order_id}.1", package=order_id)

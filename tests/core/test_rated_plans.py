@@ -1,5 +1,7 @@
 """Plans with rates and room: what is promised, how a promise moves, what improves with room."""
 
+from typing import Any
+
 from orchestrator.core.sourcing.calendars import iso_day
 from schemas.times import instant_ms
 from tests.core.story import Story, plain
@@ -166,7 +168,8 @@ def test_a_ship_by_that_is_missed_buys_no_faster_service() -> None:
         band = {"to_km": 100_000, "base_minor": minor, "per_kg_minor": 0, "transit_days": transit}
         story.service(service=service, rates=[band])
     today = story.now_ms // 86_400_000
-    for order_id, promise in (("1", {}), ("2", {"deliver_by": iso_day(today + 30)})):
+    promises: list[dict[str, Any]] = [{}, {"deliver_by": iso_day(today + 30)}]
+    for order_id, promise in zip("12", promises, strict=True):
         story.order(order_id, A=1, ship_by=iso_day(today - 2), **promise)
         assert story.fulfillment(f"{order_id}.1").service == "slow"
     day = story.fulfillment("1.1").ship_day or 0

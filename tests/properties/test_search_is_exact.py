@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from itertools import combinations, product
 
 import pytest
@@ -259,7 +260,7 @@ def test_few_nodes_that_have_many_lines_between_them_are_found() -> None:
             [1] * 12,
             [WHOLE] * 12,
             6,
-            lambda free=free: free,
+            partial(list, free),
             lambda node, _: 100 + node,
             max_legs=3,
             all_or_nothing=True,
