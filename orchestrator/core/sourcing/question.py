@@ -26,6 +26,7 @@ from orchestrator.core.sourcing.places import Place
 from orchestrator.core.sourcing.plan import Leg, Request, Want
 from orchestrator.core.sourcing.search import (
     ANY,
+    FEW,
     ONE,
     WHOLE,
     Answer,
@@ -33,8 +34,10 @@ from orchestrator.core.sourcing.search import (
     Plan,
     Problem,
     Steps,
+    answer_of,
     at_once,
     begun,
+    few,
     one_leg_each,
     one_leg_is_best,
 )
@@ -285,7 +288,11 @@ class Question:
             if line.atp is not None and line.atp < line.units:
                 line.target = line.asked = line.atp
         line.suppressed = self.tables.suppressed(line.sku, self.now_ms)
-        line.open = self.reach.open & stocked.capable & ~line.suppressed
+        line.open = self.reach.open  # large integers: each `&` copies one, `~` and `-1` twice
+        if stocked.requires:
+            line.open &= stocked.capable
+        if line.suppressed:
+            line.open &= ~line.suppressed
         if line.holders is None:
             line.target = 0
         elif line.target:
@@ -308,8 +315,10 @@ class Question:
             line.able &= alone.able
             if self.strategy.fences.reach_promise:
                 line.able &= ~self._too_late(line)
-            elif not line.able & ~self.closely(line.target):
-                line.able &= ~self._full(line)
+            else:
+                closely = self.closely(line.target)
+                if closely and not line.able & ~closely:
+                    line.able &= ~self._full(line)
             if line.able:
                 line.alone = alone
                 return
@@ -440,7 +449,10 @@ class Question:
         if before is None:
             found = self._whole_of(mask)
         else:  # and the first line
-            line = self.lines[(mask ^ rest).bit_length() - 1]
+            first = 0
+            while not mask >> first & 1:
+                first += 1
+            line = self.lines[first]
             units = line.target
             found = Whole(
                 mask,
@@ -460,7 +472,7 @@ class Question:
             if mask >> i & 1:
                 units = line.target
                 amounts[i] = units
-                able &= line.able
+                able = line.able if able < 0 else able & line.able
                 weight_g += line.weight_g * units
                 volume_ml += line.volume_ml * units
                 total += units
@@ -700,13 +712,13 @@ class Question:
             return []
         if whole.offers_asked < count:
             whole.offers_asked = count
-            ranking = self.ranking_of(whole)
+            ranking, units = self.ranking_of(whole), whole.units
+            bits = whole.able & ranking.able
             if self._wide and not whole.there:
-                whole.there = as_bytes(whole.able & ranking.able, len(self.nodes))
-            units = whole.units
+                whole.there = as_bytes(bits, len(self.nodes))
             whole.offers = self._at_the_head(
-                whole.able & ranking.able, ranking, units, count, whole.there
-            ) or self._cheapest(whole.able, ranking, self.amounts_of(whole), units, count)
+                bits, ranking, units, count, whole.there
+            ) or self._cheapest(bits, ranking, self.amounts_of(whole), units, count)
         return whole.offers
 
     def _cheapest(
@@ -895,6 +907,16 @@ class Question:
         return strategy.leg_min_value_minor is not None or strategy.leg_min_units is not None
 
     @property
+    def _few(self) -> bool:
+        """Whether these are few lines, none of which can be divided: the most frequent case."""
+        if len(self.lines) > FEW:
+            return False
+        for line in self.lines:  # noqa: SIM110 - compiled, a generator costs more
+            if line.mode != WHOLE:
+                return False
+        return True
+
+    @property
     def extra_leg(self) -> int:
         """What every leg beyond the first is worth on top."""
         shift = self.objective.money_shift
@@ -903,8 +925,14 @@ class Question:
     def _search(self) -> Answer | Steps:
         everything = (1 << len(self.lines)) - 1
         offers = self.offers_of_whole(everything, _TWO)
-        if one_leg_is_best(offers, self.reach.floor, self.extra_leg):
+        floor, extra_leg, max_legs = self.reach.floor, self.extra_leg, self.strategy.max_legs
+        if one_leg_is_best(offers, floor, extra_leg):
             return one_leg_each(self.amounts_of(self._wholes[everything]), offers)
+        if self._few and not (self.one_leg or max_legs == 1 or self.has_leg_min):
+            targets = [line.target for line in self.lines]
+            plans = few(targets, floor, extra_leg, max_legs, self.offers_of_whole, offers)
+            if len(plans) == _TWO:
+                return answer_of(plans)
         return begun(
             Problem(
                 [line.target for line in self.lines],

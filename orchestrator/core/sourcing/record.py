@@ -299,7 +299,7 @@ class _Record:
             units = amounts[i]
             if units:
                 parts.append((i, line, units))
-        barred = question.tables.everyone & ~able
+        barred = question.tables.everyone ^ able  # they are some of all
         if len(parts) > 1:  # who has nothing of this says little: no one item would change that
             barred &= question.with_any(parts)
         return parts, barred
@@ -386,7 +386,8 @@ class _Record:
     def _tell_unpriced(self, bits: int, told: dict[str, int]) -> None:
         """Those of these nodes that no service takes any of the sets from, or none in time."""
         for ranking in self._rankings:
-            bits &= ~ranking.able
+            if bits:
+                bits ^= bits & ranking.able
         for index in nodes_in(bits):
             late = any(ranking.value_of(index) >= 0 for ranking in self._rankings)
             code = "reach_promise" if late else "no_rate"
@@ -395,7 +396,7 @@ class _Record:
     def rest(self) -> Rest:
         """The nodes without a row, by what kept them out."""
         question = self._question
-        left = question.tables.everyone & ~set_of(self._shown)
+        left = question.tables.everyone ^ set_of(self._shown)
         has_some = 0
         suppressed = incapable = left
         for line in question.lines:
@@ -408,8 +409,11 @@ class _Record:
             told["suppressed"] = suppressed
         if incapable:
             told["requires"] = incapable
-        short = left & ~has_some
-        dearer = left & has_some & question.reach.open & ~suppressed & ~incapable
+        dearer = left & has_some
+        short = left ^ dearer
+        dearer &= question.reach.open
+        if suppressed or incapable:
+            dearer &= ~(suppressed | incapable)
         if dearer and self._rankings:
             self._tell_unpriced(dearer, told)
             for code in ("no_rate", "reach_promise"):

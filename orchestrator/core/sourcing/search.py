@@ -63,8 +63,9 @@ DRAFT_VALUES = 1_000
 DRAFT_WORK = 500_000
 """Lines looked at, once for each leg, by the moves that it tries: some 150 ms, unless told less."""
 _BOUNDLESS = 1 << 4096
+FEW: Final = 3
+"""Whole lines of which all partitions are listed."""
 _TWO = 2
-_THREE = 3
 _Getter = Callable[[dict[int, int]], tuple[int, ...]]
 _Key = tuple[int, tuple[int, ...], tuple[Contents, ...]]
 """Cost (value and legs), nodes, contents: what plans of as many units compare by."""
@@ -237,10 +238,10 @@ def begun(problem: Problem) -> Answer | Steps:
             by_unit[i] = False
     # Whether a plan of all units gives every line whole.
     whole = not any(by_unit) or not any(map(_is_divided, targets, problem.modes))
-    if whole and len(targets) <= _THREE and cheapest is not None and problem.leg_min is None:
-        plans = _few(problem, cheapest, offers)
+    if whole and len(targets) <= FEW and cheapest is not None and problem.leg_min is None:
+        plans = few(targets, problem.floor, problem.extra_leg, max_legs, cheapest, offers)
         if len(plans) == _TWO or problem.all_or_nothing:
-            return _answer(plans)
+            return answer_of(plans)
     return _searched(problem, by_unit, whole=whole)
 
 
@@ -252,11 +253,11 @@ def _searched(problem: Problem, by_unit: Sequence[bool], *, whole: bool) -> Step
             search = _Search(problem, [False] * len(by_unit))
             yield from search.run(only_all=any(by_unit))
             if len(search.best) == _TWO or problem.all_or_nothing or not any(by_unit):
-                return _answer(search.plans())
+                return answer_of(search.plans())
         if _transitions(problem) <= EXACT_TRANSITIONS:
             search = _Search(problem, by_unit)
             yield from search.run(only_all=False)
-            return _answer(search.plans())
+            return answer_of(search.plans())
     if problem.nodes * _transitions(problem) <= EXACT_TRANSITIONS:
         return _node_by_node(problem)
     return (yield from _best_found(problem, search))
@@ -290,15 +291,22 @@ _MIRRORED = (0, 4, 2, 6, 1, 5, 3, 7)
 """Sets of lines with the first line as the highest bit: they sort as their contents do."""
 
 
-def _few(
-    problem: Problem, cheapest: Callable[[int, int], Sequence[Offer]], offers: Sequence[Offer]
+def few(
+    targets: Sequence[int],
+    floor: int,
+    extra: int,
+    max_legs: int | None,
+    cheapest: Callable[[int, int], Sequence[Offer]],
+    offers: Sequence[Offer],
 ) -> list[Plan]:
-    """The best two plans with all units of at most three lines, from those of one leg on."""
-    targets, extra, floor = problem.targets, problem.extra_leg, problem.floor
+    """The best two plans with all units of at most `FEW` lines, from those of one leg on.
+
+    What is asked is as in a `Problem`, `offers` are the cheapest two for everything.
+    """
     all_lines = (_MIRRORED[(1 << len(targets)) - 1],)
     found: list[_FewKey] = [((value << 2) + 1, (node,), all_lines) for value, node in offers[:_TWO]]
     limit = found[1][0] if len(found) == _TWO else _BOUNDLESS
-    most_legs = problem.max_legs or _THREE
+    most_legs = max_legs or FEW
     rows: dict[int, Sequence[Offer]] = {}
     hopeful: list[tuple[int, tuple[int, ...]]] = []
     for parts in _GROUPINGS[len(targets)]:
@@ -321,7 +329,7 @@ def _few(
     for least, parts in hopeful:
         if least > limit:
             break
-        found += _placed_apart(problem, cheapest, parts, rows, least, limit)
+        found += _placed_apart(extra, cheapest, parts, rows, least, limit)
         found.sort()
         del found[_TWO:]
         if len(found) == _TWO:
@@ -343,7 +351,7 @@ def _few(
 
 
 def _placed_apart(
-    problem: Problem,
+    extra: int,
     cheapest: Callable[[int, int], Sequence[Offer]],
     parts: tuple[int, ...],
     rows: dict[int, Sequence[Offer]],
@@ -361,8 +369,8 @@ def _placed_apart(
                 rows[part] = cheapest(part, legs + 1)
     found: list[_FewKey] = []
     first, second = rows[parts[0]][: legs + 1], rows[parts[1]][: legs + 1]
-    third = rows[parts[2]][: legs + 1] if legs == _THREE else ()
-    base = problem.extra_leg * (legs - 1)
+    third = rows[parts[2]][: legs + 1] if legs == FEW else ()
+    base = extra * (legs - 1)
     sets = [_MIRRORED[part] for part in parts]
     for a_value, a in first:
         for b_value, b in second:
@@ -391,7 +399,8 @@ def _is_divided(units: int, mode: int) -> bool:
     return mode == ANY and units > 1
 
 
-def _answer(plans: Sequence[Plan]) -> Answer:
+def answer_of(plans: Sequence[Plan]) -> Answer:
+    """The best two plans as an exact answer."""
     best, second = (*plans, None, None)[:_TWO]
     return Answer(best, second, exact=True, bound=None)
 
@@ -603,7 +612,7 @@ class _Search:
     def _tabulate(self, legs: int) -> None:
         """Least costs of states by the legs that are left, as if a node could stand twice."""
         self.tables = [{0: 0}, self.least]
-        if legs <= _THREE or legs == self.problem.max_legs:
+        if legs <= FEW or legs == self.problem.max_legs:
             for left in range(_TWO, legs):
                 self.tables.append(self._table(legs - left, self.tables[-1]))
         else:
@@ -767,7 +776,7 @@ def _node_by_node(problem: Problem) -> Answer:
     if problem.all_or_nothing:
         plans = [plan for plan in plans if -plan[0] == sum(targets)]
     plans.sort()
-    return _answer(
+    return answer_of(
         [_plan(way, bits, problem.extra_leg) for _, way in plans[:_TWO]],
     )
 

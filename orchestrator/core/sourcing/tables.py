@@ -569,7 +569,7 @@ class Ranking:
         if not self.goes_on:
             return ()
         nodes = self.groups.nodes
-        bits &= ~set_of(self.head)
+        bits ^= bits & set_of(self.head)
         if bits.bit_count() * SPARSE >= nodes:
             return self._walk(as_bytes(bits, nodes))
         found: list[int] = []
