@@ -34,7 +34,7 @@ from orchestrator.replay.compare import (
     summary_of,
 )
 from orchestrator.replay.loop import UndecidableError
-from orchestrator.replay.page import ROWS, currencies, page
+from orchestrator.replay.page import ROWS, currencies, cut_short, page
 from orchestrator.replay.period import DRAIN_DAYS, Period, Span, read_period
 from orchestrator.replay.runs import BASELINE, Task, Variant, fields_of, run_all
 from orchestrator.runtime.settings import Settings, SetupError
@@ -344,7 +344,7 @@ def _told(
     seconds: float,
 ) -> Json:
     """The report, as plain data."""
-    span = periods[0].span
+    first = min((one.span for one in periods if one.orders), key=lambda span: span.end_ms)
     currency = {market: one for period in periods for market, one in period.markets.items()}
     folders = {
         name: {task.period.shard: task.folder for task in tasks if task.variant.name == name}
@@ -353,9 +353,11 @@ def _told(
     told: list[Json] = []
     for variant in variants:
         compared = Compared(variant.name, variant.changes.told(), currency)
-        for shard, baseline_folder in sorted(folders[BASELINE].items()):
-            folder = folders[variant.name].get(shard, baseline_folder)
-            compared.add(Path(baseline_folder), Path(folder), span.end_ms)
+        for period in periods:
+            baseline_folder = folders[BASELINE].get(period.shard)
+            if baseline_folder is not None:
+                folder = folders[variant.name].get(period.shard, baseline_folder)
+                compared.add(Path(baseline_folder), Path(folder), period.span.end_ms)
         json = compared.as_json(_SKUS)
         if variant.changes:
             json["flips"] = _flips(compared.flips, currency, asked.explain)
@@ -365,9 +367,10 @@ def _told(
     return {
         "period": {
             "from": rfc3339(min(one.span.from_ms for one in periods if one.entries)),
-            "until": rfc3339(span.until_ms),
-            "drained_until": rfc3339(span.end_ms),
+            "until": rfc3339(first.until_ms),
+            "drained_until": rfc3339(first.end_ms),
             "drain_days": DRAIN_DAYS,
+            "cut_short": first.cut_short,
             "shards": len(periods),
         },
         "release": f"{installed.release()} ({installed.core()} core)",
@@ -448,6 +451,8 @@ def _show(report: Json, html: Path | None) -> None:
         for one in moved["first_differences"][:5]:
             say(f"  {one['position']} {one['input']} {one['order']}")
     runs = [report["baseline"], *report["variants"]]
+    for sentence in cut_short(report):
+        say(sentence)
     for run in runs[1:]:
         say(f"{run['name']}: {', '.join(run['changes'])}")
     table = Table("", *(run["name"] for run in runs), box=None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from events.decided import costs_of
-from orchestrator.core.config import DAY_MS, HOUR_MS
+from orchestrator.core.config import DAY_MS, HOUR_MS, PROMISE_GRACE_MS
 from orchestrator.replay.outcome import (
     COSTS,
     PAID,
@@ -88,10 +88,10 @@ class Measured:
             self.delivered += 1
             self.lead_ms.append(done_ms - row.placed_ms)
         wanted = done_ms is not None or not row.closed  # nothing was cancelled altogether
-        if row.promised_ms is not None and wanted and _due(row.promised_ms, done_ms, end_ms):
+        if row.promised_ms is not None and wanted and _due(row.promised_ms, end_ms):
             self.promised += 1
             self.kept += done_ms is not None and done_ms <= row.promised_ms
-        if promised_ms is not None and wanted and _due(promised_ms, done_ms, end_ms):
+        if promised_ms is not None and wanted and _due(promised_ms, end_ms):
             self.first_promised += 1
             late_ms = (end_ms if done_ms is None else done_ms) - promised_ms
             self.first_kept += late_ms <= 0
@@ -136,9 +136,13 @@ class Measured:
         }
 
 
-def _due(promised_ms: int, done_ms: int | None, end_ms: int) -> bool:
-    """Whether it is known if a promise is kept."""
-    return done_ms is not None or promised_ms < end_ms
+def _due(promised_ms: int, end_ms: int) -> bool:
+    """Whether every run knows if a promise is kept: deliveries are told some hours late.
+
+    One that isn't due counts in none, though it is kept early in some: those that are late would
+    be missing beside it.
+    """
+    return promised_ms + PROMISE_GRACE_MS < end_ms
 
 
 def _share(part: float, whole: float) -> float | None:

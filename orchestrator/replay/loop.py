@@ -313,7 +313,7 @@ class Loop:
         """The same order once more, at some time within the hour."""
         data = row.input["data"]
         chance = Random(f"{self._seed}/copy/{data['channel']}/{data['order_id']}/{number}")  # noqa: S311 - repeatable
-        latest = max(0, self._span.until_ms - 1 - row.now_ms)
+        latest = max(0, min(self._span.until_ms, self._span.end_ms) - 1 - row.now_ms)
         after_ms = min(latest, 1 + int(chance.random() * _COPIES_WITHIN_MS))
         id_ = f"{data['order_id']}~{number}"
 

@@ -69,6 +69,8 @@ def _page(report: Json) -> Iterator[str]:
         f" {period['drained_until']} for what goes on. Seed {report['seed']}.</p>"
     )
     yield _drift(report["drift"])
+    for sentence in cut_short(report):
+        yield f'<p class="warn">{escape(sentence)}</p>'
     runs = [report["baseline"], *report["variants"]]
     yield f"<section><h2>What it comes to</h2>{_table(runs)}</section>"
     yield from _charts(runs)
@@ -98,6 +100,18 @@ def _drift(drift: Json) -> str:
         "</div><table><thead><tr><th>First: commit.entry</th><th>Input</th><th>Order</th></tr>"
         f"</thead><tbody>{rows}</tbody></table></section>"
     )
+
+
+def cut_short(report: Json) -> Iterator[str]:
+    """A sentence where history ends while orders of the period are under way."""
+    runs = [report["baseline"], *report["variants"]]
+    under_way = max(run["censored"] for run in runs)
+    if report["period"]["cut_short"] and under_way:
+        orders = "one order is" if under_way == 1 else f"up to {under_way:,} orders are"
+        yield (
+            f"History ends at {report['period']['drained_until']}: {orders} still under way then,"
+            " and count in no run as late before their promises are due."
+        )
 
 
 class _Row:

@@ -52,11 +52,18 @@ class Span(NamedTuple):
 
     from_ms: int
     until_ms: int
+    known_ms: int | None = None  # until when (excluded) there is history, where that is known
 
     @property
     def end_ms(self) -> int:
-        """Until when they may go on."""
-        return self.until_ms + DRAIN_DAYS * DAY_MS
+        """Until when they may go on: nobody knows what history will answer after its end."""
+        drained_ms = self.until_ms + DRAIN_DAYS * DAY_MS
+        return drained_ms if self.known_ms is None else min(drained_ms, self.known_ms)
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether history ends before its orders were followed as long as they may be."""
+        return self.end_ms < self.until_ms + DRAIN_DAYS * DAY_MS
 
 
 class Row(NamedTuple):
@@ -248,6 +255,8 @@ async def read_period(
     if writing is None:
         with (folder / "entries").open("wb") as file:
             writing = _begin(period, shard, file)
+    if period.last_ms is not None:
+        period.span = period.span._replace(known_ms=period.last_ms + 1)
     writing.finish()
     return period
 
