@@ -1,7 +1,7 @@
 """The follower over a memory log: what it folds, how old it says it is, and how it fails."""
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -263,21 +263,32 @@ async def test_nobody_folds_into_a_shard_or_looks_at_it_while_a_plan_of_it_gives
             await asyncio.sleep(0)
             turns += 1
 
-    async with Following(log, clock) as following:
+    async with Following(log, clock, lag_s=1_000_000) as following:  # its clock runs fast
         await following.answers()
         await following.answers("m1")
-        state = following.follower._shards[0].state
+        one = following.follower._shards[0]
+        state, came = one.state, asyncio.Event()
 
         def part() -> None:
             clock.time_ms += 1
             seen.append(tuple(state.seen))
 
+        def parts() -> Iterator[Callable[[], None]]:
+            while not came.is_set():
+                yield part
+            for _ in range(1_000):
+                yield part
+
         watching = asyncio.create_task(watch())
-        question = {"market_id": "m0", "n": 7, "parts": [part] * 1_000}
+        question = {"market_id": "m0", "n": 7, "parts": parts()}
         planning = asyncio.create_task(following.follower.promise(question))
         await until(lambda: len(seen) > 10)
         book.commit("b")
         other.commit("d")
+        async with asyncio.timeout(10):  # at every turn: the plan's clock runs meanwhile
+            while not (one.still._waiters or "b" in state.seen):
+                await asyncio.sleep(0)
+        came.set()
         again = asyncio.create_task(following.ask())
         looking = asyncio.create_task(following.follower.availability("A", "web"))
         await following.answers("m1")
