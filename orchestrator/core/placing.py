@@ -331,8 +331,13 @@ def _tell_plan(
         deliver_by_ms = fulfillment.deliver_by_ms
         if deliver_by_ms is not None and (latest_ms is None or deliver_by_ms > latest_ms):
             latest_ms = deliver_by_ms
-        told = {"fulfillment_id": fulfillment.fulfillment_id, "node_id": fulfillment.node_id}
-        fulfillments.append({**told, **_days(fulfillment), "lines": planned})
+        told: Plain = {"fulfillment_id": fulfillment.fulfillment_id, "node_id": fulfillment.node_id}
+        if fulfillment.ship_by_ms is not None:
+            told["ship_by"] = rfc3339(fulfillment.ship_by_ms)
+        if deliver_by_ms is not None:
+            told["deliver_by"] = rfc3339(deliver_by_ms)
+        told["lines"] = planned
+        fulfillments.append(told)
     event: Any = {
         "type": "order_allocated",
         **about(order),
@@ -356,7 +361,7 @@ def _tell_plan(
             event["cancel_ms"] = turn.now_ms + days * DAY_MS
     if held:
         event["held"] = outcome.strategy.name
-    turn.tell(event)
+    turn.tell(event, order)
     turn.weight += len(explanation)
     if latest_ms is not None and order.promised_ms is not None and latest_ms > order.told_ms:
         turn.tell(
@@ -413,11 +418,10 @@ def _give(
     hold_ms: int,
 ) -> bool:
     """Give a node its leg: ask it now, or hold the request back. Returns whether it is held."""
-    units = {line.line_id: count for line, count in zip(lines, leg.units, strict=True) if count}
     asked = [
-        {"line_id": line.line_id, "sku": line.sku, "quantity": units[line.line_id]}
-        for line in lines
-        if line.line_id in units
+        {"line_id": line.line_id, "sku": line.sku, "quantity": units}
+        for line, units in zip(lines, leg.units, strict=True)
+        if units
     ]
     given: Plain = {"ship_day": iso_day(leg.ship_day), "ship_by": rfc3339(leg.ship_by_ms)}
     if leg.deliver_by_ms is not None:
@@ -426,17 +430,18 @@ def _give(
         given["deliver_by"] = rfc3339(
             moment_of(data["deliver_by"], turn.market_of(order).time_zone)
         )
-    wished: Plain = {name: passed_on[name] for name in ("carrier", "service") if name in passed_on}
-    chosen: Plain = {"carrier": leg.carrier, "service": leg.service}
-    if all(chosen[name] == wish for name, wish in wished.items()):
-        given |= {name: one for name, one in chosen.items() if one is not None}
-    else:  # one carrier's name beside another's service would be neither
-        given |= wished
-    identity = {
-        **about(order),
-        "fulfillment_id": f"{order.channel}.{order.order_id}.{len(order.fulfillments) + 1}",
-        "node_id": leg.node_id,
-    }
+    carrier, service = leg.carrier, leg.service
+    if (
+        passed_on.get("carrier", carrier) != carrier or passed_on.get("service", service) != service
+    ):  # one carrier's name beside another's service would be neither
+        carrier, service = passed_on.get("carrier"), passed_on.get("service")
+    if carrier is not None:
+        given["carrier"] = carrier
+    if service is not None:
+        given["service"] = service
+    identity = about(order)
+    identity["fulfillment_id"] = f"{order.channel}.{order.order_id}.{len(order.fulfillments) + 1}"
+    identity["node_id"] = leg.node_id
     if hold_ms:
         processing_ms = turn.shard.nodes[leg.node_id].calendar.processing_ms
         release_ms = min(turn.now_ms + hold_ms, leg.ship_by_ms - processing_ms)
@@ -475,6 +480,14 @@ def _request(
     turn: Turn, identity: Plain, given: Plain, data: Plain, passed_on: Plain, asked: list[Any]
 ) -> None:
     placed = {line["line_id"]: line for line in data["lines"]}
+    lines: list[Plain] = []
+    for units in asked:
+        told: Plain = units.copy()
+        line = placed[units["line_id"]]
+        for field in LINE_PASSED_ON:
+            if field in line:
+                told[field] = line[field]
+        lines.append(told)
     event: Any = {
         "type": "fulfillment_requested",
         **identity,
@@ -484,17 +497,7 @@ def _request(
         "currency": data["currency"],
         **passed_on,
         **given,
-        "lines": [
-            {
-                **units,
-                **{
-                    field: placed[units["line_id"]][field]
-                    for field in LINE_PASSED_ON
-                    if field in placed[units["line_id"]]
-                },
-            }
-            for units in asked
-        ],
+        "lines": lines,
     }
     turn.emit(event)
 

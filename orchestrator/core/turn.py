@@ -30,10 +30,10 @@ class Turn:
         evolve(self.shard, self.cause, event)
         self.events.append(event)
 
-    def tell(self, event: Any) -> None:
-        """Emit an order update; its `status` is the order's after it."""
+    def tell(self, event: Any, order: Order | None = None) -> None:
+        """Emit an order update; its `status` is the order's (if at hand) after it."""
         evolve(self.shard, self.cause, event)
-        event["status"] = order_of(self.shard, event).status()
+        event["status"] = (order or order_of(self.shard, event)).status()
         self.events.append(event)
 
     @property

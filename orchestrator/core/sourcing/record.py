@@ -13,7 +13,7 @@ from events.decided import (
     Split,
     Value,
 )
-from orchestrator.core.sourcing.question import Amounts, Evaluated, Line, Question
+from orchestrator.core.sourcing.question import Amounts, Evaluated, Line, Question, Whole
 from orchestrator.core.sourcing.search import Answer, Plan
 from orchestrator.core.sourcing.strategies import Strategy
 from orchestrator.core.sourcing.tables import WIDE, Ranking, as_bytes, nodes_in, set_of
@@ -67,7 +67,8 @@ def _recording(question: Question, answer: Answer) -> "_Record":
             if not line.asked:
                 continue
             if line.asked == line.target:
-                record.add(question.amounts_of(question.whole(1 << i)))
+                whole = question.whole(1 << i)
+                record.add(question.amounts_of(whole), whole=whole)
             else:
                 record.add(tuple([line.asked if i == j else 0 for j in range(len(lines))]))
     return record
@@ -147,17 +148,21 @@ def _form(question: Question) -> Decision:
 
 
 class _Set:
-    """Units that are shown: where in the record, the nodes that plans use, and all with a price."""
+    """Units that are shown: where in the record, and the nodes that plans use with their rows."""
 
-    __slots__ = ("place", "rows", "used")
+    __slots__ = ("place", "rows", "used", "whole")
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Whole | None) -> None:
         self.place = 0
-        self.used: list[int] = []
-        self.rows: list[DecisionRow] = []  # of those used
+        self.whole = whole  # where they are lines at their targets, and that is known
+        self.used: list[int] | None = None
+        self.rows: list[DecisionRow] | None = None  # of those used
 
     def row_of(self, index: int) -> DecisionRow:
         """The row of a node that a plan uses."""
+        if self.used is None or self.rows is None:
+            message = "a leg was not among what is shown"
+            raise AssertionError(message)
         return self.rows[self.used.index(index)]
 
 
@@ -173,15 +178,18 @@ class _Record:
         self._budget = BARRED
         self.sets: list[DecisionSet] = []
 
-    def add(self, amounts: Amounts, index: int = -1) -> None:
-        """Show these units, and this node for them; each once."""
+    def add(self, amounts: Amounts, index: int = -1, whole: Whole | None = None) -> None:
+        """Show these units, and this node for them; each once. `whole`: the same, if at hand."""
         found = self._sets.get(amounts)
         if found is None:
             if index < 0 and (len(self._sets) + 1) * len(amounts) > CELLS:
                 return
-            found = self._sets[amounts] = _Set()
-        if index >= 0 and index not in found.used:
-            found.used.append(index)
+            found = self._sets[amounts] = _Set(whole)
+        if index >= 0:
+            if found.used is None:
+                found.used = [index]
+            elif index not in found.used:
+                found.used.append(index)
 
     def fill(self) -> None:
         """Make the rows."""
@@ -202,8 +210,9 @@ class _Record:
 
     def _rows_of(self, amounts: Amounts, shown_as: "_Set") -> list[DecisionRow]:
         question = self._question
-        used = shown_as.used
-        whole = question.known_whole(amounts)
+        used, whole = shown_as.used, shown_as.whole
+        if whole is None:
+            whole = question.known_whole(amounts)
         if whole is None:
             offers, units = question.offers(amounts, 2), sum(amounts)
             ranking = question.zone.ranking(question.contents(amounts))
@@ -216,7 +225,7 @@ class _Record:
                 there = bytes(self._nodes + 7 >> 3)
         self._rankings.append(ranking)
         shown = offers
-        if used:
+        if used is not None:
             others = [
                 (value, index)
                 for index in used
@@ -227,7 +236,6 @@ class _Record:
                 shown = sorted(offers + others)
         closely = question.closely(units)
         rows: list[DecisionRow] = []
-        indexes: list[int] = []
         for _, index in shown:
             known = question.shown(ranking, index, closely)
             if known is not None:
@@ -240,9 +248,9 @@ class _Record:
                 row = self._row(amounts, index, leg)
             self._shown.append(index)
             rows.append(row)
-            indexes.append(index)
-        for index in used:
-            shown_as.rows.append(rows[indexes.index(index)])
+        if used is not None:
+            indexes = [index for _, index in shown]
+            shown_as.rows = [rows[indexes.index(index)] for index in used]
         if self._budget:
             self._bar(amounts, offers, ranking, able & ranking.able, closely, rows, there)
         return rows
