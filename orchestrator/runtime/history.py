@@ -3,9 +3,10 @@
 It reads the journal beside the relay, with a checkpoint of its own, so that it delays no command.
 """
 
+from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Generic, TypeVar
 from zlib import crc32
 
 import orjson
@@ -21,7 +22,7 @@ from orchestrator.runtime.publisher import (
 from orchestrator.runtime.replica import Slices
 from orchestrator.runtime.snapshots import Format, Snapshots
 from schemas.history import Flat, Known, flatten, fold
-from schemas.journal import Commit, FilterState, JournalError, Verdict
+from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
 from schemas.ports import (
     Clock,
     EventLog,
@@ -40,7 +41,6 @@ from schemas.times import rfc3339
 S = TypeVar("S")
 
 WATERMARK_S: Final = 10.0
-_READ_RECORDS: Final = 200
 _FLUSH_BYTES: Final = 4_000_000  # of values, in memory before they are sent
 
 _HEADERS: Final = (
@@ -100,22 +100,129 @@ async def known_at(
     return new(), FilterState()
 
 
-class HistoryPublisher(ShardPublisher):
-    """A publisher to the topic `history`: its records wait, and are appended together."""
+class HistoryPublisher(ShardPublisher, Generic[S]):
+    """A publisher to the topic `history`: it makes records of what it knows of its shard."""
+
+    read_records: int
+    """Of the journal, at a time."""
 
     def __init__(
-        self, number: int, *, log: EventLog, group: Group, clock: Clock, randomness: Randomness
+        self,
+        number: int,
+        *,
+        log: EventLog,
+        group: Group,
+        clock: Clock,
+        randomness: Randomness,
+        form: Format[S],
+        new: Callable[[], S],
     ) -> None:
+        """`new` makes what is known before the first entry; `form` says how snapshots hold it."""
         super().__init__(number, log=log, group=group, clock=clock)
         self._randomness = randomness
+        self._form = form
+        self._new = new
+        self._known = new()
+        self._slices = Slices(clock)
+        self._shards_there = 0
         self._partitions_there = 0
         self._waiting: Outgoing = defaultdict(list)
         self._waiting_bytes = 0
 
-    def _none_waits(self, partitions: int) -> None:
-        """Begin with nothing, for a topic of so many partitions."""
-        self._partitions_there = partitions
+    async def _publish(self) -> None:
+        """Publish from the checkpoint on.
+
+        1. Load the checkpoint. What has to be known there comes from the newest snapshot of the
+           shard that lies before it, and from the journal in between: read, and not published.
+        2. Read, filter, and turn entries of valid commits into records by target partition.
+        3. Append them, some megabytes at a time; await every acknowledgement.
+        4. Only then save the checkpoint (a few times a second; what follows it is published again,
+           as the same bytes).
+        """
+        self.state = "opening"
+        there = await self._partitions(["history", "journal"])
+        self._shards_there, self._partitions_there = there["journal"], there["history"]
         self._waiting, self._waiting_bytes = defaultdict(list), 0
+        self._known = self._new()  # not twice in memory
+        kept, publish_from = await self._checkpoint()
+        self._known, state = await known_at(
+            kept, self.number, self._log, self._clock, self._randomness, self._form, self._new
+        )
+        writer = await self._log.writer()
+        reader: Reader | None = None
+        saved = kept
+        try:
+            reader = await self._log.reader({self._journal: state.next or None})
+            save_at = self._clock.monotonic()
+            while not self.stop.is_set():
+                read = (await reader.read(self.read_records, IDLE_WAIT_MS)).get(self._journal, ())
+                for one in read:
+                    if self.stop.is_set():
+                        break  # a record of the journal may make thousands: the rest comes again
+                    state = await self._take(writer, state, one, publish_from)
+                    if state.next == kept.next:
+                        self._check(state, kept, one)
+                await self._flush(writer)
+                high_water = reader.high_water(self._journal)
+                caught_up = high_water is not None and state.next >= high_water
+                if state.next > publish_from or caught_up:
+                    self.state = "open"
+                self._observe(reader, state, {})
+                if state.next >= publish_from:
+                    fetched_ms = reader.fetched_ms(self._journal) if caught_up else None
+                    await self._flushed(writer, state, fetched_ms)
+                now = self._clock.monotonic()
+                if state.next > max(saved.next, publish_from) and (now >= save_at or not read):
+                    await self._save(state)
+                    saved, save_at = state, now + SAVE_EVERY_S
+            if state.next > max(saved.next, publish_from):
+                await self._save(state)
+        finally:
+            metrics.forget(metrics.READER_LAG, self.role, "journal", self._label)
+            await writer.close()
+            if reader is not None:
+                await reader.close()
+
+    async def _take(
+        self, writer: Writer, state: FilterState, read: Read, publish_from: int
+    ) -> FilterState:
+        """Take in a record of the journal; what it publishes waits for `_flush`."""
+        after, commit, verdict = self._voids.take(self.number, state, read, folds=True)
+        if verdict is not Verdict.VALID or not isinstance(commit, Commit):
+            return after
+        for number, entry in enumerate(commit.entries):
+            if read.offset < publish_from:
+                self._fold(read, number, entry)
+            else:
+                for record in self._records(read, commit.seq, number, entry):
+                    self._put(record)
+            await self._slices.between()
+        self._taken(read)
+        if self._full:
+            await self._flush(writer)
+        return after
+
+    def _check(self, state: FilterState, kept: FilterState, read: Read) -> None:
+        """What was read up to the checkpoint is what it was saved of; JournalError."""
+        if self._voids.begin(self.number, state, folds=True) != kept:
+            raise JournalError(
+                f"the checkpoint of {self.role} is of another history than"
+                f" journal/{self.number} has at offset {read.offset}"
+            )
+
+    @abstractmethod
+    def _fold(self, read: Read, number: int, entry: Entry) -> None:
+        """Take in an entry that was published before."""
+
+    @abstractmethod
+    def _records(self, read: Read, seq: int, number: int, entry: Entry) -> Iterable[Record]:
+        """The records of an entry, which is folded in."""
+
+    def _taken(self, read: Read) -> None:
+        """A commit was taken in."""
+
+    async def _flushed(self, writer: Writer, state: FilterState, fetched_ms: int | None) -> None:
+        """All up to here is published; `fetched_ms`: when the journal's end was seen, there."""
 
     def _put(self, record: Record) -> None:
         """Let a record wait for `_flush`."""
@@ -135,11 +242,12 @@ class HistoryPublisher(ShardPublisher):
         metrics.PUBLISHED.labels("history").inc(published)
 
 
-class ShardHistory(HistoryPublisher):
+class ShardHistory(HistoryPublisher[Known]):
     """One shard's history in this process."""
 
     role = "history"
     restarts = metrics.HISTORY_RESTARTS
+    read_records = 200
 
     def __init__(
         self,
@@ -152,92 +260,44 @@ class ShardHistory(HistoryPublisher):
         form: Format[Known],
         late_s: float,
     ) -> None:
-        super().__init__(number, log=log, group=group, clock=clock, randomness=randomness)
-        self._form = form
+        super().__init__(
+            number,
+            log=log,
+            group=group,
+            clock=clock,
+            randomness=randomness,
+            form=form,
+            new=Known,
+        )
         self._late_ms = int(late_s * 1000)
         self._source = source_of(number)
-        self._known = Known()
         self._behind_ms = 0  # the broker's clock, less the tick, of the newest commit
         self._complete_ms = 0
-        self._shards_there = 0
+        self._mark_at = 0.0
 
     async def _publish(self) -> None:
-        """Publish from the checkpoint on.
-
-        1. Load the checkpoint. What has to be known there comes from the newest snapshot of the
-           shard that lies before it, and from the journal in between: read, and not published.
-        2. Read, filter, and turn valid commits into records by target partition.
-        3. Append them, some megabytes at a time; await every acknowledgement.
-        4. Only then save the checkpoint (a few times a second; what follows it is published again).
-        5. Every 10 s, when all before is acknowledged: a watermark for every partition.
-        """
-        self.state = "opening"
-        there = await self._partitions(["history", "journal"])
-        self._shards_there = there["journal"]
-        kept, publish_from = await self._checkpoint()
-        self._none_waits(there["history"])
-        self._known, state = await known_at(
-            kept, self.number, self._log, self._clock, self._randomness, self._form, Known
-        )
-        writer = await self._log.writer()
-        reader: Reader | None = None
-        saved = kept
+        """Publish; and every 10 s, all before being acknowledged, a watermark in every partition."""
+        self._mark_at = self._clock.monotonic()
         try:
-            reader = await self._log.reader({self._journal: state.next or None})
-            mark_at = save_at = self._clock.monotonic()
-            while not self.stop.is_set():
-                read = (await reader.read(_READ_RECORDS, IDLE_WAIT_MS)).get(self._journal, ())
-                for one in read:
-                    if self.stop.is_set():
-                        break  # a record of the journal may make thousands: the rest comes again
-                    state = await self._take(writer, state, one, publish_from)
-                    if one.offset + 1 == kept.next and state != kept:
-                        raise JournalError(
-                            f"the checkpoint of history is of another history than"
-                            f" journal/{self.number} has at offset {one.offset}"
-                        )
-                await self._flush(writer)
-                high_water = reader.high_water(self._journal)
-                caught_up = high_water is not None and state.next >= high_water
-                if state.next > publish_from or caught_up:
-                    self.state = "open"
-                self._observe(reader, state, {})
-                now = self._clock.monotonic()
-                if now >= mark_at and state.next >= publish_from:
-                    fetched_ms = reader.fetched_ms(self._journal) if caught_up else None
-                    await self._mark(writer, state, fetched_ms)
-                    mark_at = now + WATERMARK_S
-                if state.next > max(saved.next, publish_from) and (now >= save_at or not read):
-                    await self._save(state)
-                    saved, save_at = state, now + SAVE_EVERY_S
-            if state.next > max(saved.next, publish_from):
-                await self._save(state)
+            await super()._publish()
         finally:
-            metrics.forget(metrics.READER_LAG, self.role, "journal", self._label)
             metrics.forget(metrics.HISTORY_COMPLETE, self._label)
-            await writer.close()
-            if reader is not None:
-                await reader.close()
 
-    async def _take(
-        self, writer: Writer, state: FilterState, read: Read, publish_from: int
-    ) -> FilterState:
-        """Take in a record of the journal; what it publishes waits for `_flush`."""
-        after, commit, verdict = self._voids.take(self.number, state, read, folds=True)
-        if verdict is not Verdict.VALID or not isinstance(commit, Commit):
-            return after
-        slices = Slices(self._clock)
-        for number, entry in enumerate(commit.entries):
-            if read.offset < publish_from:
-                fold(self._known, entry)
-            else:
-                for flat in flatten(self._known, self.number, commit.seq, number, entry):
-                    self._put(record_of(flat, self._source))
-            await slices.between()
+    def _fold(self, read: Read, number: int, entry: Entry) -> None:  # noqa: ARG002 - as others do
+        fold(self._known, entry)
+
+    def _records(self, read: Read, seq: int, number: int, entry: Entry) -> Iterator[Record]:  # noqa: ARG002 - as others do
+        for flat in flatten(self._known, self.number, seq, number, entry):
+            yield record_of(flat, self._source)
+
+    def _taken(self, read: Read) -> None:
         self._behind_ms = read.timestamp_ms - self._known.clock_ms
-        if self._full:
-            await self._flush(writer)
-        return after
+
+    async def _flushed(self, writer: Writer, state: FilterState, fetched_ms: int | None) -> None:
+        now = self._clock.monotonic()
+        if now >= self._mark_at:
+            await self._mark(writer, state, fetched_ms)
+            self._mark_at = now + WATERMARK_S
 
     async def _mark(self, writer: Writer, state: FilterState, fetched_ms: int | None) -> None:
         """Say in every partition how far it is complete.

@@ -12,23 +12,13 @@ from typing import Any, Final, Generic, TypeVar
 import orjson
 
 from orchestrator.runtime import metrics
-from orchestrator.runtime.history import HistoryPublisher, known_at
-from orchestrator.runtime.publisher import IDLE_WAIT_MS, SAVE_EVERY_S, Publishers
-from orchestrator.runtime.replica import Slices
+from orchestrator.runtime.history import HistoryPublisher
+from orchestrator.runtime.publisher import Publishers
 from orchestrator.runtime.snapshots import Format
-from schemas.journal import Commit, Entry, JournalError, Verdict
-from schemas.ports import (
-    Clock,
-    EventLog,
-    Group,
-    Randomness,
-    Read,
-    Reader,
-    Record,
-)
+from schemas.journal import Entry, JournalError
+from schemas.ports import Clock, EventLog, Group, Randomness, Read, Record
 from schemas.times import rfc3339
 
-_READ_RECORDS: Final = 16
 _HEADERS: Final = (
     ("ce_specversion", b"1.0"),
     ("ce_type", b"headrace.shadow_decided.v1"),
@@ -99,11 +89,15 @@ def decided_beside(
     return [record_of(*place, one, rfc3339(now_ms)) for one in told]
 
 
-class ShardShadow(HistoryPublisher, Generic[S]):
-    """One shard, followed and decided beside, in this process."""
+class ShardShadow(HistoryPublisher[S]):
+    """One shard, followed and decided beside, in this process.
+
+    It publishes as `ShardHistory` does: before an entry is folded, what shadows would have decided.
+    """
 
     role = "shadow"
     restarts = metrics.SHADOW_RESTARTS
+    read_records = 16
 
     def __init__(
         self,
@@ -115,85 +109,31 @@ class ShardShadow(HistoryPublisher, Generic[S]):
         randomness: Randomness,
         beside: Beside[S],
     ) -> None:
-        super().__init__(number, log=log, group=group, clock=clock, randomness=randomness)
+        super().__init__(
+            number,
+            log=log,
+            group=group,
+            clock=clock,
+            randomness=randomness,
+            form=beside.form,
+            new=lambda: beside.new(number),
+        )
         self._core = beside
+        self._shadows = beside.shadows()
 
     async def _publish(self) -> None:
-        """Decide beside from the checkpoint on.
+        self._shadows = self._core.shadows()
+        await super()._publish()
 
-        1. Load the checkpoint; the state there comes from the newest snapshot of the shard that
-           lies before it, and from the journal in between.
-        2. Read and filter; of each entry, what shadows would have decided, then fold it.
-        3. Append that to `history`, every acknowledgement awaited; only then save the checkpoint.
-           What follows it is decided again after a crash: the same positions, the same bytes.
-        """
-        self.state = "opening"
-        partitions = (await self._partitions(["history", "journal"]))["history"]
-        kept, publish_from = await self._checkpoint()
-        self._none_waits(partitions)
-        shard, state = await known_at(
-            kept,
-            self.number,
-            self._log,
-            self._clock,
-            self._randomness,
-            self._core.form,
-            lambda: self._core.new(self.number),
-        )
-        shadows = self._core.shadows()
-        writer = await self._log.writer()
-        reader: Reader | None = None
-        saved = kept
-        slices = Slices(self._clock)
-        try:
-            reader = await self._log.reader({self._journal: state.next or None})
-            save_at = self._clock.monotonic()
-            while not self.stop.is_set():
-                read = (await reader.read(_READ_RECORDS, IDLE_WAIT_MS)).get(self._journal, ())
-                for one in read:
-                    if self.stop.is_set():
-                        break
-                    after, commit, verdict = self._voids.take(self.number, state, one, folds=True)
-                    if verdict is Verdict.VALID and isinstance(commit, Commit):
-                        for number, entry in enumerate(commit.entries):
-                            if one.offset >= publish_from:
-                                place = self.number, commit.seq, number
-                                for record in decided_beside(
-                                    self._core, shadows, shard, place, entry
-                                ):
-                                    self._put(record)
-                            self._fold(shard, one, number, entry)
-                            await slices.between()
-                    state = after
-                    if state.next == kept.next and state != kept:
-                        raise JournalError(
-                            f"the checkpoint of shadow is of another history than"
-                            f" journal/{self.number} has at offset {one.offset}"
-                        )
-                    if self._full:
-                        await self._flush(writer)
-                await self._flush(writer)
-                high_water = reader.high_water(self._journal)
-                if state.next > publish_from or (
-                    high_water is not None and state.next >= high_water
-                ):
-                    self.state = "open"
-                self._observe(reader, state, {})
-                now = self._clock.monotonic()
-                if state.next > max(saved.next, publish_from) and (now >= save_at or not read):
-                    await self._save(state)
-                    saved, save_at = state, now + SAVE_EVERY_S
-            if state.next > max(saved.next, publish_from):
-                await self._save(state)
-        finally:
-            metrics.forget(metrics.READER_LAG, self.role, "journal", self._label)
-            await writer.close()
-            if reader is not None:
-                await reader.close()
+    def _records(self, read: Read, seq: int, number: int, entry: Entry) -> list[Record]:
+        place = self.number, seq, number
+        decided = decided_beside(self._core, self._shadows, self._known, place, entry)
+        self._fold(read, number, entry)
+        return decided
 
-    def _fold(self, shard: S, read: Read, number: int, entry: Entry) -> None:
+    def _fold(self, read: Read, number: int, entry: Entry) -> None:
         try:
-            self._core.fold(shard, entry)
+            self._core.fold(self._known, entry)
         except Exception as error:
             raise JournalError(
                 f"entry {number} of the commit at offset {read.offset} contradicts the state"

@@ -15,10 +15,13 @@ from orchestrator.remembered import history_format
 from orchestrator.runtime.history import WATERMARK_S, History
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.snapshots import Format, Snapshots
+from orchestrator.verification import Kept
+from orchestrator.voiding import found_void
 from schemas.history import Known, flatten
 from schemas.journal import FilterState, encode_commit, encode_opened, step
 from schemas.journal import decode as decode_journal
 from schemas.ports import Appended, Checkpoint, Partition, Record, Unknown, Writer
+from schemas.voids import VOIDS, Voids
 from tests.core.story import Story
 from tests.runtime.fakes import JOURNAL, Seeded, SteppedClock, until
 
@@ -47,7 +50,10 @@ class Book:
         self.log = log
         self.state = FilterState()
         self.written = 0
-        self._put(encode_opened("one", "n1"))
+        self.open("n1")
+
+    def open(self, nonce: str) -> None:
+        self._put(encode_opened("one", nonce))
 
     def _put(self, value: bytes) -> None:
         offset = self.log.write(JOURNAL, [Record(None, value)]).base_offset
@@ -56,7 +62,7 @@ class Book:
     def commit(self, entries: Sequence[bytes], nonce: str = "n1") -> None:
         self._put(
             encode_commit(
-                epoch=0,
+                epoch=self.state.epoch,
                 nonce=nonce,
                 seq=self.state.seq + 1,
                 inbox_from=self.state.inbox_next,
@@ -101,6 +107,9 @@ class Publishing:
         self._stop.set()
         assert self._task is not None
         await self._task
+
+    def states(self) -> dict[int, str]:
+        return {} if self.role is None else self.role.states()
 
 
 def values(log: MemoryLog, kind: str = "") -> list[dict[str, Any]]:
@@ -212,6 +221,29 @@ async def test_a_restart_goes_on_with_the_same_content(
     delivered = [one for one in last if one["event"] == "shipment_delivered"]
     assert [one["placed_at"] for one in delivered] == ["2026-11-22T10:00:00Z"]
     assert [one["node_id"] for one in delivered] == ["BOS"]
+
+
+async def test_behind_a_lost_end_it_goes_on_where_the_journal_does(clock: SetClock) -> None:
+    log, story = MemoryLog(clock, TOPICS), a_story()
+    book = Book(log)
+    book.tell(story)
+    count = len(expected(story))
+    async with Publishing(log, clock):
+        await until(lambda: len(values(log)) == count)
+    del log.held(JOURNAL).records[-1:]  # which the history has published
+    read = [Kept("the history", book.state)]
+    void = await found_void(log, 0, Voids(log), snapshots(log, clock), read)
+    assert void is not None
+    assert void.end_lost
+    log.write(VOIDS, [void._replace(reason="a test", by="ada").record()])
+    book.state = void.state
+    book.open("n2")
+    book.commit(story.entries[-1:], nonce="n2")
+    async with Publishing(log, clock) as publishing:
+        await until(lambda: len(values(log)) > count or publishing.states() == {0: "halted"})
+    new = [one for one in values(log) if one["seq"] > void.state.seq]
+    assert {one["seq"] for one in new} == {book.state.seq}
+    assert len(new) == len(values(log)) - count
 
 
 def expected_after(story: Story, before: int) -> list[dict[str, Any]]:
