@@ -54,13 +54,14 @@ from events.network import (
 from events.rules import RuleSetActivated, RuleSetApproved, RuleSetProposed
 from orchestrator.core.decide import decide
 from orchestrator.core.shard import Node, Shard
-from orchestrator.core.sourcing.calendars import DAY_MS, iso_day, zone
+from orchestrator.core.sourcing.calendars import DAY_MS, zone
 from orchestrator.core.sourcing.geo import metres
 from orchestrator.core.sourcing.plan import Leg, Request, Want
 from orchestrator.core.sourcing.planner import source
 from orchestrator.runtime import large_pages
 from schemas.cloudevents import emit
 from schemas.ports import Record
+from schemas.times import iso_day
 
 WEIGHTS_G: Final = (200, 400, 800, 1_500, 3_000)
 QUANTITIES: Final = ((1, 2, 3), (0.88, 0.97, 1.0))  # with cumulated probabilities

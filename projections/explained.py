@@ -4,18 +4,16 @@ What is recorded is packed for its size (`events.decided.Decision`); nothing is 
 """
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
 from events.decided import COMPONENTS, Choice, Decision, NodeRow, costs_of, rows_of
+from schemas.times import iso_day
 
 Json: TypeAlias = dict[str, Any]
 WhatIf: TypeAlias = Callable[[Decision], Any]
 """What would have changed a decision: `orchestrator`'s answer, since it plans."""
 
-
-_FIRST_DAY = date(1970, 1, 1)
 _UNDIVIDED: Json = {
     "max_legs": None,
     "leg_min_value": None,
@@ -122,8 +120,8 @@ class _Decision:
             "cost_minor": sum(row.costs),
             "costs": dict(zip_longest(COMPONENTS, row.costs, fillvalue=0)),
             "distance_m": row.metres,
-            "ship_day": _iso(row.ship_day),
-            "deliver_day": None if after is None else _iso(row.ship_day + after),
+            "ship_day": iso_day(row.ship_day),
+            "deliver_day": None if after is None else iso_day(row.ship_day + after),
             "days_late": row.days_late,
             "service": row.service,
             "parcels": row.parcels,
@@ -134,7 +132,7 @@ class _Decision:
             ],
         }
         if row.full_day is not None:
-            told["full_day"] = _iso(row.full_day)
+            told["full_day"] = iso_day(row.full_day)
         return told
 
     def _plan(self, plan: Choice | None) -> Json | None:
@@ -167,7 +165,3 @@ class _Decision:
             "short": named(rest["short"]),
             "dearer": rest["dearer"],
         }
-
-
-def _iso(day: int) -> str:
-    return (_FIRST_DAY + timedelta(days=day)).isoformat()

@@ -141,8 +141,7 @@ class Projector:
                     self._states[shard] = "pausing"
                     await self.clock.sleep(_RETRY_S)
             except (JournalError, OutOfRange) as error:
-                self._metrics.halted.labels(label).set(1)
-                self._states[shard] = "halted"
+                self._halt(shard)
                 _log.error(
                     "what is made of a shard's journal halts: the journal contradicts itself or it."
                     " When it was put right or made anew, run `headrace rebuild`, then restart",
@@ -162,8 +161,7 @@ class Projector:
                 )
                 await self.clock.sleep(_RETRY_S)
             except Exception:  # noqa: BLE001 - one shard's defect must not take the others down
-                self._metrics.halted.labels(label).set(1)
-                self._states[shard] = "halted"
+                self._halt(shard)
                 _log.exception(
                     "what is made of a shard's journal halts at a defect: a release that mends it"
                     " goes on",
@@ -171,6 +169,10 @@ class Projector:
                     shard=shard,
                 )
                 await leave.wait()
+
+    def _halt(self, shard: int) -> None:
+        self._metrics.halted.labels(str(shard)).set(1)
+        self._states[shard] = "halted"
 
     async def _session(self, shard: int, leave: asyncio.Event, voids: Voids) -> None:
         """From one reload to the next.

@@ -1,9 +1,11 @@
-"""Times: milliseconds since 1970 UTC inside, RFC 3339 in UTC outside."""
+"""Times: milliseconds since 1970 UTC inside, RFC 3339 in UTC outside. Days by number."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE = _EPOCH.replace(tzinfo=None)  # texts have no "+00:00"
+_FIRST_DAY = _EPOCH.toordinal()
 _MILLISECOND = timedelta(milliseconds=1)
 _FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
@@ -17,8 +19,14 @@ def rfc3339(time_ms: int) -> str:
     their end.
     """
     time_ms = min(max(time_ms, _FIRST_MS), _LAST_MS)
-    moment = datetime.fromtimestamp(time_ms // 1000, UTC).replace(tzinfo=None)  # else: "+00:00"
-    return f"{moment.isoformat()}.{time_ms % 1000:03d}Z"  # strftime writes the year 1 as "1"
+    moment = _NAIVE + timedelta(milliseconds=time_ms)
+    return f"{moment.isoformat(timespec='milliseconds')}Z"  # strftime writes the year 1 as "1"
+
+
+@lru_cache(maxsize=1024)
+def iso_day(day: int) -> str:
+    """A day since 1970 as `2026-11-22`."""
+    return date.fromordinal(day + _FIRST_DAY).isoformat()
 
 
 @lru_cache(maxsize=1024)  # days' cut-offs and ends come again and again

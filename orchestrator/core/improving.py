@@ -15,14 +15,13 @@ from events.decided import Plain, Value
 from orchestrator.core.orders import Fulfillment, Order
 from orchestrator.core.placing import carry_out, lacks, withdraw
 from orchestrator.core.shard import Market, Shard
-from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source
 from orchestrator.core.sourcing.question import Question
 from orchestrator.core.sourcing.strategies import Strategy
 from orchestrator.core.sourcing.tables import load_percent
 from orchestrator.core.turn import Turn, about
-from schemas.times import rfc3339
+from schemas.times import iso_day, rfc3339
 
 IMPROVED_BYTES = 3_000
 SKUS = 5_000

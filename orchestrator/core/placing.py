@@ -18,12 +18,12 @@ from orchestrator.core.orders import (
     remembered,
 )
 from orchestrator.core.shard import Market
-from orchestrator.core.sourcing.calendars import iso_day, moment_of, start_of
+from orchestrator.core.sourcing.calendars import moment_of, start_of
 from orchestrator.core.sourcing.plan import Leg, Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source
 from orchestrator.core.sourcing.strategies import Strategy
 from orchestrator.core.turn import Turn, about
-from schemas.times import rfc3339
+from schemas.times import iso_day, rfc3339
 
 PASSED_ON = (
     "service_level",

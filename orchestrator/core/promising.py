@@ -13,11 +13,11 @@ from events.decided import COMPONENTS, NodeRow, Plain, costs_of
 from orchestrator.core.ledger import HELD_STATES
 from orchestrator.core.shard import Market, Shard, Shelf
 from orchestrator.core.sourcing import availability as steps
-from orchestrator.core.sourcing.calendars import LAST_START_MS, iso_day, moment_of, zone
+from orchestrator.core.sourcing.calendars import LAST_START_MS, moment_of, zone
 from orchestrator.core.sourcing.plan import Leg, Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source_in_steps
 from schemas.ports import NotAnswerable, NotKnown
-from schemas.times import instant_ms, rfc3339
+from schemas.times import instant_ms, iso_day, rfc3339
 
 TRIGGER: Final = "promise"
 EVERYDAY: Final = "standard"

@@ -9,7 +9,7 @@ from orchestrator.core import backorders
 from orchestrator.core.shard import Market
 from orchestrator.core.sourcing.calendars import start_of
 from orchestrator.core.sourcing.rule_checks import Known, check
-from orchestrator.core.sourcing.strategies import DEFAULT_VERSION, FAR, RuleSet, content_of
+from orchestrator.core.sourcing.strategies import DEFAULT_VERSION, FAR, content_of, pools_of
 from orchestrator.core.turn import Turn
 
 Status = Literal["proposed", "approved", "scheduled", "active", "superseded", "shadow"]
@@ -157,10 +157,9 @@ def _activate(turn: Turn, market: Market, version: str) -> None:
     before = market.rules.version
     if before in market.rule_versions:
         _changed(turn, market, before, "superseded")
-    rules = RuleSet(
-        version, Body.model_validate(market.rule_versions[version].body), market.time_zone
-    )
-    ends = {pool.until_ms: None for pool in rules.pools if turn.now_ms < pool.until_ms < FAR}
+    body = Body.model_validate(market.rule_versions[version].body)
+    pools = pools_of(body, market.time_zone)
+    ends = {pool.until_ms: None for pool in pools if turn.now_ms < pool.until_ms < FAR}
     more = {"pools_end_ms": sorted(ends)} if ends else {}
     _changed(turn, market, version, "active", **more)
 

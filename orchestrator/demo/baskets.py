@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from events.orders import OrderLine
+
 STORES: Final = 30
 """The biggest stores by purchase lines; only their baskets become orders."""
 
@@ -53,6 +55,20 @@ class Basket:
         """The purchase's time of day, today in UTC, or yesterday where it has not come yet."""
         moved = datetime.combine(now.date(), self.bought_at.time(), UTC)
         return moved if moved <= now else moved - timedelta(days=1)
+
+    def order_lines(self) -> list[OrderLine]:
+        """The lines of the order that it becomes."""
+        return [
+            OrderLine(
+                line_id=str(number),
+                sku=line.item.sku,
+                name=line.item.name,
+                quantity=line.quantity,
+                unit_price_minor=line.unit_price_minor,
+                total_minor=line.total_minor,
+            )
+            for number, line in enumerate(self.lines, 1)
+        ]
 
 
 class Baskets:

@@ -149,17 +149,7 @@ class Channel:
             ship_to=self._network.home_of(basket.household_id, basket.store_id),
             deliver_by=self._deliver_by(now),
             attributes={"store": store.node_id},
-            lines=[
-                OrderLine(
-                    line_id=str(number),
-                    sku=line.item.sku,
-                    name=line.item.name,
-                    quantity=line.quantity,
-                    unit_price_minor=line.unit_price_minor,
-                    total_minor=line.total_minor,
-                )
-                for number, line in enumerate(basket.lines, 1)
-            ],
+            lines=basket.order_lines(),
         )
         self._outbox.put(order, f"order:{order.order_id}")
         self.placed += 1

@@ -21,7 +21,7 @@ import orjson
 from events.base import Fact
 from events.decided import InputRecord
 from events.network import MarketDefined
-from events.orders import CancelledLine, OrderCancelRequested, OrderLine, OrderPlaced
+from events.orders import CancelledLine, OrderCancelRequested, OrderPlaced
 from events.stock import StockCounted
 from orchestrator.core import decide as core
 from orchestrator.core.shard import Shard
@@ -312,16 +312,7 @@ class _Days:
             deliver_by=(now + timedelta(days=self.chance.randint(2, 5))).date()
             if promised
             else None,
-            lines=[
-                OrderLine(
-                    line_id=str(number),
-                    sku=line.item.sku,
-                    name=line.item.name,
-                    quantity=line.quantity,
-                    unit_price_minor=line.unit_price_minor,
-                )
-                for number, line in enumerate(basket.lines, 1)
-            ],
+            lines=basket.order_lines(),
         )
         self.outbox.put(order, f"order-{basket.basket_id}")
         if self.chance.random() < _CANCELLED:

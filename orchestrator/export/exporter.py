@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import pyarrow as pa
 
 from events.decided import InputRecord
-from orchestrator.core.sourcing.calendars import DAY_MS, iso_day
+from orchestrator.core.sourcing.calendars import DAY_MS
 from orchestrator.export.directory import Directory, ExportError, Position
 from orchestrator.export.tables import Row, tables
 from orchestrator.runtime.history import known_at
@@ -19,7 +19,7 @@ from orchestrator.runtime.snapshots import Format
 from schemas.history import INPUT, Known, fold, tell
 from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
 from schemas.ports import Clock, EventLog, Partition, Randomness, Read
-from schemas.times import rfc3339
+from schemas.times import iso_day, rfc3339
 from schemas.voids import Voids
 
 BATCH_ROWS: Final = 250_000

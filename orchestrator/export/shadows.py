@@ -6,14 +6,14 @@ from typing import Any, Final
 import orjson
 
 from events.history import ShadowDecided
-from orchestrator.core.sourcing.calendars import DAY_MS, iso_day
+from orchestrator.core.sourcing.calendars import DAY_MS
 from orchestrator.export.directory import Directory, Heard
 from orchestrator.export.exporter import Advanced, Period
 from orchestrator.export.tables import Row, tables
 from orchestrator.runtime.whole import Whole
 from schemas.history import About, Told
 from schemas.ports import EventLog, Partition, Read
-from schemas.times import instant_ms
+from schemas.times import instant_ms, iso_day
 
 _TYPE: Final = f"headrace.{ShadowDecided.TYPE}.v1".encode()
 _TABLE: Final = "shadow", ShadowDecided.TYPE

@@ -276,7 +276,7 @@ class ShardHistory(HistoryPublisher[Known]):
         self._mark_at = 0.0
 
     async def _publish(self) -> None:
-        """Publish; and every 10 s, all before being acknowledged, a watermark in every partition."""
+        """Publish; every 10 s, all before being acknowledged, a watermark in every partition."""
         self._mark_at = self._clock.monotonic()
         try:
             await super()._publish()

@@ -5,7 +5,7 @@ The simulator's broker, and Apache Kafka behind a proxy that loses requests or a
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -174,32 +174,31 @@ async def member(log: EventLog) -> Group:
     return group
 
 
-async def test_an_append_whose_answer_is_lost_is_unknown_and_it_is_there(link: Link) -> None:
+async def append_of_unknown_outcome(
+    link: Link, lose: Callable[[Fault], None], fault: Fault
+) -> list[bytes | None]:
+    """What is held after a first append, and a second one that something of is lost."""
     writer = await link.log.writer()
     await writer.append(INBOX, [Record(None, b"first")])
-    link.lose_answers(Fault.APPEND_UNANSWERED)
+    lose(fault)
     with pytest.raises(Unknown):
         await writer.append(INBOX, [Record(None, b"second")])
     with pytest.raises(Refused, match="failed before"):
         await writer.append(INBOX, [Record(None, b"third")])
     await writer.close()
     link.restore()
-    first, *more = await held(link.besides)
+    return await held(link.besides)
+
+
+async def test_an_append_whose_answer_is_lost_is_unknown_and_it_is_there(link: Link) -> None:
+    first, *more = await append_of_unknown_outcome(link, link.lose_answers, Fault.APPEND_UNANSWERED)
     assert first == b"first"
     assert set(more) == {b"second"}  # maybe more than once: the client may have tried again
 
 
 async def test_an_append_that_is_lost_itself_is_unknown_and_it_is_not_there(link: Link) -> None:
-    writer = await link.log.writer()
-    await writer.append(INBOX, [Record(None, b"first")])
-    link.lose_requests(Fault.APPEND_LOST)
-    with pytest.raises(Unknown):
-        await writer.append(INBOX, [Record(None, b"second")])
-    with pytest.raises(Refused, match="failed before"):
-        await writer.append(INBOX, [Record(None, b"third")])
-    await writer.close()
-    link.restore()
-    assert await held(link.besides) == [b"first"]
+    values = await append_of_unknown_outcome(link, link.lose_requests, Fault.APPEND_LOST)
+    assert values == [b"first"]
 
 
 async def test_what_a_new_writer_appends_after_an_unknown_outcome_stands_behind_it(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.core.config import Config
-from orchestrator.core.sourcing.calendars import iso_day
+from schemas.times import iso_day
 from tests.core.story import Story
 
 

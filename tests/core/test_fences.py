@@ -6,9 +6,9 @@ import orjson
 import pytest
 
 from events.decided import NodeRow, rows_of
-from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.core.sourcing.question import DAYS_AHEAD
+from schemas.times import iso_day
 from tests.core.story import Story
 
 

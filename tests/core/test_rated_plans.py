@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from orchestrator.core.sourcing.calendars import iso_day
-from schemas.times import instant_ms
+from schemas.times import instant_ms, iso_day
 from tests.core.story import Story, plain
 
 

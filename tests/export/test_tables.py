@@ -14,11 +14,11 @@ import pytest
 from events.decided import COMPONENTS, EVENT_TYPES, DecidedEvent, NodeRow
 from events.history import ShadowDecided
 from events.inputs import INPUTS
-from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.export.shapes import DECISION, SHAPES, TIME, list_of, objects, plain, rows
 from orchestrator.export.tables import ENVELOPE, KINDS, Row, tables
 from schemas.history import INPUT, Known, flatten, tell
 from schemas.journal import Entry
+from schemas.times import iso_day
 from tests.core.story import Story
 from tests.golden.test_journal import read
 from tests.projections.test_from_the_core import told

@@ -18,11 +18,10 @@ from orchestrator.core.sourcing.calendars import (
     Calendar,
     calendar_of,
     day_number,
-    iso_day,
     moment_of,
     zone,
 )
-from schemas.times import instant_ms, rfc3339
+from schemas.times import instant_ms, iso_day, rfc3339
 
 ZONES = (
     "UTC",

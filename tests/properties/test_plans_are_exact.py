@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from events.decided import Choice, Decision, NodeRow, costs_of
-from orchestrator.core.sourcing.calendars import iso_day
 from orchestrator.core.sourcing.plan import Outcome, Request
 from orchestrator.core.sourcing.planner import source
+from schemas.times import iso_day
 from tests.properties.brute_force import Found, Leg, Plan, Problem, solve
 from tests.properties.small_worlds import Play
 

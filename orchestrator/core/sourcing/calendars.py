@@ -41,12 +41,6 @@ def day_number(text: str) -> int:
     return date.fromisoformat(text).toordinal() - _EPOCH
 
 
-@lru_cache(maxsize=1024)
-def iso_day(day: int) -> str:
-    """A day as `2026-11-22`."""
-    return date.fromordinal(day + _EPOCH).isoformat()
-
-
 class Zone:
     """A time zone's days. It remembers the day it was asked for last: most questions are of one."""
 

@@ -493,6 +493,11 @@ def _item_test(entry: SafetyStock | Threshold) -> ItemTest:
     )
 
 
+def pools_of(body: Body, time_zone: str) -> list[PoolRule]:
+    """A version's pools; days are those of the time zone."""
+    return [PoolRule(pool, time_zone) for pool in body.defaults.pools or ()]
+
+
 class RuleSet:
     """A version of a market's rules. Without slots: two of the same content are equal."""
 
@@ -510,7 +515,7 @@ class RuleSet:
             channel: [(_item_test(entry), entry.units) for entry in entries]
             for channel, entries in defaults.thresholds.items()
         }
-        self.pools = [PoolRule(pool, time_zone) for pool in defaults.pools or ()]
+        self.pools = pools_of(body, time_zone)
         self.keep_back = bool(self._thresholds or self.pools)  # something from some channel
         self._late_minor = defaults.late_per_day
         self._late_default_minor = defaults.late_per_day.get("default", LATE_PER_DAY_MINOR)
