@@ -27,6 +27,7 @@ from bench import (
     core,
     end_to_end,
     history,
+    history_cost,
     kpis,
     past,
     projector,
@@ -44,11 +45,12 @@ from tests.servers import KAFKA_VERSION
 
 BENCHES: Final = (
     *("core", "sourcing", "projector", "baseline", "end_to_end", "promise", "recovery"),
-    *("history", "whatif", "past", "kpis"),
+    *("history", "history_cost", "whatif", "past", "kpis"),
 )
 _ALONE: Final = {
     "recovery": recovery,
     "history": history,
+    "history_cost": history_cost,
     "whatif": whatif,
     "past": past,
     "kpis": kpis,

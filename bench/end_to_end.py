@@ -95,6 +95,7 @@ class Measured:
     orders: int = 0
     lag_s: float = 0.0  # of the slower of both ends behind the other, at the end
     slower: str = ""
+    history_late_s: float = 0.0  # after the end, where the layout has it
     cpu_us: dict[str, float] = field(default_factory=dict)  # an order, by process
     journal_full: float = 0.0  # on disk, an order
     journal_trickle: float = 0.0
@@ -131,6 +132,12 @@ def run(plan: Plan) -> Measured:
     """Run it once on new servers."""
     with new_servers() as (settings, home):
         return asyncio.run(Run(plan, settings, home).all())
+
+
+def full_load(plan: Plan) -> Measured:
+    """Steps 1 to 3 alone, on new servers."""
+    with new_servers() as (settings, home):
+        return asyncio.run(Run(plan, settings, home).full_load())
 
 
 class Run:
@@ -179,6 +186,12 @@ class Run:
                 await self._audit()
         return self.measured
 
+    async def full_load(self) -> Measured:
+        """Throughput, without latency and audit."""
+        async with self.set_up():
+            await self._load()
+        return self.measured
+
     # --- steps
 
     async def _load(self) -> None:
@@ -210,6 +223,7 @@ class Run:
                 handled = asyncio.create_task(self.handled(began))
                 await asyncio.gather(commands.complete.wait(), handled)
                 cpu = cpu_seconds()
+                self.measured.history_late_s = await self._history_late()
         cpu.subtract(cpu_before)
         ends = {"commands": commands.complete_at - began, "read model": handled.result() - began}
         slower, took = max(ends.items(), key=lambda end: end[1])
@@ -368,6 +382,20 @@ class Run:
                     f"the read model stands at {reached} of {self.inbox_records} inputs"
                 )
             await asyncio.sleep(0.1)
+
+    async def _history_late(self) -> float:
+        """Seconds until role `history`, where it runs, has published all that there is."""
+        if not any("history" in roles.split(",") for roles in LAYOUTS[self.plan.layout]):
+            return 0.0
+        began = time.perf_counter()
+        journals = [Partition("journal", number) for number in range(self.settings.shards)]
+        async with asyncio.timeout(_SETTLES_WITHIN_S):
+            while True:
+                saved = await self.log.saved("history", journals)
+                ends = {one: (await self.log.bounds(one)).next for one in journals}
+                if all(one in saved and saved[one].offset >= ends[one] for one in journals):
+                    return time.perf_counter() - began
+                await asyncio.sleep(0.1)
 
     def _journal_bytes(self) -> int:
         """Bytes of the journal's segments on Kafka's disk."""
