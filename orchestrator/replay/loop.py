@@ -137,6 +137,7 @@ class Loop:
                 self._history_says(row)
         self._now_ms = self._span.end_ms
         self._until(self._span.end_ms, None)
+        self._agenda.clear()  # what it holds, holds this
 
     def _until(self, now_ms: int, row: Row | None) -> None:
         """Do what falls due here before then, but what history's next entry does as well."""
@@ -439,16 +440,20 @@ class Loop:
 
     def _still_fits(self, work: Work, row: Row) -> bool:
         """Whether history's answer fits what happened to the work here; draws the rest else."""
-        found = None if self.in_step else self._fulfillment(work.fulfillment_id)
+        type_, data = row.input["type"], row.input["data"]
+        ships = type_ == "fulfillment_shipped"
+        cancels = type_.startswith("fulfillment_cancellation")
+        if self.in_step or not (ships or cancels or work.drawn):
+            return True
+        found = self._fulfillment(work.fulfillment_id)
         if found is None:
             return True
         if work.drawn:
             return False
-        type_, data = row.input["type"], row.input["data"]
-        if type_ == "fulfillment_shipped" and not _can_ship(data, found[1]):
+        if ships and not _can_ship(data, found[1]):
             self._draw_rest(work)
             return False
-        if type_.startswith("fulfillment_cancellation") and not found[1].awaits_answer:
+        if cancels and not found[1].awaits_answer:
             if type_.endswith("accepted"):
                 self._draw_rest(work)
             return False

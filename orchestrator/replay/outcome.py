@@ -158,11 +158,10 @@ class Outcome:
         self._decisions.write(packed)
         told = Told(plan_digest(event), cause["type"], now_ms, self._written, len(packed))
         self._written += len(packed)
-        if not order.decisions:
+        if not order.decisions and event["backordered"]:
             order.short_lines = len(event["backordered"])
             order.backordered = sum(line["quantity"] for line in event["backordered"])
-            if order.short_lines:
-                self._short(event, orjson.loads(text))
+            self._short(event, orjson.loads(text))
         order.decisions.append(told)
         if order.promised_ms is None and "promised_by" in event:
             order.promised_ms = instant_ms(event["promised_by"])

@@ -42,6 +42,7 @@ ANSWERS: Final = frozenset(
 )
 FOUND_BY: Final = frozenset({"stock_counted", "fulfillment_rejected", "fulfillment_shipped"})
 """Inputs that say how the shelf differs from the books."""
+_BUFFER_BYTES: Final = 1 << 18
 _NO_FINDING: Final = frozenset({"settling", "shipped"})
 
 Advanced = Callable[[int, int], None]
@@ -161,15 +162,14 @@ class Rows:
     """The entries of a period, in order or by their place."""
 
     def __init__(self, period: Period) -> None:
-        with (period.at / "entries").open("rb") as file:
+        self._path = period.at / "entries"
+        with self._path.open("rb") as file:
             self._mapped = mmap(file.fileno(), 0, access=ACCESS_READ) if period.bytes else None
 
     def __iter__(self) -> Iterator[Row]:
-        at, mapped = 0, self._mapped
-        while mapped is not None and at < len(mapped):
-            end = mapped.find(b"\n", at)
-            yield Row(*orjson.loads(mapped[at:end]))
-            at = end + 1
+        with self._path.open("rb", _BUFFER_BYTES) as file:
+            for line in file:
+                yield Row(*orjson.loads(line))
 
     def at(self, place: int) -> Row:
         """The entry that begins there."""

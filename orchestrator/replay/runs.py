@@ -18,11 +18,10 @@ from orchestrator.replay.changes import Changes
 from orchestrator.replay.loop import Loop
 from orchestrator.replay.outcome import Outcome
 from orchestrator.replay.period import Period, Rows, load_index
+from orchestrator.runtime.large_pages import Kept
 
 BASELINE: Final = "as it was"
 _POLL_S: Final = 0.25
-_YOUNG: Final = 1_000_000
-"""New objects after which cycles are looked for among them; looking took a tenth of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +66,22 @@ def cores() -> int:
 
 def run_task(task: Task, number: int = 0) -> None:
     """Replay a task in this process; ChangeError, UndecidableError."""
-    gc.set_threshold(_YOUNG, 3, 150_000)  # no cycles are in a shard's state
+    collecting = gc.isenabled()
+    gc.disable()  # a run makes no cycles, and looking for them took a tenth of it
+    try:
+        _run_task(task, number)
+    finally:
+        gc.collect()  # its shard: markets and their tables hold each other
+        if collecting:
+            gc.enable()
+
+
+def _run_task(task: Task, number: int) -> None:
     began, began_s = process_time(), monotonic()
     shard = task.period.start(Config(**task.config))
     waiting = frozenset(
         order.key for market in shard.markets.values() for order in market.orders.values()
     )
-    gc.collect()
-    gc.freeze()
     outcome = Outcome(Path(task.folder), waiting)
     loop = Loop(
         shard,
@@ -86,7 +93,10 @@ def run_task(task: Task, number: int = 0) -> None:
         outcome,
     )
 
+    large = Kept()
+
     def advanced(entries: int) -> None:
+        large.look()
         if _done is not None:
             _done[number] = entries
 

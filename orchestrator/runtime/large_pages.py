@@ -65,13 +65,24 @@ def _filled(maps: str) -> Iterator[tuple[int, int]]:
             yield begin, end
 
 
-async def keep_large() -> None:
-    """Until cancelled: again whenever the process has grown by a tenth, beside the loop."""
-    before = 0
-    while allowed():
+class Kept:
+    """A process that is put into large pages again whenever it has grown by a tenth."""
+
+    def __init__(self) -> None:
+        self._before = 0
+
+    def look(self) -> None:
+        """Do it if it is time; cheap where it isn't."""
         with suppress(OSError):  # what the process is told of itself is kept from it
             now = int(_RESIDENT.read_text(encoding="ascii").split()[1])
-            if now > before * _GROWN:
-                await asyncio.to_thread(collapse)  # noqa: TID251 - the kernel's work, nothing of a role's
-                before = now
+            if now > self._before * _GROWN:
+                collapse()
+                self._before = now
+
+
+async def keep_large() -> None:
+    """Look every ten seconds, beside the loop, until cancelled."""
+    kept = Kept()
+    while allowed():
+        await asyncio.to_thread(kept.look)  # noqa: TID251 - the kernel's work, nothing of a role's
         await asyncio.sleep(_EVERY_S)

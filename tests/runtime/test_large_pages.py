@@ -80,3 +80,18 @@ def test_nothing_is_asked_for_where_the_system_says_never(
     if sys.platform == "linux":
         mode.write_text("always [madvise] never\n", encoding="ascii")
         assert large_pages.allowed()
+
+
+def test_it_is_done_again_once_the_process_has_grown_by_a_tenth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident, done = tmp_path / "statm", list[str]()
+    monkeypatch.setattr(large_pages, "_RESIDENT", resident)
+    monkeypatch.setattr(large_pages, "collapse", lambda: done.append(resident.read_text()))
+    kept = large_pages.Kept()
+    kept.look()
+    assert not done, "not told"
+    for pages in ("1000", "1000", "1100", "1101", "1200", "900", "1212"):
+        resident.write_text(f"5000 {pages} 300 1 0 2000 0\n", encoding="ascii")
+        kept.look()
+    assert [one.split()[1] for one in done] == ["1000", "1101", "1212"]
