@@ -17,7 +17,7 @@ from orchestrator.runtime.batches import batches
 from orchestrator.runtime.metrics import READER_LAG, REJECTED, TAKEN, forget
 from orchestrator.runtime.replica import Slices
 from orchestrator.runtime.taken import Taken, taken
-from orchestrator.runtime.whole import Whole
+from orchestrator.runtime.whole import Rest, Whole
 from schemas import inbox
 from schemas.cloudevents import Accepted, Code, Rejected, UnknownFields, read
 from schemas.journal import JournalError
@@ -45,7 +45,6 @@ _IDLE_WAIT_MS = 200  # a new assignment or a stop is noticed after it
 _BUSY_WAIT_MS = 20  # while a partition waits for master data, or positions for being saved
 _SAVE_EVERY_S = 0.02  # positions of less than this are saved together
 _RETRY_S = 1.0
-_QUIET_READS = 3
 _READ_AGAIN = 2 * _MAX_RECORDS  # more than one cycle takes; shards remember as many of each origin
 _TOLD_SHARDS = 150  # as many offsets of 19 digits fit into MAX_METADATA_BYTES
 _PLACES_UNKNOWN = frozenset({Code.UNKNOWN_MARKET, Code.UNKNOWN_NODE})
@@ -272,12 +271,12 @@ class _Session:
     async def read_network_to_its_end(self) -> None:
         """Learn all that `network` holds at this moment."""
         end = (await self._role.log.bounds(NETWORK)).next
-        quiet = 0  # transaction markers take offsets too, so the last one may never be read
-        while self._routes.next < end and quiet < _QUIET_READS:
+        rest = Rest(self._network, NETWORK, end)
+        while self._routes.next < end:
             if await self._learn(_IDLE_WAIT_MS):
-                quiet = 0
-            elif (self._network.high_water(NETWORK) or 0) >= end:
-                quiet += 1
+                rest = Rest(self._network, NETWORK, end)
+            elif rest.is_nothing():
+                break
 
     async def _learn(self, wait_ms: int) -> bool:
         records = (await self._network.read(_MAX_RECORDS, wait_ms)).get(NETWORK, [])

@@ -2,19 +2,43 @@
 
 from typing import Final, Self
 
-from schemas.ports import EventLog, OutOfRange, Partition, Read, Reader
+from schemas.ports import EventLog, LogError, OutOfRange, Partition, Read, Reader
 
 _READ_RECORDS: Final = 2_000
 _WAIT_MS: Final = 250
-_QUIET_READS: Final = 3
+_NOTHING: Final = 2
+_SILENCES: Final = 120
+"""Reads without a record, 30 s: a partition whose broker stands still is not at its end."""
+
+
+class Rest:
+    """Whether anything is left before the end of a partition, though nothing more is read there.
+
+    A transaction's marker takes the last offset and is never read. That a broker answers with
+    nothing, twice, tells it from one that doesn't answer.
+    """
+
+    def __init__(self, reader: Reader, partition: Partition, end: int) -> None:
+        self._reader = reader
+        self._partition = partition
+        self._end = end
+        self._answered_ms = reader.fetched_ms(partition)
+        self._nothing = 0
+
+    def is_nothing(self) -> bool:
+        """After a read without a record."""
+        answered_ms = self._reader.fetched_ms(self._partition)
+        if answered_ms != self._answered_ms:
+            self._answered_ms = answered_ms
+            self._nothing += (self._reader.high_water(self._partition) or 0) >= self._end
+        return self._nothing >= _NOTHING
 
 
 class Whole:
     """What a partition holds from `at` on, up to its end as of now, in order, some at a time.
 
-    `async with` it, and iterate. It ends when nothing more comes: a transaction's marker takes the
-    last offset and is never read. An iterator, no generator: whoever stops half-way, or is
-    cancelled, closes its reader at once.
+    `async with` it, and iterate. An iterator, no generator: whoever stops half-way, or is
+    cancelled, closes its reader at once. LogError where the broker says nothing for half a minute.
 
     `retained`: retention may remove records while it reads. It goes on then where the partition
     begins; `first` is from where on nothing was left out. OutOfRange otherwise.
@@ -28,7 +52,6 @@ class Whole:
         self._log = log
         self._partition = partition
         self._at = at
-        self._quiet = 0
         self._reader: Reader | None = None
 
     async def __aenter__(self) -> Self:
@@ -46,7 +69,9 @@ class Whole:
         return self
 
     async def __anext__(self) -> list[Read]:
-        while self._reader is not None and self._at < self.end and self._quiet < _QUIET_READS:
+        silences, rest = 0, None
+        while self._reader is not None and self._at < self.end:
+            rest = rest or Rest(self._reader, self._partition, self.end)
             try:
                 read = await self._reader.read(_READ_RECORDS, _WAIT_MS)
             except OutOfRange:
@@ -55,11 +80,15 @@ class Whole:
                     raise
                 await self._reader.close()
                 self.first = self._at = first
-                self._reader = await self._log.reader({self._partition: first})
+                self._reader, rest = await self._log.reader({self._partition: first}), None
                 continue
             if found := read.get(self._partition):
-                self._at, self._quiet = found[-1].offset + 1, 0
+                self._at = found[-1].offset + 1
                 return [one for one in found if one.offset < self.end]
-            if (self._reader.high_water(self._partition) or 0) >= self.end:
-                self._quiet += 1
+            if rest.is_nothing():
+                break
+            silences += 1
+            if silences == _SILENCES:
+                at = f"{self._partition.topic}/{self._partition.number}@{self._at}"
+                raise LogError(f"{at} can't be read on, its end is {self.end}")
         raise StopAsyncIteration

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.whole import Whole
 from orchestrator.runtime.world import SystemClock
 from schemas.ports import (
     MAX_METADATA_BYTES,
@@ -329,6 +330,25 @@ async def test_nothing_is_saved_on_a_broker_that_never_had_a_group(prefix: str) 
         await kafka.create(topic, SHARDS, TOPIC_DEFAULTS | topic.config, 1)
         assert await kafka.saved("nobody", [INBOX, OTHER]) == {}
         await kafka.close()
+
+
+async def test_a_partition_that_ends_with_a_transactions_marker_is_read_to_its_end(
+    log: EventLog, request: pytest.FixtureRequest
+) -> None:
+    if not isinstance(log, KafkaLog) or "tansu" in request.node.name:
+        pytest.skip("no marker takes an offset there")
+    await (await log.group("relay", ["inbox"])).close()  # the coordinator is there
+    writer = await log.transactional("relay")
+    await writer.begin()
+    await writer.append(INBOX, _records("a", "b"))
+    await writer.commit("relay", {OTHER: Checkpoint(0, "")})
+    await writer.close()
+    assert (await log.bounds(INBOX)).next == 3
+    async with asyncio.timeout(10), Whole(log, INBOX) as reading:
+        assert [one.value for some in [some async for some in reading] for one in some] == [
+            b"a",
+            b"b",
+        ]
 
 
 async def test_an_assignment_is_told_by_its_number_too(log: EventLog) -> None:

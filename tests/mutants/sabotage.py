@@ -588,6 +588,13 @@ MUTANTS: Final = (
         "        for batch in reversed([*batches(records)]):\n            appended = await",
         f"{_INTAKE_TESTS}::test_batches_stay_below_what_an_append_takes",
     ),
+    _mutant(
+        "a broker that doesn't answer has come to the end",
+        "orchestrator/runtime/whole.py",
+        "        if answered_ms != self._answered_ms:\n",
+        "        if True:\n",
+        "tests/runtime/test_whole.py::test_a_broker_that_stands_still_has_not_come_to_the_end",
+    ),
     Mutant(
         "intake doesn't read network to its end",
         (

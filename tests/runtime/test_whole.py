@@ -1,11 +1,14 @@
 """A partition read from end to end, while retention takes from its beginning."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.whole import Whole
 from orchestrator.runtime.world import SystemClock
-from schemas.ports import OutOfRange, Partition, Record
+from schemas.ports import Bounds, LogError, OutOfRange, Partition, Read, Reader, Record
 
 UPDATES = Partition("order-updates", 0)
 
@@ -41,3 +44,75 @@ async def test_what_must_not_be_removed_is_an_error() -> None:
         await log.trim(UPDATES, 4)
         with pytest.raises(OutOfRange, match="@0 is no longer"):
             await anext(reading)
+
+
+class Standing:
+    """A reader whose broker stands still after the first records, for so many reads."""
+
+    def __init__(self, reader: Reader, reads: int) -> None:
+        self._reader = reader
+        self._left = reads
+        self._first = True
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the reader's
+        return getattr(self._reader, name)
+
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        if not self._first and self._left:
+            self._left -= 1
+            return {}
+        self._first = False
+        return await self._reader.read(min(max_records, 2), wait_ms)
+
+
+class StandingLog(MemoryLog):
+    """Its readers stand still for so many reads."""
+
+    reads = 0
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> Any:  # noqa: ANN401 - a reader
+        return Standing(await super().reader(at), self.reads)
+
+
+async def test_a_broker_that_stands_still_has_not_come_to_the_end() -> None:
+    log = StandingLog(SystemClock(), {"order-updates": 1})
+    log.write(UPDATES, [Record(None, b"%d" % number) for number in range(6)])
+    log.reads = 20
+    async with Whole(log, UPDATES) as reading:
+        assert [one.offset for some in [some async for some in reading] for one in some] == [
+            *range(6)
+        ]
+
+
+async def test_one_that_stays_still_is_an_error() -> None:
+    log = StandingLog(SystemClock(), {"order-updates": 1})
+    log.write(UPDATES, [Record(None, b"%d" % number) for number in range(6)])
+    log.reads = 1_000_000
+    async with Whole(log, UPDATES) as reading:
+        await anext(reading)
+        with pytest.raises(LogError, match="order-updates/0@2 can't be read on, its end is 6"):
+            await anext(reading)
+
+
+class MarkedLog(MemoryLog):
+    """Its last offset is a transaction's marker, which is never read."""
+
+    async def bounds(self, partition: Partition) -> Bounds:
+        first, end = await super().bounds(partition)
+        return Bounds(first, end + 1)
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> Any:  # noqa: ANN401 - a reader
+        reader: Any = await super().reader(at)
+        high_water = reader.high_water
+        reader.high_water = lambda partition: high_water(partition) + 1
+        return reader
+
+
+async def test_an_end_that_is_never_read_is_where_the_broker_answers_with_nothing() -> None:
+    log = MarkedLog(SystemClock(), {"order-updates": 1})
+    log.write(UPDATES, [Record(None, b"%d" % number) for number in range(6)])
+    async with Whole(log, UPDATES) as reading:
+        assert reading.end == 7
+        assert [one.offset for some in [some async for some in reading] for one in some] == [
+            *range(6)
+        ]
