@@ -23,12 +23,13 @@ from schemas.journal import (
     step,
 )
 from schemas.ports import Clock, EventLog, LogError, Partition, Read, Record
+from schemas.silence import Silence
 
 VOIDS: Final = Partition("voids", 0)
 VERSION: Final = 1
 _READ_RECORDS: Final = 100
 _WAIT_MS: Final = 250
-_SILENCES: Final = 10  # reads that bring nothing before a record is taken to be gone
+_SILENCES: Final = 10  # reads that bring nothing before the list can't be read on
 _LOOK_S: Final = 1.0
 
 
@@ -350,13 +351,16 @@ class Voids:
         JournalError where its beginning is gone, and nobody accepted that; LogError.
         """
         partition = Partition("journal", shard)
+        end = (await self._log.bounds(partition)).next
+        if not end:
+            return ""
         reader = await self._log.reader({partition: None})
+        silence = Silence(reader, partition, end)
         try:
-            for _ in range(_SILENCES):
+            while True:
                 for read in (await reader.read(1, _WAIT_MS)).get(partition, ()):
                     return _begun(self.of(shard), shard, read)
-                if reader.high_water(partition) == 0:
-                    break
+                if silence.is_the_end():
+                    return ""
         finally:
             await reader.close()
-        return ""

@@ -17,7 +17,7 @@ from orchestrator.runtime.batches import batches
 from orchestrator.runtime.metrics import READER_LAG, REJECTED, TAKEN, forget
 from orchestrator.runtime.replica import Slices
 from orchestrator.runtime.taken import Taken, taken
-from orchestrator.runtime.whole import Rest, Whole
+from orchestrator.runtime.whole import Whole
 from schemas import inbox
 from schemas.cloudevents import Accepted, Code, Rejected, UnknownFields, read
 from schemas.journal import JournalError
@@ -34,6 +34,7 @@ from schemas.ports import (
     Record,
     Writer,
 )
+from schemas.silence import Silence
 from schemas.topics import endangered
 
 INTAKE_TOPICS: Final = ("network", "orders", "stock", "carriers")
@@ -271,11 +272,11 @@ class _Session:
     async def read_network_to_its_end(self) -> None:
         """Learn all that `network` holds at this moment."""
         end = (await self._role.log.bounds(NETWORK)).next
-        rest = Rest(self._network, NETWORK, end)
+        silence = Silence(self._network, NETWORK, end)
         while self._routes.next < end:
             if await self._learn(_IDLE_WAIT_MS):
-                rest = Rest(self._network, NETWORK, end)
-            elif rest.is_nothing():
+                silence.broken()
+            elif silence.is_the_end():
                 break
 
     async def _learn(self, wait_ms: int) -> bool:

@@ -35,6 +35,7 @@ from schemas.ports import (
     Record,
     Writer,
 )
+from schemas.silence import Silence
 from schemas.voids import Voids
 
 VERSION: Final = 1
@@ -46,7 +47,6 @@ _WINDOW: Final = 64  # records looked through for manifests, from the end on; th
 _CANDIDATES: Final = 10  # manifests tried before the journal is refolded from its beginning
 _READ_RECORDS: Final = 8  # the client unpacks them in one piece
 _WAIT_MS: Final = 500
-_SILENCES: Final = 10  # reads that bring nothing before a record is taken to be gone
 _SKIPPED_OVER: Final = 8  # records not asked for that are read rather than sought past
 _KEPT: Final = 2  # of one's own snapshots: the newest and the one before
 _TOMBSTONES: Final = 1_000  # removed in one batch
@@ -249,16 +249,18 @@ class Snapshots(Generic[S]):
     async def _range(self, start: int, end: int) -> AsyncIterator[Read]:
         """The records from `start` to before `end`; compaction may have left gaps."""
         reader = await self._log.reader({self._partition: start})
+        silence, at = Silence(reader, self._partition, end), start
         try:
-            at = start
-            for _ in range(_SILENCES):
-                while found := await reader.read(_READ_RECORDS, _WAIT_MS):
-                    for read in found[self._partition]:
-                        if read.offset < end:
-                            yield read
-                        at = read.offset + 1
-                    if at >= end:
-                        return
+            while at < end:
+                found = (await reader.read(_READ_RECORDS, _WAIT_MS)).get(self._partition, ())
+                for read in found:
+                    if read.offset < end:
+                        yield read
+                    at = read.offset + 1
+                if found:
+                    silence.broken()
+                elif silence.is_the_end():
+                    return
         finally:
             await reader.close()
 
@@ -286,11 +288,12 @@ class Snapshots(Generic[S]):
         chunk = next(wanted)
         reader = await self._log.reader({self._partition: chunk.offset})
         try:
-            silences = 0
+            silence = Silence(reader, self._partition, chunks[-1].offset + 1)
             while True:
                 found = (await reader.read(_READ_RECORDS, _WAIT_MS)).get(self._partition, ())
-                silences = 0 if found else silences + 1
-                if silences > _SILENCES:
+                if found:
+                    silence.broken()
+                elif silence.is_the_end():
                     raise _Unusable(f"the chunk at offset {chunk.offset} is gone")
                 for read in found:
                     if read.offset < chunk.offset:

@@ -2,36 +2,11 @@
 
 from typing import Final, Self
 
-from schemas.ports import EventLog, LogError, OutOfRange, Partition, Read, Reader
+from schemas.ports import EventLog, OutOfRange, Partition, Read, Reader
+from schemas.silence import Silence
 
 _READ_RECORDS: Final = 2_000
 _WAIT_MS: Final = 250
-_NOTHING: Final = 2
-_SILENCES: Final = 120
-"""Reads without a record, 30 s: a partition whose broker stands still is not at its end."""
-
-
-class Rest:
-    """Whether anything is left before the end of a partition, though nothing more is read there.
-
-    A transaction's marker takes the last offset and is never read. That a broker answers with
-    nothing, twice, tells it from one that doesn't answer.
-    """
-
-    def __init__(self, reader: Reader, partition: Partition, end: int) -> None:
-        self._reader = reader
-        self._partition = partition
-        self._end = end
-        self._answered_ms = reader.fetched_ms(partition)
-        self._nothing = 0
-
-    def is_nothing(self) -> bool:
-        """After a read without a record."""
-        answered_ms = self._reader.fetched_ms(self._partition)
-        if answered_ms != self._answered_ms:
-            self._answered_ms = answered_ms
-            self._nothing += (self._reader.high_water(self._partition) or 0) >= self._end
-        return self._nothing >= _NOTHING
 
 
 class Whole:
@@ -69,9 +44,9 @@ class Whole:
         return self
 
     async def __anext__(self) -> list[Read]:
-        silences, rest = 0, None
+        silence = None
         while self._reader is not None and self._at < self.end:
-            rest = rest or Rest(self._reader, self._partition, self.end)
+            silence = silence or Silence(self._reader, self._partition, self.end)
             try:
                 read = await self._reader.read(_READ_RECORDS, _WAIT_MS)
             except OutOfRange:
@@ -80,15 +55,11 @@ class Whole:
                     raise
                 await self._reader.close()
                 self.first = self._at = first
-                self._reader, rest = await self._log.reader({self._partition: first}), None
+                self._reader, silence = await self._log.reader({self._partition: first}), None
                 continue
             if found := read.get(self._partition):
                 self._at = found[-1].offset + 1
                 return [one for one in found if one.offset < self.end]
-            if rest.is_nothing():
+            if silence.is_the_end():
                 break
-            silences += 1
-            if silences == _SILENCES:
-                at = f"{self._partition.topic}/{self._partition.number}@{self._at}"
-                raise LogError(f"{at} can't be read on, its end is {self.end}")
         raise StopAsyncIteration

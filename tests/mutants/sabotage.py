@@ -590,10 +590,17 @@ MUTANTS: Final = (
     ),
     _mutant(
         "a broker that doesn't answer has come to the end",
-        "orchestrator/runtime/whole.py",
+        "schemas/silence.py",
         "        if answered_ms != self._answered_ms:\n",
         "        if True:\n",
         "tests/runtime/test_whole.py::test_a_broker_that_stands_still_has_not_come_to_the_end",
+    ),
+    _mutant(
+        "a journal whose first record isn't read at once is another one",
+        "schemas/voids.py",
+        "                if silence.is_the_end():\n",
+        "                if True:\n",
+        "tests/runtime/test_whole.py::test_a_journal_whose_broker_stands_still_is_not_another_one",
     ),
     Mutant(
         "intake doesn't read network to its end",

@@ -1,4 +1,4 @@
-"""A partition read from end to end, while retention takes from its beginning."""
+"""A partition is read to its end, though retention takes from it and brokers fall silent."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,9 @@ import pytest
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.whole import Whole
 from orchestrator.runtime.world import SystemClock
+from schemas.journal import encode_opened
 from schemas.ports import Bounds, LogError, OutOfRange, Partition, Read, Reader, Record
+from schemas.voids import Voids
 
 UPDATES = Partition("order-updates", 0)
 
@@ -47,12 +49,12 @@ async def test_what_must_not_be_removed_is_an_error() -> None:
 
 
 class Standing:
-    """A reader whose broker stands still after the first records, for so many reads."""
+    """A reader whose broker stands still for so many reads, after some or at once."""
 
-    def __init__(self, reader: Reader, reads: int) -> None:
+    def __init__(self, reader: Reader, reads: int, *, at_once: bool) -> None:
         self._reader = reader
         self._left = reads
-        self._first = True
+        self._first = not at_once
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the reader's
         return getattr(self._reader, name)
@@ -69,9 +71,10 @@ class StandingLog(MemoryLog):
     """Its readers stand still for so many reads."""
 
     reads = 0
+    at_once = False
 
     async def reader(self, at: Mapping[Partition, int | None]) -> Any:  # noqa: ANN401 - a reader
-        return Standing(await super().reader(at), self.reads)
+        return Standing(await super().reader(at), self.reads, at_once=self.at_once)
 
 
 async def test_a_broker_that_stands_still_has_not_come_to_the_end() -> None:
@@ -90,8 +93,15 @@ async def test_one_that_stays_still_is_an_error() -> None:
     log.reads = 1_000_000
     async with Whole(log, UPDATES) as reading:
         await anext(reading)
-        with pytest.raises(LogError, match="order-updates/0@2 can't be read on, its end is 6"):
+        with pytest.raises(LogError, match="order-updates/0 can't be read on to its end, 6"):
             await anext(reading)
+
+
+async def test_a_journal_whose_broker_stands_still_is_not_another_one() -> None:
+    log = StandingLog(SystemClock(), {"journal": 1, "voids": 1})
+    log.write(Partition("journal", 0), [Record(None, encode_opened("owner", "nonce"))])
+    log.reads, log.at_once = 12, True
+    assert await Voids(log).journal_id(0) == "nonce"
 
 
 class MarkedLog(MemoryLog):

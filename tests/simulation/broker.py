@@ -312,6 +312,9 @@ class SimReader(MemoryReader):
         await world.suspend(sim.host, "before", "read")
         if world.gone_until > world.loop.time():
             await sim.reach("read")
+        if world.silent_until > world.loop.time():
+            await asyncio.sleep(wait_ms / 1000)
+            return {}
         if world.strikes(Fault.READ_FAILED):
             raise LogError("the read failed")
         if world.strikes(Fault.READ_SLOW):

@@ -27,6 +27,7 @@ class Fault(StrEnum):
     OFFSETS_EXPIRED = "offsets expired"
     REBALANCED = "rebalanced"
     BROKER_GONE = "broker gone"  # for up to minutes
+    BROKER_SILENT = "broker silent"  # for seconds no fetch is answered
     DATABASE_FAILED = "transaction failed"
     DATABASE_UNANSWERED = "commit unanswered"
     DATABASE_LATE = "commit late"  # of unknown outcome, and happens when its asker is long gone
@@ -101,7 +102,7 @@ class Plan:
     """The call that may fail, counted from 0, and how it does."""
 
 
-_MOST = {  # how often it happens at the most: of calls, or (the last nine) times in a run
+_MOST = {  # how often it happens at the most: of calls, or (the last ten) times in a run
     Fault.APPEND_REFUSED: 0.06,
     Fault.APPEND_LOST: 0.06,
     Fault.APPEND_UNANSWERED: 0.1,
@@ -129,9 +130,10 @@ _MOST = {  # how often it happens at the most: of calls, or (the last nine) time
     Fault.CLOCK_JUMPED: 3,
     Fault.POISONED: 1.5,
     Fault.FOREIGN: 1.5,
+    Fault.BROKER_SILENT: 3,
 }
 
-_LATER = (Fault.MISHELPED, Fault.FOREIGN)
+_LATER = (Fault.MISHELPED, Fault.FOREIGN, Fault.BROKER_SILENT)
 _ODD_LATER = (Oddity.IN_PART,)
 """Drawn when all else is, so that seeds stand for the runs that they stood for before."""
 

@@ -314,6 +314,7 @@ class Run:
             Fault.OFFSETS_EXPIRED: self._expire,
             Fault.REBALANCED: self._rebalance,
             Fault.BROKER_GONE: self._broker_gone,
+            Fault.BROKER_SILENT: self._broker_silent,
             Fault.STOPPED: self._tell_to_stop,
             Fault.FROZEN: self._freeze,
             Fault.DEAF: self._deafen,
@@ -375,6 +376,9 @@ class Run:
     def _broker_gone(self) -> None:
         until = self.world.loop.time() + self.world.chance.choice((1.0, 10.0, 150.0))
         self.world.gone_until = max(self.world.gone_until, until)
+
+    def _broker_silent(self) -> None:
+        self.world.silent_until = self.world.loop.time() + self.world.chance.choice((1.0, 5.0))
 
     def _tell_to_stop(self) -> None:
         host = self._any()
@@ -443,6 +447,7 @@ class Run:
         world = self.world
         world.calm = True
         world.gone_until = min(world.gone_until, world.loop.time())
+        world.silent_until = world.gone_until
         for host in world.hosts:
             host.skew_ms = 0
             world.thaw(host)

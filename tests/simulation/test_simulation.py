@@ -16,6 +16,7 @@ NAMED = {
     347: "a node rejected other units than it was asked to cancel, and one of them was stuck",
     1109: "a halted shard looked for an order in an inbox that was trimmed when others led it on",
     9757: "an order that another process carried out led over a later halt, for ever",
+    74: "a relay halted at a broker that answered no fetch while it looked whose journal it is",
     1410: "intake halted at an inbox that was trimmed behind the journal that it had read",
 }
 """Seeds that found something. When generators change they stand for other runs: what each found is

@@ -72,6 +72,8 @@ class World:
         self.calm = False
         self.gone_until = 0.0
         """Until when the broker can't be reached, or couldn't."""
+        self.silent_until = 0.0
+        """Until when it answers no fetch."""
         self.violation: Violation | None = None
         self.hosts: list[SimHost] = []
         self.crashed: Callable[[SimHost], None] = lambda _host: None
