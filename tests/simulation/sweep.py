@@ -50,10 +50,10 @@ SCENARIOS: Final = {
     for one in (
         replace(_scenario("plain", 1031), together=False, shuffled=False),
         replace(_scenario("shards", 1064), shards=2),
-        replace(_scenario("zombie", 3), rates={Fault.DEAF: 2, Fault.FROZEN: 2}),
+        replace(_scenario("zombie", 11), rates={Fault.DEAF: 2, Fault.FROZEN: 2}),
         replace(_scenario("moving", 707), patience=1.0, rates=_MOVING),
         replace(
-            _scenario("beside", 12),
+            _scenario("beside", 1),
             beside=("history", "past", "shadow"),
             changes=(Change.SHADOW,),
             transactions=True,
