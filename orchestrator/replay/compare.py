@@ -173,7 +173,7 @@ def pairs(baseline: Path, variant: Path) -> Iterator[Pair]:
             yield Pair(None, now)
             continue
         for was in before:
-            if was.key == now.key:
+            if (was.key, was.market_id) == (now.key, now.market_id):
                 yield Pair(was, now)
                 break
             yield Pair(was, None)

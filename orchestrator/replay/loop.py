@@ -33,7 +33,10 @@ from orchestrator.replay.period import (
     days_of,
     digest_of,
     encoded_digest,
+    order_key,
     plan_digest,
+    tracked,
+    work_id,
 )
 from schemas.times import instant_ms, rfc3339
 
@@ -59,16 +62,21 @@ class UndecidableError(Exception):
 class Work:
     """A fulfillment that a node was asked for here."""
 
-    __slots__ = ("asked", "drawn", "fulfillment_id", "in_step", "left", "now_ms", "ship_ms")
+    __slots__ = ("asked", "drawn", "in_step", "left", "now_ms", "ship_ms", "work_id")
 
-    def __init__(self, fulfillment_id: str, now_ms: int, asked: Asked | None) -> None:
-        self.fulfillment_id = fulfillment_id
+    def __init__(self, work_id: str, now_ms: int, asked: Asked | None) -> None:
+        self.work_id = work_id
         self.now_ms = now_ms  # when it was asked for
         self.asked = asked  # identically, in history
         self.in_step = False  # at the same tick by the same id: answers stand where they stood
         self.drawn = asked is None
         self.left = 0 if asked is None else len(asked.answers)
         self.ship_ms = 0  # when it is to ship, where that is drawn
+
+    @property
+    def fulfillment_id(self) -> str:
+        """What its node and its order call it."""
+        return self.work_id.partition("/")[2]
 
 
 class Loop:
@@ -94,11 +102,11 @@ class Loop:
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._number = count(1)
         self._origin = count()
-        self._works: dict[str, Work] = {}  # by the id here
-        self._met: dict[str, Work] = {}  # by the id in history
+        self._works: dict[str, Work] = {}  # by `work_id` here
+        self._met: dict[str, Work] = {}  # by that in history
         self._asked_twice: Counter[str] = Counter()
-        self._left_out: set[str] = set()  # orders that are not in this run
-        self._copies: dict[str, list[tuple[str, int]]] = {}  # order -> ids of copies, ms later
+        self._left_out: set[str] = set()  # orders that are not in this run, by `order_key`
+        self._copies: dict[str, list[tuple[str, int]]] = {}  # the same -> ids of copies, ms later
         self._now_ms = 0  # history's clock
         self._unchanged = not changes
         self.in_step = self._unchanged  # every entry so far is byte for byte history's
@@ -222,7 +230,7 @@ class Loop:
         self._differs(row)
         decided: list[Any] = list(events)
         here = {
-            f"{told['channel']}/{told['order_id']}": plan_digest(told)
+            order_key(told): plan_digest(told)
             for told in decided
             if told["type"] == "order_allocated"
         }
@@ -273,9 +281,10 @@ class Loop:
         elif type_ == "order_cancel_requested":
             self._cancelled(row)
         elif type_ in ANSWERS:
-            self._answered(row, self._index.by_id.get(data["fulfillment_id"]))
+            work = self._work_at(data["node_id"], data["fulfillment_id"])
+            self._answered(row, self._index.by_id.get(work))
         elif type_ == "tracking_updated":
-            asked = self._index.by_id.get(data.get("fulfillment_id") or "")
+            asked = tracked(data, self._index.by_id, self._shard.markets)
             self._answered(row, asked or self._index.by_number.get(data["tracking_number"]))
         elif type_ == "stock_counted":
             if self._counts_the_same(row):
@@ -295,8 +304,8 @@ class Loop:
 
     def _placed(self, row: Row) -> None:
         data = row.input["data"]
-        key = f"{data['channel']}/{data['order_id']}"
-        times = self._changes.copies(self._seed, key)
+        key = order_key(data)
+        times = self._changes.copies(self._seed, f"{data['channel']}/{data['order_id']}")
         if row.now_ms >= self._span.until_ms:
             self._outcome.dropped["orders placed after the period"] += 1
             times = 0
@@ -326,7 +335,7 @@ class Loop:
 
     def _cancelled(self, row: Row) -> None:
         data = row.input["data"]
-        key = f"{data['channel']}/{data['order_id']}"
+        key = order_key(data)
         if key in self._left_out:
             self._outcome.dropped["cancellations of orders that are not here"] += 1
             return
@@ -344,11 +353,17 @@ class Loop:
         document = data.get("document")
         if f"{data['node_id']}/{document}" not in self._index.documents:
             return False
-        asked = self._index.by_id.get(document or "") or self._index.by_number.get(document or "")
+        work_or_order = self._work_at(data["node_id"], document or "")
+        asked = self._index.by_id.get(work_or_order) or self._index.by_number.get(document or "")
         if asked is not None:
-            work = self._met.get(asked.fulfillment_id)
+            work = self._met.get(asked.work_id)
             return work is None or work.drawn
-        return document in self._left_out
+        return work_or_order in self._left_out
+
+    def _work_at(self, node_id: str, fulfillment_id: str) -> str:
+        """The `work_id` of what a node calls so."""
+        node = self._shard.nodes.get(node_id)
+        return work_id(node.market_id if node else "", fulfillment_id)
 
     # --- differences found on shelves
 
@@ -410,7 +425,7 @@ class Loop:
         if asked is None:  # to work that was open before, or to none
             self._report(row, row.input)
             return
-        work = self._met.get(asked.fulfillment_id)
+        work = self._met.get(asked.work_id)
         if work is not None and work.in_step and self._still_fits(work, row):
             work.left -= 1
             self._outcome.answers["in place"] += 1
@@ -445,7 +460,7 @@ class Loop:
         cancels = type_.startswith("fulfillment_cancellation")
         if self.in_step or not (ships or cancels or work.drawn):
             return True
-        found = self._fulfillment(work.fulfillment_id)
+        found = self._fulfillment(work.work_id)
         if found is None:
             return True
         if work.drawn:
@@ -463,26 +478,25 @@ class Loop:
         """Work that history finished, and that has units left here, is finished all the same."""
         if work.left > 0 or work.drawn or self.in_step or not (work.asked and work.asked.closed):
             return
-        found = self._fulfillment(work.fulfillment_id)
+        found = self._fulfillment(work.work_id)
         if found is not None and found[1].outstanding:
             self._draw_rest(work)
 
     def _requested(self, event: Plain) -> None:
         """A node is asked: its answers are history's, or drawn."""
         now_ms = self._shard.now_ms
-        fulfillment_id = event["fulfillment_id"]
+        here = work_id(event["market_id"], event["fulfillment_id"])
         candidates = self._index.by_key.get(asked_key(event), ())
-        free = [one for one in candidates if one.fulfillment_id not in self._met]
-        asked = next((one for one in free if one.fulfillment_id == fulfillment_id), None)
+        free = [one for one in candidates if one.work_id not in self._met]
+        asked = next((one for one in free if one.work_id == here), None)
         if asked is None and free:
             asked = min(free, key=lambda one: abs(one.asked_ms - now_ms))
-        work = self._works[fulfillment_id] = Work(fulfillment_id, now_ms, asked)
+        work = self._works[here] = Work(here, now_ms, asked)
         if asked is None:
             self._draw(work, event)
             return
-        self._met[asked.fulfillment_id] = work
-        same_id = asked.fulfillment_id == fulfillment_id
-        if same_id and asked.asked_ms == now_ms:
+        self._met[asked.work_id] = work
+        if asked.work_id == here and asked.asked_ms == now_ms:
             work.in_step = True
             return
         for after_ms, place in asked.answers:
@@ -521,13 +535,12 @@ class Loop:
         return Random(f"{self._seed}/{what}/{self._asked_twice[what]}")  # noqa: S311 - repeatable
 
     def _draw(self, work: Work, event: Plain) -> None:
-        key = f"{event['channel']}/{event['order_id']}"
         node_id = event["node_id"]
-        chance = self._chance(f"{key}/{node_id}")
+        chance = self._chance(f"{event['channel']}/{event['order_id']}/{node_id}")
         now_ms = self._shard.now_ms
         ahead, transit = days_of(event, now_ms)
         draw = self._index.habits.draw(chance, node_id, ahead, transit)
-        self._outcome.rests_on_drawn(key)
+        self._outcome.rests_on_drawn(order_key(event))
         if draw is None:
             self._outcome.answers["never: nobody answers in history"] += 1
             return
@@ -547,7 +560,7 @@ class Loop:
         self._at(work.ship_ms, ship)
 
     def _drawn_look(self, work: Work, short: list[str], reason: str) -> None:
-        found = self._fulfillment(work.fulfillment_id)
+        found = self._fulfillment(work.work_id)
         if found is None or not found[1].outstanding:
             return
         data: dict[str, Any] = {
@@ -562,12 +575,12 @@ class Loop:
         if lines:  # the shelf is what history found it to be
             rejection = {"reason": reason, "lines": lines, "stock_effect": "none"}
             self._take(self._record("fulfillment_rejected", {**data, **rejection}))
-            found = self._fulfillment(work.fulfillment_id)
+            found = self._fulfillment(work.work_id)
         if found is not None and found[1].outstanding:
             self._take(self._record("fulfillment_accepted", data))
 
     def _drawn_ship(self, work: Work, arrive_after_ms: int) -> None:
-        found = self._fulfillment(work.fulfillment_id)
+        found = self._fulfillment(work.work_id)
         lines = list(_to_ship(found[1])) if found else []
         if found is None or not lines:
             return
@@ -605,13 +618,13 @@ class Loop:
 
     def _draw_rest(self, work: Work) -> None:
         """History's answers no longer fit: what is left to do is drawn from here on."""
-        found = self._fulfillment(work.fulfillment_id)
+        found = self._fulfillment(work.work_id)
         if work.drawn or found is None:
             return
         work.drawn = True
         order, fulfillment = found
         chance = self._chance(f"{order.key}/{fulfillment.node_id}")
-        self._outcome.rests_on_drawn(order.key)
+        self._outcome.rests_on_drawn(f"{order.market_id}/{order.key}")
         draw = self._index.habits.draw(chance, fulfillment.node_id, 0, 0)
         if draw is None:
             return
@@ -621,7 +634,8 @@ class Loop:
 
     def _cancellation_requested(self, event: Plain) -> None:
         """A node is asked to stop: as in history, or it answers as nodes did there."""
-        work = self._works.get(event["fulfillment_id"])
+        here = work_id(event["market_id"], event["fulfillment_id"])
+        work = self._works.get(here)
         if work is None:  # its work was open before: it keeps the answers it had
             return
         after_ms = self._shard.now_ms - work.now_ms
@@ -630,14 +644,14 @@ class Loop:
             if work.in_step and same in work.asked.cancellations:
                 return
             self._draw_rest(work)
-        key = f"{event['channel']}/{event['order_id']}"
-        chance = self._chance(f"{key}/{event['node_id']}/cancel")
+        about = f"{event['channel']}/{event['order_id']}/{event['node_id']}"
+        chance = self._chance(f"{about}/cancel")
         answer_ms, accepted = self._index.habits.draw_cancellation(chance)
         self._outcome.answers["drawn"] += 1
-        self._outcome.rests_on_drawn(key)
+        self._outcome.rests_on_drawn(order_key(event))
 
         def answer() -> None:
-            found = self._fulfillment(event["fulfillment_id"])
+            found = self._fulfillment(here)
             if found is not None and _awaits(found[1], event["cancellation_id"]):
                 data = {
                     "node_id": event["node_id"],
@@ -652,12 +666,10 @@ class Loop:
             due_ms = work.ship_ms - 1  # a node that hasn't shipped yet knows of the request
         self._at(due_ms, answer)
 
-    def _fulfillment(self, fulfillment_id: str) -> tuple[Order, Fulfillment] | None:
-        for market in self._shard.markets.values():
-            found = parse(market, fulfillment_id)
-            if found is not None:
-                return found
-        return None
+    def _fulfillment(self, work: str) -> tuple[Order, Fulfillment] | None:
+        """By its `work_id`."""
+        market_id, _, fulfillment_id = work.partition("/")
+        return parse(self._shard.markets[market_id], fulfillment_id)
 
 
 def _awaits(fulfillment: Fulfillment, cancellation_id: str) -> bool:

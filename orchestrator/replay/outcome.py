@@ -8,7 +8,8 @@ import cramjam
 import orjson
 
 from events.decided import COMPONENTS, Decision, InputRecord, Plain, rows_of, split_cost
-from orchestrator.replay.period import digest_of, plan_digest
+from orchestrator.core.shard import Shard
+from orchestrator.replay.period import digest_of, order_key, plan_digest, work_id
 from schemas.times import instant_ms
 
 COSTS: Final = (*COMPONENTS, "split")
@@ -70,19 +71,26 @@ class _Order:
         self.drawn = False
 
 
+def there(shard: Shard) -> frozenset[str]:
+    """The orders of a shard as it stands, by `order_key`."""
+    return frozenset(
+        f"{market_id}/{key}" for market_id, market in shard.markets.items() for key in market.orders
+    )
+
+
 class Outcome:
     """The orders of one run, and what it came to in all."""
 
     def __init__(self, folder: Path, background: frozenset[str]) -> None:
-        """`background`: keys of orders that were there before the period: they are not counted."""
+        """`background`: orders that were there before the period (`there`): they aren't counted."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._background = background
         self._decisions = (folder / "decisions").open("wb")
         self._written = 0
-        self._costs: dict[str, list[int]] = {}  # fulfillment -> planned cost, until it ships
-        self._new: dict[str, str] = {}  # of the entry: node -> fulfillment
-        self.orders: dict[str, _Order] = {}
+        self._costs: dict[str, list[int]] = {}  # `work_id` -> planned cost, until it ships
+        self._new: dict[str, str] = {}  # of the entry: node -> `work_id`
+        self.orders: dict[str, _Order] = {}  # by `order_key`
         self.open = 0  # orders of the period that are not closed
         self.load: dict[tuple[str, str], list[int]] = {}  # node, day -> fulfillments, units
         self.short_skus: Counter[str] = Counter()
@@ -100,7 +108,7 @@ class Outcome:
                 if kind == "exception_opened":
                     self.exceptions[event["kind"]] += 1
                 continue
-            key = f"{event['channel']}/{event['order_id']}"
+            key = order_key(event)
             if kind in _TAKEN:
                 self._taken(key, event, cause, now_ms, copy=copy)
             order = self.orders.get(key)
@@ -144,7 +152,7 @@ class Outcome:
             self.open -= 1
 
     def _given(self, event: Plain) -> None:
-        self._new[event["node_id"]] = event["fulfillment_id"]
+        self._new[event["node_id"]] = work_id(event["market_id"], event["fulfillment_id"])
         if event["type"] == "fulfillment_requested":
             day = event.get("ship_day") or event["requested_at"][:10]
             load = self.load.setdefault((event["node_id"], day), [0, 0])
@@ -181,16 +189,16 @@ class Outcome:
         rows = rows_of(decision, chosen)
         last: list[int] | None = None
         for row in rows:
-            fulfillment_id = self._new.get(row.node_id)
-            if fulfillment_id is not None:
+            work = self._new.get(row.node_id)
+            if work is not None:
                 last = [*row.costs, *[0] * (len(COSTS) - len(row.costs))]
-                self._costs[fulfillment_id] = last
+                self._costs[work] = last
         if last is not None:
             last[-1] = split_cost(decision, len(rows))
 
     def _sent(self, order: _Order, event: Plain) -> None:
         order.packages += len(event["packages"])
-        planned = self._costs.pop(event["fulfillment_id"], None)
+        planned = self._costs.pop(work_id(order.market_id, event["fulfillment_id"]), None)
         if planned is not None:
             order.costs = [a + b for a, b in zip(order.costs, planned, strict=True)]
         units = sum(line["quantity"] for line in event["lines"])
@@ -209,7 +217,7 @@ class Outcome:
             for key, order in self.orders.items():
                 values = [getattr(order, name) for name in OrderRow._fields[1:]]
                 values[_DECISIONS] = [tuple(told) for told in order.decisions]
-                file.write(orjson.dumps([key, *values]) + b"\n")
+                file.write(orjson.dumps([key.partition("/")[2], *values]) + b"\n")
         told = {
             "load": [[*key, *load] for key, load in sorted(self.load.items())],
             "short_skus": dict(self.short_skus),

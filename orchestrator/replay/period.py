@@ -4,12 +4,12 @@ Variants are replayed from these, side by side in processes of their own: the jo
 and no process holds more of it than an index of what nodes were asked.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 
 import orjson
 
@@ -45,6 +45,7 @@ FOUND_BY: Final = frozenset({"stock_counted", "fulfillment_rejected", "fulfillme
 _BUFFER_BYTES: Final = 1 << 18
 _NO_FINDING: Final = frozenset({"settling", "shipped"})
 
+T = TypeVar("T")
 Advanced = Callable[[int, int], None]
 
 
@@ -77,22 +78,44 @@ class Row(NamedTuple):
     did: list[Any] | None  # of a tick: ["fired", due_ms, kind, *key] or ["work", …]
     found: list[list[Any]]  # [node id, sku, delta]: differences from the books
     skipped: list[str] | None  # reason, by: a person had it passed over
-    plans: list[list[str]]  # [order key, digest of its plan]
+    plans: list[list[str]]  # [`order_key`, digest of its plan]
     repeated: bool
 
 
 class Asked:
     """Work that a node was asked for in history, and the answers to it."""
 
-    __slots__ = ("answers", "asked_ms", "cancellations", "closed", "fulfillment_id", "numbers")
+    __slots__ = ("answers", "asked_ms", "cancellations", "closed", "numbers", "work_id")
 
-    def __init__(self, fulfillment_id: str, asked_ms: int) -> None:
-        self.fulfillment_id = fulfillment_id
+    def __init__(self, work_id: str, asked_ms: int) -> None:
+        self.work_id = work_id
         self.asked_ms = asked_ms
         self.answers: list[list[int]] = []  # [ms after the request, place in the file]
         self.numbers: list[str] = []  # of packages
         self.closed = False
         self.cancellations: list[list[Any]] = []  # [id, ms after the request, digest of its lines]
+
+
+def order_key(told: Mapping[str, Any]) -> str:
+    """Of what is told of an order: `<market>/<channel>/<order id>`.
+
+    A channel that gives an order id in two markets has two orders.
+    """
+    return f"{told['market_id']}/{told['channel']}/{told['order_id']}"
+
+
+def work_id(market_id: str, fulfillment_id: str) -> str:
+    """What a fulfillment is called here: those of two orders of one id are called alike."""
+    return f"{market_id}/{fulfillment_id}"
+
+
+def tracked(data: Mapping[str, Any], works: Mapping[str, T], markets: Iterable[str]) -> T | None:
+    """Of works by their ids, that which a tracking update names; it may leave out its market."""
+    if "fulfillment_id" not in data:
+        return None
+    said = [data["market_id"]] if "market_id" in data else markets
+    found = (works.get(work_id(market_id, data["fulfillment_id"])) for market_id in said)
+    return next((one for one in found if one is not None), None)
 
 
 def asked_key(event: Plain) -> str:
@@ -181,7 +204,7 @@ class Index(NamedTuple):
     """What was asked in history, and by what it is found."""
 
     by_key: dict[str, list[Asked]]
-    by_id: dict[str, Asked]
+    by_id: dict[str, Asked]  # `work_id`
     by_number: dict[str, Asked]  # of packages
     documents: dict[str, str]  # of transfers and returns -> what they are of
     habits: Habits
@@ -193,12 +216,12 @@ def load_index(period: Period) -> Index:
     told = orjson.loads(head)
     index = Index({}, {}, {}, told["documents"], Habits.from_json(told["habits"]))
     for row in rows:
-        key, fulfillment_id, asked_ms, answers, numbers, closed, cancellations = orjson.loads(row)
-        asked = Asked(fulfillment_id, asked_ms)
+        key, work, asked_ms, answers, numbers, closed, cancellations = orjson.loads(row)
+        asked = Asked(work, asked_ms)
         asked.answers, asked.numbers, asked.closed = answers, numbers, closed
         asked.cancellations = cancellations
         index.by_key.setdefault(key, []).append(asked)
-        index.by_id[fulfillment_id] = asked
+        index.by_id[work] = asked
         for number in numbers:
             index.by_number[number] = asked
     return index
@@ -296,7 +319,7 @@ def _begin(period: Period, shard: Shard, file: BinaryIO) -> "_Writing":
         period.span = period.span._replace(from_ms=shard.now_ms)
     period.nodes = {node_id: node.defined for node_id, node in shard.nodes.items()}
     period.markets = {market_id: one.currency for market_id, one in shard.markets.items()}
-    return _Writing(period, file, shard.now_ms)
+    return _Writing(period, file, shard)
 
 
 class _Work:
@@ -306,7 +329,7 @@ class _Work:
 
     def __init__(self, key: str, event: Plain, now_ms: int) -> None:
         self.key = key
-        self.asked = Asked(event["fulfillment_id"], now_ms)
+        self.asked = Asked(work_id(event["market_id"], event["fulfillment_id"]), now_ms)
         self.node_id: str = event["node_id"]
         self.days_ahead, self.transit = days_of(event, now_ms)
         self.lines = len(event["lines"])
@@ -327,15 +350,17 @@ def days_of(event: Plain, now_ms: int) -> tuple[int, int]:
 class _Writing:
     """Writes entries, and learns who answers what and how."""
 
-    def __init__(self, period: Period, file: BinaryIO, now_ms: int) -> None:
+    def __init__(self, period: Period, file: BinaryIO, shard: Shard) -> None:
         self._period = period
         self._file = file
-        self._works: dict[str, _Work] = {}  # by fulfillment
+        self._markets = dict.fromkeys(shard.markets)
+        self._market_of = {node_id: node.market_id for node_id, node in shard.nodes.items()}
+        self._works: dict[str, _Work] = {}  # by `work_id`
         self._numbers: dict[str, _Work] = {}  # by tracking number
         self._early: dict[str, list[tuple[int, int]]] = {}  # tracking without a shipment yet
         self._documents: dict[str, str] = {}
         self._habits = Habits()
-        self._now_ms = now_ms
+        self._now_ms = shard.now_ms
 
     def take(self, position: str, entry: Entry) -> None:
         """An entry of the period or its drain."""
@@ -363,9 +388,9 @@ class _Writing:
                     found.append([event["node_id"], event["sku"], event["delta"]])
                 case "fulfillment_requested":
                     work = _Work(asked_key(event), event, self._now_ms)
-                    self._works[event["fulfillment_id"]] = work
+                    self._works[work.asked.work_id] = work
                 case "order_allocated":
-                    plans.append([f"{event['channel']}/{event['order_id']}", plan_digest(event)])
+                    plans.append([order_key(event), plan_digest(event)])
                 case "fulfillment_cancellation_requested":
                     self._cancellation(event)
                 case "fulfillment_changed":
@@ -387,30 +412,39 @@ class _Writing:
         self._file.write(line)
         period.bytes += len(line)
         period.entries += 1
+        self._learn(cause, place, repeated=repeated)
+
+    def _learn(self, cause: InputRecord, place: int, *, repeated: bool) -> None:
+        """What an input says of who answers what; `place`: where its entry begins in the file."""
+        type_, data = cause["type"], cause["data"]
         if type_ in ANSWERS:
             self._answer(cause, place, repeated=repeated)
         elif type_ == "tracking_updated":
             self._tracked(cause, place)
         elif type_ == "inbound_announced":
             self._announced(cause)
-        elif type_ == "order_placed" and self._now_ms < period.span.until_ms:
-            period.orders += not repeated
+        elif type_ == "node_defined":
+            self._market_of[data["node_id"]] = data["market_id"]
+            self._markets[data["market_id"]] = None
+        elif type_ == "order_placed" and self._now_ms < self._period.span.until_ms:
+            self._period.orders += not repeated
 
     def _cancellation(self, event: Plain) -> None:
-        work = self._works.get(event["fulfillment_id"])
+        work = self._works.get(work_id(event["market_id"], event["fulfillment_id"]))
         if work is not None:
             asked = work.asked
             told = [event["cancellation_id"], self._now_ms - asked.asked_ms]
             asked.cancellations.append([*told, digest_of(event["lines"])])
 
     def _closed(self, event: Plain) -> None:
-        work = self._works.get(event["fulfillment_id"])
+        work = self._works.get(work_id(event["market_id"], event["fulfillment_id"]))
         if work is not None:
             work.asked.closed = event["status"] in ("shipped", "incomplete", "cancelled")
 
     def _answer(self, cause: InputRecord, place: int, *, repeated: bool) -> None:
         data = cause["data"]
-        work = self._works.get(data["fulfillment_id"])
+        market_id = self._market_of.get(data["node_id"], "")
+        work = self._works.get(work_id(market_id, data["fulfillment_id"]))
         if work is None or repeated:
             return
         after_ms = self._now_ms - work.asked.asked_ms
@@ -458,7 +492,7 @@ class _Writing:
     def _tracked(self, cause: InputRecord, place: int) -> None:
         data = cause["data"]
         number = data["tracking_number"]
-        work = self._works.get(data.get("fulfillment_id") or "") or self._numbers.get(number)
+        work = tracked(data, self._works, self._markets) or self._numbers.get(number)
         if work is None:
             self._early.setdefault(number, []).append((self._now_ms, place))
             return
@@ -478,5 +512,5 @@ class _Writing:
             file.write(orjson.dumps(head) + b"\n")
             for work in self._works.values():
                 one = work.asked
-                row = [work.key, one.fulfillment_id, one.asked_ms, one.answers, one.numbers]
+                row = [work.key, one.work_id, one.asked_ms, one.answers, one.numbers]
                 file.write(orjson.dumps([*row, one.closed, one.cancellations]) + b"\n")

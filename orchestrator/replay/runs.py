@@ -16,7 +16,7 @@ import orjson
 from orchestrator.core.config import Config
 from orchestrator.replay.changes import Changes
 from orchestrator.replay.loop import Loop
-from orchestrator.replay.outcome import Outcome
+from orchestrator.replay.outcome import Outcome, there
 from orchestrator.replay.period import Period, Rows, load_index
 from orchestrator.runtime.large_pages import Kept
 
@@ -79,9 +79,7 @@ def run_task(task: Task, number: int = 0) -> None:
 def _run_task(task: Task, number: int) -> None:
     began, began_s = process_time(), monotonic()
     shard = task.period.start(Config(**task.config))
-    waiting = frozenset(
-        order.key for market in shard.markets.values() for order in market.orders.values()
-    )
+    waiting = there(shard)
     outcome = Outcome(Path(task.folder), waiting)
     loop = Loop(
         shard,

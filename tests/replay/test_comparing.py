@@ -47,7 +47,7 @@ def an_order(  # a row as a run leaves it
 def a_run(folder: Path, *rows: OrderRow) -> Path:
     outcome = Outcome(folder, frozenset())
     for row in rows:
-        outcome.orders[row.key] = row  # type: ignore[assignment]  # has the same fields
+        outcome.orders[f"US/{row.key}"] = row  # type: ignore[assignment]  # has the same fields
     outcome.finish({"cpu_seconds": 0.0})
     return folder
 

@@ -104,7 +104,7 @@ def test_orders_that_todays_code_plans_otherwise_are_counted(tmp_path: Path) -> 
     ]
     run = replayed(a_period(a_log(altered), tmp_path))
     assert run.loop.differing == 1
-    assert list(run.loop.plans_differ) == ["web/2"]
+    assert list(run.loop.plans_differ) == ["US/web/2"]
 
 
 def test_an_input_that_a_person_had_skipped_is_skipped_again(tmp_path: Path) -> None:

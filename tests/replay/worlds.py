@@ -10,7 +10,7 @@ from orchestrator.core.config import Config
 from orchestrator.core.shard import Shard
 from orchestrator.replay.changes import Changes
 from orchestrator.replay.loop import Loop
-from orchestrator.replay.outcome import OrderRow, Outcome, read_orders
+from orchestrator.replay.outcome import OrderRow, Outcome, read_orders, there
 from orchestrator.replay.period import Period, Rows, Span, load_index, read_period
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.settings import Settings
@@ -68,11 +68,8 @@ def replayed(
 ) -> Replayed:
     """Replay a period in this process."""
     shard = period.start(config or Config())
-    known = frozenset(
-        order.key for market in shard.markets.values() for order in market.orders.values()
-    )
     folder = Path(period.folder).parent / name
-    outcome = Outcome(folder, known)
+    outcome = Outcome(folder, there(shard))
     loop = Loop(
         shard, Rows(period), load_index(period), period.span, changes or Changes(), seed, outcome
     )
