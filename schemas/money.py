@@ -25,6 +25,11 @@ def amount(minor: int, currency: str) -> str:
     return f"{'-' if minor < 0 else ''}{whole:,}.{part:0{exponent}}"
 
 
+def major(minor: float, currency: str) -> float:
+    """1234 as 12.34 where the currency has hundredths: for charts."""
+    return minor / 10 ** _EXPONENTS.get(currency, 2)
+
+
 def money(minor: int, currency: str) -> str:
     """1234 as "12.34 USD"."""
     return f"{amount(minor, currency)} {currency}"

@@ -8,7 +8,7 @@ from orchestrator.replay import charts
 from orchestrator.replay.charts import Flow, Point
 from orchestrator.replay.compare import sources_of
 from orchestrator.replay.outcome import COSTS, PAID
-from schemas.money import amount, money
+from schemas.money import amount, major, money
 
 Json = dict[str, Any]
 _FLOWS: Final = 20
@@ -213,23 +213,27 @@ def currencies(runs: Sequence[Json]) -> list[str]:
 
 
 def _charts(runs: Sequence[Json]) -> Iterator[str]:
-    for currency in currencies(runs):
+    all_ = currencies(runs)
+    for currency in all_:
         points = [
             Point(
                 run["name"],
-                run["cost_per_order_minor"][currency] / 100,
+                major(run["cost_per_order_minor"][currency], currency),
                 run["baseline_promises_broken"] / run["baseline_promises"] * 100,
             )
             for run in runs
             if run["baseline_promises"] and run["cost_per_order_minor"].get(currency)
         ]
         if points:
+            broken = "the baseline's promises that break, %"
             chart = charts.scatter(
-                points, f"cost an order, {currency}", "the baseline's promises that break, %"
+                points,
+                f"cost an order, {currency}",
+                broken if len(all_) == 1 else f"{broken}, of all markets",
             )
             yield f"<section><h2>Cost against lateness</h2>{chart}</section>"
         rows = {
-            run["name"]: [run["costs_minor"][currency][name] / 100 for name in COSTS]
+            run["name"]: [major(run["costs_minor"][currency][name], currency) for name in COSTS]
             for run in runs
             if currency in run["costs_minor"]
         }

@@ -5,11 +5,11 @@ from random import Random
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from orchestrator.replay import charts
+from orchestrator.replay import charts, page
 from orchestrator.replay.charts import Flow, Point
 from orchestrator.replay.compare import Compared, pairs, sources_of
 from orchestrator.replay.habits import Habits, Look, Sample
-from orchestrator.replay.outcome import OrderRow, Outcome
+from orchestrator.replay.outcome import COSTS, OrderRow, Outcome
 from orchestrator.replay.runs import cores
 
 DAY_MS = 86_400_000
@@ -154,6 +154,29 @@ def test_charts_are_well_formed_whatever_they_show() -> None:
     for one in drawn:
         ET.fromstring(one)  # noqa: S314 - our own
         assert "nan" not in one
+
+
+def test_charts_show_money_in_its_currencys_units_as_the_table_does() -> None:
+    def run(name: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "cost_per_order_minor": {"JPY": 1_075, "KWD": 2_500, "USD": 350},
+            "costs_minor": {
+                "JPY": dict.fromkeys(COSTS, 1_000),
+                "KWD": dict.fromkeys(COSTS, 1_000),
+                "USD": dict.fromkeys(COSTS, 1_000),
+            },
+            "baseline_promises": 10,
+            "baseline_promises_broken": 1,
+            "load": {},
+        }
+
+    drawn = "".join(page._charts([run("as it was"), run("other")]))
+    for said in ("other: 1,075, 10", "other: 2.5, 10", "other: 3.5, 10"):
+        assert said in drawn, said
+    for said in ("1,000 JPY", "1 KWD", "10 USD"):
+        assert f"handling: {said}<" in drawn, said
+    assert "promises that break, %, of all markets" in drawn
 
 
 def test_there_is_a_core_to_run_on() -> None:
