@@ -27,7 +27,7 @@ def amount(minor: int, currency: str) -> str:
 
 def major(minor: float, currency: str) -> float:
     """1234 as 12.34 where the currency has hundredths: for charts."""
-    return minor / 10 ** _EXPONENTS.get(currency, 2)
+    return minor / float(10 ** _EXPONENTS.get(currency, 2))
 
 
 def money(minor: int, currency: str) -> str:
