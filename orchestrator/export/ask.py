@@ -1,8 +1,9 @@
 """Questions to an export, by DuckDB."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import duckdb
@@ -17,20 +18,18 @@ Row = tuple[Any, ...]
 
 @contextmanager
 def opened(directory: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the views of an export; ExportError where there is none.
+    """A connection with the views of an export; ExportError where there is none, or not all of it.
 
-    The views are this release's, whichever wrote the files.
+    The views are this release's, whichever wrote the files, and over what the manifest names now:
+    what an export adds meanwhile doesn't count, nor does what one left that was killed.
     """
-    if Directory(directory).manifest is None:
+    place = Directory(directory)
+    if place.manifest is None:
         raise ExportError(f"{directory} holds no export: write one with `headrace export`.", 2)
-    connection = duckdb.connect()
-    try:
-        place = str(directory.resolve()).replace("'", "''")
-        connection.execute(f"SET file_search_path = '{place}'; SET TimeZone = 'UTC'")
-        connection.execute(views())
+    with TemporaryDirectory() as beside, closing(duckdb.connect()) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(views(place.files(Path(beside))))
         yield connection
-    finally:
-        connection.close()
 
 
 def ask(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Sequence[str], Iterator[Row]]:

@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.export.tables import KINDS, Table, tables
+from orchestrator.export.tables import Table, tables
 from orchestrator.export.views import views
 from schemas.journal import FilterState
 
@@ -137,26 +137,60 @@ class Directory:
                 f"{file} is not the manifest of an export: name another directory.", 2
             ) from error
 
+    def files(self, beside: Path) -> dict[str, list[Path]]:
+        """What counts, by table (`<folder>/<type>`), and a file without rows that has its columns.
+
+        Where an older release wrote that, one with today's is made `beside`, an empty directory. It
+        gets a link to this one, too: a `name=` in this one's path is no partition. ExportError
+        where a file is gone.
+        """
+        here = beside / "export"
+        here.symlink_to(self.path.resolve())
+        other = Directory(beside / "empty")
+        found = {}
+        for table in tables().values():
+            said = self._has_columns(table)
+            if not said:
+                other._put_empty(table)
+            found[table.folder] = [(here if said else other.path) / table.folder / _EMPTY]
+        for name in self.manifest.files if self.manifest else ():
+            if not (self.path / name).exists():
+                raise ExportError(
+                    f"{self.path} lacks {name}, which its manifest names: copy the whole of it, or"
+                    " export to another directory."
+                )
+            folder, _, _ = name.partition("/day=")
+            if folder in found:  # else of a newer release
+                found[folder].append(here / name)
+        return found
+
+    def _has_columns(self, table: Table) -> bool:
+        """Whether a file says all columns that this release's table has."""
+        empty = self.path / table.folder / _EMPTY
+        return empty.exists() and pq.read_schema(empty).equals(table.schema)
+
+    def _put_empty(self, table: Table) -> None:
+        self._put(self.path / table.folder / _EMPTY, table.schema.empty_table(), last=False)
+
     def begin(self, from_ms: int | None) -> Manifest:
         """Make it ready: remove what no manifest names, write views and empty files."""
         manifest = self.manifest or Manifest(from_ms)
         with self._telling():
             for table in tables().values():
-                for file in (self.path / KINDS[table.kind] / table.event).glob("day=*/*"):
+                for file in (self.path / table.folder).glob("day=*/*"):
                     name = file.relative_to(self.path).as_posix()
                     made = file.suffix in {".parquet", ".tmp"} and not name.endswith(_EMPTY)
                     if made and name not in manifest.files:
                         file.unlink()
-                empty = self.path / KINDS[table.kind] / table.event / _EMPTY
-                if not empty.exists() or not pq.read_schema(empty).equals(table.schema):
-                    self._put(empty, table.schema.empty_table(), last=False)
+                if not self._has_columns(table):
+                    self._put_empty(table)
             self._replace(self.path / VIEWS, views().encode())
         self.manifest = manifest
         return manifest
 
     def add(self, table: Table, day: str, name: str, rows: pa.Table) -> str:
         """Write rows to a file; its path below the directory. It counts once `commit` names it."""
-        path = f"{KINDS[table.kind]}/{table.event}/day={day}/{name}.parquet"
+        path = f"{table.folder}/day={day}/{name}.parquet"
         with self._telling():
             self._put(self.path / path, rows)
         return path

@@ -112,6 +112,11 @@ class Table(NamedTuple):
     columns: Sequence[Column]  # beside the envelope's
 
     @property
+    def folder(self) -> str:
+        """Where its files are, below the export's directory."""
+        return f"{KINDS[self.kind]}/{self.event}"
+
+    @property
     def schema(self) -> pa.Schema:
         """Of its Parquet files."""
         return pa.schema(

@@ -1,7 +1,8 @@
 """Views over an export, as SQL for DuckDB: the tables, and what people ask for first."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,18 +25,24 @@ def asked_first() -> list[View]:
     return [View(one["name"], one["what"]) for one in found]
 
 
-def views() -> str:
-    """`views.sql`: run it in the export's directory, or with that as DuckDB's file_search_path."""
-    return "".join(_statements()) + "\n" + _SQL.read_text(encoding="utf-8")
+def views(files: Mapping[str, Sequence[Path]] | None = None) -> str:
+    """`views.sql`, to be run in the export's directory: the tables are all files that are there.
+
+    With `files` of each table (`<folder>/<type>`): those, and it is run anywhere.
+    """
+    return "".join(_statements(files)) + "\n" + _SQL.read_text(encoding="utf-8")
 
 
-def _statements() -> Iterator[str]:
+def _statements(files: Mapping[str, Sequence[Path]] | None) -> Iterator[str]:
     yield "-- Written by `headrace export`, anew each time: don't edit.\n"
     yield "-- Run it in this directory: duckdb -init views.sql\n\n"
     for folder in KINDS.values():
         yield f"CREATE SCHEMA IF NOT EXISTS {folder};\n"
+    options = "union_by_name = true, hive_partitioning = true, hive_types = {'day': DATE}"
     for table in tables().values():
-        name = f"{KINDS[table.kind]}.{table.event}"
-        files = f"'{KINDS[table.kind]}/{table.event}/*/*.parquet'"
-        options = "union_by_name = true, hive_partitioning = true, hive_types = {'day': DATE}"
-        yield f"CREATE OR REPLACE VIEW {name} AS FROM read_parquet({files}, {options});\n"
+        name = table.folder.replace("/", ".")
+        some = [f"{table.folder}/*/*.parquet"]
+        if files is not None:
+            some = [escape(str(one)) for one in files[table.folder]]
+        said = ", ".join("'" + one.replace("'", "''") + "'" for one in some)
+        yield f"CREATE OR REPLACE VIEW {name} AS FROM read_parquet([{said}], {options});\n"

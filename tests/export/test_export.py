@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import duckdb
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.export.ask import ask, opened
 from orchestrator.export.directory import MANIFEST, Directory, ExportError, Heard, Position
 from orchestrator.export.exporter import Done, Period
 from orchestrator.export.tables import KINDS, Table, tables
+from orchestrator.export.views import asked_first
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.world import SystemClock
 from schemas.history import Known, flatten
@@ -127,6 +130,51 @@ async def test_an_export_ended_anywhere_goes_on_to_what_one_without_end_is(
     assert ended >= 10
     assert content(tmp_path / "ended") == content(tmp_path / "whole")
     assert not files(tmp_path, "*.tmp")
+
+
+async def test_a_question_counts_what_the_manifest_names(
+    log: MemoryLog, story: Story, tmp_path: Path
+) -> None:
+    moments = sorted({one["recorded_at"] for one in expected(story)})
+    await export(log, Directory(tmp_path), Period(None, _ms(moments[len(moments) // 2])))
+    before, named = content(tmp_path), files(tmp_path, "0-*.parquet")
+    with pytest.raises(KilledError):
+        await export(log, Fragile(tmp_path, 5))
+    assert len(files(tmp_path, "0-*.parquet")) == len(named) + 3
+    assert content(tmp_path) == before != {}
+
+
+async def test_a_question_is_answered_of_an_export_that_an_older_release_wrote(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    place = tmp_path / "run=5" / "a, [b]'s"
+    await export(log, Directory(place))
+    now = content(place)
+    shutil.rmtree(place / "events/promise_kept")  # of which nothing had happened
+    for file in (place / "inputs/order_placed").rglob("*.parquet"):
+        older = pq.ParquetFile(file).read().drop_columns(["currency"])
+        pq.write_table(older, file)
+    column = [one.name for one in tables()["input", "order_placed"].schema].index("currency")
+    for row in now["inputs.order_placed"]:
+        assert row[column] is not None
+    now["inputs.order_placed"] = [
+        (*row[:column], None, *row[column + 1 :]) for row in now["inputs.order_placed"]
+    ]
+    assert content(place) == now
+    with opened(place) as connection:
+        for view in asked_first():
+            assert list(ask(connection, f"SELECT count(*) FROM {view.name}")[1])  # noqa: S608 - of our own
+
+
+async def test_a_question_to_an_export_that_lacks_a_file_is_one_sentence(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    await export(log, Directory(tmp_path))
+    gone = next((tmp_path / "events/balanced").rglob("0-*.parquet"))
+    gone.unlink()
+    said = rf"lacks events/balanced/.*/{gone.name}, which its manifest names: "
+    with pytest.raises(ExportError, match=said), opened(tmp_path):
+        pass
 
 
 async def test_what_a_crash_left_beside_the_manifest_is_removed(
