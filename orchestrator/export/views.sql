@@ -14,19 +14,35 @@ WITH balances AS (
 )
 SELECT * FROM newest;
 
+-- The input that an order was taken or refused by, a row; what only repeated it is left out.
+CREATE OR REPLACE VIEW placements AS
+WITH taken AS (
+    SELECT shard, cause_source, cause_id, market_id, channel, order_id, 'accepted' AS how
+    FROM events.order_accepted
+    UNION SELECT shard, cause_source, cause_id, market_id, channel, order_id, 'accepted'
+    FROM events.order_waits
+    UNION SELECT shard, cause_source, cause_id, market_id, channel, order_id, 'refused'
+    FROM events.order_refused WHERE NOT conflict
+)
+SELECT p.*, t.how AS how
+FROM inputs.order_placed p
+JOIN taken t USING (shard, cause_source, cause_id, market_id, channel, order_id)
+QUALIFY row_number() OVER (PARTITION BY p.market_id, p.channel, p.order_id
+    ORDER BY p.shard, p.seq, p.entry, t.how) = 1;
+
+-- An order of which something arrived a row; `delivered_at` once nothing more is to come.
+CREATE OR REPLACE VIEW deliveries AS
+WITH arrived AS (
+    SELECT market_id, channel, order_id, max(delivered_at) AS last_delivery_at
+    FROM events.shipment_delivered GROUP BY ALL
+)
+SELECT market_id, channel, order_id, last_delivery_at,
+    CASE WHEN s.status = 'delivered' THEN last_delivery_at END AS delivered_at
+FROM arrived LEFT JOIN order_states s USING (market_id, channel, order_id);
+
 -- An order a row: as it was placed, its status now, and when what happened to it.
 CREATE OR REPLACE VIEW orders AS
-WITH taken AS (
-    SELECT market_id, channel, order_id, cause_position, 'accepted' AS how FROM events.order_accepted
-    UNION ALL SELECT market_id, channel, order_id, cause_position, 'accepted' FROM events.order_waits
-    UNION ALL SELECT market_id, channel, order_id, cause_position, 'refused' FROM events.order_refused
-        WHERE NOT conflict
-), placed AS (
-    SELECT p.*, t.how FROM inputs.order_placed p
-    JOIN taken t ON t.cause_position = p.position
-    QUALIFY row_number() OVER (PARTITION BY p.market_id, p.channel, p.order_id
-        ORDER BY p.shard, p.seq, p.entry) = 1
-), allocated AS (
+WITH allocated AS (
     SELECT market_id, channel, order_id, min(recorded_at) AS allocated_at, max(promised_by) AS promised_by,
         count(*) AS plans
     FROM events.order_allocated GROUP BY ALL
@@ -34,9 +50,6 @@ WITH taken AS (
     SELECT market_id, channel, order_id, min(shipped_at) AS first_shipped_at, max(shipped_at) AS last_shipped_at,
         sum(len(packages)) AS packages
     FROM events.shipment_sent GROUP BY ALL
-), delivered AS (
-    SELECT market_id, channel, order_id, max(delivered_at) AS delivered_at
-    FROM events.shipment_delivered GROUP BY ALL
 )
 SELECT market_id, channel, order_id, p.placed_at, p.recorded_at AS taken_at, p.customer_id, p.currency,
     p.service_level, p.priority, p.ship_to.country AS country, p.ship_to.region AS region,
@@ -46,25 +59,17 @@ SELECT market_id, channel, order_id, p.placed_at, p.recorded_at AS taken_at, p.c
         lambda x: coalesce(x.total_minor, x.quantity * x.unit_price_minor))) AS value_minor,
     coalesce(s.status, CASE p.how WHEN 'refused' THEN 'refused' ELSE 'accepted' END) AS status,
     s.changed_at, a.allocated_at, a.promised_by, a.plans, h.first_shipped_at, h.last_shipped_at,
-    h.packages, d.delivered_at, d.delivered_at - p.placed_at AS lead_time
-FROM placed p
+    h.packages, d.last_delivery_at, d.delivered_at, d.delivered_at - p.placed_at AS lead_time
+FROM placements p
 LEFT JOIN order_states s USING (market_id, channel, order_id)
 LEFT JOIN allocated a USING (market_id, channel, order_id)
 LEFT JOIN shipped h USING (market_id, channel, order_id)
-LEFT JOIN delivered d USING (market_id, channel, order_id);
+LEFT JOIN deliveries d USING (market_id, channel, order_id);
 
 -- An order line a row: what was ordered, and where its units are.
 CREATE OR REPLACE VIEW lines AS
-WITH taken AS (
-    SELECT cause_position FROM events.order_accepted
-    UNION SELECT cause_position FROM events.order_waits
-    UNION SELECT cause_position FROM events.order_refused WHERE NOT conflict
-), placed AS (
-    SELECT p.* FROM inputs.order_placed p JOIN taken t ON t.cause_position = p.position
-    QUALIFY row_number() OVER (PARTITION BY market_id, channel, order_id
-        ORDER BY shard, seq, entry) = 1
-), asked AS (
-    SELECT market_id, channel, order_id, placed_at, currency, unnest(lines) AS l FROM placed
+WITH asked AS (
+    SELECT market_id, channel, order_id, placed_at, currency, unnest(lines) AS l FROM placements
 ), states AS (
     SELECT market_id, channel, order_id, unnest(lines) AS c FROM order_states
 )
@@ -96,12 +101,15 @@ WITH asked AS (
         sum(len(packages)) AS packages
     FROM events.shipment_sent GROUP BY ALL
 ), arrived AS (
-    SELECT fulfillment_id, market_id, channel, order_id, max(delivered_at) AS delivered_at
+    SELECT fulfillment_id, market_id, channel, order_id, max(delivered_at) AS last_delivery_at,
+        sum(len(packages)) AS packages
     FROM events.shipment_delivered GROUP BY ALL
 )
 SELECT a.*, coalesce(c.status, 'open') AS status,
     coalesce(c.request_status, 'submitted') AS request_status, c.changed_at, s.shipped_at,
-    s.units_shipped, s.packages, v.delivered_at
+    s.units_shipped, s.packages, v.last_delivery_at,
+    CASE WHEN c.status IN ('shipped', 'incomplete') AND v.packages = s.packages
+        THEN v.last_delivery_at END AS delivered_at
 FROM asked a
 LEFT JOIN changed c USING (fulfillment_id, market_id, channel, order_id)
 LEFT JOIN sent s USING (fulfillment_id, market_id, channel, order_id)
@@ -155,23 +163,24 @@ SELECT o.exception_id, o.recorded_at AS opened_at, o.market_id, o.kind, o.severi
     r.resolution, o.cause, o.position
 FROM events.exception_opened o LEFT JOIN resolved r USING (shard, exception_id);
 
--- An order that was promised a row: kept, broken or open.
+-- An order that was promised a row: kept, broken or open; `delivered_at` once all of it is there.
 CREATE OR REPLACE VIEW promises AS
 WITH promised AS (
     SELECT market_id, channel, order_id, min(promised_by) AS promised_by, min(placed_at) AS placed_at
     FROM events.order_allocated WHERE promised_by IS NOT NULL GROUP BY ALL
 ), told AS (
-    SELECT market_id, channel, order_id, 'kept' AS outcome, recorded_at AS known_at, delivered_at
-    FROM events.promise_kept
+    SELECT market_id, channel, order_id, 'kept' AS outcome, recorded_at AS known_at FROM events.promise_kept
     UNION ALL
-    SELECT market_id, channel, order_id, 'broken', recorded_at, delivered_at FROM events.promise_broken
+    SELECT market_id, channel, order_id, 'broken', recorded_at FROM events.promise_broken
 ), last AS (
     SELECT * FROM told
     QUALIFY row_number() OVER (PARTITION BY market_id, channel, order_id ORDER BY known_at DESC) = 1
 )
 SELECT market_id, channel, order_id, p.placed_at, p.promised_by, coalesce(l.outcome, 'open') AS outcome,
-    l.known_at, l.delivered_at
-FROM promised p LEFT JOIN last l USING (market_id, channel, order_id);
+    l.known_at, d.delivered_at
+FROM promised p
+LEFT JOIN last l USING (market_id, channel, order_id)
+LEFT JOIN deliveries d USING (market_id, channel, order_id);
 
 -- What a rule set in shadow would have decided of each order, beside what was decided: with `--shadows`.
 CREATE OR REPLACE VIEW shadow_decisions AS

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,6 +18,7 @@ from schemas.ports import Partition, Record
 from tests.core.story import Story
 from tests.export.test_export import export
 from tests.projections.test_from_the_core import journal, told
+from tests.replay.test_closed_loop import HOUR, serve
 
 
 def a_story() -> Story:
@@ -26,6 +28,33 @@ def a_story() -> Story:
     story.order("80", MUG=3, to="BOS")
     story.order("81", MUG=1, to="LAX")
     story.report("accepted", "80.1")
+    story.order("90", MUG=1, market_id="CA", currency="CAD")  # before its market
+    story.send("market_defined", market_id="CA", currency="CAD", time_zone="America/Toronto")
+    return story
+
+
+def a_late_story() -> Story:
+    """Of order 1 a half arrives, 2 is late, 3 in time; a fulfillment of 4 goes in two packages."""
+    story = Story()
+    for node, sku in (("BOS", "MUG"), ("CHI", "CUP")):
+        story.node(node)
+        story.item(sku)
+        story.receive(node, **{sku: 5})
+    story.service()
+    story.at(HOUR)
+    story.order("1", MUG=1, CUP=1)
+    story.order("2", MUG=1)
+    story.order("3", MUG=1)
+    story.order("4", CUP=2)
+    serve(story, "3.1", "C")
+    serve(story, "1.1", "A")
+    for package in ("D", "E"):
+        lines = [{"line_id": "1", "quantity": 1}]
+        story.report("accepted", "4.1")
+        story.ship("4.1", package, lines=lines)
+    story.track("TD")
+    story.at(20 * 24 * HOUR)  # the promises pass
+    serve(story, "2.1", "B")
     return story
 
 
@@ -34,16 +63,25 @@ def story() -> Story:
     return a_story()
 
 
+def exported(story: Story, place: Path) -> Path:
+    log = MemoryLog(SystemClock(), {"journal": 1})
+    values = journal(story.entries, 3)
+    log.write(Partition("journal", 0), [Record(None, value) for value in values])
+    asyncio.run(export(log, Directory(place)))
+    return place
+
+
 @pytest.fixture(scope="module")
 def connection(
     story: Story, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    log = MemoryLog(SystemClock(), {"journal": 1})
-    values = journal(story.entries, 3)
-    log.write(Partition("journal", 0), [Record(None, value) for value in values])
-    place = tmp_path_factory.mktemp("export")
-    asyncio.run(export(log, Directory(place)))
-    with opened(place) as connection:
+    with opened(exported(story, tmp_path_factory.mktemp("export"))) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    with opened(exported(a_late_story(), tmp_path_factory.mktemp("late"))) as connection:
         yield connection
 
 
@@ -73,9 +111,62 @@ def test_orders_have_the_status_that_they_have(
         assert found[order_id]["status"] == order.status(), order_id
         assert found[order_id]["lines"] == len(order.lines)
     assert len(found) >= len(orders(story))
-    delivered = [one for one in found.values() if one["status"] == "delivered"]
-    assert delivered
-    assert all(one["delivered_at"] - one["placed_at"] == one["lead_time"] for one in delivered)
+
+
+def test_an_order_that_came_before_its_market_is_in_every_view(
+    connection: duckdb.DuckDBPyConnection, story: Story
+) -> None:
+    (order,) = story.shard.markets["CA"].orders.values()
+    (found,) = rows(connection, "FROM orders WHERE market_id = 'CA'")
+    assert (found["order_id"], found["status"], found["units"]) == ("90", order.status(), 1)
+    (line,) = rows(connection, "FROM lines WHERE market_id = 'CA'")
+    assert (line["order_id"], line["sku"], line["quantity"]) == ("90", "MUG", 1)
+    keys = "SELECT DISTINCT market_id, order_id FROM"
+    states = rows(connection, f"{keys} order_states ORDER BY ALL")
+    assert (
+        rows(
+            connection,
+            f"{keys} orders SEMI JOIN order_states USING (market_id, order_id) ORDER BY ALL",
+        )
+        == states
+    )
+    assert {"market_id": "CA", "order_id": "90"} in states
+
+
+def test_an_order_is_delivered_once_nothing_more_is_to_come(
+    late: duckdb.DuckDBPyConnection,
+) -> None:
+    found = {one["order_id"]: one for one in rows(late, "FROM orders")}
+    assert [found[order]["status"] for order in "1234"] == [
+        *("partly_delivered", "delivered", "delivered", "partly_delivered")
+    ]
+    for order in "23":
+        one = found[order]
+        assert one["delivered_at"] == one["last_delivery_at"]
+        assert one["delivered_at"] - one["placed_at"] == one["lead_time"]
+    for order in "14":
+        one = found[order]
+        assert one["last_delivery_at"]
+        assert (one["delivered_at"], one["lead_time"]) == (None, None)
+
+
+def test_a_fulfillment_is_delivered_with_its_last_package(
+    late: duckdb.DuckDBPyConnection,
+) -> None:
+    found = {one["fulfillment_id"]: one for one in rows(late, "FROM fulfillments")}
+    assert found["web.2.1"]["delivered_at"] == found["web.2.1"]["last_delivery_at"] is not None
+    half = found["web.4.1"]
+    assert (half["status"], half["packages"], half["delivered_at"]) == ("shipped", 2, None)
+    assert half["last_delivery_at"]
+
+
+def test_a_broken_promise_says_when_its_order_came(late: duckdb.DuckDBPyConnection) -> None:
+    found = {one["order_id"]: one for one in rows(late, "FROM promises")}
+    assert [found[order]["outcome"] for order in "1234"] == ["broken", "broken", "kept", "broken"]
+    assert (found["1"]["delivered_at"], found["4"]["delivered_at"]) == (None, None)
+    assert found["2"]["delivered_at"] > found["2"]["promised_by"]
+    (kept,) = rows(late, "FROM events.promise_kept")
+    assert found["3"]["delivered_at"] == kept["delivered_at"] <= found["3"]["promised_by"]
 
 
 def test_lines_count_their_units_as_the_state_does(
