@@ -18,6 +18,7 @@ from orchestrator.commands.export import require_analytics
 _SHOWN: Final = 1_000  # rows of a table
 _WIDE: Final = 10_000  # characters, where nobody watches
 _UTC: Final = orjson.OPT_UTC_Z
+_BITS: Final = 63  # of the numbers that orjson writes by itself
 
 
 class _Form(StrEnum):
@@ -79,11 +80,11 @@ def _show(form: _Form, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) ->
         case _Form.CSV:
             writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow(names)
-            writer.writerows([_text(value) for value in row] for row in rows)
+            writer.writerows([_exact(value) for value in row] for row in rows)
         case _Form.JSON:
+            keys = _told_apart(names)
             for row in rows:
-                one = dict(zip(names, row, strict=True))
-                typer.echo(orjson.dumps(one, default=_plain, option=_UTC).decode())
+                typer.echo(_json(dict(zip(keys, row, strict=True))))
         case _Form.TABLE:
             from rich.console import Console  # noqa: PLC0415 - slow to load
             from rich.table import Table  # noqa: PLC0415 - the same
@@ -101,6 +102,40 @@ def _show(form: _Form, names: Sequence[str], rows: Iterable[tuple[Any, ...]]) ->
             assert_never(form)
 
 
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Every name once: one that is there already gets the first number that is free."""
+    found: list[str] = []
+    for name in names:
+        one, number = name, 0
+        while one in found or (number and one in names):
+            number += 1
+            one = f"{name}_{number}"
+        found.append(one)
+    return found
+
+
+def _json(value: object) -> str:
+    try:
+        return orjson.dumps(value, default=_plain, option=_UTC).decode()
+    except TypeError:  # a number beyond 64 bits, or a key that is no text
+        return orjson.dumps(_spelt(value), default=_plain, option=_UTC).decode()
+
+
+def _spelt(value: object) -> object:
+    """What orjson takes, of what it doesn't."""
+    match value:
+        case dict():
+            return {_exact(key): _spelt(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_spelt(one) for one in value]
+        case Decimal():
+            return _spelt(_plain(value))
+        case int() if value.bit_length() > _BITS:
+            return orjson.Fragment(str(value))
+        case _:
+            return value
+
+
 def _plain(value: object) -> object:
     """What JSON has no name for: an exact number as a number, the rest as text."""
     if isinstance(value, Decimal):
@@ -110,11 +145,25 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def _text(value: object) -> str:
-    if value is None:
-        return ""
+def _exact(value: object) -> str:
+    """For a program: times whole and with their zone, intervals in seconds."""
     if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
-    if isinstance(value, list | dict):
-        return orjson.dumps(value, default=_plain, option=_UTC).decode()
-    return str(value)
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return str(value.total_seconds())
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    """For a person."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case datetime():
+            return value.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+        case list() | dict():
+            return _json(value)
+        case _:
+            return str(value)

@@ -33,7 +33,11 @@ def opened(directory: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def ask(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Sequence[str], Iterator[Row]]:
-    """The names of the columns of a query's answer, and its rows; duckdb.Error."""
+    """The names of the columns of a query's answer, and its rows; duckdb.Error, ExportError."""
+    if not connection.extract_statements(query):
+        raise ExportError(
+            "Nothing is asked: give a question such as SELECT count(*) FROM orders.", 2
+        )
     answer = connection.execute(query)
     return [column[0] for column in answer.description or ()], _rows(answer)
 

@@ -1,5 +1,6 @@
 """`headrace export` and `headrace sql`: what they say, and their exit codes."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -33,6 +34,15 @@ async def history(tmp_path: Path) -> Path:
     return tmp_path / "history"
 
 
+@pytest.fixture
+def nothing(tmp_path: Path) -> Path:
+    """An export without rows."""
+    place = Directory(tmp_path / "nothing")
+    place.begin(None)
+    place.commit({}, {})
+    return place.path
+
+
 def test_an_answer_is_a_table_csv_or_json(history: Path) -> None:
     query = "SELECT order_id, placed_at, lines FROM orders WHERE order_id = '1'"
     code, said, _ = headrace("sql", query, str(history))
@@ -41,11 +51,49 @@ def test_an_answer_is_a_table_csv_or_json(history: Path) -> None:
     assert "2026-11-22 10:00:00" in said
     assert headrace("sql", query, str(history), "--csv") == (
         0,
-        "order_id,placed_at,lines\n1,2026-11-22 10:00:00,2\n",
+        "order_id,placed_at,lines\n1,2026-11-22T10:00:00Z,2\n",
         "",
     )
     _, said, _ = headrace("sql", query, str(history), "--json")
     assert json.loads(said) == {"order_id": "1", "placed_at": "2026-11-22T10:00:00Z", "lines": 2}
+
+
+@pytest.mark.parametrize(
+    ("value", "as_csv", "as_json"),
+    [
+        (
+            "TIMESTAMPTZ '2026-01-31 12:00:00.987+01'",
+            "2026-01-31T11:00:00.987000Z",
+            "2026-01-31T11:00:00.987000Z",
+        ),
+        ("TIMESTAMPTZ '290000-01-01'", "290000-01-01 00:00:00+00", "290000-01-01 00:00:00+00"),
+        ("DATE '2026-01-31'", "2026-01-31", "2026-01-31"),
+        ("INTERVAL 36 HOUR", "129600.0", 129600.0),
+        ("true", "true", True),
+        ("NULL", "", None),
+        (f"{2**70}::HUGEINT", str(2**70), 2**70),
+        (f"[{{'a': {-(2**70)}::HUGEINT}}]", f'[{{"a":{-(2**70)}}}]', [{"a": -(2**70)}]),
+        (f"{2**70}.5::DECIMAL(30, 1)", f"{2**70}.5", float(2**70)),
+        ("MAP {7: true, 8: NULL}", '{"7":true,"8":null}', {"7": True, "8": None}),
+        ("MAP {DATE '2026-01-31': 1.5}", '{"2026-01-31":1.5}', {"2026-01-31": 1.5}),
+    ],
+)
+def test_every_value_has_its_text_and_its_json(
+    nothing: Path, value: str, as_csv: str, as_json: object
+) -> None:
+    query = f"SELECT {value} AS v"
+    _, said, _ = headrace("sql", query, str(nothing), "--csv")
+    assert next(csv.reader(said.splitlines()[1:]), [""]) == [as_csv]
+    _, said, _ = headrace("sql", query, str(nothing), "--json")
+    assert json.loads(said) == {"v": as_json}
+    code, said, _ = headrace("sql", query, str(nothing))
+    assert (code, said.split()[0]) == (0, "v")
+
+
+def test_columns_of_one_name_are_told_apart_in_json(nothing: Path) -> None:
+    query = "SELECT 1 AS n, 2 AS n_1, 3 AS n, 4 AS n"
+    _, said, _ = headrace("sql", query, str(nothing), "--json")
+    assert json.loads(said) == {"n": 1, "n_1": 2, "n_2": 3, "n_3": 4}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +106,8 @@ def test_an_answer_is_a_table_csv_or_json(history: Path) -> None:
             ("sql", "SELECT * FROM fulfilments", "{history}"),
             "candidates, stock_movements, exceptions, promises",
         ),
+        (("sql", "", "{history}"), "Nothing is asked"),
+        (("sql", "/* SELECT 1 */", "{history}"), "Nothing is asked"),
         (("sql", "SELECT 1", "{history}", "--csv", "--json"), "Choose one of --csv and --json"),
         (("sql", "SELECT 1", "{history}/inputs"), "holds no export"),
         (("export", "{history}", "--from", "noon"), "--from: must be a time such as"),
