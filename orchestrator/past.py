@@ -124,7 +124,7 @@ async def nearest(
 
 
 async def newest_tick(log: EventLog, number: int, next_: int, voids: Voids) -> int | None:
-    """The shard's clock before this journal offset; None where the records just before say none."""
+    """The shard's clock before this journal offset; None where no commit is just before."""
     at = max(0, next_ - _LOOKED_BACK)
     newest: int | None = None
     async with Whole(log, Partition("journal", number), at) as reading:
@@ -136,8 +136,7 @@ async def newest_tick(log: EventLog, number: int, next_: int, voids: Voids) -> i
                     continue
                 record = journal.decode(read.value, read.offset)
                 if isinstance(record, Commit):  # a stale writer's clock is no earlier than this
-                    ticks = [one["input"] for one in record.entries if "origin" not in one["input"]]
-                    newest = max([newest or 0, *(tick["time_ms"] for tick in ticks)])
+                    newest = max(newest or 0, record.now_ms)
     return newest
 
 

@@ -52,7 +52,7 @@ class Commit(NamedTuple):
     inbox_next: int
     prev: str
     digest: str
-    now_ms: int  # the shard's clock: the tick of the first entry
+    now_ms: int  # the shard's clock after it
     entries: list[Entry]
 
 

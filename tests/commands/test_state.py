@@ -159,6 +159,28 @@ def test_is_asked_on_a_real_broker(kafka: str, prefix: str, story: Story) -> Non
     assert (nothing.returncode, nothing.stderr) == (1, "There was nothing of web/2 then.\n")
 
 
+async def test_a_snapshot_made_while_the_clock_stood_still_is_not_from_before() -> None:
+    form = a_core(Settings()).snapshots
+    assert form is not None
+    story = Story()
+    story.node("BOS")
+    story.item("MUG")
+    before_ms = story.now_ms
+    story.at(3600)
+    for _ in range(30):  # the machine's clock was set back: commits without a tick
+        story.receive("BOS", MUG=1)
+    log, state = Counting(), FilterState()
+    for offset, value in enumerate(journal(story.entries, 1)):
+        log.write(JOURNAL, [Record(None, value)])
+        state, _ = step(state, offset, decode(value, offset))
+    snapshots = Snapshots(0, log=log, clock=SystemClock(), randomness=SystemRandomness(), form=form)
+    await snapshots.write(story.shard, state)
+    found = await past(log, 0, Until(time_ms=before_ms), form=form)
+    assert stock_then(found.shard, "MUG") == []
+    now = await past(log, 0, Until(time_ms=story.now_ms), form=form)
+    assert [one["on_hand"] for one in stock_then(now.shard, "MUG")] == [30]
+
+
 class Counting(MemoryLog):
     """Tells from which journal offsets on it was read."""
 

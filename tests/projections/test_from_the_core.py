@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
 
@@ -85,8 +86,11 @@ def story() -> Story:
 
 def journal(entries: list[bytes], a_commit: int) -> list[bytes]:
     values, prev = [encode_opened("engine-1", "n0")], ""
+    now_ms = given.NOW_MS
     for first in range(0, len(entries), a_commit):
         part = entries[first : first + a_commit]
+        causes = [orjson.loads(entry)["input"] for entry in part]
+        now_ms = max([now_ms, *(one["time_ms"] for one in causes if "origin" not in one)])
         values.append(
             encode_commit(
                 epoch=0,
@@ -95,7 +99,7 @@ def journal(entries: list[bytes], a_commit: int) -> list[bytes]:
                 inbox_from=first,
                 inbox_next=first + len(part),
                 prev=prev,
-                now_ms=given.NOW_MS,
+                now_ms=now_ms,
                 entries=part,
             )
         )
