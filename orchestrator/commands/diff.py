@@ -121,7 +121,7 @@ async def compare(
         since=between.since,
         visit=watched.visit,
     )
-    after = then(found.shard, what)
+    after = watched.last(then(found.shard, what))
     before = after if watched.before is None else watched.before
     before_seq = found.seq if watched.before is None else watched.before_seq
     told["positions"].append({"shard": shard, "from": before_seq, "to": found.seq})
@@ -144,6 +144,12 @@ def show(console: Console, told: Json) -> None:
         say(f"  {line}")
     if not told["changed"]:
         say("  Nothing differs.")
+    gone = {one["market_id"] for one in told["before"] if one.get("closed")}
+    for one in told["after"]:
+        if one.get("closed") and one["market_id"] in gone:
+            say(f"  In {one['market_id']} it had left memory before, and nothing about it changes.")
+        elif one.get("closed"):
+            say(f"  In {one['market_id']} it has left memory by then; its last is told.")
     if told["because"]:
         say("Because", "bold")
     for step in told["because"]:

@@ -40,6 +40,8 @@ class Watched:
         self.before: list[Json] | None = None  # None: nothing happened after `since`
         self.before_seq = 0
         self.steps: list[Json] = []
+        self.left: dict[str, Json] = {}
+        """By market, an order as it was when it left memory."""
         self._what = what
         self._since = since
         self._touched = _order_events if "/" in what else _stock_events
@@ -51,6 +53,12 @@ class Watched:
                 return
             self.before = then(shard, self._what)
             self.before_seq = at.seq if at.entry else at.seq - 1
+        if any(event["type"] == "order_retired" for event in entry["events"]) and "/" in self._what:
+            self.left |= {
+                one["market_id"]: one
+                for one in order_then(shard, self._what)
+                if not one.get("closed")
+            }
         found = self._touched(shard, self._what, entry)
         if found["events"] or found.get("movements"):
             self.steps.append(
@@ -70,6 +78,13 @@ class Watched:
                     ],
                 }
             )
+
+    def last(self, rows: list[Json]) -> list[Json]:
+        """`rows`, but of an order that left memory since its last, and that it is closed."""
+        return [
+            self.left.get(row["market_id"], row) | {"closed": True} if row.get("closed") else row
+            for row in rows
+        ]
 
 
 def _input(cause: InputRecord) -> Json:
@@ -233,11 +248,14 @@ def changes(what: str, before: list[Json], after: list[Json]) -> list[Change]:
         )
     found: list[Change] = []
     of, now = _by(before, "market_id"), _by(after, "market_id")
-    found += _differing(of, now, ("status", "promised_by"), lambda _: what)
     for market_id in sorted(of.keys() | now.keys()):
         old, new = of.get(market_id, {}), now.get(market_id, {})
-        if old.get("closed") or new.get("closed"):
-            continue  # its lines had left memory
+        known = all("lines" in one for one in (old, new) if one)  # else it has left memory before
+        fields = ("status", "promised_by") if known else ("status",)
+        some = {what: old} if old else {}, {what: new} if new else {}
+        found += _differing(*some, fields, str)
+        if not known:
+            continue
         for part, key, fields in (
             ("lines", "line_id", ("quantity", *_COUNTS)),
             ("fulfillments", "fulfillment_id", ("node_id", "status", "request_status")),

@@ -18,8 +18,10 @@ from schemas.ports import Partition, Record
 from schemas.times import instant_ms
 from tests.commands.test_read_side import headrace
 from tests.commands.test_state import _write
+from tests.core.story import Story
 from tests.projections.test_from_the_core import journal, told
 from tests.projections.test_past import a_simulated_day
+from tests.replay.test_closed_loop import HOUR, serve
 
 JOURNAL = Partition("journal", 0)
 A_COMMIT = 3
@@ -143,6 +145,37 @@ async def test_what_waited_is_told_with_the_input_it_came_from() -> None:
     found = await diff(log, "web/4", Until(seq=0), Until(seq=10_000))
     assert len({step["input"]["type"] for step in found["because"]}) > 1
     assert found["because"][0]["events"][0]["type"] == "order_waits"
+
+
+async def test_an_order_that_has_left_memory_is_told_as_it_was_then() -> None:
+    story = Story()
+    story.node("BOS")
+    story.item("MUG")
+    story.receive("BOS", MUG=5)
+    story.service()
+    story.at(HOUR)
+    story.order("1", MUG=2)
+    open_seq = -(-len(story.entries) // A_COMMIT)
+    serve(story, "1.1", "A")
+    closed_seq = -(-len(story.entries) // A_COMMIT)
+    in_memory = await diff(a_log(story.entries), "web/1", Until(seq=open_seq), Until(seq=10_000))
+    assert not any(one.get("closed") for one in in_memory["after"])
+    assert {"status", "delivered", "allocated"} <= {one["field"] for one in in_memory["changed"]}
+    for _ in range(3):
+        story.at(2 * 86_400)  # it leaves memory
+    log = a_log(story.entries)
+    gone = await diff(log, "web/1", Until(seq=open_seq), Until(seq=10_000))
+    assert gone["after"] == [one | {"closed": True} for one in in_memory["after"]]
+    assert gone["changed"] == in_memory["changed"]
+    assert "  In US it has left memory by then; its last is told." in shown(gone)
+    assert not any("memory" in line for line in shown(in_memory))
+    new = await diff(log, "web/1", Until(seq=0), Until(seq=10_000))
+    assert "line 1 (new): quantity 2, delivered 2" in "".join(shown(new))
+    after = await diff(log, "web/1", Until(seq=closed_seq), Until(seq=10_000))
+    assert [one["field"] for one in after["changed"]] == []
+    last = await diff(log, "web/1", Until(seq=9_999), Until(seq=10_000))
+    assert (last["changed"], last["because"]) == ([], [])
+    assert "  In US it had left memory before, and nothing about it changes." in shown(last)
 
 
 @pytest.mark.parametrize(
