@@ -251,9 +251,9 @@ def changes(what: str, before: list[Json], after: list[Json]) -> list[Change]:
     for market_id in sorted(of.keys() | now.keys()):
         old, new = of.get(market_id, {}), now.get(market_id, {})
         known = all("lines" in one for one in (old, new) if one)  # else it has left memory before
-        fields = ("status", "promised_by") if known else ("status",)
+        said = ("status", "promised_by") if known else ("status",)
         some = {what: old} if old else {}, {what: new} if new else {}
-        found += _differing(*some, fields, str)
+        found += _differing(*some, said, str)
         if not known:
             continue
         for part, key, fields in (

@@ -82,20 +82,32 @@ class Directory:
         """Keep others out; ExportError where another export is at it."""
         with self._telling():
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / _LOCK).open("a+")
-        with lock:
+            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise ExportError(f"Another export is writing to {self.path}.") from error
             self.manifest = self._read()
-            if not lock.tell():
-                lock.write(FORMAT)  # so that it is known for ours before there is a manifest
-                lock.flush()
+            if not os.fstat(lock).st_size:
+                with self._telling():  # so that it is known for ours before there is a manifest
+                    os.write(lock, FORMAT.encode())
             yield
+        finally:
+            os.close(lock)
 
     def _read(self) -> Manifest | None:
         """What is there; None in an empty directory, ExportError in a foreign or newer one."""
+        try:
+            return self._found()
+        except OSError as error:
+            raise ExportError(
+                f"{self.path} can't be read: {error.strerror or error}. Name another directory, or"
+                " ask for the right to read it.",
+                2,
+            ) from error
+
+    def _found(self) -> Manifest | None:
         file = self.path / MANIFEST
         if self.path.exists() and not self.path.is_dir():
             raise ExportError(f"{self.path} is no directory.", 2)
@@ -167,7 +179,10 @@ class Directory:
     def _has_columns(self, table: Table) -> bool:
         """Whether a file says all columns that this release's table has."""
         empty = self.path / table.folder / _EMPTY
-        return empty.exists() and pq.read_schema(empty).equals(table.schema)
+        try:
+            return bool(pq.read_schema(empty).equals(table.schema))
+        except (FileNotFoundError, pa.ArrowInvalid):  # a power failure left it without content
+            return False
 
     def _put_empty(self, table: Table) -> None:
         self._put(self.path / table.folder / _EMPTY, table.schema.empty_table(), last=False)

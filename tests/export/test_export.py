@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import re
+import resource
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -314,6 +317,45 @@ async def test_a_full_disk_is_one_sentence_and_what_is_there_stays_whole(
     await export(log, Directory(small_disk / "export"))
     await export(log, Directory(tmp_path / "whole"))
     assert content(small_disk / "export") == content(tmp_path / "whole")
+
+
+def test_a_disk_that_is_full_at_the_first_byte_is_one_sentence(tmp_path: Path) -> None:
+    place, limit = tmp_path / "export", resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    said: list[str] = []
+    try:  # nothing else writes meanwhile
+        with Directory(place).locked():
+            pass
+    except ExportError as error:
+        said.append(str(error))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert len(said) == 1
+    assert said[0].startswith(f"{place} can't be written: File too large.")
+    with Directory(place).locked():
+        assert files(place, "*") == [".lock"]
+
+
+async def test_an_empty_file_that_a_power_failure_left_is_made_again(
+    log: MemoryLog, story: Story, tmp_path: Path
+) -> None:
+    moments = sorted({one["recorded_at"] for one in expected(story)})
+    await export(log, Directory(tmp_path), Period(None, _ms(moments[len(moments) // 2])))
+    empty = tmp_path / "events/order_accepted/day=1970-01-01/empty.parquet"
+    empty.write_bytes(b"")
+    assert content(tmp_path)  # of a folder that nothing is written to
+    assert empty.read_bytes() == b""
+    await export(log, Directory(tmp_path))
+    assert pq.read_schema(empty).equals(tables()["event", "order_accepted"].schema)
+
+
+def test_a_folder_that_may_not_be_read_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).mkdir()  # root may read whatever has no rights; this it can't
+    said = re.escape(f"{tmp_path} can't be read: Is a directory.")
+    with pytest.raises(ExportError, match=said):
+        Directory(tmp_path)
 
 
 async def test_following_goes_on_until_it_is_ended(story: Story, tmp_path: Path) -> None:
