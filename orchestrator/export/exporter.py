@@ -215,7 +215,14 @@ class Exporter:
                     2,
                 )
             known, state = await known_at(
-                kept.filter, number, self._log, self._clock, self._randomness, self._form, Known
+                kept.filter,
+                number,
+                self._log,
+                self._clock,
+                self._randomness,
+                self._form,
+                Known,
+                self._voids,
             )
             yield _Shard(number, kept, known, state, end)
 

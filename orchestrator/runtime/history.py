@@ -37,6 +37,7 @@ from schemas.ports import (
     Writer,
 )
 from schemas.times import rfc3339
+from schemas.voids import Voids
 
 S = TypeVar("S")
 
@@ -80,11 +81,13 @@ async def known_at(
     randomness: Randomness,
     form: Format[S],
     new: Callable[[], S],
+    voids: Voids,
 ) -> tuple[S, FilterState]:
     """What is known at a shard's newest snapshot up to `kept`, and where that is.
 
-    What the journal has from there up to `kept` is to be folded. Nothing, and the journal's
-    beginning, where there is no snapshot that this release can restore; LogError.
+    `voids` are read: a snapshot of what never happened is passed over. What the journal has from
+    there up to `kept` is to be folded. Nothing, and the journal's beginning, where there is no
+    snapshot that this release can restore; LogError.
     """
     if not kept.next or "snapshots" not in await log.describe():
         return new(), FilterState()
@@ -92,9 +95,10 @@ async def known_at(
     async for found in snapshots.manifests():
         if found.filter.journal_id == kept.journal_id and found.filter.next <= kept.next:
             try:
+                voids.begin(number, found.filter, folds=False)
                 snapshots.check(found)
                 return await snapshots.restore(found), found.filter
-            except Exception as error:  # torn, or of another release: the one before may do
+            except Exception as error:  # torn, void, or of another release: the one before may do
                 if isinstance(error, LogError) and not isinstance(error, OutOfRange):
                     raise
     return new(), FilterState()
@@ -146,7 +150,14 @@ class HistoryPublisher(ShardPublisher, Generic[S]):
         self._known = self._new()  # not twice in memory
         kept, publish_from = await self._checkpoint()
         self._known, state = await known_at(
-            kept, self.number, self._log, self._clock, self._randomness, self._form, self._new
+            kept,
+            self.number,
+            self._log,
+            self._clock,
+            self._randomness,
+            self._form,
+            self._new,
+            self._voids,
         )
         writer = await self._log.writer()
         reader: Reader | None = None

@@ -30,6 +30,7 @@ from schemas.times import instant_ms
 from tests.core.story import Story
 from tests.export import exporting
 from tests.projections.test_from_the_core import journal, told
+from tests.runtime.test_history import TOPICS, SetClock, behind_a_lost_end
 
 JOURNAL = Partition("journal", 0)
 SIZE = 3  # entries of a commit
@@ -282,6 +283,18 @@ async def test_the_history_of_another_journal_is_not_gone_on_with(
     other.write(JOURNAL, [Record(None, value) for value in values])
     with pytest.raises(ExportError, match="holds the history of another journal than shard 0"):
         await export(other, Directory(tmp_path))
+
+
+async def test_an_export_behind_a_lost_end_begins_with_no_snapshot_of_it(tmp_path: Path) -> None:
+    clock = SetClock()
+    log = MemoryLog(clock, {**TOPICS, "voids": 1})
+    book, story = await behind_a_lost_end(log, clock)
+    await export(log, Directory(tmp_path))
+    story.order("last", MUG=1)
+    book.tell(story)
+    await export(log, Directory(tmp_path))
+    placed = {row[10] for row in content(tmp_path)["inputs.order_placed"]}
+    assert placed == {"0", "last", *(f"new{number}" for number in range(30))}
 
 
 async def test_two_exports_at_once_are_told_apart(tmp_path: Path, log: MemoryLog) -> None:

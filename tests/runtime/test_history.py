@@ -383,3 +383,50 @@ async def test_a_defect_halts_the_history_of_its_shard_and_nothing_else(clock: S
         await until(lambda: role.states() == {0: "halted", 1: "open"})
         await until(lambda: {one["shard"] for one in values(log, "watermark")} == {1})
     assert {one["shard"] for one in values(log)} >= {1}
+
+
+def a_beginning() -> Story:
+    story = Story()
+    story.node("BOS")
+    story.item("MUG")
+    story.receive("BOS", MUG=50)
+    story.order("0", MUG=1)
+    return story
+
+
+async def behind_a_lost_end(log: MemoryLog, clock: SetClock) -> tuple[Book, Story]:
+    """A journal that lost its end, and went on beyond a snapshot of what never happened."""
+    story, book = a_beginning(), Book(log)
+    book.tell(story)
+    before = book.state
+    for number in range(6):
+        story.order(f"lost{number}", MUG=1)
+    book.tell(story)
+    since = book.state
+    await snapshots(log, clock).write(folded(story), since)
+    del log.held(JOURNAL).records[before.next :]
+    kept = [Kept("the relay", since)]
+    void = await found_void(log, 0, Voids(log), snapshots(log, clock), kept)
+    assert void is not None
+    log.write(VOIDS, [void._replace(by="ada", reason="lost").record()])
+    again = a_beginning()
+    book.state, book.written = void.state, len(again.entries)
+    for number in range(30):
+        again.order(f"new{number}", MUG=1)
+    book.tell(again)
+    assert book.state.next > since.next
+    return book, again
+
+
+async def test_what_never_happened_is_not_begun_with(clock: SetClock) -> None:
+    log = MemoryLog(clock, {**TOPICS, "voids": 1})
+    book, story = await behind_a_lost_end(log, clock)
+    group = await log.group("history", ["journal"])
+    await group.changes(0)
+    await group.save({JOURNAL: Checkpoint(book.state.next, book.state.to_json())})
+    await group.close()
+    story.order("last", MUG=1)
+    book.tell(story)
+    async with Publishing(log, clock):
+        await until(lambda: any(one["order_id"] == "last" for one in values(log, "event")))
+    assert {one["order_id"] for one in values(log, "event")} <= {"last", ""}
