@@ -23,6 +23,9 @@ way, or left from a crash and removed by the next; `headrace sql` leaves it out.
 
 ## Views
 
+In an export of a period they know what happened in it: `orders`, `lines` and `fulfillments` have
+what was placed and asked for then, `promises` what was promised or settled then; "now" is its end.
+
 | View | What |
 |---|---|
 """

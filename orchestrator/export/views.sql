@@ -165,13 +165,17 @@ FROM events.exception_opened o LEFT JOIN resolved r USING (shard, exception_id);
 
 -- An order that was promised a row: kept, broken or open; `delivered_at` once all of it is there.
 CREATE OR REPLACE VIEW promises AS
-WITH promised AS (
-    SELECT market_id, channel, order_id, min(promised_by) AS promised_by, min(placed_at) AS placed_at
-    FROM events.order_allocated WHERE promised_by IS NOT NULL GROUP BY ALL
-), told AS (
-    SELECT market_id, channel, order_id, 'kept' AS outcome, recorded_at AS known_at FROM events.promise_kept
+WITH told AS (
+    SELECT market_id, channel, order_id, promised_by, placed_at, 'kept' AS outcome, recorded_at AS known_at
+    FROM events.promise_kept
     UNION ALL
-    SELECT market_id, channel, order_id, 'broken', recorded_at FROM events.promise_broken
+    SELECT market_id, channel, order_id, promised_by, placed_at, 'broken', recorded_at FROM events.promise_broken
+), promised AS (
+    SELECT market_id, channel, order_id, min(promised_by) AS promised_by, min(placed_at) AS placed_at
+    FROM (
+        SELECT market_id, channel, order_id, promised_by, placed_at FROM events.order_allocated
+        UNION ALL SELECT market_id, channel, order_id, promised_by, placed_at FROM told
+    ) WHERE promised_by IS NOT NULL GROUP BY ALL
 ), last AS (
     SELECT * FROM told
     QUALIFY row_number() OVER (PARTITION BY market_id, channel, order_id ORDER BY known_at DESC) = 1

@@ -11,11 +11,13 @@ import pytest
 from orchestrator.core.orders import Order
 from orchestrator.export.ask import ask, opened
 from orchestrator.export.directory import Directory
+from orchestrator.export.exporter import Period
 from orchestrator.export.views import asked_first
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.world import SystemClock
 from schemas.ports import Partition, Record
 from tests.core.story import Story
+from tests.export.exporting import ALL
 from tests.export.test_export import export
 from tests.projections.test_from_the_core import journal, told
 from tests.replay.test_closed_loop import HOUR, serve
@@ -63,12 +65,24 @@ def story() -> Story:
     return a_story()
 
 
-def exported(story: Story, place: Path) -> Path:
+def exported(story: Story, place: Path, period: Period = ALL) -> Path:
     log = MemoryLog(SystemClock(), {"journal": 1})
     values = journal(story.entries, 3)
     log.write(Partition("journal", 0), [Record(None, value) for value in values])
-    asyncio.run(export(log, Directory(place)))
+    asyncio.run(export(log, Directory(place), period))
     return place
+
+
+def test_a_promise_settled_in_a_period_counts_in_it(
+    late: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    (kept,) = rows(late, "FROM promises WHERE outcome = 'kept'")
+    period = Period(int(kept["known_at"].timestamp() * 1000))  # after it was placed
+    with opened(exported(a_late_story(), tmp_path, period)) as connection:
+        assert not rows(connection, "FROM orders WHERE order_id = '3'")
+        (found,) = rows(connection, "FROM promises WHERE outcome = 'kept'")
+        assert found == kept
+        assert len(rows(connection, "FROM promises")) == len(rows(late, "FROM promises"))
 
 
 @pytest.fixture(scope="module")
