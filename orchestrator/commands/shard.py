@@ -247,14 +247,16 @@ def _consequence(void: Void) -> str:
             f"Commits go on with number {void.state.seq + 1}, so that no id is given twice. What"
             " the lost ones published can't be called back: check those orders. Inputs that they"
             " handled are decided again where the inbox still holds them. Afterwards run `headrace"
-            " rebuild`, and restart role api."
+            " rebuild`, where role past runs `headrace rebuild --past` too, restart role api, and"
+            " export to new directories: those there are hold what was lost, as the topics history"
+            " and kpis do."
         )
     if void.lost:
         return (
             f"Readers begin with the snapshot at commit {void.state.seq}, offset {void.state.next},"
             " which must not be lost: before it expires, or a release that folds otherwise is"
             " taken, restore the topic. Read models stay as they are and can't be rebuilt; history"
-            " before that commit is gone."
+            " before that commit is gone. Exports that have it go on; none can be begun."
         )
     records = void.until - void.first
     return (

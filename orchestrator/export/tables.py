@@ -130,6 +130,8 @@ class Table(NamedTuple):
         at = [pa.repeat(pa.scalar(shard, _COUNT), len(rows)), pa.array(seq, INT)]
         at.append(pa.array(entry, _COUNT))
         arrays = _envelope(at, pa.array(n, _COUNT), clock_ms, of, inputs=self.kind == "input")
+        if self.kind == "shadow":  # a position of its own, beside the order's acceptance
+            arrays[0] = pc.binary_join_element_wise("shadow", arrays[0], "/")
         for column in self.columns:
             array = column.shape.column([one.get(column.field) for one in data])
             arrays.append(array if array.type == column.type else array.cast(column.type))

@@ -55,8 +55,10 @@ SELECT market_id, channel, order_id, p.placed_at, p.recorded_at AS taken_at, p.c
     p.service_level, p.priority, p.ship_to.country AS country, p.ship_to.region AS region,
     p.ship_to.postal_code AS postal_code, len(p.lines) AS lines,
     list_sum(list_transform(p.lines, lambda x: x.quantity)) AS units,
-    list_sum(list_transform(p.lines,
-        lambda x: coalesce(x.total_minor, x.quantity * x.unit_price_minor))) AS value_minor,
+    CASE WHEN list_bool_and(list_transform(p.lines,
+        lambda x: coalesce(x.total_minor, x.unit_price_minor) IS NOT NULL))
+    THEN list_sum(list_transform(p.lines,
+        lambda x: coalesce(x.total_minor, x.quantity * x.unit_price_minor))) END AS value_minor,
     coalesce(s.status, CASE p.how WHEN 'refused' THEN 'refused' ELSE 'accepted' END) AS status,
     s.changed_at, a.allocated_at, a.promised_by, a.plans, h.first_shipped_at, h.last_shipped_at,
     h.packages, d.last_delivery_at, d.delivered_at, d.delivered_at - p.placed_at AS lead_time
@@ -115,13 +117,15 @@ LEFT JOIN changed c USING (fulfillment_id, market_id, channel, order_id)
 LEFT JOIN sent s USING (fulfillment_id, market_id, channel, order_id)
 LEFT JOIN arrived v USING (fulfillment_id, market_id, channel, order_id);
 
--- A plan a row: what made Headrace decide, by which rules, and what it costs by component.
+-- A plan a row: what made Headrace decide, by which rules, what it costs by component, and what of that is paid.
 CREATE OR REPLACE VIEW decisions AS
 SELECT position, shard, seq, entry, n, recorded_at AS decided_at, market_id, channel, order_id, placed_at,
     promised_by, d.trigger AS trigger, d.rule_set AS rule_set, d.strategy AS strategy,
     d.method AS method, d.decided_by AS decided_by, d.service_level AS service_level,
     d.currency AS currency, d.chosen.nodes AS nodes, len(d.chosen.nodes) AS legs,
     d.chosen.units AS units, d.chosen.cost_minor AS cost_minor,
+    d.chosen.cost_minor - coalesce(d.chosen.late_minor, 0) - coalesce(d.chosen.load_minor, 0)
+        - coalesce(d.chosen.price_minor, 0) - coalesce(d.chosen.split_minor, 0) AS paid_minor,
     d.chosen.transport_minor AS transport_minor, d.chosen.handling_minor AS handling_minor,
     d.chosen.per_unit_minor AS per_unit_minor, d.chosen.late_minor AS late_minor,
     d.chosen.load_minor AS load_minor, d.chosen.price_minor AS price_minor,
@@ -188,7 +192,8 @@ LEFT JOIN deliveries d USING (market_id, channel, order_id);
 
 -- What a rule set in shadow would have decided of each order, beside what was decided: with `--shadows`.
 CREATE OR REPLACE VIEW shadow_decisions AS
-SELECT market_id, channel, order_id, position, recorded_at, rule_set, active.rule_set AS active_rule_set,
+SELECT market_id, channel, order_id, position, cause_position AS accepted_position, recorded_at, rule_set,
+    active.rule_set AS active_rule_set,
     same, currency,
     list_transform(fulfillments, lambda x: x.node_id) AS nodes,
     list_transform(active.fulfillments, lambda x: x.node_id) AS active_nodes,

@@ -77,9 +77,10 @@ async def test_each_decision_is_there_once_beside_the_active_one(
     (row,) = asked(
         place,
         "SELECT rule_set, active_rule_set, same, nodes, active_nodes, units_waiting, paid_minor,"
-        " active_paid_minor, position FROM shadow_decisions WHERE order_id = '0-9'",
+        " active_paid_minor, position, accepted_position"
+        " FROM shadow_decisions WHERE order_id = '0-9'",
     )
-    assert row == ("8", "7", False, ["BOS"], ["CHI"], 1, 810, 1010, "0.9.3.0")
+    assert row == ("8", "7", False, ["BOS"], ["CHI"], 1, 810, 1010, "shadow/0.9.3.0", "0.9.3.0")
     (lone,) = asked(place, "SELECT same, active_nodes FROM shadow_decisions WHERE order_id = '1-4'")
     assert lone == (True, None)
     (explained,) = asked(place, "SELECT any_value(decision.v) FROM shadows.shadow_decided")

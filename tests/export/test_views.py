@@ -27,7 +27,7 @@ def a_story() -> Story:
     story = told()
     story.service("ups", "ground")
     story.receive("BOS", MUG=100)
-    story.order("80", MUG=3, to="BOS")
+    story.order("80", MUG=3, to="BOS", line={"unit_price_minor": 250})
     story.order("81", MUG=1, to="LAX")
     story.report("accepted", "80.1")
     story.order("90", MUG=1, market_id="CA", currency="CAD")  # before its market
@@ -125,6 +125,7 @@ def test_orders_have_the_status_that_they_have(
         assert found[order_id]["status"] == order.status(), order_id
         assert found[order_id]["lines"] == len(order.lines)
     assert len(found) >= len(orders(story))
+    assert (found["80"]["value_minor"], found["81"]["value_minor"]) == (750, None)
 
 
 def test_an_order_that_came_before_its_market_is_in_every_view(
@@ -230,6 +231,7 @@ def test_decisions_have_what_their_nodes_cost(connection: duckdb.DuckDBPyConnect
     parts = ("transport", "handling", "per_unit", "late", "load", "price", "split")
     for one in found:
         assert one["cost_minor"] == sum(one[f"{name}_minor"] for name in parts)
+        assert one["paid_minor"] == sum(one[f"{name}_minor"] for name in parts[:3])
     chosen = rows(connection, "FROM candidates WHERE chosen AND order_id = '81'")
     assert [one["node_id"] for one in chosen][:1] == next(
         one["nodes"] for one in found if one["order_id"] == "81"
