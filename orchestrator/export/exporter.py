@@ -18,7 +18,7 @@ from orchestrator.runtime.history import known_at
 from orchestrator.runtime.snapshots import Format
 from schemas.history import INPUT, Known, fold, tell
 from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
-from schemas.ports import Clock, EventLog, Partition, Randomness, Read
+from schemas.ports import Clock, EventLog, Partition, Randomness, Read, Reader
 from schemas.times import iso_day, rfc3339
 from schemas.voids import Voids
 
@@ -29,6 +29,8 @@ _OBJECT_ROWS: Final = 20_000
 _YOUNG: Final = 500_000  # objects; more than are alive at a time
 FOLLOW_S: Final = 60.0
 """How old what is not written yet gets while following."""
+_LATE_MS: Final = 60_000
+"""How long after its time a commit may still land in the journal, and how far clocks differ."""
 _READ_RECORDS: Final = 500
 _WAIT_MS: Final = 500
 
@@ -117,7 +119,7 @@ class Exporter:
         self.done = Done()
 
     async def run(self, advanced: Advanced, *, follow: bool) -> Done:
-        """Export what is not there yet; with `follow` go on until cancelled or the period ends.
+        """Export what is not there yet; with `follow` go on until cancelled or the period is over.
 
         1. Restore what has to be known at the manifest's positions.
         2. Read and filter; what entries say gathers as rows of a table, a day and a shard, and
@@ -137,10 +139,13 @@ class Exporter:
         written_s = self._clock.monotonic()
         try:
             while True:
-                for one in [shards[partition.number] for partition in at]:
-                    one.over = one.over or (not follow and one.filter.next >= one.end)
+                for partition in [*at]:
+                    one = shards[partition.number]
+                    if follow:
+                        one.over = one.over or self._past(reader, partition, one)
+                    else:
+                        one.over = one.over or one.filter.next >= one.end
                     if one.over:
-                        partition = Partition("journal", one.number)
                         del at[partition]
                         reader.remove(partition)
                 if not at:
@@ -173,6 +178,16 @@ class Exporter:
             self._nothing()
         self.done.total = self._directory.manifest.rows
         return self.done
+
+    def _past(self, reader: Reader, partition: Partition, shard: _Shard) -> bool:
+        """Whether the period was over when the journal's end was seen, and all before it is taken.
+
+        A shard that has nothing to do writes no entry that would say so.
+        """
+        until_ms, seen_ms = self._period.until_ms, reader.fetched_ms(partition)
+        if until_ms is None or seen_ms is None or seen_ms < until_ms + _LATE_MS:
+            return False
+        return shard.filter.next >= (reader.high_water(partition) or 0)
 
     def _check_period(self) -> None:
         manifest, period = self._directory.manifest, self._period

@@ -393,6 +393,28 @@ async def test_following_goes_on_until_it_is_ended(story: Story, tmp_path: Path)
     assert positions == sorted(one["position"] for one in expected(story))
 
 
+async def test_following_until_a_moment_ends_once_it_has_passed(
+    story: Story, tmp_path: Path
+) -> None:
+    clock = SetClock()
+    log = MemoryLog(clock, {"journal": 1})
+    log.write(JOURNAL, [Record(None, value) for value in journal(story.entries, SIZE)])
+    place = Directory(tmp_path)
+    until_ms = story.now_ms + 3_600_000  # behind all there is: nothing stands at the end or after
+    with place.locked():
+        exporter = exporting.an_exporter(log, place, Period(None, until_ms), batch_rows=BATCH_ROWS)
+        following = asyncio.create_task(exporter.run(lambda *_: None, follow=True))
+        async with asyncio.timeout(20):
+            while exporter.done.rows == 0:
+                await asyncio.sleep(0.01)
+        clock.seconds = (until_ms - 1_800_000_000_000) / 1000 + 10  # a commit may be on its way
+        assert not (await asyncio.wait([following], timeout=1.5))[0]
+        clock.seconds += 120
+        async with asyncio.timeout(20):
+            done = await following
+    assert done.total == len(expected(story))
+
+
 def test_a_question_to_no_export_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="holds no export: write one"), opened(tmp_path):
         pass
