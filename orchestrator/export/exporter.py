@@ -27,8 +27,8 @@ BATCH_ROWS: Final = 250_000
 _OBJECT_ROWS: Final = 20_000
 """Of those, how many are Python's objects at a time; the others are columns already."""
 _YOUNG: Final = 500_000  # objects; more than are alive at a time
-FOLLOW_S: Final = 60.0
-"""How old what is not written yet gets while following."""
+FOLLOW_S: Final = 600.0
+"""How old what is not written yet gets while following: each time is a file a type and shard."""
 _LATE_MS: Final = 60_000
 """How long after its time a commit may still land in the journal, and how far clocks differ."""
 _READ_RECORDS: Final = 500
