@@ -219,6 +219,36 @@ def test_history_that_stopped_a_node_does_not_stop_what_is_not_cancelled_here(
     assert run.stock("BOS", "MUG") == (9, 0, 9)
 
 
+def test_what_is_left_of_work_planned_ahead_is_drawn_from_work_planned_as_far_ahead(
+    tmp_path: Path,
+) -> None:
+    shop = Story()
+    shop.node("BOS", capacity_orders_per_day=1)
+    shop.node("CHI")
+    shop.item("MUG")
+    shop.receive("BOS", MUG=9)
+    shop.receive("CHI", MUG=50)
+    shop.at(HOUR)
+    for number in (1, 2):  # a day's work is shipped within two hours
+        shop.order(str(number), MUG=1)
+        serve(shop, f"{number}.1", f"P{number}", hours=1)
+    shop.at(2 * 24 * HOUR)
+    shop.order("3", MUG=1)
+    shop.order("4", MUG=4)
+    assert shop.fulfillment("4.1").ship_day == (shop.fulfillment("3.1").ship_day or 0) + 1
+    shop.at(60)
+    shop.send("stock_counted", node_id="BOS", sku="MUG", counted=3)  # takes a mug back
+    shop.at(60)
+    shop.report("cancellation_accepted", "4.1", cancellation_id="web.4.1.c1")
+    serve(shop, "4.1", "A", hours=13)
+    shop.at(7 * 24 * HOUR)
+    run = replayed(of(shop, tmp_path), MORE)
+    row = run.orders["web/4"]
+    assert row.drawn
+    assert row.units == {"BOS": 4}
+    assert row.delivered_ms == row.placed_ms + (26 + 24) * HOUR * 1000 + 120_000
+
+
 def test_demand_places_some_orders_twice_and_the_same_ones_again(
     shop: Story, tmp_path: Path
 ) -> None:
