@@ -249,6 +249,33 @@ def test_what_is_left_of_work_planned_ahead_is_drawn_from_work_planned_as_far_ah
     assert row.delivered_ms == row.placed_ms + (26 + 24) * HOUR * 1000 + 120_000
 
 
+def test_a_change_that_matters_to_no_order_leaves_every_order_as_it_was(
+    shop: Story, tmp_path: Path
+) -> None:
+    shop.order("1", MUG=4)
+    shop.at(HOUR)
+    shop.send("stock_counted", node_id="BOS", sku="MUG", counted=3)  # takes a mug back
+    shop.at(HOUR)
+    shop.report("cancellation_accepted", "1.1", cancellation_id="web.1.1.c1")
+    serve(shop, "1.1", "A")
+    serve(shop, "1.2", "B")
+    shop.receive("BOS", MUG=5)
+    shop.order("2", MUG=2)
+    shop.order("3", MUG=1)
+    shop.cancel("3")
+    shop.report("rejected", "2.1", reason="damaged")
+    shop.report("cancellation_accepted", "3.1", cancellation_id="web.3.1.c1")
+    serve(shop, "2.2", "C")
+    period = of(shop, tmp_path)
+    was = replayed(period)
+    run = replayed(period, Changes(stock=[Stock("CUP", "BOS", 7)]), name="other")
+    assert was.loop.differing == 0
+    assert run.orders == was.orders
+    assert run.outcome.answers == was.outcome.answers == {"in place": 12}
+    assert not run.outcome.dropped
+    assert run.stock("BOS", "MUG") == was.stock("BOS", "MUG")
+
+
 def test_demand_places_some_orders_twice_and_the_same_ones_again(
     shop: Story, tmp_path: Path
 ) -> None:
