@@ -420,7 +420,8 @@ class Partners:
             if self._odd(Oddity.COUNTED):
                 self._count(data)
             if self._odd(Oddity.IN_PART):
-                self._reject_some(data)
+                self._cancel({**data, "lines": data["lines"][:1]}, all_of_it=False)
+                self._after(chance.uniform(0.0, 0.4), self._reject_some, data)
             self._after(chance.uniform(0.05, 0.5), self._stop, data)
 
     def _count(self, command: Plain) -> None:
@@ -430,15 +431,13 @@ class Partners:
         self._report("stock_counted", node_id, data, Moves(node_id, {sku: 0}, sure=False))
 
     def _reject_some(self, command: Plain) -> None:
-        """Reject some units of a line that is to be stopped, while more of it is to be."""
+        """Reject some units of a line that is to be stopped, and of which more is to be by now."""
         chance, id_ = self._chance, command["fulfillment_id"]
         job = self._jobs.get(id_, {})
         lines = [line["line_id"] for line in command["lines"] if line["line_id"] in job]
         if not lines:
             return
         line_id, reason = chance.choice(lines), chance.choice(_REASONS)
-        if chance.random() < 0.7:
-            self._cancel({**command, "lines": [{"line_id": line_id}]}, all_of_it=False)
         sku, left = job[line_id]
         units = chance.randint(1, left)
         if units == left:

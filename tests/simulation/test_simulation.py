@@ -14,6 +14,8 @@ NAMED = {
     168: "intake halted at an inbox that was trimmed while it looked for lost offsets",
     272: "intake halted at an inbox that was trimmed while others read journals for it",
     347: "a node rejected other units than it was asked to cancel, and one of them was stuck",
+    28: "a node stopped a unit by another request than the book took its rejection for",
+    414: "what a node stopped by another request stayed allocated there",
     1109: "a halted shard looked for an order in an inbox that was trimmed when others led it on",
     9757: "an order that another process carried out led over a later halt, for ever",
     74: "a relay halted at a broker that answered no fetch while it looked whose journal it is",
