@@ -28,25 +28,6 @@ def queue_refill(turn: Turn, market: Market) -> None:
         turn.emit({"type": "work_queued", "work": ["refill", market.market_id]})
 
 
-def queue_for_room(turn: Turn) -> None:
-    """Have what waits planned again that stands where a day got room.
-
-    Only where rules ask for days: else a full day keeps nobody waiting, a later one is taken.
-    """
-    shard = turn.shard
-    for node_id in shard.freed_nodes:
-        market = shard.markets[shard.nodes[node_id].market_id]
-        if not (market.waiting and market.rules.reach_promise) or market.refill_queued:
-            continue
-        queued = {work[2]: None for work in shard.work if work[:2] == ["fill", market.market_id]}
-        for sku in market.waiting:
-            shelf = market.bins.get(sku)
-            there = shelf.get(node_id) if shelf is not None else None
-            just_tried = (market.market_id, sku) in shard.freed_skus
-            if there is not None and there.available > 0 and not just_tried and sku not in queued:
-                turn.emit({"type": "work_queued", "work": ["fill", market.market_id, sku, None]})
-
-
 def fill(turn: Turn, market: Market, sku: str, after: list[int] | None = None) -> None:
     """Fill the lines that wait for `sku`, from the place `after` on.
 

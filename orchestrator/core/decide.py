@@ -286,8 +286,6 @@ def _finish(turn: Turn) -> None:
             backorders.fill(turn, market, sku)
     for market_id in shard.touched_networks:
         backorders.queue_refill(turn, shard.markets[market_id])
-    if shard.freed_nodes:
-        backorders.queue_for_room(turn)
     if shard.freed_skus or shard.freed_nodes or shard.touched_networks:
         improving.schedule(turn)
     for market_id, sku in shard.touched_skus:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.core.config import Config
-from schemas.times import iso_day
 from tests.core.story import Story
 
 
@@ -67,23 +66,6 @@ def test_what_waits_for_a_pools_units_gets_them_when_the_pool_ends(shop: Story) 
     assert shop.counts("2") == {"backordered": 5}
     shop.at(4 * 86_400)
     assert shop.counts("2") == {"allocated": 5}
-
-
-def test_what_waits_for_a_day_gets_it_when_that_has_room_again() -> None:
-    story = Story()
-    story.node("BOS", capacity_orders_per_day=1)
-    story.item("A", "B")
-    story.service()
-    story.rules({"fences": {"reach_promise": True}})
-    story.receive("BOS", A=5, B=5)
-    story.order("1", B=1)
-    day = story.fulfillment("1.1").ship_day
-    assert day is not None
-    story.order("2", A=1, deliver_by=iso_day(day + 2))
-    assert story.counts("2") == {"backordered": 1}
-    story.report("rejected", "1.1", reason="damaged")
-    assert story.counts("2") == {"allocated": 1}
-    assert story.fulfillment("2.1").ship_day == day
 
 
 def test_the_end_of_a_pool_that_no_longer_holds_wakes_nobody(shop: Story) -> None:

@@ -1,5 +1,9 @@
 """What has to come at once, and for how long an order waits."""
 
+from typing import Any
+
+import pytest
+
 from tests.core.story import Story
 
 
@@ -233,3 +237,22 @@ def test_a_later_wait_has_a_patience_of_its_own() -> None:
     assert story.counts("1") == {"backordered": 1}, "it has waited for a day"
     story.at(14 * 86_400)
     assert story.counts("1") == {"cancelled": 1}
+
+
+@pytest.mark.parametrize("rules", [{"max_legs": 1}, {}], ids=["one leg", "one node"])
+def test_of_ten_lines_that_no_node_has_whole_one_leg_brings_what_there_is(
+    rules: dict[str, int],
+) -> None:
+    story = Story()
+    nodes = ["BOS", "CHI"] if rules else ["BOS"]
+    skus = [f"S{number}" for number in range(10)]
+    for node in nodes:
+        story.node(node)
+    story.item(*skus)
+    for node in nodes:
+        for sku in skus:
+            story.receive(node, **{sku: 3})
+    story.rules({"split": {"quantity": "never", **rules}})
+    wanted: dict[str, Any] = dict.fromkeys(skus, 5)
+    story.order("1", **wanted)
+    assert story.counts("1") == {"allocated": 3, "backordered": 2}

@@ -916,13 +916,6 @@ MUTANTS: Final = (
         "test_what_is_held_of_an_order_that_goes_in_one_piece_moves_with_the_rest",
     ),
     _mutant(
-        "a day that has room again wakes nobody",
-        "orchestrator/core/decide.py",
-        "    if shard.freed_nodes:\n",
-        "    if False:\n",
-        "tests/core/test_backorders.py::test_what_waits_for_a_day_gets_it_when_that_has_room_again",
-    ),
-    _mutant(
         "a shard is folded while a plan supposes what isn't so",
         _REPLICA,
         "                await self.settled()\n",

@@ -518,6 +518,8 @@ class _Search:
         if self.best:
             best = self.plans()[0]
             return best.units, best.value
+        if self.steps <= SEARCH_STEPS:
+            return None  # it ended, and found no plan of as many units
         lowest = _BOUNDLESS
         for cover in self.covers:
             for value, _ in self._row(cover)[:1]:
@@ -526,8 +528,6 @@ class _Search:
             for part, rest in zip(parts, rests, strict=True):
                 if rest:
                     lowest = min(lowest, self.least[part] + self.tables[-1][rest])
-        if self.steps <= SEARCH_STEPS:
-            return None  # it ended, and found no plan of as many units
         return sum(self._contents(self.covers[0])), max(0, (lowest >> self.bits) - self.extra)
 
     def _cover(self, covers: list[int]) -> Generator[None, None, None]:

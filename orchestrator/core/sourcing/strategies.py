@@ -529,7 +529,6 @@ class RuleSet:
         for one in written:
             if one.else_ is not None:
                 self.strategies[one.name].else_ = self.strategies[one.else_]
-        self.reach_promise = any(one.fences.reach_promise for one in self.strategies.values())
         self._choices = [(self.strategies[one.name], *_compiled(one, time_zone)) for one in written]
 
     def __eq__(self, other: object) -> bool:
