@@ -5,7 +5,15 @@ from typing import Final
 from schemas.ports import LogError, Partition, Reader
 
 _ANSWERS: Final = 2
-_READS: Final = 120  # of a quarter of a second each
+
+
+class NoAnswerError(LogError):
+    """A broker says nothing of a partition."""
+
+    def __init__(self, partition: Partition, end: int) -> None:
+        at = f"{partition.topic}/{partition.number}"
+        super().__init__(f"{at} can't be read on to its end, {end}: its broker says nothing")
+        self.partition = partition
 
 
 class Silence:
@@ -15,8 +23,12 @@ class Silence:
     away: a broker that answers with nothing, twice, has no more. One that doesn't answer may.
     """
 
-    def __init__(self, reader: Reader, partition: Partition, end: int) -> None:
-        """`end`: the next offset that was to be written when it was last asked for."""
+    def __init__(self, reader: Reader, partition: Partition, end: int, reads: int = 120) -> None:
+        """`end`: the next offset that was to be written when it was last asked for.
+
+        `reads`: after how many without an answer it is not waited for any more.
+        """
+        self._most = reads
         self._reader = reader
         self._partition = partition
         self._end = end
@@ -28,15 +40,14 @@ class Silence:
         self._answers = self._reads = 0
 
     def is_the_end(self) -> bool:
-        """After a read without a record; LogError where the broker said nothing for too long."""
+        """After a read without a record; NoAnswerError where nothing was said for too long."""
         answered_ms = self._reader.fetched_ms(self._partition)
         if answered_ms != self._answered_ms:
             self._answered_ms = answered_ms
             self._answers += (self._reader.high_water(self._partition) or 0) >= self._end
         self._reads += 1
-        if self._answers < _ANSWERS and self._reads >= _READS:
-            at = f"{self._partition.topic}/{self._partition.number}"
-            raise LogError(
-                f"{at} can't be read on to its end, {self._end}: its broker says nothing"
-            )
-        return self._answers >= _ANSWERS
+        if self._answers >= _ANSWERS:
+            return True
+        if self._reads >= self._most:
+            raise NoAnswerError(self._partition, self._end)
+        return False

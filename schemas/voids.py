@@ -86,14 +86,6 @@ class Void(NamedTuple):
         value = {"version": VERSION, **self._asdict(), "state": asdict(self.state)}
         return Record(str(self.shard).encode(), orjson.dumps(value))
 
-    @staticmethod
-    def of(read: Read) -> "Void":
-        """What `record` wrote; JournalError where this release can't read it."""
-        told = _told(read)
-        if not isinstance(told, Void):
-            raise JournalError(f"what stands at {read.offset} of the void list voids nothing")
-        return told
-
 
 class Foreign(NamedTuple):
     """A person's word that a record of the void list is none: something else wrote there."""
@@ -113,7 +105,7 @@ class ForeignError(JournalError):
     """A record of the void list that no release can have written."""
 
 
-def _told(read: Read) -> Void | Foreign:
+def word_of(read: Read) -> Void | Foreign:
     """What a record of the void list says; JournalError where this release can't read it.
 
     Whatever a release writes there, it is a JSON object with a version. Anything else is foreign,
@@ -278,7 +270,7 @@ class Voids:
 
     def _take(self, read: Read) -> None:
         try:
-            told = _told(read)
+            told = word_of(read)
         except JournalError as error:
             foreign = isinstance(error, ForeignError)
             digest = digest_of(read.value or b"")

@@ -35,7 +35,7 @@ from schemas.ports import (
     Record,
     Writer,
 )
-from schemas.silence import Silence
+from schemas.silence import NoAnswerError, Silence
 from schemas.voids import Voids
 
 VERSION: Final = 1
@@ -47,6 +47,7 @@ _WINDOW: Final = 64  # records looked through for manifests, from the end on; th
 _CANDIDATES: Final = 10  # manifests tried before the journal is refolded from its beginning
 _READ_RECORDS: Final = 8  # the client unpacks them in one piece
 _WAIT_MS: Final = 500
+_READS: Final = 20  # without an answer, 10 s: a journal is folded from its beginning sooner
 _SKIPPED_OVER: Final = 8  # records not asked for that are read rather than sought past
 _KEPT: Final = 2  # of one's own snapshots: the newest and the one before
 _TOMBSTONES: Final = 1_000  # removed in one batch
@@ -164,10 +165,20 @@ class Snapshots(Generic[S]):
     async def load(self, before: int | None = None) -> tuple[S, FilterState] | None:
         """The newest whole snapshot, at or before our own ShardOpened at offset `before`.
 
-        None where there is none. What is torn, corrupt or made by other code is passed over with a
-        warning, for the one before. JournalError where the journal's beginning is gone, or a
-        snapshot shows that it has lost its end; LogError.
+        None where there is none, or the broker says nothing of their topic for long. What is torn,
+        corrupt or made by other code is passed over with a warning, for the one before.
+        JournalError where the journal's beginning is gone, or a snapshot shows that it has lost its
+        end; LogError.
         """
+        try:
+            return await self._load(before)
+        except NoAnswerError as error:
+            if error.partition != self._partition:
+                raise
+            _log.warning("goes without a snapshot", shard=self.number, what=str(error))
+            return None
+
+    async def _load(self, before: int | None) -> tuple[S, FilterState] | None:
         began = self._clock.monotonic()
         journal_id: str | None = None
         tried = 0
@@ -249,7 +260,7 @@ class Snapshots(Generic[S]):
     async def _range(self, start: int, end: int) -> AsyncIterator[Read]:
         """The records from `start` to before `end`; compaction may have left gaps."""
         reader = await self._log.reader({self._partition: start})
-        silence, at = Silence(reader, self._partition, end), start
+        silence, at = Silence(reader, self._partition, end, _READS), start
         try:
             while at < end:
                 found = (await reader.read(_READ_RECORDS, _WAIT_MS)).get(self._partition, ())
@@ -288,7 +299,7 @@ class Snapshots(Generic[S]):
         chunk = next(wanted)
         reader = await self._log.reader({self._partition: chunk.offset})
         try:
-            silence = Silence(reader, self._partition, chunks[-1].offset + 1)
+            silence = Silence(reader, self._partition, chunks[-1].offset + 1, _READS)
             while True:
                 found = (await reader.read(_READ_RECORDS, _WAIT_MS)).get(self._partition, ())
                 if found:

@@ -264,6 +264,13 @@ class Standby(Generic[S]):
                     self._halts = bool(await halts(self._log, [self.number]))
         return self._halts
 
+    def _overdue(self, now_ms: int) -> bool:
+        """Whether something is due; also where the core fails to tell, at which its owner halts."""
+        try:
+            return self._work_due(self._replica.state, now_ms)
+        except Exception:  # noqa: BLE001 - whatever it is, the owner names it
+            return True
+
     def _seems_dead(self, reader: Reader, now_s: float) -> bool:
         """Look whether something is due that the owner doesn't do.
 
@@ -285,7 +292,7 @@ class Standby(Generic[S]):
         if not self._watching:
             reader.add(self._inbox, self._ahead.inbox_next)
             self._watching = True
-        if self._writing is None and self._work_due(self._replica.state, now_ms - _OVERDUE_MS):
+        if self._writing is None and self._overdue(now_ms - _OVERDUE_MS):
             self._waiting_s = now_s if self._waiting_s is None else self._waiting_s
         opening = self._ahead.last_epoch < self._ahead.epoch
         if self._waiting_s is None or (opening and now_s - self._opened_s < _OPENING_S):

@@ -210,12 +210,14 @@ def test_a_plan_of_200_lines_gives_way_after_little_work(story: Story) -> None:
         "service_levels": ["standard"],
     }
     parts = []
-    for _ in promise(story.shard, question, story.now_ms):
+    try:
+        for _ in promise(story.shard, question, story.now_ms):
+            sys.setprofile(None)
+            parts.append(calls)
+            calls = 0
+            sys.setprofile(called)
+    finally:
         sys.setprofile(None)
-        parts.append(calls)
-        calls = 0
-        sys.setprofile(called)
-    sys.setprofile(None)
     assert len(parts) > 400
     assert max(parts) < 6_000
 

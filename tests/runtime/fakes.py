@@ -5,7 +5,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
-from typing import Self
+from typing import Any, Self
 
 import orjson
 
@@ -22,6 +22,7 @@ from schemas.ports import (
     Clock,
     Group,
     Partition,
+    Read,
     Reader,
     Record,
     TopicDescription,
@@ -317,3 +318,32 @@ async def until(true: Callable[[], bool], within_s: float = 10) -> None:
     async with asyncio.timeout(within_s):
         while not true():
             await asyncio.sleep(0.005)
+
+
+class Standing:
+    """A reader whose broker stands still for so many reads, after some or at once."""
+
+    def __init__(self, reader: Reader, reads: int, *, at_once: bool) -> None:
+        self._reader = reader
+        self._left = reads
+        self._first = not at_once
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the reader's
+        return getattr(self._reader, name)
+
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        if not self._first and self._left:
+            self._left -= 1
+            return {}
+        self._first = False
+        return await self._reader.read(min(max_records, 2), wait_ms)
+
+
+class StandingLog(MemoryLog):
+    """Its readers stand still for so many reads."""
+
+    reads = 0
+    at_once = False
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> Any:  # noqa: ANN401 - a reader
+        return Standing(await super().reader(at), self.reads, at_once=self.at_once)

@@ -15,7 +15,7 @@ from orchestrator.runtime.snapshots import REWRITE_S, Format, Snapshots, fingerp
 from schemas.journal import FilterState, JournalError, digest_of, encode_opened
 from schemas.ports import Appended, Bounds, LogError, Partition, Read, Record, Refused, Unknown
 from schemas.voids import VOIDS, Void, Voids
-from tests.runtime.fakes import JOURNAL, PassingLog, Seeded, SteppedClock
+from tests.runtime.fakes import JOURNAL, PassingLog, Seeded, StandingLog, SteppedClock
 
 SNAPSHOTS = Partition("snapshots", 0)
 SEGMENT = 4
@@ -62,8 +62,8 @@ FORM: Format[State] = Format(
 )
 
 
-def a_log() -> MemoryLog:
-    log = MemoryLog(SteppedClock(), {"journal": 1, "snapshots": 1})
+def a_log() -> StandingLog:
+    log = StandingLog(SteppedClock(), {"journal": 1, "snapshots": 1})
     log.write(JOURNAL, [Record(None, encode_opened("one", "n1"))])
     return log
 
@@ -232,6 +232,14 @@ async def test_where_none_is_whole_the_journal_is_folded_from_its_beginning() ->
     await store(log).write(state(5), at(5))
     DAMAGES["a chunk is gone"](log)
     assert await store(log, 2).load(END) is None
+
+
+async def test_where_the_topic_gives_no_answer_the_journal_is_folded_from_its_beginning() -> None:
+    log = a_log()
+    await store(log).write(state(3), at(3))
+    assert await store(log).load() is not None
+    log.reads, log.at_once = 1_000_000, True
+    assert await store(log).load() is None
 
 
 async def test_a_manifest_is_found_behind_many_chunks_that_have_none() -> None:

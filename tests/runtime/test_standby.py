@@ -9,7 +9,7 @@ import orjson
 import pytest
 from prometheus_client import REGISTRY
 
-from orchestrator.runtime.engine import Engine, EngineConfig
+from orchestrator.runtime.engine import Core, Engine, EngineConfig
 from orchestrator.runtime.memory_log import MemoryLog, MemoryReader, MemoryWriter
 from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.standby import Standby, StandbyConfig
@@ -88,6 +88,7 @@ def an_engine(
     snapshot_events: int = 1_000,
     suspect_s: float = SUSPECT_S,
     clock: Clock | None = None,
+    core: Core[Tally] = CORE,
 ) -> Engine[Tally]:
     """An owner where it has a group; without one it only stands by."""
     return Engine(
@@ -95,7 +96,7 @@ def an_engine(
         group=group,
         clock=clock or SystemClock(),
         randomness=Seeded(hash_of(owner)),
-        core=replace(CORE, snapshots=FORM),
+        core=replace(core, snapshots=FORM),
         owner=owner,
         config=EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.3),
         standby=StandbyConfig(1, suspect_s=suspect_s, snapshot_events=snapshot_events),
@@ -169,6 +170,27 @@ async def test_a_shard_that_halts_is_not_taken_over_until_its_owner_is_helped_on
         await until(lambda: happened(log)[1].inbox_next == 4)
     assert owners(log)[-1] == "standby"
     assert "standby" not in owners(log)[:-1]
+
+
+async def test_where_what_is_due_can_not_be_told_the_owner_halts_and_the_standby_stands_by() -> (
+    None
+):
+    def fails(_state: Tally, _now_ms: int) -> bool:
+        raise ZeroDivisionError("a defect")
+
+    log = Stalling()
+    give(log, "first")
+    core = replace(CORE, work_due=fails)
+    group = await log.group("engine", ["inbox"])
+    async with (
+        Running(an_engine(log, "standby", None, core=core)) as standby,
+        Running(an_engine(log, "owner", group, core=core)) as owner,
+    ):
+        await until(lambda: owner.role.states() == {0: "halted"})
+        await until(standing(standby.role))
+        with pytest.raises(TimeoutError):
+            await until(lambda: not standing(standby.role)(), within_s=2.5)
+    assert owners(log) == ["owner"]
 
 
 def told_to_halt(log: MemoryLog) -> bool:

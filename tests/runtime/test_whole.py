@@ -9,8 +9,9 @@ from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.whole import Whole
 from orchestrator.runtime.world import SystemClock
 from schemas.journal import encode_opened
-from schemas.ports import Bounds, LogError, OutOfRange, Partition, Read, Reader, Record
+from schemas.ports import Bounds, LogError, OutOfRange, Partition, Record
 from schemas.voids import Voids
+from tests.runtime.fakes import StandingLog
 
 UPDATES = Partition("order-updates", 0)
 
@@ -46,35 +47,6 @@ async def test_what_must_not_be_removed_is_an_error() -> None:
         await log.trim(UPDATES, 4)
         with pytest.raises(OutOfRange, match="@0 is no longer"):
             await anext(reading)
-
-
-class Standing:
-    """A reader whose broker stands still for so many reads, after some or at once."""
-
-    def __init__(self, reader: Reader, reads: int, *, at_once: bool) -> None:
-        self._reader = reader
-        self._left = reads
-        self._first = not at_once
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the reader's
-        return getattr(self._reader, name)
-
-    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
-        if not self._first and self._left:
-            self._left -= 1
-            return {}
-        self._first = False
-        return await self._reader.read(min(max_records, 2), wait_ms)
-
-
-class StandingLog(MemoryLog):
-    """Its readers stand still for so many reads."""
-
-    reads = 0
-    at_once = False
-
-    async def reader(self, at: Mapping[Partition, int | None]) -> Any:  # noqa: ANN401 - a reader
-        return Standing(await super().reader(at), self.reads, at_once=self.at_once)
 
 
 async def test_a_broker_that_stands_still_has_not_come_to_the_end() -> None:

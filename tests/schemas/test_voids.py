@@ -6,7 +6,7 @@ import pytest
 
 from schemas.journal import FilterState, JournalError, Opened, Verdict, digest_of, encode_opened
 from schemas.ports import Read
-from schemas.voids import ForeignError, Void, passed, take
+from schemas.voids import ForeignError, Void, passed, take, word_of
 
 GARBAGE = b"not ours"
 BEFORE = FilterState("n1", 7, 4, "n4", 3, 30, "d3", 4)
@@ -122,22 +122,22 @@ def test_a_journal_that_begins_later_halts_with_the_way_on() -> None:
 
 def test_a_void_is_read_back_as_it_was_written() -> None:
     for one in (FOREIGN, BEGINNING, END):
-        assert Void.of(Read(0, 0, None, one.record().value, ())) == one
+        assert word_of(Read(0, 0, None, one.record().value, ())) == one
 
 
 def test_a_list_of_a_newer_release_halts() -> None:
     value = (END.record().value or b"").replace(b'"version":1', b'"version":2')
     with pytest.raises(JournalError, match="newer release wrote the void list at voids/0@3: up"):
-        Void.of(read(3, value))
+        word_of(read(3, value))
 
 
 def test_a_list_of_this_version_with_what_it_does_not_know_is_a_newer_releases() -> None:
     value = (END.record().value or b"").replace(b'"reason":', b'"why":')
     with pytest.raises(JournalError, match="newer release"):
-        Void.of(read(3, value))
+        word_of(read(3, value))
 
 
 @pytest.mark.parametrize("value", [GARBAGE, b"", b"[]", b"7", b"{}", b'{"version":"1"}'])
 def test_what_no_release_writes_is_foreign_to_the_list(value: bytes) -> None:
     with pytest.raises(ForeignError, match="`headrace shard foreign voids/0@3` leads over it"):
-        Void.of(read(3, value))
+        word_of(read(3, value))
