@@ -173,8 +173,9 @@ class Snapshots(Generic[S]):
         try:
             return await self._load(before)
         except NoAnswerError as error:
-            if error.partition != self._partition:
-                raise
+            await self._voids.once()
+            if error.partition != self._partition or self._voids.lost(self.number):
+                raise  # what is lost of a journal stands in snapshots alone
             _log.warning("goes without a snapshot", shard=self.number, what=str(error))
             return None
 

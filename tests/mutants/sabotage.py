@@ -589,6 +589,14 @@ MUTANTS: Final = (
         f"{_INTAKE_TESTS}::test_batches_stay_below_what_an_append_takes",
     ),
     _mutant(
+        "what is lost of a journal is folded without a snapshot",
+        _SNAPSHOTS,
+        " or self._voids.lost(self.number):\n",
+        ":\n",
+        "tests/runtime/test_snapshots.py::"
+        "test_where_the_journals_beginning_is_lost_the_topics_answer_is_waited_for",
+    ),
+    _mutant(
         "a broker that doesn't answer has come to the end",
         "schemas/silence.py",
         "        if answered_ms != self._answered_ms:\n",

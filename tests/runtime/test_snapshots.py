@@ -242,6 +242,19 @@ async def test_where_the_topic_gives_no_answer_the_journal_is_folded_from_its_be
     assert await store(log).load() is None
 
 
+async def test_where_the_journals_beginning_is_lost_the_topics_answer_is_waited_for() -> None:
+    log = StandingLog(SteppedClock(), {"journal": 1, "snapshots": 1, "voids": 1})
+    void = Void(0, 0, 7, True, "", at(3), "what", "why", "ada", 1)  # noqa: FBT003 - it is lost
+    log.write(VOIDS, [void.record()])
+    voids = Voids(log)
+    await voids.read()
+    one = Snapshots(0, log=log, clock=SteppedClock(), randomness=Seeded(1), form=FORM, voids=voids)
+    await one.write(state(3), at(3))
+    log.reads, log.at_once = 1_000_000, True
+    with pytest.raises(LogError, match="its broker says nothing"):
+        await one.load()
+
+
 async def test_a_manifest_is_found_behind_many_chunks_that_have_none() -> None:
     log = a_log()
     await store(log).write(state(5), at(5))
