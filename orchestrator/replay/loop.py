@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from events.decided import DecidedEvent, InputRecord, Plain
 from orchestrator.core import decide as core
-from orchestrator.core.config import DAY_MS, HOUR_MS
+from orchestrator.core.config import HOUR_MS
 from orchestrator.core.handshake import parse
 from orchestrator.core.ledger import Bin
 from orchestrator.core.orders import Fulfillment, Order
@@ -30,6 +30,7 @@ from orchestrator.replay.period import (
     Rows,
     Span,
     asked_key,
+    days_between,
     days_of,
     digest_of,
     encoded_digest,
@@ -625,7 +626,9 @@ class Loop:
         order, fulfillment = found
         chance = self._chance(f"{order.key}/{fulfillment.node_id}")
         self._outcome.rests_on_drawn(f"{order.market_id}/{order.key}")
-        ahead, transit = _days(fulfillment, work.now_ms)
+        ahead, transit = days_between(
+            work.now_ms, fulfillment.ship_day, fulfillment.ship_by_ms, fulfillment.deliver_by_ms
+        )
         draw = self._index.habits.draw(chance, fulfillment.node_id, ahead, transit)
         if draw is None:
             return
@@ -671,16 +674,6 @@ class Loop:
         """By its `work_id`."""
         market_id, _, fulfillment_id = work.partition("/")
         return parse(self._shard.markets[market_id], fulfillment_id)
-
-
-def _days(fulfillment: Fulfillment, asked_ms: int) -> tuple[int, int]:
-    """How many days ahead a node was asked for it, and how many the way is to take."""
-    ahead = transit = 0
-    if fulfillment.ship_day is not None:
-        ahead = max(0, fulfillment.ship_day - asked_ms // DAY_MS)
-    if fulfillment.ship_by_ms is not None and fulfillment.deliver_by_ms is not None:
-        transit = max(0, fulfillment.deliver_by_ms - fulfillment.ship_by_ms) // DAY_MS
-    return ahead, transit
 
 
 def _awaits(fulfillment: Fulfillment, cancellation_id: str) -> bool:

@@ -339,12 +339,23 @@ class _Work:
 
 def days_of(event: Plain, now_ms: int) -> tuple[int, int]:
     """How many days ahead a node is asked for its work, and how many the way is to take."""
-    today = now_ms // DAY_MS
-    ahead = max(0, day_number(event["ship_day"]) - today) if "ship_day" in event else 0
-    transit = 0
-    if "ship_by" in event and "deliver_by" in event:
-        transit = max(0, instant_ms(event["deliver_by"]) - instant_ms(event["ship_by"])) // DAY_MS
-    return ahead, transit
+    day, ship_by, deliver_by = (event.get(one) for one in ("ship_day", "ship_by", "deliver_by"))
+    return days_between(
+        now_ms,
+        None if day is None else day_number(day),
+        None if ship_by is None else instant_ms(ship_by),
+        None if deliver_by is None else instant_ms(deliver_by),
+    )
+
+
+def days_between(
+    asked_ms: int, ship_day: int | None, ship_by_ms: int | None, deliver_by_ms: int | None
+) -> tuple[int, int]:
+    """The same of what a fulfillment says; 0 where it doesn't."""
+    ahead = 0 if ship_day is None else max(0, ship_day - asked_ms // DAY_MS)
+    if ship_by_ms is None or deliver_by_ms is None:
+        return ahead, 0
+    return ahead, max(0, deliver_by_ms - ship_by_ms) // DAY_MS
 
 
 class _Writing:

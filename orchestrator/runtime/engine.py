@@ -88,6 +88,16 @@ class Core(Generic[S]):
         """A shard of which nothing was read yet."""
         return Replica(number, self.new(number), self.fold_all, clock, voids)
 
+    def is_due(self, state: S, now_ms: int) -> bool:
+        """Whether a tick has something to do; also where `work_due` fails, which halts the shard.
+
+        Whatever it fails with, the tick is named by it.
+        """
+        try:
+            return self.work_due(state, now_ms)
+        except Exception:  # noqa: BLE001 - it is raised again where the tick is decided
+            return True
+
     def fold_all(self, state: S, entries: Iterable[Entry]) -> None:
         """Fold entries in order."""
         for entry in entries:
@@ -607,17 +617,10 @@ class ShardWriter(Generic[S]):
 
     def _wait_ms(self) -> int:
         now_ms = self._clock.now_ms()
-        if self._due(now_ms):
+        if self._core.is_due(self._shard, now_ms):
             return 0
         due_ms = self._core.next_due_ms(self._shard)
         return _IDLE_WAIT_MS if due_ms is None else max(1, min(_IDLE_WAIT_MS, due_ms - now_ms))
-
-    def _due(self, now_ms: int) -> bool:
-        """Whether a tick has something to do; also where the core fails to tell, which halts it."""
-        try:
-            return self._core.work_due(self._shard, now_ms)
-        except Exception:  # noqa: BLE001 - whatever it is, the tick is named by it
-            return True
 
     async def _decide(self) -> _Batch | None:
         """Decide what is queued into a batch; None when there is nothing to say.
@@ -629,7 +632,7 @@ class ShardWriter(Generic[S]):
         """
         shard, clock = self._shard, self._clock
         now_ms = max(shard.now_ms, clock.now_ms())
-        if not self._queue and self._pending is None and not self._due(now_ms):
+        if not self._queue and self._pending is None and not self._core.is_due(shard, now_ms):
             return None
         after = self._queue[0].offset if self._queue else self._read_next
         batch, began = _Batch(after), clock.monotonic()
@@ -730,7 +733,7 @@ class ShardWriter(Generic[S]):
             return None
         if offset is not None:
             names = self._names(cause, offset)
-        elif batch.entries or not self._due(cause["time_ms"]):
+        elif batch.entries or not self._core.is_due(self._shard, cause["time_ms"]):
             return None  # the tick that can't be decided comes first
         else:
             names = [self._tick_name()]
@@ -973,7 +976,7 @@ class Engine(Generic[S]):
                 log=log,
                 clock=clock,
                 randomness=randomness,
-                work_due=core.work_due,
+                is_due=core.is_due,
                 snapshots=snapshots(number),
                 config=standby or StandbyConfig(0),
                 voids=voids,

@@ -109,6 +109,7 @@ class HistoryPublisher(ShardPublisher, Generic[S]):
 
     read_records: int
     """Of the journal, at a time."""
+    _known: S  # from when it begins to publish
 
     def __init__(
         self,
@@ -126,7 +127,6 @@ class HistoryPublisher(ShardPublisher, Generic[S]):
         self._randomness = randomness
         self._form = form
         self._new = new
-        self._known = new()
         self._slices = Slices(clock)
         self._shards_there = 0
         self._partitions_there = 0

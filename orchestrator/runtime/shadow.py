@@ -98,6 +98,7 @@ class ShardShadow(HistoryPublisher[S]):
     role = "shadow"
     restarts = metrics.SHADOW_RESTARTS
     read_records = 16
+    _shadows: Callable[[S, Entry], Sequence[Mapping[str, Any]]]  # from when it begins to publish
 
     def __init__(
         self,
@@ -119,7 +120,6 @@ class ShardShadow(HistoryPublisher[S]):
             new=lambda: beside.new(number),
         )
         self._core = beside
-        self._shadows = beside.shadows()
 
     async def _publish(self) -> None:
         self._shadows = self._core.shadows()

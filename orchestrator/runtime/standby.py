@@ -64,7 +64,7 @@ class Standby(Generic[S]):
         log: EventLog,
         clock: Clock,
         randomness: Randomness,
-        work_due: Callable[[S, int], bool],
+        is_due: Callable[[S, int], bool],
         snapshots: Snapshots[S] | None,
         config: StandbyConfig,
         voids: Voids,
@@ -76,7 +76,7 @@ class Standby(Generic[S]):
         self._log = log
         self._clock = clock
         self._jitter_s = _JITTER_S * randomness.bits(10) / 1024
-        self._work_due = work_due
+        self._is_due = is_due
         self._snapshots = snapshots
         self._config = config
         self._voids = voids
@@ -264,13 +264,6 @@ class Standby(Generic[S]):
                     self._halts = bool(await halts(self._log, [self.number]))
         return self._halts
 
-    def _overdue(self, now_ms: int) -> bool:
-        """Whether something is due; also where the core fails to tell, at which its owner halts."""
-        try:
-            return self._work_due(self._replica.state, now_ms)
-        except Exception:  # noqa: BLE001 - whatever it is, the owner names it
-            return True
-
     def _seems_dead(self, reader: Reader, now_s: float) -> bool:
         """Look whether something is due that the owner doesn't do.
 
@@ -292,7 +285,7 @@ class Standby(Generic[S]):
         if not self._watching:
             reader.add(self._inbox, self._ahead.inbox_next)
             self._watching = True
-        if self._writing is None and self._overdue(now_ms - _OVERDUE_MS):
+        if self._writing is None and self._is_due(self._replica.state, now_ms - _OVERDUE_MS):
             self._waiting_s = now_s if self._waiting_s is None else self._waiting_s
         opening = self._ahead.last_epoch < self._ahead.epoch
         if self._waiting_s is None or (opening and now_s - self._opened_s < _OPENING_S):

@@ -201,9 +201,8 @@ def test_a_cancellation_that_history_lacks_is_answered_too(shop: Story, tmp_path
     assert run.stock("CHI", "MUG")[1:] == (0, run.stock("CHI", "MUG")[0])
 
 
-def test_history_that_stopped_a_node_does_not_stop_what_is_not_cancelled_here(
-    shop: Story, tmp_path: Path
-) -> None:
+def take_a_mug_back(shop: Story) -> None:
+    """Four are asked for in Boston; a count takes one back, which Chicago ships."""
     shop.order("1", MUG=4)
     shop.at(HOUR)
     shop.send("stock_counted", node_id="BOS", sku="MUG", counted=3)  # takes a mug back
@@ -211,6 +210,12 @@ def test_history_that_stopped_a_node_does_not_stop_what_is_not_cancelled_here(
     shop.report("cancellation_accepted", "1.1", cancellation_id="web.1.1.c1")
     serve(shop, "1.1", "A")
     serve(shop, "1.2", "B")
+
+
+def test_history_that_stopped_a_node_does_not_stop_what_is_not_cancelled_here(
+    shop: Story, tmp_path: Path
+) -> None:
+    take_a_mug_back(shop)
     period = of(shop, tmp_path)
     assert replayed(period).orders["web/1"].units == {"BOS": 3, "CHI": 1}
     run = replayed(period, MORE, name="more")
@@ -252,13 +257,7 @@ def test_what_is_left_of_work_planned_ahead_is_drawn_from_work_planned_as_far_ah
 def test_a_change_that_matters_to_no_order_leaves_every_order_as_it_was(
     shop: Story, tmp_path: Path
 ) -> None:
-    shop.order("1", MUG=4)
-    shop.at(HOUR)
-    shop.send("stock_counted", node_id="BOS", sku="MUG", counted=3)  # takes a mug back
-    shop.at(HOUR)
-    shop.report("cancellation_accepted", "1.1", cancellation_id="web.1.1.c1")
-    serve(shop, "1.1", "A")
-    serve(shop, "1.2", "B")
+    take_a_mug_back(shop)
     shop.receive("BOS", MUG=5)
     shop.order("2", MUG=2)
     shop.order("3", MUG=1)

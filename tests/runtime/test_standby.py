@@ -372,7 +372,7 @@ async def test_a_standby_reads_no_more_than_so_much_while_a_snapshot_is_written(
         log=log,
         clock=clock,
         randomness=Seeded(1),
-        work_due=lambda *_: False,
+        is_due=lambda *_: False,
         snapshots=snapshots,
         config=StandbyConfig(1, snapshot_events=50, held_bytes=held_bytes),
         voids=voids,
