@@ -1,5 +1,6 @@
 """Servers that tests kill hard, pause, and start again on their data; a cluster of brokers."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from orchestrator.embedded import apache_kafka, embedded_postgres
 from orchestrator.embedded.kafka import Node
@@ -121,15 +123,23 @@ class Cluster:
         return len((await self._described(topic, partition))["isr"])
 
     async def _described(self, topic: str, partition: int) -> dict[str, Any]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        try:
-            await admin.start()
-            (described,) = await admin.describe_topics([topic])
-        finally:
-            await admin.close()
-        found: dict[str, Any]
-        (found,) = (one for one in described["partitions"] if one["partition"] == partition)
-        return found
+        """What a broker says of it, once one does: who is asked may just have been killed."""
+        async with asyncio.timeout(_UP_WITHIN_S):
+            while True:
+                admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+                try:
+                    await admin.start()
+                    (described,) = await admin.describe_topics([topic])
+                    found: dict[str, Any]
+                    (found,) = (
+                        one for one in described["partitions"] if one["partition"] == partition
+                    )
+                except (KafkaError, ValueError):
+                    await asyncio.sleep(0.1)
+                else:
+                    return found
+                finally:
+                    await admin.close()
 
     def start(self) -> None:
         """Start all at once, since none answers before a majority runs."""
