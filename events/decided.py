@@ -501,7 +501,8 @@ class CancellationAnswered(_OfOrder):
     `taken_back`: it is about the part of the request that was taken back. `still_asked`: these
     units are taken back now; for the customer they are cancelled, the node has still to answer.
     `inferred`: the node rejected or shipped that many; it may say yet that they were another
-    request's. Journals of the first releases don't tell these apart.
+    request's. Journals of the first releases don't tell these apart. `after_all`: it stopped units
+    that it had said it was too late for.
     """
 
     type: Literal["cancellation_answered"]
@@ -512,6 +513,7 @@ class CancellationAnswered(_OfOrder):
     taken_back: NotRequired[bool]
     still_asked: NotRequired[bool]
     inferred: NotRequired[bool]
+    after_all: NotRequired[bool]
 
 
 class ShipmentSent(_OfOrder):

@@ -121,7 +121,8 @@ def _answered(event: Plain) -> str:
         units = _units(event["lines"])
         return f"{units} that the node was to stop went otherwise ({event['fulfillment_id']})."
     verb = "stopped" if event["answer"] == "accepted" else "can no longer stop"
-    return f"The node {verb} {_units(event['lines'])} ({event['fulfillment_id']})."
+    late = " after all" if event.get("after_all") else ""
+    return f"The node {verb} {_units(event['lines'])}{late} ({event['fulfillment_id']})."
 
 
 def _sent(event: Plain) -> str:

@@ -175,9 +175,9 @@ def ask_node(
 def accepted(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
     """`fulfillment_cancellation_accepted`: the units are free, and cancelled for the customer."""
     answered = False
-    for pending, lines in _answers(turn, order, fulfillment, "accepted"):
+    for pending, lines, how in _answers(turn, order, fulfillment, "accepted"):
         answered = True
-        _answer(turn, order, fulfillment, pending, lines, "accepted")
+        _answer(turn, order, fulfillment, pending, lines, "accepted", how)
         _release_cancelled(turn, order, fulfillment, pending, lines)
     if answered:
         turn.fulfillment_is(order, fulfillment, answered_with(fulfillment, "accepted"))
@@ -190,7 +190,7 @@ def rejected(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
     """
     answered = False
     reason = turn.data.get("reason") or "the node can't stop it any more"
-    for pending, lines in _answers(turn, order, fulfillment, "rejected"):
+    for pending, lines, _ in _answers(turn, order, fulfillment, "rejected"):
         answered = True
         before = awaiting(fulfillment)
         _answer(turn, order, fulfillment, pending, lines, "rejected")
@@ -292,11 +292,12 @@ def _went(fulfillment: Fulfillment, before: Awaiting) -> list[tuple[Cancellation
 
 def _answers(
     turn: Turn, order: Order, fulfillment: Fulfillment, answer: str
-) -> Iterator[tuple[Cancellation, list[Line]]]:
+) -> Iterator[tuple[Cancellation, list[Line], Literal["said", "after_all"]]]:
     """What the node's answer is about, by request; none where it repeats or contradicts.
 
     Each is to be taken in before the next. It may have stopped what it still has, by whichever
-    request; that it can't stop what it no longer has is no news.
+    request, also what it said it was too late for; that it can't stop what it no longer has is no
+    news.
     """
     data = turn.data
     wanted: Counter[str] = Counter()
@@ -304,9 +305,16 @@ def _answers(
         wanted[line["line_id"]] += line["quantity"]
     named, found = bool(wanted), False
     known = fulfillment.request_status == f"cancellation_{answer}"
-    for pending in list(fulfillment.cancellations):
-        if data.get("cancellation_id") not in (None, pending.cancellation_id):
-            continue
+    about = [
+        pending
+        for pending in fulfillment.cancellations
+        if data.get("cancellation_id") in (None, pending.cancellation_id)
+    ]
+    if named and _said_before(fulfillment, about, wanted, answer):
+        turn.repeat("state")
+        return
+    stopped = {line.line_id: line.cancelled for line in fulfillment.lines}
+    for pending in about:
         lines: list[Line] = []
         for line_id, asked in pending.lines.items():
             held = fulfillment.line(line_id)
@@ -325,16 +333,76 @@ def _answers(
                 lines.append(held.units(units))
         if lines:
             found = True
-            yield pending, lines
+            yield pending, lines, "said"
+    if answer == "accepted" and (named or not found):
+        for pending in about:
+            lines = _after_all(fulfillment, pending, wanted, stopped, named=named)
+            if lines:
+                found = True
+                yield pending, lines, "after_all"
     beyond = named and any(wanted.values())
     if beyond or not (found or known):
         detail = (
             f"{fulfillment.node_id} {answer} a cancellation of {fulfillment.fulfillment_id} that"
             f" {'goes beyond what was asked' if found else 'was not asked, or has its answer'}"
         )
+        if answer == "accepted":
+            detail += _still_there(fulfillment, wanted if named else None)
         turn.mismatch(order.market_id, detail, order, node_id=fulfillment.node_id)
     elif not found:
         turn.repeat("state")
+
+
+def _said_before(
+    fulfillment: Fulfillment, about: list[Cancellation], wanted: Counter[str], answer: str
+) -> bool:
+    """Whether this can't be said anew of so many units, and was said of as many before."""
+    if answer == "accepted":
+        return fulfillment.ended_before(wanted, "cancelled")
+    beyond = False
+    for line_id, units in wanted.items():
+        beyond = beyond or units > sum(pending.lines.get(line_id, 0) for pending in about)
+        if units > sum(pending.refused.get(line_id, 0) for pending in about):
+            return False
+    return beyond
+
+
+def _after_all(
+    fulfillment: Fulfillment,
+    pending: Cancellation,
+    wanted: Counter[str],
+    stopped: dict[str, int],
+    *,
+    named: bool,
+) -> list[Line]:
+    """What the node stopped of what it had said it was too late for; taken off `wanted`.
+
+    `stopped`: units it had stopped before. Of as many it may say so again.
+    """
+    lines: list[Line] = []
+    for line_id, refused in pending.refused.items():
+        held = fulfillment.line(line_id)
+        units = min(refused, wanted[line_id]) if named else refused
+        if held is None or stopped[line_id] >= units:
+            continue
+        there = held.outstanding - (held.reserved if pending.taken_back else 0)
+        units = min(units, there)
+        wanted[line_id] -= units
+        if units:
+            lines.append(held.units(units))
+    return lines
+
+
+def _still_there(fulfillment: Fulfillment, wanted: Counter[str] | None) -> str:
+    """How what the node says it stopped ends all the same, where the book has it; None: all."""
+    left: list[str] = []
+    for line in fulfillment.lines:
+        units = line.outstanding if wanted is None else min(line.outstanding, wanted[line.line_id])
+        if units:
+            left.append(f"{units} of line {line.line_id}")
+    if not left:
+        return ""
+    return f"; it has {', '.join(left)} still to ship: if it won't, reject or cancel that again"
 
 
 def _answer(
@@ -344,7 +412,7 @@ def _answer(
     pending: Cancellation,
     lines: list[Line],
     answer: Literal["accepted", "rejected"],
-    how: Literal["said", "inferred", "still_asked"] = "said",
+    how: Literal["said", "inferred", "still_asked", "after_all"] = "said",
 ) -> None:
     event: Any = {
         "type": "cancellation_answered",

@@ -765,28 +765,32 @@ def _cancellation_answered(
     if pending is None:
         message = f"cancellation {event['cancellation_id']} isn't pending"
         raise Contradiction(message)
+    asked = pending.refused if event.get("after_all") else pending.lines
     for answered in event["lines"]:
-        left = pending.lines[answered["line_id"]] - answered["quantity"]
+        line_id, units = answered["line_id"], answered["quantity"]
+        left = asked[line_id] - units
         if left > 0:
-            pending.lines[answered["line_id"]] = left
+            asked[line_id] = left
         else:
-            del pending.lines[answered["line_id"]]
+            del asked[line_id]
+        if event["answer"] == "rejected":
+            pending.refused[line_id] = pending.refused.get(line_id, 0) + units
     if event.get("still_asked"):
         part = _pending(fulfillment, pending.cancellation_id, taken_back=True)
         if part is None:
             part = Cancellation(pending.cancellation_id, {}, pending.reason, taken_back=True)
             fulfillment.cancellations.insert(fulfillment.cancellations.index(pending) + 1, part)
-        for asked in event["lines"]:
-            line_id = asked["line_id"]
-            part.lines[line_id] = part.lines.get(line_id, 0) + asked["quantity"]
-    if not pending.lines:
+        for still in event["lines"]:
+            line_id = still["line_id"]
+            part.lines[line_id] = part.lines.get(line_id, 0) + still["quantity"]
+    if not (pending.lines or pending.refused):
         fulfillment.cancellations.remove(pending)
 
 
 def _pending(
     fulfillment: Fulfillment, cancellation_id: str, *, taken_back: bool | None
 ) -> Cancellation | None:
-    """A request that waits for an answer; None as to `taken_back`: the first of that id."""
+    """A request that has its answer to come; None as to `taken_back`: the first of that id."""
     for pending in fulfillment.cancellations:
         if pending.cancellation_id == cancellation_id and taken_back in (None, pending.taken_back):
             return pending

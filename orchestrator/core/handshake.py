@@ -4,6 +4,7 @@ Physical facts are never refused: what left moves stock, even where it contradic
 person is told.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -131,6 +132,12 @@ def reject(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:
             f" which is {fulfillment.status}: nothing of it was left to do"
         )
         turn.mismatch(order.market_id, detail, order, node_id=fulfillment.node_id)
+        return
+    units = Counter[str]()
+    for line in reported:
+        units[line["line_id"]] += line["quantity"]
+    if fulfillment.ended_before(units, "rejected"):  # told under a new id
+        turn.repeat("state")
         return
     effect = data.get("stock_effect", "apply")
     _reject_lines(turn, order, fulfillment, [(line, data["reason"], effect) for line in reported])

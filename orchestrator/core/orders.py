@@ -3,10 +3,10 @@
 Texts that many of them share are interned: each comes out of an input or entry of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from sys import intern
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 
@@ -103,15 +103,19 @@ class FulfillmentLine:
 
 
 class Cancellation:
-    """Units that a node was asked to cancel and hasn't said itself what becomes of them."""
+    """Units that a node was asked to cancel and hasn't said itself what becomes of them.
 
-    __slots__ = ("cancellation_id", "lines", "reason", "taken_back")
+    Those that it said it was too late for it may stop yet, as long as it has them.
+    """
+
+    __slots__ = ("cancellation_id", "lines", "reason", "refused", "taken_back")
 
     def __init__(
         self, cancellation_id: str, lines: dict[str, int], reason: str, *, taken_back: bool
     ) -> None:
         self.cancellation_id = cancellation_id
         self.lines = lines  # line id -> units
+        self.refused: dict[str, int] = {}  # line id -> units it was too late for
         self.reason = reason
         self.taken_back = taken_back
 
@@ -208,6 +212,16 @@ class Fulfillment:
             for pending in self.cancellations
             for line_id in pending.lines
         )
+
+    def ended_before(self, lines: Mapping[str, int], how: Literal["rejected", "cancelled"]) -> bool:
+        """Whether nothing is left of these lines, and as many of each ended so."""
+        for line_id, units in lines.items():
+            line = self.line(line_id)
+            if line is None or line.outstanding:
+                return False
+            if units > (line.rejected if how == "rejected" else line.cancelled):
+                return False
+        return True
 
     def package(self, package_id: str) -> Shipment | None:
         """The shipment that this package left with."""

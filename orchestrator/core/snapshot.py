@@ -62,7 +62,7 @@ FIELDS: Final[dict[type, Fields]] = {
         ("line_id", "sku", "asked", "reserved", "shipped", "rejected", "cancelled"), ("drew_on",)
     ),
     PoolCount: Fields(("pool_id", "taken")),
-    Cancellation: Fields(("cancellation_id", "lines", "reason", "taken_back")),
+    Cancellation: Fields(("cancellation_id", "lines", "refused", "reason", "taken_back")),
     Shipment: Fields(("packages", "loose", "tracking", "delivered")),
     Fulfillment: Fields(
         (

@@ -678,7 +678,9 @@ class Loop:
 
 def _awaits(fulfillment: Fulfillment, cancellation_id: str) -> bool:
     """Whether a node still has to answer a request, and something to answer it for."""
-    asked = any(one.cancellation_id == cancellation_id for one in fulfillment.cancellations)
+    asked = any(
+        one.cancellation_id == cancellation_id and one.lines for one in fulfillment.cancellations
+    )
     return asked and fulfillment.awaits_answer
 
 

@@ -155,6 +155,110 @@ def test_an_answer_again_is_a_repeat(split: Story) -> None:
     assert [event["type"] for event in split.events] == ["input_repeated"]
 
 
+@pytest.mark.parametrize("about", [{}, {"cancellation_id": "web.1.1.c1"}])
+@pytest.mark.parametrize("answer", ["accepted", "rejected"])
+def test_an_answer_again_that_can_not_be_anew_is_a_repeat(
+    shop: Story, about: dict[str, str], answer: str
+) -> None:
+    shop.receive("BOS", A=3)
+    shop.order("1", A=3)
+    shop.cancel("1")
+    for _ in range(2):
+        shop.report(f"cancellation_{answer}", "1.1", lines=[one(3)], **about)
+    assert [event["type"] for event in shop.events] == ["input_repeated"]
+    assert not shop.exceptions()
+
+
+def test_too_late_again_for_more_than_waits_leaves_the_rest_its_answer(shop: Story) -> None:
+    shop.receive("BOS", A=3)
+    shop.order("1", A=3)
+    shop.cancel("1")
+    for _ in range(2):
+        shop.report("cancellation_rejected", "1.1", lines=[one(2)])
+    assert [event["type"] for event in shop.events] == ["input_repeated"]
+    assert shop.statuses("1.1") == ("open", "cancellation_requested")
+    shop.report("cancellation_accepted", "1.1", lines=[one(1)])
+    assert shop.counts("1") == {"allocated": 2, "cancelled": 1}
+    assert not shop.exceptions()
+
+
+@pytest.fixture
+def late_twice(shop: Story) -> Story:
+    """Too late for one unit of three, which is said again under a new id; two can be stopped."""
+    shop.receive("BOS", A=3)
+    shop.order("1", A=3)
+    shop.cancel("1")
+    for _ in range(2):
+        shop.report("cancellation_rejected", "1.1", lines=[one(1)])
+        assert shop.told("order_cancellation_rejected"), "it may be about another unit"
+    return shop
+
+
+@pytest.mark.parametrize("about", [{}, {"cancellation_id": "web.1.1.c1"}])
+def test_a_node_may_stop_what_it_said_it_was_too_late_for(
+    late_twice: Story, about: dict[str, str]
+) -> None:
+    late_twice.report("cancellation_accepted", "1.1", lines=[one(2)], **about)
+    assert [event["lines"] for event in late_twice.told("order_cancelled")] == [[one(1)]] * 2
+    late_twice.ship("1.1", lines=[one(1)])
+    assert not late_twice.exceptions()
+    assert late_twice.counts("1") == {"shipped": 1, "cancelled": 2}
+    assert late_twice.statuses("1.1") == ("shipped", "cancellation_accepted")
+
+
+def test_a_node_may_stop_all_that_it_was_too_late_for(split: Story) -> None:
+    split.cancel("1")
+    for answer in ("rejected", "accepted"):
+        split.report(f"cancellation_{answer}", "1.2", cancellation_id="web.1.2.c1")
+    assert split.statuses("1.2") == ("cancelled", "cancellation_accepted")
+    assert split.counts("1") == {"allocated": 2, "cancelled": 4}
+    split.report("cancellation_accepted", "1.2", cancellation_id="web.1.2.c1")
+    assert [event["type"] for event in split.events] == ["input_repeated"]
+
+
+def test_what_was_taken_back_may_be_stopped_when_it_was_too_late(shop: Story) -> None:
+    shop.receive("BOS", A=2)
+    shop.order("1", A=2)
+    shop.send("stock_counted", node_id="BOS", sku="A", counted=1)
+    for answer in ("rejected", "accepted"):
+        shop.report(f"cancellation_{answer}", "1.1", lines=[one(1)])
+    assert shop.exceptions() == ["stock_discrepancy"]
+    assert shop.counts("1") == {"allocated": 1, "backordered": 1}
+    assert shop.fulfillment("1.1").outstanding == 1
+
+
+@pytest.fixture
+def unclear(late_twice: Story) -> Story:
+    """One was stopped, and then one: the same again, as far as anybody can tell."""
+    for _ in range(2):
+        late_twice.report("cancellation_accepted", "1.1", lines=[one(1)])
+    late_twice.ship("1.1", lines=[one(1)])
+    assert late_twice.counts("1") == {"allocated": 1, "shipped": 1, "cancelled": 1}
+    return late_twice
+
+
+def test_what_may_be_stopped_or_not_is_told_with_what_ends_it(unclear: Story) -> None:
+    (key,) = unclear.shard.exceptions
+    assert key[-1].endswith(
+        "; it has 1 of line 1 still to ship: if it won't, reject or cancel that again"
+    )
+
+
+def test_what_may_be_stopped_or_not_ends_when_it_is_cancelled_again(unclear: Story) -> None:
+    unclear.cancel("1", lines=[one(1)])
+    assert asked_to_cancel(unclear) == [("web.1.1.c2", 1)]
+    unclear.report("cancellation_accepted", "1.1", cancellation_id="web.1.1.c2")
+    assert unclear.counts("1") == {"shipped": 1, "cancelled": 2}
+    assert unclear.statuses("1.1") == ("shipped", "cancellation_accepted")
+
+
+def test_what_may_be_stopped_or_not_ends_when_it_is_rejected(unclear: Story) -> None:
+    unclear.receive("CHI", A=1)
+    unclear.report("rejected", "1.1", reason="other", lines=[one(1)])
+    assert unclear.plan("1") == {"BOS": {"A": 1}, "CHI": {"A": 1}}
+    assert unclear.fulfillment("1.1").outstanding == 0
+
+
 def test_units_rejected_while_they_are_to_be_cancelled_are_cancelled(split: Story) -> None:
     split.cancel("1", lines=[one(3)])
     split.receive("LAX", A=9)

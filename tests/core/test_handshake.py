@@ -140,6 +140,29 @@ def test_a_rejection_again_is_a_repeat_and_after_shipping_a_mismatch(asked: Stor
     assert asked.status("1") == "shipped"
 
 
+def test_what_a_node_rejects_again_and_has_no_more_is_a_repeat(shop: Story) -> None:
+    shop.receive("BOS", A=3, B=2)
+    shop.order("1", A=3, B=2)
+    for _ in range(2):
+        shop.report("rejected", "1.1", reason="capacity", lines=[one(3)])
+    assert [event["type"] for event in shop.events] == ["input_repeated"]
+    shop.report("rejected", "1.1", reason="capacity", lines=[one(2), one(1)])
+    assert [event["type"] for event in shop.events] == ["input_repeated"]
+    assert not shop.exceptions()
+    shop.report("rejected", "1.1", reason="capacity", lines=[one(4)])
+    assert shop.exceptions() == ["data_mismatch"], "it never had so many"
+    assert shop.plan("1") == {"BOS": {"B": 2}}
+
+
+def test_a_part_rejected_again_under_a_new_id_is_another_part(asked: Story) -> None:
+    for _ in range(2):
+        asked.report("rejected", "1.1", reason="capacity", lines=[one(1)])
+    assert asked.plan("1") == {"BOS": {"A": 1}, "CHI": {"A": 2}}
+    asked.report("rejected", "1.1", id_="same", reason="capacity", lines=[one(1)])
+    asked.report("rejected", "1.1", id_="same", reason="capacity", lines=[one(1)])
+    assert [event["type"] for event in asked.events] == ["input_repeated"], "so give it its own"
+
+
 def test_shipping_implies_acceptance(asked: Story) -> None:
     asked.ship("1.1")
     assert asked.statuses("1.1") == ("shipped", "accepted")

@@ -740,6 +740,35 @@ MUTANTS: Final = (
         "tests/core/test_cancelling.py::test_more_can_not_be_stopped_than_a_node_still_has",
     ),
     _mutant(
+        "what is told again is told of what is left",
+        _CANCELLING,
+        "    return beyond\n",
+        "    return False\n",
+        "tests/core/test_cancelling.py::"
+        "test_too_late_again_for_more_than_waits_leaves_the_rest_its_answer",
+    ),
+    _mutant(
+        "a rejection of what was never there is a repeat",
+        "orchestrator/core/orders.py",
+        "            if units > (line.rejected if how",
+        "            if False and (line.rejected if how",
+        "tests/core/test_handshake.py::test_what_a_node_rejects_again_and_has_no_more_is_a_repeat",
+    ),
+    _mutant(
+        "too late is final",
+        _EVOLVE,
+        '        if event["answer"] == "rejected":\n',
+        "        if False:\n",
+        "tests/core/test_cancelling.py::test_a_node_may_stop_what_it_said_it_was_too_late_for",
+    ),
+    _mutant(
+        "what a node stopped is taken for others that it was too late for",
+        _CANCELLING,
+        "if held is None or stopped[line_id] >= units:",
+        "if held is None:",
+        "tests/core/test_cancelling.py::test_what_may_be_stopped_or_not_is_told_with_what_ends_it",
+    ),
+    _mutant(
         "what was taken back is stopped as if still promised",
         _CANCELLING,
         'min(stopped["quantity"], line.reserved)',

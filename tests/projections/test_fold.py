@@ -227,6 +227,7 @@ def test_what_came_of_a_promise_stands_with_it() -> None:
     ("more", "sentence"),
     [
         ({}, "The node stopped 1 of line 1 (web.1.1)."),
+        ({"after_all": True}, "The node stopped 1 of line 1 after all (web.1.1)."),
         ({"inferred": True}, "1 of line 1 that the node was to stop went otherwise (web.1.1)."),
     ],
 )

@@ -2,7 +2,8 @@
 
 Random walks, seeded. The nodes are truthful: a unit that one has is shipped, rejected or stopped,
 once, and is told so. Of which request a unit was that it rejected or shipped it knows, and says or
-doesn't. What it says may come late, and in any order.
+doesn't. What it says may come late, and in any order, and again under a new id where nothing
+is left that it could be about.
 """
 
 from collections import Counter
@@ -51,6 +52,7 @@ class Walk:
         """Units that channels asked to cancel, by order and line."""
         self.told = Counter[tuple[str, str]]()
         """Units of which they were told that they are cancelled, or that it is too late."""
+        self.told_again = 0
         for number in range(self.chance.randint(1, 3)):
             self.hear(self.shop.order(str(number), A=self.units(6), B=self.units(3)))
 
@@ -75,7 +77,13 @@ class Walk:
         assert list(violations(self.shop.shard)) == []
 
     def report(self, kind: str, fulfillment_id: str, **data: Any) -> None:  # noqa: ANN401 - JSON
-        self.hear(self.shop.report(kind, fulfillment_id.removeprefix("web."), **data))
+        number, left = fulfillment_id.removeprefix("web."), self.jobs[fulfillment_id].left
+        self.hear(self.shop.report(kind, number, **data))
+        ends = kind in ("rejected", "cancellation_accepted")
+        if ends and not any(left[line["line_id"]] for line in data["lines"]):
+            again = self.shop.report(kind, number, **data)
+            assert [event["type"] for event in again] == ["input_repeated"]
+            self.told_again += 1
 
     def step(self) -> None:
         """Something happens."""
@@ -196,13 +204,14 @@ class Walk:
 
 @pytest.mark.parametrize("part", range(4))
 def test_each_unit_ends_once_whatever_its_node_says_when(part: int) -> None:
-    several = 0
+    several = told_again = 0
     for seed in range(part * 100, part * 100 + 100):
         walk = Walk(seed)
         for _ in range(60):
             walk.step()
         walk.end()
         where = f"seed {seed}"
+        told_again += walk.told_again
         for order in walk.shop.shard.markets["US"].orders.values():
             for fulfillment in order.fulfillments:
                 job = walk.jobs[fulfillment.fulfillment_id]
@@ -221,3 +230,4 @@ def test_each_unit_ends_once_whatever_its_node_says_when(part: int) -> None:
         # a unit that was taken back and sourced elsewhere may have left all the same
         assert [one for one in told if "shipped more than was asked" not in one] == [], where
     assert several > 50, "too few fulfillments had several requests"
+    assert told_again > 200, "too little was told again"
