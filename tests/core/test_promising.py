@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from orchestrator import installed
 from orchestrator.core.following import follow
 from orchestrator.core.promising import MOMENTS, availability, promise
 from orchestrator.core.shard import Shard
@@ -218,8 +219,11 @@ def test_a_plan_of_200_lines_gives_way_after_little_work(story: Story) -> None:
             sys.setprofile(called)
     finally:
         sys.setprofile(None)
+    parts.append(calls)
     assert len(parts) > 400
-    assert max(parts) < 6_000
+    if installed.core() == "compiled":
+        pytest.skip("what a compiled function calls is seen by no profiler")
+    assert 1_000 < max(parts) < 6_000
 
 
 def test_an_order_of_a_later_moment_is_planned_then(story: Story) -> None:
