@@ -1,34 +1,71 @@
 """`headrace run`: told to stop before it has begun to work."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from orchestrator import compose
+from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings, SetupError
+from tests.kafka.roles import Processes
 
 
 @pytest.mark.parametrize("roles", [["engine"], ["intake", "relay"]])
 async def test_who_is_told_to_stop_while_it_connects_leaves_at_once_and_has_not_failed(
     roles: list[str],
 ) -> None:
-    asked = asyncio.Event()
-    clients: list[asyncio.StreamWriter] = []
-
-    async def mute(reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        clients.append(client)
-        await reader.read(1)
-        asked.set()
-
-    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
-        host, port = server.sockets[0].getsockname()[:2]
-        settings = Settings(kafka=f"{host}:{port}", http="127.0.0.1:0")
+    async with mute() as (address, asked):
+        settings = Settings(kafka=address, http="127.0.0.1:0")
         stop = asyncio.Event()
         running = asyncio.create_task(compose.run(settings, roles, stop))
         async with asyncio.timeout(10):
             await asked.wait()
             stop.set()
             await running
+
+
+@pytest.mark.parametrize("silent", ["kafka", pytest.param("postgres", marks=pytest.mark.slow)])
+async def test_a_process_with_all_roles_ends_in_time_where_a_server_takes_connections_and_is_mute(
+    silent: str, tmp_path: Path, request: pytest.FixtureRequest, prefix: str
+) -> None:
+    async with mute() as (address, asked):
+        kafka = address
+        if silent == "postgres":
+            kafka = request.getfixturevalue("tansu")
+            log = await KafkaLog.open(KafkaSettings(kafka, prefix))
+            await compose.create_topics(log, Settings(kafka=kafka, prefix=prefix, shards=1))
+            await log.close()
+        database = f"postgresql://nobody@{address}/none"
+        roles = Processes(tmp_path, kafka, prefix, database, shards="1")
+        process = roles.start("intake,engine,standby,relay,history,projector,past,api")
+        try:
+            async with asyncio.timeout(60):
+                await asked.wait()
+            told_s = time.monotonic()
+            await process.stop()
+            assert time.monotonic() - told_s < 10
+        finally:
+            roles.end()
+
+
+@asynccontextmanager
+async def mute() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """The address of a server that reads and never answers; set once somebody asked it."""
+    asked = asyncio.Event()
+    clients: list[asyncio.StreamWriter] = []
+
+    async def hear(reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        clients.append(client)
+        await reader.read(1)
+        asked.set()
+
+    async with await asyncio.start_server(hear, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()[:2]
+        yield f"{host}:{port}", asked
         for client in clients:
             client.close()
             await client.wait_closed()
