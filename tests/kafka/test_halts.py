@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from orchestrator.compose import create_topics
 from orchestrator.runtime.halting import Halt, halts
@@ -155,24 +157,51 @@ async def test_a_foreign_record_of_the_void_list_is_passed_over_by_a_persons_wor
         await until_there(lambda: opened(tmp_path) == 1)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "fix"),
-    [("retention.ms", "86400000", "-1"), ("cleanup.policy", "compact,delete", "delete")],
-)
-async def test_a_journal_that_its_broker_would_shorten_or_thin_out_is_refused(
-    kafka: str, prefix: str, tmp_path: Path, name: str, value: str, fix: str
+async def test_a_journal_that_its_broker_would_thin_out_is_refused(
+    kafka: str, prefix: str, tmp_path: Path
 ) -> None:
-    log = await KafkaLog.open(KafkaSettings(kafka, prefix))
-    config = TOPIC_DEFAULTS | TOPICS["journal"].config | {name: value}
-    assert await log.create(TOPICS["journal"], 2, config, 1)
-    await create_topics(log, Settings(kafka=kafka, prefix=prefix, shards=2))
-    await log.close()
+    await topics_with_a_journal(kafka, prefix, {"cleanup.policy": "compact,delete"})
     with started(environment_of(kafka, prefix), tmp_path / "said") as process:
         await until_there(lambda: said(tmp_path).count("halted") == 2)
-        assert f"the topic journal has {name}={value}" in said(tmp_path)
-        assert f"set it to {fix}" in said(tmp_path)
+        assert "the topic journal has cleanup.policy=compact,delete" in said(tmp_path)
+        assert "set it to delete" in said(tmp_path)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, 12) == 1
+
+
+@pytest.mark.real_kafka("topics are set otherwise")
+async def test_a_shard_whose_journal_would_be_shortened_goes_on_by_itself_once_that_is_set_right(
+    kafka: str, prefix: str, tmp_path: Path
+) -> None:
+    await topics_with_a_journal(kafka, prefix, {"retention.ms": "86400000"})
+    with started(environment_of(kafka, prefix), tmp_path / "said") as process:
+        await until_there(lambda: said(tmp_path).count("halted") == 2)
+        assert "the topic journal has retention.ms=86400000" in said(tmp_path)
+        assert "set it to -1" in said(tmp_path)
+        assert opened(tmp_path) == 0
+        await set_topic(kafka, f"{prefix}journal", TOPIC_DEFAULTS | TOPICS["journal"].config)
+        await until_there(lambda: opened(tmp_path) == 1)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 12) == 0
+
+
+async def topics_with_a_journal(kafka: str, prefix: str, config: Mapping[str, str]) -> None:
+    """All topics, of which the journal is not set as it should be."""
+    log = await KafkaLog.open(KafkaSettings(kafka, prefix))
+    right = TOPIC_DEFAULTS | TOPICS["journal"].config
+    assert await log.create(TOPICS["journal"], 2, {**right, **config}, 1)
+    await create_topics(log, Settings(kafka=kafka, prefix=prefix, shards=2))
+    await log.close()
+
+
+async def set_topic(kafka: str, name: str, config: Mapping[str, str]) -> None:
+    """Give a topic these settings, and of all others the broker's defaults."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    topic = ConfigResource(ConfigResourceType.TOPIC, name, dict(config))
+    (answer,) = await admin.alter_configs([topic])
+    await admin.close()
+    assert [one[0] for one in answer.resources] == [0], answer
 
 
 async def test_a_journal_whose_beginning_was_deleted_is_refused_with_what_leads_on(
