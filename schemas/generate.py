@@ -235,8 +235,8 @@ _REJECTED = {
 
 def _topics_page() -> Iterator[str]:
     yield "# Topics\n\n" + _GENERATED + "\n"
-    yield "Topic names take the prefix of `HEADRACE_PREFIX`. Every topic has"
-    yield " `message.timestamp.type=LogAppendTime`.\n\n"
+    yield "Topic names take the prefix of `HEADRACE_PREFIX`. Every topic has\n"
+    yield "`message.timestamp.type=LogAppendTime`.\n\n"
     yield "| Topic | For | Key | What | Partitions | Configuration |\n|---|---|---|---|---|---|\n"
     widths = {"shards": "one a shard", "one": "1", "public": "`HEADRACE_PARTITIONS`"}
     for topic in TOPICS.values():

@@ -13,11 +13,12 @@ from schemas.words import must_be, resolved, schema_of
 _ONE_OR_MORE = "; one, or a list"
 _HEAD = """\
 A rule set is written as YAML (`headrace rules`) and travels as JSON, the `body` of
-[`rule_set_proposed`](events.md#rule_set_proposedv1). [How to write one](../how-to/write-a-rule-set.md).
+[`rule_set_proposed`](events.md#rule_set_proposedv1). [How to write
+one](../how-to/write-a-rule-set.md).
 
 A file has `market`, `version`, `author` and `note` at its top beside `defaults` and `strategies`.
-Plain words are texts, apart from `true`, `false`, `null` and numbers: `NO` is Norway. Money is in the
-market's minor units, a day is one of the market's time zone, an unknown field is refused.
+Plain words are texts, apart from `true`, `false`, `null` and numbers: `NO` is Norway. Money is in
+the market's minor units, a day is one of the market's time zone, an unknown field is refused.
 
 ```yaml
 {example}```
@@ -33,12 +34,12 @@ node or group that the rules name must exist in the market when they are propose
 
 An activation in the future waits for its time; any later activation replaces it.
 
-An approved version can run in `shadow` (`rule_set_activated` with `mode` shadow): role `shadow` tells
-beside each order, on the topic `history`, what it would have decided as the order was accepted, and
-nothing of it is carried out. A market has one shadow; it is `approved` again when another begins, or by
-`mode` shadow_ended, and no shadow any more when it is activated or scheduled. A shadow begins and ends
-at once; what is active or scheduled can't be one. Its pools count as they would, were it activated:
-from what was taken of the active pool of the same id, else from nothing.
+An approved version can run in `shadow` (`rule_set_activated` with `mode` shadow): role `shadow`
+tells beside each order, on the topic `history`, what it would have decided as the order was
+accepted, and nothing of it is carried out. A market has one shadow; it is `approved` again when
+another begins, or by `mode` shadow_ended, and no shadow any more when it is activated or scheduled.
+A shadow begins and ends at once; what is active or scheduled can't be one. Its pools count as they
+would, were it activated: from what was taken of the active pool of the same id, else from nothing.
 
 ## The built-in rule set
 
