@@ -16,7 +16,7 @@ from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.world import SystemClock
 from schemas.ports import Partition, Record
 from schemas.times import instant_ms
-from tests.commands.test_read_side import headrace
+from tests.commands.test_read_side import headrace, inside
 from tests.commands.test_state import _write
 from tests.core.story import Story
 from tests.projections.test_from_the_core import journal, told
@@ -189,7 +189,7 @@ async def test_an_order_that_has_left_memory_is_told_as_it_was_then() -> None:
     ],
 )
 def test_wrong_usage_is_said(words: tuple[str, ...], said: str) -> None:
-    done = headrace("diff", *words, kafka="127.0.0.1:1")
+    done = inside("diff", *words, kafka="127.0.0.1:1")
     assert done.returncode == 2
     assert done.stderr.startswith(said)
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
+from orchestrator import cli
+from orchestrator.runtime.settings import SetupError
 from projections.postgres import Postgres
 from projections.projector import batches
 from schemas.journal import FilterState
@@ -30,6 +33,20 @@ def headrace(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         check=False,
         env={**environment, "COLUMNS": "160"},
     )
+
+
+def inside(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process: where nothing is asked of a server, starting one takes longest."""
+    unset = {name: None for name in os.environ if name.startswith("HEADRACE_")}
+    given = {f"HEADRACE_{name.upper()}": value for name, value in settings.items()}
+    environment = {**unset, **given, "COLUMNS": "160"}
+    done = CliRunner().invoke(cli.application([*words]), [*words], env=environment)
+    if isinstance(done.exception, SetupError):
+        code, said = done.exception.exit_code, f"{done.exception}\n"
+        return subprocess.CompletedProcess(words, code, done.stdout, done.stderr + said)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
 
 async def _write_the_day(url: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from schemas.cloudevents import emit
 from schemas.ports import Partition, Record
-from tests.commands.test_read_side import headrace
+from tests.commands.test_read_side import headrace, inside
 
 ORDER = {"channel": "web", "market_id": "eu", "order_id": "1", "reason": "changed_mind"}
 
@@ -50,6 +50,6 @@ def test_lists_and_sends_again_on_a_real_broker(kafka: str, prefix: str) -> None
 
 @pytest.mark.parametrize("option", ["--since", "--until"])
 def test_a_wrong_time_is_said(option: str) -> None:
-    done = headrace("rejected", "list", option, "yesterday", kafka="127.0.0.1:1")
+    done = inside("rejected", "list", option, "yesterday", kafka="127.0.0.1:1")
     assert done.returncode == 2
     assert done.stderr.startswith(f"{option}: must be a time such as")

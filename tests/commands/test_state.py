@@ -18,7 +18,7 @@ from orchestrator.runtime.snapshots import Snapshots
 from orchestrator.runtime.world import SystemClock, SystemRandomness
 from schemas.journal import Commit, Entry, FilterState, JournalError, decode, step
 from schemas.ports import Partition, Record
-from tests.commands.test_read_side import headrace
+from tests.commands.test_read_side import headrace, inside
 from tests.core.story import Story, plain
 from tests.projections.test_from_the_core import journal, told
 
@@ -130,7 +130,7 @@ async def test_a_journal_that_contradicts_itself_is_said(log: MemoryLog) -> None
     ],
 )
 def test_wrong_usage_is_said(words: tuple[str, ...], said: str) -> None:
-    done = headrace("state", *words, kafka="127.0.0.1:1")
+    done = inside("state", *words, kafka="127.0.0.1:1")
     assert done.returncode == 2
     assert done.stderr.startswith(said)
 

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from schemas.ports import Partition, Record
 from schemas.times import rfc3339
-from tests.commands.test_read_side import HEADRACE, headrace
+from tests.commands.test_read_side import HEADRACE, headrace, inside
 from tests.core.story import Story
 from tests.projections.test_from_the_core import journal
 
@@ -255,7 +255,7 @@ def _check_page(text: str) -> None:
     ],
 )
 def test_wrong_usage_is_said_before_anything_is_read(words: tuple[str, ...], said: str) -> None:
-    done = headrace("whatif", *words, kafka="127.0.0.1:1")
+    done = inside("whatif", *words, kafka="127.0.0.1:1")
     assert done.returncode == 2
     assert done.stderr.startswith(said)
 
@@ -277,6 +277,6 @@ def test_what_is_wrong_with_a_file_is_said(
 ) -> None:
     file = tmp_path / "file.yaml"
     file.write_text(text, encoding="utf-8")
-    done = headrace("whatif", option, str(file), kafka="127.0.0.1:1")
+    done = inside("whatif", option, str(file), kafka="127.0.0.1:1")
     assert done.returncode == 2
     assert done.stderr.startswith(said.replace("FILE", str(file)))
