@@ -86,7 +86,8 @@ class FulfillmentAccepted(FulfillmentFact):
 class FulfillmentRejected(FulfillmentFact):
     """The node won't do it, or not these lines.
 
-    The reason moves the stock unless `stock_effect` is none.
+    The reason moves the stock unless `stock_effect` is none. With `lines`, another event id means
+    other units.
     """
 
     TYPE: ClassVar[str] = "fulfillment_rejected"
@@ -134,12 +135,12 @@ class FulfillmentCancellationAnswer(FulfillmentFact):
 
 
 class FulfillmentCancellationAccepted(FulfillmentCancellationAnswer):
-    """The node stopped; the units are free again."""
+    """The node stopped; the units are free again. With `lines`, another event id means others."""
 
     TYPE: ClassVar[str] = "fulfillment_cancellation_accepted"
 
 
 class FulfillmentCancellationRejected(FulfillmentCancellationAnswer):
-    """Too late: the units will ship."""
+    """Too late: the units will ship. With `lines`, another event id means others."""
 
     TYPE: ClassVar[str] = "fulfillment_cancellation_rejected"
