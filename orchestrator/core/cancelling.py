@@ -359,12 +359,12 @@ def _said_before(
     """Whether this can't be said anew of so many units, and was said of as many before."""
     if answer == "accepted":
         return fulfillment.ended_before(wanted, "cancelled")
-    beyond = False
+    anew = True
     for line_id, units in wanted.items():
-        beyond = beyond or units > sum(pending.lines.get(line_id, 0) for pending in about)
+        anew = anew and units <= sum(pending.lines.get(line_id, 0) for pending in about)
         if units > sum(pending.refused.get(line_id, 0) for pending in about):
             return False
-    return beyond
+    return not anew
 
 
 def _after_all(

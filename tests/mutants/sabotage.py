@@ -742,7 +742,7 @@ MUTANTS: Final = (
     _mutant(
         "what is told again is told of what is left",
         _CANCELLING,
-        "    return beyond\n",
+        "    return not anew\n",
         "    return False\n",
         "tests/core/test_cancelling.py::"
         "test_too_late_again_for_more_than_waits_leaves_the_rest_its_answer",
