@@ -203,6 +203,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "fulfillment_cancellation_accepted": {
         "cancelling": "cancellation_answered units_released order_cancelled fulfillment_changed order_closed",
+        "declined": "cancellation_answered units_released order_cancelled fulfillment_changed order_closed",
         "taken_back": "cancellation_answered units_released fulfillment_changed",
         "cancelled": "input_repeated",
         "else": "exception_opened",
