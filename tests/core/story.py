@@ -8,6 +8,7 @@ its published shape; a twin shard folds the JSON of every entry and must end up 
 import itertools
 from collections import deque
 from collections.abc import Generator
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
@@ -260,26 +261,42 @@ class Story:
         return [key[0] for key in self.shard.exceptions]
 
 
+_LEAVES = frozenset({str, int, float, bytes, bool, type(None)})
+
+
 def plain(value: Any, seen: dict[int, str] | None = None, path: str = "") -> Any:
     """A state as comparable data: objects by their slots, seen ones by where they first stood."""
+    kind = type(value)
+    if kind in _LEAVES:
+        return value
     seen = {} if seen is None else seen
     if isinstance(value, dict):
         return [
-            [plain(k, seen, f"{path}/{i}"), plain(v, seen, f"{path}/{i}")]
+            [
+                k if type(k) in _LEAVES else plain(k, seen, f"{path}/{i}"),
+                v if type(v) in _LEAVES else plain(v, seen, f"{path}/{i}"),
+            ]
             for i, (k, v) in enumerate(value.items())
         ]
     if isinstance(value, (list, tuple, deque)):
-        return [plain(one, seen, f"{path}/{i}") for i, one in enumerate(value)]
-    kind = type(value)
-    slots = getattr(kind, "__slots__", None) or getattr(kind, "__mypyc_attrs__", None)
-    if slots is None or isinstance(value, (str, bytes, int, float)) or value is None:
+        return [
+            v if type(v) in _LEAVES else plain(v, seen, f"{path}/{i}") for i, v in enumerate(value)
+        ]
+    names = _fields(kind)
+    if names is None or isinstance(value, (str, bytes, int, float)):
         return value
     if id(value) in seen:
         return f"@{seen[id(value)]}"
     seen[id(value)] = path
-    derived = getattr(kind, "DERIVED", ())
     return {
-        name: plain(getattr(value, name), seen, f"{path}.{name}")
-        for name in slots
-        if name not in derived
+        name: v if type(v := getattr(value, name)) in _LEAVES else plain(v, seen, f"{path}.{name}")
+        for name in names
     }
+
+
+@cache
+def _fields(kind: type) -> tuple[str, ...] | None:
+    """A class's slots that aren't made from others; None for what has none."""
+    slots = getattr(kind, "__slots__", None) or getattr(kind, "__mypyc_attrs__", None)
+    derived = getattr(kind, "DERIVED", ())
+    return None if slots is None else tuple(name for name in slots if name not in derived)
