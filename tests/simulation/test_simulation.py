@@ -1,11 +1,12 @@
 """Whole clusters under every fault, by seed: what broke a promise prints how to see it again."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from tests.simulation.campaign import Failure, Total, attempt, campaign
-from tests.simulation.plan import a_plan
+from tests.simulation.plan import Change, Fault, Oddity, a_plan
 
 SEEDS = int(os.environ.get("HEADRACE_TEST_SEEDS", "2000"))
 NAMED = {
@@ -23,6 +24,12 @@ NAMED = {
 }
 """Seeds that found something. When generators change they stand for other runs: what each found is
 held by a directed test of the role."""
+SAID_TWICE = {
+    Oddity.IN_PART: 0.9,
+    Oddity.LATE: 0.25,
+    Oddity.TOLD_AGAIN: 0.4,
+    Oddity.SHORT: 0.1,
+}
 
 
 def _check(total: Total) -> None:
@@ -47,4 +54,14 @@ def test_no_promise_is_broken_in_a_few_runs() -> None:
 @pytest.mark.parametrize("seed", NAMED, ids=list(NAMED.values()))
 def test_what_was_found_once_is_not_found_again(seed: int) -> None:
     outcome = attempt(a_plan(seed))
+    assert not isinstance(outcome, Failure), str(outcome)
+
+
+@pytest.mark.parametrize("seed", [220, 373, 792, 823])
+def test_no_unit_stays_at_a_node_that_says_twice_under_two_ids_what_it_can_not_stop(
+    seed: int,
+) -> None:
+    drawn = a_plan(seed, without=(*Fault, *Change))
+    plan = replace(drawn, oddities=SAID_TWICE, beside=(), hosts=2, shards=1, partitions=1)
+    outcome = attempt(plan)
     assert not isinstance(outcome, Failure), str(outcome)
