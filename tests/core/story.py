@@ -8,7 +8,6 @@ its published shape; a twin shard folds the JSON of every entry and must end up 
 import itertools
 from collections import deque
 from collections.abc import Generator
-from functools import cache
 from typing import Any, TypeVar
 
 import orjson
@@ -261,6 +260,7 @@ class Story:
         return [key[0] for key in self.shard.exceptions]
 
 
+_FIELDS: dict[type, tuple[str, ...] | None] = {}
 _LEAVES = frozenset({str, int, float, bytes, bool, type(None)})
 
 
@@ -282,7 +282,7 @@ def plain(value: Any, seen: dict[int, str] | None = None, path: str = "") -> Any
         return [
             v if type(v) in _LEAVES else plain(v, seen, f"{path}/{i}") for i, v in enumerate(value)
         ]
-    names = _fields(kind)
+    names = _FIELDS[kind] if kind in _FIELDS else _FIELDS.setdefault(kind, _fields(kind))
     if names is None or isinstance(value, (str, bytes, int, float)):
         return value
     if id(value) in seen:
@@ -294,7 +294,6 @@ def plain(value: Any, seen: dict[int, str] | None = None, path: str = "") -> Any
     }
 
 
-@cache
 def _fields(kind: type) -> tuple[str, ...] | None:
     """A class's slots that aren't made from others; None for what has none."""
     slots = getattr(kind, "__slots__", None) or getattr(kind, "__mypyc_attrs__", None)
