@@ -20,7 +20,7 @@ from orchestrator.core.config import Config
 from orchestrator.core.following import follow
 from orchestrator.core.promising import availability, promise
 from orchestrator.core.shadowing import Shadows
-from orchestrator.core.shard import Shard
+from orchestrator.core.shard import Shard, let_go
 from orchestrator.core.sourcing.counterfactual import counterfactual
 from orchestrator.remembered import history_format
 from orchestrator.runtime import metrics, server
@@ -181,6 +181,7 @@ def a_core(settings: Settings) -> Core[Shard]:
         work_due=core.work_due,
         next_due_ms=core.next_due_ms,
         skip=core.skip,
+        let_go=let_go,
         gauges=_gauges,
         audit=audit,
         snapshots=Format(
@@ -219,7 +220,7 @@ async def connected(settings: Settings) -> AsyncIterator[KafkaLog]:
 
 
 def collect_rarely() -> None:
-    """For processes that hold a shard: no cycles are in its state, and walking it takes long.
+    """For processes that hold a shard: walking it takes long, and it breaks its cycles itself.
 
     What is young is walked 10,000 objects at a time, what outlived that 40,000 at a time, which is
     some 5 ms; all of it, in effect, never.

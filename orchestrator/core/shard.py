@@ -1,8 +1,9 @@
 """The state of one shard: everything that one decision needs, and nothing else."""
 
 from collections import deque
+from collections.abc import Iterator
 from heapq import heappush
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from events.decided import InputRecord, Plain
 from orchestrator.core.config import Config
@@ -12,6 +13,8 @@ from orchestrator.core.sourcing.calendars import calendar_of
 from orchestrator.core.sourcing.places import Place, Places
 from orchestrator.core.sourcing.rates import LaneKey, Origin, Service, suspended
 from orchestrator.core.sourcing.strategies import DEFAULT, RuleVersion
+
+_PIECE: Final = 1_000  # entries that are let go at once
 
 Timer = tuple[int, int, str, tuple[str | None, ...]]
 """When it is due (ms), its number, its kind, its key: sorts by when it fires."""
@@ -359,3 +362,25 @@ class Shard:
         """Let a tick at `due_ms` or later fire this; of those due together, in the order set."""
         self.timers_set += 1
         heappush(self.timers, (due_ms, self.timers_set, kind, key))
+
+
+def let_go(shard: Shard) -> Iterator[None]:
+    """Empty a shard that nobody needs any more, a piece a step: a large one at once is a pause.
+
+    What planning made of a market refers back to it, and nobody looks for such cycles.
+    """
+    held: list[dict[Any, Any]] = []
+    for market in shard.markets.values():
+        market.tables = None
+        held += [market.bins, market.held, market.promises, market.waiting]
+        held += [market.orders, market.retired]
+    held += [shard.tracking, shard.exceptions, shard.documents, shard.ids]
+    for known in held:
+        while known:
+            for _ in range(min(_PIECE, len(known))):
+                known.popitem()
+            yield
+    while shard.id_order:
+        for _ in range(min(_PIECE, len(shard.id_order))):
+            shard.id_order.popleft()
+        yield

@@ -20,7 +20,7 @@ from events.decided import DecidedEvent, InputRecord
 from orchestrator.runtime import metrics
 from orchestrator.runtime.auditor import Audited, Auditor
 from orchestrator.runtime.halting import Halt
-from orchestrator.runtime.replica import Replica
+from orchestrator.runtime.replica import Replica, Slices
 from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.standby import Standby, StandbyConfig
 from orchestrator.runtime.workers import Workers
@@ -71,7 +71,11 @@ _Wait: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
 
 @dataclass(frozen=True, slots=True)
 class Core(Generic[S]):
-    """The pure core's functions. `gauges` names what a shard holds, for metrics."""
+    """The pure core's functions.
+
+    `let_go` empties a state that nobody needs any more, a piece a step. `gauges` names what a shard
+    holds, for metrics.
+    """
 
     new: Callable[[int], S]
     decide: Callable[[S, InputRecord], list[DecidedEvent]]
@@ -80,6 +84,7 @@ class Core(Generic[S]):
     work_due: Callable[[S, int], bool]
     next_due_ms: Callable[[S], int | None]
     skip: Callable[[S, InputRecord, str, str], list[DecidedEvent]]
+    let_go: Callable[[S], Iterator[None]]
     gauges: Callable[[S], Mapping[str, int]] = lambda _state: {}
     snapshots: Format[S] | None = None  # None: none are read or written
     audit: Callable[[S], Iterator[list[str]]] | None = None  # None: nobody looks
@@ -261,6 +266,7 @@ class ShardWriter(Generic[S]):
         self._queue_bytes = 0
         self._pending: _Pending | None = None
         self._read_next = 0  # the inbox offset that the reader gives next
+        self._clock_ahead_ms = 0.0  # of the monotonic one, when it was compared with the broker's
         self._label = str(number)
 
     async def run(self) -> None:
@@ -415,12 +421,15 @@ class ShardWriter(Generic[S]):
         self._writer = self._reader = self._reading = self._pending = self._auditing = None
         self._queue.clear()
         self._queue_bytes = 0
-        self._shard = self._core.new(self.number)
+        before, self._shard = self._shard, self._core.new(self.number)
         self.confirmed = FilterState()
         for port in (writer, reader):
             if port is not None:
                 with suppress(LogError):
                     await port.close()
+        slices = Slices(self._clock)
+        for _ in self._core.let_go(before):
+            await slices.between()
 
     # --- opening
 
@@ -440,6 +449,7 @@ class ShardWriter(Generic[S]):
         self._check_wanted()  # an epoch of who is to leave would only fence who comes
         nonce = f"{self._randomness.bits(128):032x}"
         clock_ms = self._clock.now_ms()
+        self._clock_ahead_ms = clock_ms - self._clock.monotonic() * 1000
         opened = await self._writer.append(
             self._journal, [Record(None, journal.encode_opened(self._owner, nonce))]
         )
@@ -515,6 +525,20 @@ class ShardWriter(Generic[S]):
                 f"this machine's clock is {skew_ms / 1000:+.0f} s from the broker's: correct it, "
                 "since decisions are dated by it"
             )
+
+    def _now_ms(self) -> int:
+        """The time of a decision; a clock that was set forward meanwhile is compared anew.
+
+        What is journaled under a wrong date can't be taken back: time never goes back there.
+        """
+        now_ms = self._clock.now_ms()
+        ahead_ms = now_ms - self._clock.monotonic() * 1000 - self._clock_ahead_ms
+        if ahead_ms > _MAX_CLOCK_SKEW_MS:
+            raise _ClockError(
+                f"this machine's clock was set {ahead_ms / 1000:+.0f} s forward: it has to be "
+                "compared with the broker's again, since decisions are dated by it"
+            )
+        return now_ms
 
     # --- working
 
@@ -631,7 +655,7 @@ class ShardWriter(Generic[S]):
         4. Inputs, in order, until the batch is full or its time is over.
         """
         shard, clock = self._shard, self._clock
-        now_ms = max(shard.now_ms, clock.now_ms())
+        now_ms = max(shard.now_ms, self._now_ms())
         if not self._queue and self._pending is None and not self._core.is_due(shard, now_ms):
             return None
         after = self._queue[0].offset if self._queue else self._read_next

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
@@ -602,6 +603,7 @@ class KafkaReader:
         self._paused: set[Partition] = set()
         self._high_water: dict[Partition, int] = {}
         self._beyond_since: dict[Partition, float] = {}
+        self._served: set[TopicPartition] = set()  # they gave something since all had their turn
         self._changed = True
 
     def _tp(self, partition: Partition) -> TopicPartition:
@@ -635,9 +637,7 @@ class KafkaReader:
                 if not active:
                     await asyncio.sleep(wait_ms / 1000)
                     return {}
-                fetched = await self._consumer.getmany(
-                    *active, timeout_ms=wait_ms, max_records=max_records
-                )
+                fetched = await self._fetched(active.keys(), max_records, wait_ms)
         except LogError as error:
             self._changed = True
             cause = error.__cause__
@@ -658,6 +658,25 @@ class KafkaReader:
             self._at[partition] = messages[-1].offset + 1
             self._beyond_since.pop(partition, None)
         return read
+
+    async def _fetched(
+        self, active: AbstractSet[TopicPartition], max_records: int, wait_ms: int
+    ) -> dict[TopicPartition, list[Any]]:
+        """Of each partition in its turn: the client would empty one before it looks at the next.
+
+        What a partition gives in one answer of the broker's may be a million records.
+        """
+        fetched: dict[TopicPartition, list[Any]] = {}
+        waiting = active - self._served
+        if waiting != active and waiting:
+            fetched = await self._consumer.getmany(*waiting, timeout_ms=0, max_records=max_records)
+        if not fetched:
+            self._served.clear()
+            fetched = await self._consumer.getmany(
+                *active, timeout_ms=wait_ms, max_records=max_records
+            )
+        self._served |= fetched.keys()
+        return fetched
 
     def _check_end(self, tp: TopicPartition, partition: Partition) -> None:
         """OutOfRange where the log ends below what is read next, which not every broker says.

@@ -221,7 +221,8 @@ class MemoryReader:
         """What is there now, at most `max_records`; OutOfRange."""
         read: dict[Partition, list[Read]] = {}
         now_ms = self._log.now_ms()
-        for partition in self._turns():
+        turns = self._turns()
+        for turn, partition in enumerate(turns, 1):
             held, at = self._log.held(partition), self._at[partition]
             end = held.next
             if not held.first <= at <= end:
@@ -234,6 +235,7 @@ class MemoryReader:
                 max_records -= len(records)
                 self._at[partition] = records[-1].offset + 1
             if not max_records:
+                self._order = turns[turn:] + turns[:turn]
                 break
         return read
 

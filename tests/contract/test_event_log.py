@@ -353,6 +353,21 @@ async def test_a_partition_that_ends_with_a_transactions_marker_is_read_to_its_e
         ]
 
 
+async def test_a_partition_full_of_records_leaves_others_their_turn(log: EventLog) -> None:
+    many = 5_000
+    for _ in range(many // 1_000):
+        await _append(log, INBOX, *(str(n) for n in range(1_000)))
+    await _append(log, OTHER, "a")
+    reader = await log.reader({INBOX: 0, OTHER: 0})
+    before: list[Read] = []
+    async with asyncio.timeout(20):
+        while not (read := await reader.read(100, 200)).get(OTHER):
+            before += read.get(INBOX, [])
+    assert len(before) < many
+    await _read(reader, many - len(before) - len(read.get(INBOX, [])))
+    await reader.close()
+
+
 async def test_an_assignment_is_told_by_its_number_too(log: EventLog) -> None:
     one = await log.group("relay", ["inbox"])
     await _until(one, lambda got: len(got) == SHARDS)

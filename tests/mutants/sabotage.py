@@ -340,7 +340,7 @@ MUTANTS: Final = (
     Mutant(
         "time goes back",
         (
-            Edit(_ENGINE, "now_ms = max(shard.now_ms, clock.now_ms())", "now_ms = clock.now_ms()"),
+            Edit(_ENGINE, "now_ms = max(shard.now_ms, self._now_ms())", "now_ms = self._now_ms()"),
             Edit(
                 _ENGINE,
                 "elif now_ms > shard.now_ms and not self._add",
@@ -348,6 +348,34 @@ MUTANTS: Final = (
             ),
         ),
         (f"{_ENGINE_TESTS}::test_time_never_goes_back_in_the_journal",),
+    ),
+    _mutant(
+        "a partition is read to its end before the next",
+        "orchestrator/runtime/kafka_log.py",
+        "        self._served |= fetched.keys()\n",
+        "",
+        "tests/contract/test_event_log.py",
+    ),
+    _mutant(
+        "a clock that is set forward is believed",
+        _ENGINE,
+        "        if ahead_ms > _MAX_CLOCK_SKEW_MS:",
+        "        if ahead_ms < -1e15:",
+        f"{_ENGINE_TESTS}::test_a_clock_that_is_set_forward_is_compared_anew_before_it_dates_anything",
+    ),
+    _mutant(
+        "a shard that is closed keeps what it held",
+        _ENGINE,
+        "        for _ in self._core.let_go(before):",
+        "        for _ in ():",
+        f"{_ENGINE_TESTS}::test_what_a_shard_held_is_let_go_when_it_closes",
+    ),
+    _mutant(
+        "what planning made keeps a shard that is let go",
+        "orchestrator/core/shard.py",
+        "        market.tables = None\n",
+        "",
+        "tests/core/test_letting_go.py",
     ),
     _mutant(
         "a slow clock opens",

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Self
 
@@ -101,6 +101,12 @@ def _skip(state: Tally, cause: InputRecord, reason: str, by: str) -> list[Decide
     return [*events, {"type": "input_skipped", "reason": reason, "by": by}]
 
 
+def _let_go(state: Tally) -> Iterator[None]:
+    while state.seen:
+        state.seen.pop()
+        yield
+
+
 CORE: Core[Tally] = Core(
     new=Tally,
     decide=_decide,
@@ -109,6 +115,7 @@ CORE: Core[Tally] = Core(
     work_due=lambda state, _now_ms: state.owed > 0,
     next_due_ms=lambda _state: None,
     skip=_skip,
+    let_go=_let_go,
 )
 
 

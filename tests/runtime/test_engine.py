@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import orjson
@@ -271,6 +271,15 @@ async def test_time_never_goes_back_in_the_journal() -> None:
     assert ticks == sorted(ticks)
 
 
+class Settable(SteppedClock):
+    """A clock that somebody sets."""
+
+    ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_ms
+
+
 class NeverRead(MemoryLog):
     async def reader(self, at: Mapping[Partition, int | None]) -> MemoryReader:
         raise AssertionError(f"read {at}")
@@ -289,6 +298,41 @@ async def test_a_wrong_clock_keeps_away_as_a_fenced_writer_does_before_it_reads_
     said = capsys.readouterr().out
     assert "this machine's clock is +8000 s from the broker's" in said
     assert "again_in_s=60.0" in said
+
+
+async def test_a_clock_that_is_set_forward_is_compared_anew_before_it_dates_anything(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log, clock = a_log(), Settable()
+    config = EngineConfig(fenced_pause_s=0.1)
+    async with Running(await engine(log, clock=clock, config=config)) as running:
+        give(log, "a")
+        await until(lambda: happened(log)[1].inbox_next == 1)
+        clock.ahead_ms = 300_001 + 1_000_000
+        give(log, "b")
+        await until(lambda: running.role.states().get(0) == "pausing")
+        assert happened(log)[0] == ["a"]
+        clock.ahead_ms = 0
+        await until(lambda: happened(log)[1].inbox_next == 2)
+    assert "this machine's clock was set +1300 s forward" in capsys.readouterr().out
+    assert happened(log)[0] == ["a", "b"]
+
+
+async def test_what_a_shard_held_is_let_go_when_it_closes() -> None:
+    log, held = a_log(), list[list[str]]()
+
+    def let_go(state: Tally) -> Iterator[None]:
+        held.append([*state.seen])
+        yield from CORE.let_go(state)
+
+    give(log, "a", "b")
+    faulty = FaultyLog(log, ["ok", "ok", "lost"])
+    core = replace(CORE, let_go=let_go)
+    async with Running(await engine(faulty, core=core)):
+        await until(lambda: happened(log)[1].inbox_next == 2)
+        give(log, "c")
+        await until(lambda: happened(log)[1].inbox_next == 3)
+    assert held == [["a", "b", "c"], ["a", "b", "c"]], "when it opened again, and at the end"
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -25,6 +25,8 @@ from tests.simulation.world import SimHost, World
 
 INPUTS: Final = ("network", "orders", "stock", "carriers")
 _FENCED_S: Final = 30.0
+_AHEAD_MS: Final = 2 * 5 * 60_000
+"""A writer's clock may be so far off twice: when it opens, and by what is set forward later."""
 _PUBLISHED: Final = frozenset(model.TOPIC for model in OUTPUTS.values())
 _UNMOVED: Final = frozenset({"input_repeated", "input_parked", "input_resumed"})
 _STATUS: Final = list(FULFILLMENTS.columns).index("status")
@@ -250,6 +252,11 @@ class Oracle:
         ):
             self._world.fail("journal", f"commit {record.seq} of shard {number} isn't the next")
             return
+        ahead_ms = record.now_ms - self._world.now_ms()
+        if ahead_ms > _AHEAD_MS:
+            self._world.fail(
+                "journal", f"commit {record.seq} of shard {number}: {ahead_ms} ms ahead"
+            )
         shard.seq, shard.inbox_next, shard.digest = record.seq, record.inbox_next, record.digest
         shard.commits.append(record)
         self.count["commits"] += 1

@@ -19,7 +19,7 @@ from orchestrator.core import decide as core
 from orchestrator.core import snapshot
 from orchestrator.core.config import Config
 from orchestrator.core.shadowing import Shadows
-from orchestrator.core.shard import Shard
+from orchestrator.core.shard import Shard, let_go
 from orchestrator.remembered import history_format
 from orchestrator.runtime.engine import Core, Engine
 from orchestrator.runtime.history import History
@@ -88,6 +88,7 @@ _CORE: Final = Core(
     tick=core.tick,
     work_due=core.work_due,
     next_due_ms=core.next_due_ms,
+    let_go=let_go,
     snapshots=_FORM,
 )
 _TOPICS_OF: Final = {
@@ -107,6 +108,7 @@ _BESIDE: Final = Beside(
     shadows=lambda: Shadows().beside,
     form=_FORM,
 )
+_JUMPS_MS: Final = (-3_600_000, -2_000, 500, 90_000, 400_000, 2 * 86_400_000)
 _LATE_S: Final = 60.0  # longer than a host is frozen and an append on its way
 _REMEMBERED: Final = replace(history_format(), fingerprint="simulated")
 
@@ -409,7 +411,7 @@ class Run:
     def _jump(self) -> None:
         host = self._any()
         if host is not None:
-            host.skew_ms = self.world.chance.choice((-3_600_000, -2_000, 500, 90_000, 400_000))
+            host.skew_ms = self.world.chance.choice(_JUMPS_MS)
             self.world.at(self.world.chance.uniform(1.0, 10.0), self._correct, host)
 
     @staticmethod

@@ -1,0 +1,52 @@
+"""A shard that nobody needs any more is gone, though collections look for no cycles."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from bench.core import new_shard, order_inputs
+from bench.workload import Inbox
+from orchestrator.core.decide import decide
+from orchestrator.core.orders import Order
+from orchestrator.core.shard import Shard, let_go
+
+
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def a_shard(orders: int) -> Shard:
+    inbox = Inbox()
+    shard = new_shard(inbox)
+    for one in order_inputs(inbox, "letting-go", orders):
+        decide(shard, one)
+    return shard
+
+
+def alive() -> int:
+    return sum(type(one) is Order for one in gc.get_objects())
+
+
+@pytest.mark.usefixtures("no_collections")
+def test_nothing_is_left_of_a_shard_that_planned_and_was_let_go() -> None:
+    before = alive()
+    shard = a_shard(20)
+    assert alive() == before + 20
+    for _ in let_go(shard):
+        """A piece."""
+    del shard
+    assert alive() == before
+
+
+def test_a_large_shard_is_let_go_a_piece_at_a_time() -> None:
+    shard = a_shard(20)
+    shard.ids = {str(n): 0 for n in range(2_500)}
+    shard.id_order.extend(shard.ids)
+    left = [len(shard.ids) + len(shard.id_order) for _ in let_go(shard)]
+    assert max(b - a for a, b in zip(left[1:], left, strict=False)) == 1_000
+    assert left[-1] == 0
