@@ -41,6 +41,8 @@ from schemas.voids import Voids
 VERSION: Final = 1
 REWRITE_S: Final = 86_400.0
 """After so long a writer writes everything again: retention takes what is older than a week."""
+OLD_MS: Final = 2 * 86_400_000
+"""Nor may the newest snapshot grow older than that, however little happens meanwhile."""
 _CHUNK_BYTES: Final = 400_000  # about; a row larger than that is a chunk of its own
 _MANIFEST: Final = b".manifest"
 _WINDOW: Final = 64  # records looked through for manifests, from the end on; then more
@@ -102,9 +104,10 @@ class Format(Generic[S]):
 
 
 class Found(NamedTuple):
-    """A manifest, and where it stands on the topic."""
+    """A manifest, where it stands on the topic, and since when, by the broker's clock."""
 
     offset: int
+    at_ms: int
     manifest: dict[str, Any]
 
     @property
@@ -215,12 +218,12 @@ class Snapshots(Generic[S]):
             return state, filter_state
         return None
 
-    async def newest(self) -> FilterState | None:
-        """Where the newest snapshot of this code was taken, whole or not; LogError."""
+    async def newest(self) -> Found | None:
+        """The newest snapshot of this code, whole or not; LogError."""
         async for found in self.manifests():
             with suppress(_Unusable):
                 self.check(found)
-                return found.filter
+                return found
         return None
 
     def _pass_over(self, offset: int, why: Exception) -> None:
@@ -250,7 +253,7 @@ class Snapshots(Generic[S]):
                 if read.value is not None and (read.key or b"").endswith(_MANIFEST):
                     try:
                         manifest = orjson.loads(read.value)
-                        found = Found(read.offset, manifest)
+                        found = Found(read.offset, read.timestamp_ms, manifest)
                         found.filter  # noqa: B018 - that it has one
                     except (ValueError, LookupError, TypeError) as error:
                         self._pass_over(read.offset, error)

@@ -17,7 +17,7 @@ import structlog
 from orchestrator.runtime import metrics
 from orchestrator.runtime.halting import halts
 from orchestrator.runtime.replica import Replica
-from orchestrator.runtime.snapshots import Snapshots
+from orchestrator.runtime.snapshots import OLD_MS, Snapshots
 from schemas.journal import JournalError, Opened
 from schemas.ports import Clock, EventLog, LogError, OutOfRange, Partition, Randomness, Read, Reader
 from schemas.voids import Voids
@@ -32,6 +32,7 @@ _OVERDUE_MS: Final = 5_000  # clocks of two machines differ: a timer is surely d
 _FRESH_MS: Final = 1_500  # an older answer of the broker says nothing about the owner
 _ASK_S: Final = 0.5  # for the owner's last word: a takeover waits no longer for it
 _ASK_AGAIN_S: Final = 1.0
+_LOOK_S: Final = 3_600.0  # between two looks at how old the newest snapshot is
 _GAP_S: Final = 1.0  # between two looks: it was this process that stood still
 
 _log = structlog.get_logger(__name__)
@@ -90,6 +91,7 @@ class Standby(Generic[S]):
         self._writing: asyncio.Task[None] | None = None
         self._snapshot_events = 0  # folded when a snapshot was last taken
         self._snapshot_next = 0  # where in the journal that was
+        self._look_s = clock.monotonic() + _LOOK_S  # when to look how old the newest is
         self._watching = False
         self._looked_s = self._moved_s = self._opened_s = clock.monotonic()
         self._waiting_s: float | None = None  # since when something is known to be due
@@ -223,23 +225,37 @@ class Standby(Generic[S]):
     # --- snapshots
 
     def _take_snapshot(self) -> None:
-        """Begin one where enough has happened; end one that is written."""
+        """Begin one where enough has happened, or the newest is old; end one that is written."""
         if self._writing is not None:
             if not self._writing.done():
                 return
             ended, self._writing = self._writing, None
             ended.result()
-        folded = self._replica.events - self._snapshot_events
-        if self._snapshots is not None and folded >= self._config.snapshot_events:
+        if self._snapshots is None:
+            return
+        now_s = self._clock.monotonic()
+        if self._replica.events - self._snapshot_events >= self._config.snapshot_events:
             self._snapshot_events = self._replica.events
             self._writing = asyncio.create_task(self._write(self._snapshots), name="snapshot")
+        elif now_s >= self._look_s:
+            self._look_s = now_s + _LOOK_S
+            renewing = self._write(self._snapshots, where_old=True)
+            self._writing = asyncio.create_task(renewing, name="snapshot")
 
-    async def _write(self, snapshots: Snapshots[S]) -> None:
-        """Write one, unless another standby has of late. The fold waits meanwhile."""
-        before, self._snapshot_next = self._snapshot_next, self._replica.filter.next
+    async def _write(self, snapshots: Snapshots[S], *, where_old: bool = False) -> None:
+        """Write one, unless another standby has of late. The fold waits meanwhile.
+
+        `where_old`: only where there is one that the topic's retention will soon take.
+        """
+        before = self._snapshot_next
         try:
             newest = await snapshots.newest()
-            if newest is None or newest.next <= before:
+            if where_old:
+                wanted = newest is not None and self._clock.now_ms() - newest.at_ms > OLD_MS
+            else:
+                wanted = newest is None or newest.filter.next <= before
+                self._snapshot_next = self._replica.filter.next
+            if wanted:
                 await snapshots.write(self._replica.state, self._replica.filter)
         except LogError as error:
             _log.warning("no snapshot was taken", shard=self.number, what=str(error))

@@ -350,6 +350,13 @@ MUTANTS: Final = (
         (f"{_ENGINE_TESTS}::test_time_never_goes_back_in_the_journal",),
     ),
     _mutant(
+        "a snapshot of a quiet shard is left to retention",
+        "orchestrator/runtime/standby.py",
+        "        elif now_s >= self._look_s:",
+        "        elif now_s < 0:",
+        "tests/runtime/test_standby.py",
+    ),
+    _mutant(
         "a partition is read to its end before the next",
         "orchestrator/runtime/kafka_log.py",
         "        self._served |= fetched.keys()\n",

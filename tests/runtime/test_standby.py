@@ -414,6 +414,56 @@ async def test_a_standby_reads_no_more_than_so_much_while_a_snapshot_is_written(
     await running
 
 
+class Leaping(SystemClock):
+    """A clock, and a log's, that leaps ahead."""
+
+    ahead_s = 0.0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + round(self.ahead_s * 1000)
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
+async def test_a_snapshot_is_written_anew_before_retention_takes_it_however_little_happened() -> (
+    None
+):
+    clock = Leaping()
+    log = MemoryLog(clock, dict.fromkeys(("inbox", "journal", "voids", "snapshots"), 1))
+    async with Running(await the_owner(log)):
+        give(log, "a")
+        await until(lambda: happened(log)[1].inbox_next == 1)
+    voids = Voids(log)
+    snapshots = Snapshots(0, log=log, clock=clock, randomness=Seeded(1), form=FORM)
+    replica = CORE.replica(0, clock, voids)
+    standby = Standby(
+        replica,
+        log=log,
+        clock=clock,
+        randomness=Seeded(2),
+        is_due=lambda *_: False,
+        snapshots=snapshots,
+        config=StandbyConfig(1, snapshot_events=1_000),
+        voids=voids,
+    )
+    written = log.held(SNAPSHOTS)
+
+    def manifests() -> int:
+        return sum((one.key or b"").endswith(b".manifest") for one in written.records)
+
+    running = asyncio.create_task(standby.run())
+    await until(lambda: replica.filter.next == log.held(JOURNAL).next)
+    clock.ahead_s += 3 * 86_400  # there is none yet: so little is folded at once
+    await snapshots.write(replica.state, replica.filter)
+    assert manifests() == 1
+    clock.ahead_s += 2 * 86_400 + 3_600
+    await until(lambda: manifests() == 2)
+    assert log.held(JOURNAL).next == replica.filter.next, "nothing happened"
+    standby.stop.set()
+    await running
+
+
 async def test_what_the_group_gives_is_opened_from_what_was_followed_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
