@@ -310,8 +310,9 @@ class Rest(TypedDict):
 
     nodes: list[str]  # those named by a bitmap, by id; none where the market has more than 64
     fences: dict[str, str | int]
-    short: str | int  # lack units of every line
-    dearer: int  # could ship something, dearer than the runner-up by bound
+    short: str | int  # have no free unit of what was planned
+    few: NotRequired[str | int]  # have some, but not all units of any set that is shown
+    dearer: int  # may ship something; no plan with one of them is better than the runner-up
 
 
 class Decision(TypedDict):
@@ -350,6 +351,11 @@ class Decision(TypedDict):
     # most_units, value, fewest_legs, node_id, only_candidate, no_candidate, ship_complete,
     # all_or_nothing
     decided_by: str
+    # where the plan leaves units out: [line index, units, [its line ids], [[why, nodes, [the first
+    # of them]], …]], without a why where no node has a free one. Why: the fence that its nodes
+    # fail; "split", where only the rules of dividing keep it there; "channel", "kept" (without
+    # nodes): the channel may have no more; what is there stays there
+    left_out: NotRequired[list[list[Any]]]
 
 
 def rows_of(decision: Decision, choice: Choice) -> list[NodeRow]:

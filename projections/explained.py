@@ -99,6 +99,18 @@ class _Decision:
             "runner_up": self._plan(decision["runner_up"]),
             "rest": self._rest(),
             "decided_by": decision["decided_by"],
+            "left_out": [
+                {
+                    "lines": line_ids,
+                    "sku": decision["lines"][line][1],
+                    "units": units,
+                    "because": [
+                        {"code": code, "nodes": nodes, "named": named}
+                        for code, nodes, named in because
+                    ],
+                }
+                for line, units, line_ids, because in decision.get("left_out", [])
+            ],
         }
         if "bound" in decision:
             units, value = decision["bound"]
@@ -163,5 +175,6 @@ class _Decision:
         return {
             "fences": {fence: named(packed) for fence, packed in rest["fences"].items()},
             "short": named(rest["short"]),
+            "few": named(rest.get("few", "0" if isinstance(rest["short"], str) else 0)),
             "dearer": rest["dearer"],
         }

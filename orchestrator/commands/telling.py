@@ -56,8 +56,13 @@ _DECIDED: Final = {
     "node_id": "of equals its node ids come first",
     "only_candidate": "nothing else could ship it",
     "no_candidate": "no node can ship any of it",
-    "ship_complete": "no node has everything, and the order may not be split",
-    "all_or_nothing": "not everything is there, and the order ships whole or not at all",
+    "ship_complete": "no node can ship everything, and the order may not be split",
+    "all_or_nothing": "not everything can be shipped, and the order ships whole or not at all",
+}
+_KEPT: Final = {
+    "channel": "the channel may have no more of it",
+    "kept": "what is there stays there, as safety stock, by the strategy's `keep`, or since it"
+    " expires too soon",
 }
 _CRITERIA: Final = {
     "cost": "cost",
@@ -167,28 +172,68 @@ class Telling:
             decided = decision["decided_by"]
             because = _DECIDED.get(decided) or self._decisive()
             yield f"{self._money(chosen['cost_minor'])} in all{extra}. Chosen since {because}."
-        unserved = self._unserved()
-        for line in decision["backordered"]:
+        yield from self._left_out()
+
+    def _left_out(self) -> Iterator[str]:
+        """What waits, or is cancelled since it may not, and why it has no source."""
+        of_line = {line_id: one for one in self.decision["left_out"] for line_id in one["lines"]}
+        for line in self.decision["backordered"]:
             units = f"{line['quantity']} of line {line['line_id']}"
             due = f", expected {line['expected_at']}" if line.get("expected_at") else ""
-            if unserved:
+            one = of_line.get(line["line_id"])
+            if one is None:  # another decision, or one of an earlier release, left it out
+                yield f"{units} wait{due}."
+            elif not one["because"]:
+                yield f"{units} wait for stock{due}."
+            elif [why["code"] for why in one["because"]] == ["no_rate"]:
                 yield (
-                    f"{units} wait for a carrier service that takes {decision['service_level']} to"
-                    f" there from {_nodes(unserved)}, where units are."
+                    f"{units} wait for a carrier service that takes"
+                    f" {self.decision['service_level']} to there from"
+                    f" {_such_as(one['because'][0])}, where units are{due}."
                 )
             else:
-                yield f"{units} wait for stock{due}."
+                yield f"{units} wait{due}: {self._because(one)}."
+        waiting = {line["line_id"]: line["quantity"] for line in self.decision["backordered"]}
+        for one in self.decision["left_out"]:
+            if cancelled := one["units"] - sum(waiting.get(line, 0) for line in one["lines"]):
+                why = f": {self._because(one)}" if one["because"] else " for want of stock"
+                yield f"{cancelled} of {one['sku']} may not wait, and are cancelled{why}."
 
-    def _unserved(self) -> list[str] | int:
-        """Of what nothing ships: the nodes that have some, but no service from there."""
-        if self.decision["chosen"]:
-            return []
-        rest = self.decision["rest"]
-        unrated: list[str] | int = rest["fences"].get("no_rate", [])
-        short: Any = rest["short"]
-        if isinstance(unrated, int):
-            return max(0, unrated - int(short))
-        return [node_id for node_id in unrated if node_id not in short]
+    def _because(self, left_out: Json) -> str:
+        """What keeps units that a plan leaves out where they are."""
+        return "; ".join(self._kept(why) for why in left_out["because"])
+
+    def _kept(self, why: Json) -> str:
+        code = why["code"]
+        if code in _KEPT:
+            return _KEPT[code]
+        where = _such_as(why)
+        one = why["nodes"] == 1
+        if code == "split":
+            allow = "the rules allow" if self.decision["method"] == "exact" else "was found"
+            return (
+                f"{where} {'has' if one else 'have'} units, but no plan that"
+                f" {allow}{self._limits()} ships more"
+            )
+        return f"{where}, where units are, {'is' if one else 'are'} {_FENCES.get(code, code)}"
+
+    def _limits(self) -> str:
+        """How the order may be divided, in brackets."""
+        split = self.decision["split"]
+        limits = []
+        if split["one_leg"]:
+            limits.append("all from one node")
+        elif split["all_or_nothing"]:
+            limits.append("all units or none")
+        if split["max_legs"] is not None:
+            limits.append(f"at most {_count(split['max_legs'], 'leg')}")
+        if split["leg_min_units"] is not None:
+            limits.append(f"legs of {_count(split['leg_min_units'], 'unit')} or more")
+        if split["leg_min_value"] is not None:
+            limits.append(f"legs worth {self._money(split['leg_min_value'])} or more")
+        if split["quantity"] == "never":
+            limits.append("no line divided")
+        return f" ({', '.join(limits)})" if limits else ""
 
     def _journey(self, leg: Json) -> str:
         parts = []
@@ -218,27 +263,53 @@ class Telling:
         for fence, nodes in rest["fences"].items():
             if others := _without(nodes, told):
                 yield f"{_nodes(others)}: {_FENCES.get(fence, fence)}."
-        if others := _without(self._empty(), told):
-            yield f"{_nodes(others)}: without the units."
-        if rest["dearer"] and self.decision["runner_up"]:
-            yield f"{_nodes(rest['dearer'])}: dearer than the next best for certain."
-        elif rest["dearer"] and self.decision["decided_by"] == "no_candidate":
-            yield f"{_nodes(rest['dearer'])}: without a service that takes such parcels in time."
+        for units, nodes in self._empty():
+            if others := _without(nodes, told):
+                yield f"{_nodes(others)}: without {units}."
+        if rest["few"]:
+            few = "with some of the units, but too few for any part that was weighed"
+            yield f"{_nodes(rest['few'])}: {few}."
+        if rest["dearer"]:
+            yield f"{_nodes(rest['dearer'])}: {self._dearer()}."
 
-    def _empty(self) -> list[str] | int:
-        """Nodes that have nothing of what was asked for."""
+    def _dearer(self) -> str:
+        """What is sure of the nodes without a row that may ship something."""
+        if self.decision["method"] != "exact":
+            return "no better than what was weighed"
+        if self.decision["runner_up"]:
+            return "no better than the next best for certain"
+        other = "other " if self.decision["chosen"] else ""
+        return f"in no {other}plan that the order and its rules allow"
+
+    def _empty(self) -> Iterator[tuple[str, list[str] | int]]:
+        """Nodes that have nothing of what was planned, or of some items, and what they lack."""
+        lines = self.decision["lines"]
+        limited = any(not line["target"] and line["promisable"] == 0 for line in lines)
+        nothing = "units that the channel may have" if limited else "free units"
         short: list[str] | int = self.decision["rest"]["short"]
+        planned = {line["line_id"]: line["sku"] for line in lines if line["target"]}
+        lacking: dict[str, dict[str, None]] = {}  # node id -> ids of lines of which it has none
+        rows = [(row, one) for one in self.decision["sets"] for row in one["nodes"]]
+        some = {row["node_id"] for row, _ in rows if not row["short"]}
+        for row, one in rows:
+            if _has_none(row, one) and row["node_id"] not in some:
+                lacking.setdefault(row["node_id"], {}).update(_lacks_any(row, one))
+        partly: dict[str, list[str]] = {}
+        wholly: list[str] = []
+        for node_id, line_ids in sorted(lacking.items()):
+            if len(line_ids) == len(planned):
+                wholly.append(node_id)
+            else:
+                skus = dict.fromkeys(sku for line, sku in planned.items() if line in line_ids)
+                partly.setdefault(f"free units of {_and(skus)}", []).append(node_id)
         if isinstance(short, int):
-            return short
-        rows = [row for one in self.decision["sets"] for row in one["nodes"]]
-        some = [row["node_id"] for row in rows if not row["short"]]
-        with_row = [
-            row["node_id"]
-            for one in self.decision["sets"]
-            for row in one["nodes"]
-            if _has_none(row, one) and row["node_id"] not in some
-        ]
-        return sorted({*short, *with_row})
+            if short:
+                yield nothing, short
+            if wholly:
+                yield nothing, wholly
+        elif wholly or short:
+            yield nothing, sorted({*short, *wholly})
+        yield from partly.items()
 
     def _barred(self) -> Iterator[tuple[str, str]]:
         """Node and sentence: what would have been cheaper or nearer, for all units or a leg's."""
@@ -275,6 +346,8 @@ class Telling:
                 one["nodes"] for one in self.decision["sets"] if one["lines"] == leg["lines"]
             )
             for row in rows:
+                if row["node_id"] in chosen["nodes"]:
+                    continue
                 if _nearer(row, leg) and not row["fences"] and not row["short"]:
                     yield (
                         f"{row['node_id']} is nearer, but would ship {_units(leg['lines'])}"
@@ -282,7 +355,12 @@ class Telling:
                     )
 
     def _dearest(self, row: Json, than: Json) -> str:
-        """What makes a row dearer than another, most of all."""
+        """What makes a row dearer than another, most of all; or worse, by the criteria."""
+        if not self.in_money:
+            at = _first_difference(than["value"], row["value"])
+            return (
+                "" if at is None else f": {self._worse(at, row['value'][at] - than['value'][at])}"
+            )
         differences = {name: row["costs"][name] - than["costs"][name] for name in (*COMPONENTS,)}
         name = max(differences, key=lambda one: differences[one])
         if differences[name] <= 0:
@@ -537,6 +615,16 @@ def _units(lines: Sequence[Json]) -> str:
     return _and(f"{units} of {sku}" for sku, units in of.items())
 
 
+def _such_as(why: Json) -> str:
+    """The nodes that have units left out: by id, as far as they are named."""
+    nodes, named = why["nodes"], why["named"]
+    if not named:
+        return _count(nodes, "node")
+    return (
+        _and(named) if nodes == len(named) else f"{', '.join(named)} and {nodes - len(named)} more"
+    )
+
+
 def _nodes(nodes: list[str] | int) -> str:
     if isinstance(nodes, int):
         return _count(nodes, "node")
@@ -547,8 +635,14 @@ def _nodes(nodes: list[str] | int) -> str:
 
 def _has_none(row: Json, of: Json) -> bool:
     """Whether a node lacks every unit of a set."""
+    return len(_lacks_any(row, of)) == len(of["lines"])
+
+
+def _lacks_any(row: Json, of: Json) -> dict[str, None]:
+    """The lines of a set of which a node lacks every unit."""
     lacks = {line["line_id"]: line["units"] for line in row["short"]}
-    return all(lacks.get(line["line_id"], 0) >= line["units"] for line in of["lines"])
+    of_line = {line["line_id"]: line["units"] for line in of["lines"]}
+    return {one: None for one, units in of_line.items() if lacks.get(one, 0) >= units}
 
 
 def _nearer(row: Json, leg: Json) -> bool:

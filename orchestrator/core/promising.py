@@ -548,14 +548,18 @@ def _because(plan: _Plan, level: str) -> str | None:
     if not plan.missing:
         return None
     decision = plan.parts[-1].outcome.decision
-    rest = decision["rest"]
-    unrated, short = rest["fences"].get("no_rate", "0"), rest["short"]
-    if isinstance(unrated, str) and isinstance(short, str):  # bitmaps of the same nodes
-        unserved = bool(int(unrated, 16) & ~int(short, 16))
-    else:  # numbers, where nodes are many
-        unserved = int(unrated) > int(short)
-    if decision["chosen"] is None and unserved:
+    split = decision["split"]
+    kept = {why[0]: None for *_, because in decision.get("left_out", []) for why in because}
+    kept.pop("channel", None)
+    if "one_leg" in split or "all_or_nothing" in split:
+        kept.pop("split", None)
+    if decision["chosen"] is None and list(kept) == ["no_rate"]:
         return f"no carrier service takes {level} to there from where the units are"
+    if kept:
+        return (
+            "no node that the rules allow has them for this channel, in time and whole as asked,"
+            " and what is announced doesn't change that"
+        )
     return "they are neither in stock, for this channel and whole as asked, nor announced"
 
 

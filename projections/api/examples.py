@@ -148,8 +148,14 @@ DECISIONS: Example = {
                 "cost_minor": 1110,
                 "costs": {**_CHI["costs"], "split": 0},
             },
-            "rest": {"fences": {"does_not_ship": ["DEN"]}, "short": ["LAX"], "dearer": 0},
+            "rest": {
+                "fences": {"does_not_ship": ["DEN"]},
+                "short": ["LAX"],
+                "few": [],
+                "dearer": 0,
+            },
             "decided_by": "value",
+            "left_out": [],
             "counterfactual": {
                 "lift_fence": {
                     "node_id": "NYC",

@@ -187,8 +187,33 @@ class RestShape(Shape):
     """The nodes without a row: which, or of more than 64 in the market how many."""
 
     fences: dict[str, list[str] | int]
-    short: list[str] | int = Field(description="lack units of every line")
-    dearer: int = Field(description="could ship something, dearer than the runner-up by bound")
+    short: list[str] | int = Field(description="have no free unit of what was planned")
+    few: list[str] | int = Field(
+        description="have some, but not all units of any set that was weighed"
+    )
+    dearer: int = Field(
+        description="may ship something; no plan with one of them is better than the runner-up"
+    )
+
+
+class KeptUnits(Shape):
+    """Why units that a plan leaves out stay where they are."""
+
+    code: str = Field(
+        description="the fence that their nodes fail; or `split`: only how the order may be"
+        " divided, `channel`: the channel may have no more, `kept`: what is there stays there"
+    )
+    nodes: int = Field(description="how many")
+    named: list[str] = Field(description="the first of them")
+
+
+class LeftOutShape(Shape):
+    """Units of an item that the plan leaves out: they wait, or are cancelled."""
+
+    lines: list[str] = Field(description="ids of the order's lines of the item")
+    sku: str
+    units: int
+    because: list[KeptUnits] = Field(description="empty: no node has a free one")
 
 
 class ChangeShape(Shape):
@@ -240,6 +265,7 @@ class DecisionShape(Shape):
     runner_up: PlanShape | None
     rest: RestShape
     decided_by: str
+    left_out: list[LeftOutShape]
     counterfactual: CounterfactualShape | None
     fulfillments: list[dict[str, Any]]
     backordered: list[dict[str, Any]]

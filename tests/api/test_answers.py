@@ -178,7 +178,12 @@ async def test_fences_and_shortages_are_told_by_node(get: Get) -> None:
     barred = weighed["nodes"][1]
     assert (barred["node_id"], barred["fences"]) == ("LAX", ["nodes"])
     assert barred["short"] == [{"line_id": "1", "sku": "MUG", "units": 1}]
-    assert decision["rest"] == {"fences": {"nodes": ["LAX"]}, "short": ["CHI"], "dearer": 0}
+    assert decision["rest"] == {
+        "fences": {"nodes": ["LAX"]},
+        "short": ["CHI"],
+        "few": [],
+        "dearer": 0,
+    }
 
 
 async def test_what_would_have_changed_a_decision_is_told_when_it_is_read(get: Get) -> None:

@@ -89,7 +89,7 @@ def test_a_cheaper_node_that_lacks_a_unit_is_told_with_it() -> None:
 
 def test_nodes_that_have_nothing_of_it_are_not_told_one_by_one() -> None:
     text = told(given.decided(market(free=[[0], [2], [2]])))
-    assert "N0: without the units." in text
+    assert "N0: without free units." in text
     assert "short of" not in text
 
 
@@ -138,9 +138,8 @@ def test_what_no_service_takes_is_said_to_wait_for_one_and_not_for_stock(others:
     story.receive("BOS", A=5)
     story.order("1", A=2, service_level="overnight")
     text = allocated(story)
-    where = "1 node" if others else "BOS"
     assert (
-        f"2 of line 1 wait for a carrier service that takes overnight to there from {where}, where"
+        "2 of line 1 wait for a carrier service that takes overnight to there from BOS, where"
         " units are." in text
     )
     assert "wait for stock" not in text
@@ -160,6 +159,82 @@ def test_a_parcel_that_no_service_takes_is_not_called_dear() -> None:
     assert "1 of line 1 wait for a carrier service that takes standard to there from BOS" in text
     assert "BOS: without a rate for this to there." in text
     assert "dearer" not in text
+
+
+def two_nodes() -> Story:
+    """BOS, where orders go, and CHI, where everything costs more."""
+    story = Story()
+    story.node("BOS")
+    story.node("CHI")
+    story.item("A", "B")
+    story.service(
+        rates=[
+            {"to_km": 500, "base_minor": 100, "transit_days": 2},
+            {"to_km": 6_000, "base_minor": 900, "transit_days": 2},
+        ]
+    )
+    return story
+
+
+def test_stores_that_lack_a_unit_are_not_called_dear() -> None:
+    story = two_nodes()
+    for number in range(20):
+        story.node(f"S{number:02}", location={"lat": 42.36, "lon": -71.06})
+        story.receive(f"S{number:02}", A=1)
+    story.receive("CHI", A=5)
+    story.order("1", A=2)
+    text = " ".join(allocated(story).split())
+    few = "with some of the units, but too few for any part that was weighed."
+    assert f"S09, S10, S11, S12, S13, S14 and 5 more: {few}" in text
+    assert "no better than" not in text
+
+
+def test_what_a_pool_keeps_from_the_channel_is_not_said_to_lack_a_service() -> None:
+    story = two_nodes()
+    story.rules({}, pools=[{"id": "app", "sku": ["A"], "channel": "app", "units": 5}])
+    story.receive("BOS", A=5)
+    story.order("1", A=2)
+    text = allocated(story)
+    assert "2 of line 1 wait: the channel may have no more of it." in text
+    assert "BOS and CHI: without units that the channel may have." in text
+
+
+def test_a_leg_of_the_plan_is_not_told_among_the_nodes_that_could_have_been() -> None:
+    story = two_nodes()
+    for node_id in ("BOS", "CHI"):
+        story.receive(node_id, A=1)
+    story.order("1", A=2)
+    text = allocated(story)
+    assert "BOS ships 1 of A" in text
+    assert "is nearer" not in text
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ({"split": {"max_legs": 1}}, "CHI has units, but no plan that the rules allow (at most 1"),
+        ({"split": {"leg_min": {"units": 2}}}, "CHI has units, but no plan that the rules allow"),
+        ({"fences": {"max_km": 100}}, "CHI, where units are, is farther than the strategy allows."),
+    ],
+)
+def test_what_the_rules_keep_at_a_node_is_not_said_to_wait_for_stock(
+    rules: dict[str, Any], why: str
+) -> None:
+    story = two_nodes()
+    story.rules(rules)
+    story.receive("BOS", A=1)
+    story.receive("CHI", B=1)
+    story.order("1", A=1, B=1)
+    text = allocated(story)
+    assert f"1 of line 2 wait: {why}" in text
+
+
+def test_what_may_not_wait_is_said_to_be_cancelled() -> None:
+    story = two_nodes()
+    story.rules({"unsourced": "cancel"})
+    story.receive("BOS", A=1)
+    story.order("1", A=2)
+    assert "1 of A may not wait, and are cancelled for want of stock." in allocated(story)
 
 
 def test_an_order_that_only_one_node_could_ship_has_no_otherwise() -> None:
@@ -185,7 +260,9 @@ def test_of_unrated_plans_the_nearest_is_chosen_and_said_to_be() -> None:
 def test_what_waits_is_told_with_when_it_is_expected() -> None:
     waits = [{"line_id": "1", "quantity": 1, "expected_at": "2026-12-01T00:00:00Z"}]
     text = told(DECISION, backordered=waits)
-    assert "1 of line 1 wait for stock, expected 2026-12-01T00:00:00Z." in text
+    assert (
+        "1 of line 1 wait, expected 2026-12-01T00:00:00Z: the channel may have no more of it."
+    ) in text
     assert "Of MUG only 2 can be promised to the channel: 2 were planned." in text
 
 

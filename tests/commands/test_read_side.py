@@ -115,9 +115,9 @@ def test_explains_an_order_to_a_person(the_day: str) -> None:
         "when the order was placed (0.3.1.2)",
         "BOS ships 2 of MUG over 4 km on 2026-11-23 by ups/ground",
         "LAX would ship 2 of MUG",
-        "CHI: without the units.",
+        "CHI: without free units.",
         "8.70 USD in all. Chosen since it ships the most units.",
-        "1 of line 1 wait for stock.",
+        "1 of line 1 wait: the channel may have no more of it.",
     ):
         assert words in done.stdout
 

@@ -31,6 +31,9 @@ _POSTGRES_TESTS: Final = "tests/projections/test_postgres.py"
 _PROJECTOR_TESTS: Final = "tests/projections/test_projector.py"
 _STANDBY_TESTS: Final = "tests/runtime/test_standby.py"
 _DEDUPE_TESTS: Final = "tests/core/test_dedupe.py"
+_TRUE_SENTENCES: Final = (
+    "tests/properties/test_true_explanations.py::test_every_sentence_of_an_explanation_is_true"
+)
 
 
 class Edit(NamedTuple):
@@ -958,10 +961,31 @@ MUTANTS: Final = (
     _mutant(
         "a node that no service takes it from is told as dearer",
         "orchestrator/core/sourcing/record.py",
-        "        if dearer and self._rankings:\n",
+        "        if unable:\n",
         "        if False:\n",
         "tests/core/test_fences.py::"
         "test_the_nearest_node_is_not_called_dearer_where_no_service_takes_it_from_there",
+    ),
+    _mutant(
+        "a node with too few units is told as dearer",
+        "orchestrator/core/sourcing/record.py",
+        "        return bits & free & ~whole\n",
+        "        return 0\n",
+        _TRUE_SENTENCES,
+    ),
+    _mutant(
+        "what the rules keep at nodes is said to wait for stock",
+        "orchestrator/core/sourcing/record.py",
+        "    there = holders.bits(1)\n",
+        "    there = 0\n",
+        _TRUE_SENTENCES,
+    ),
+    _mutant(
+        "a node whose days are full is weighed as if it came in time",
+        "orchestrator/core/sourcing/record.py",
+        "            if late:\n",
+        "            if False:\n",
+        _TRUE_SENTENCES,
     ),
     _mutant(
         "a strategy is taken for reachable though an earlier one decides all its orders",

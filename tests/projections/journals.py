@@ -51,6 +51,7 @@ DECISION: Decision = {
     "runner_up": None,
     "rest": {"nodes": ["BOS", "CHI", "LAX"], "fences": {"nodes": "4"}, "short": "2", "dearer": 0},
     "decided_by": "most_units",
+    "left_out": [[0, 1, ["1"], [["channel", 0, []]]]],
 }
 DECISION_V1: DecisionV1 = {
     "trigger": "fulfillment_rejected",

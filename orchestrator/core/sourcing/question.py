@@ -595,6 +595,10 @@ class Question:
             return None
         return found.value
 
+    def too_late(self, bits: int, amounts: Amounts) -> int:
+        """Those of some nodes that can ship these units only on a day too late, if on any."""
+        return set_of([index for index in nodes_in(bits) if self.value(index, amounts) is None])
+
     def qualified(self, amounts: Amounts) -> int:
         """The nodes that no fence keeps from shipping all these units, and that have them."""
         whole = self.known_whole(amounts)

@@ -16,7 +16,7 @@ from events.decided import (
 from orchestrator.core.sourcing.question import Amounts, Evaluated, Line, Question, Whole
 from orchestrator.core.sourcing.search import Answer, Plan
 from orchestrator.core.sourcing.strategies import Strategy
-from orchestrator.core.sourcing.tables import WIDE, Ranking, as_bytes, nodes_in, set_of
+from orchestrator.core.sourcing.tables import WIDE, Holders, Ranking, as_bytes, nodes_in, set_of
 
 NAMED_NODES: Final = 64
 """Up to so many nodes are named one by one; of more, only their number is told."""
@@ -24,6 +24,8 @@ BARRED: Final = 10
 """Nodes shown that a fence or a shortage keeps from being cheaper, at the most."""
 SINGLE_LINES: Final = 10
 """Of orders with more lines than the search solves exactly, no line is shown alone."""
+NAMED: Final = 6
+"""Nodes named that have units which a plan leaves out, at the most, by what keeps these there."""
 CELLS: Final = 20_000
 """Lines times sets that are shown, at the most."""
 _SHORT: Final = NodeRow._fields.index("short")
@@ -84,9 +86,11 @@ def _told(
     best, second = answer.best, answer.second
     lines = question.lines
     told: list[list[str | int | None]] = []
+    wanted = 0
     for line in lines:
         line_id, sku, units = line.want
         told.append([line_id, sku, units, line.asked, line.atp])
+        wanted += units
     decision = _form(question).copy()  # a dictionary that grows field by field moves thrice
     decision["trigger"] = question.request.trigger
     decision["at"] = question.now_ms
@@ -114,6 +118,8 @@ def _told(
         decision["bound"] = [answer.bound[0], question.objective.unpacked(answer.bound[1])]
     if question.strategy.leg_min_value_minor is not None:
         decision["worth"] = [line.worth_minor for line in lines]
+    if best is None or best.units < wanted:
+        decision["left_out"] = _left_out(question, best)
     return decision
 
 
@@ -175,6 +181,7 @@ class _Record:
         self._sets: dict[Amounts, _Set] = {}
         self._shown: list[int] = []  # nodes that have a row
         self._rankings: list[Ranking] = []  # of the sets
+        self._able = 0  # nodes that may ship one of the sets
         self._budget = BARRED
         self.sets: list[DecisionSet] = []
 
@@ -224,6 +231,13 @@ class _Record:
             if not there and self._nodes > WIDE:  # nobody is able
                 there = bytes(self._nodes + 7 >> 3)
         self._rankings.append(ranking)
+        closely = question.closely(units)
+        if question.strategy.fences.reach_promise:  # where its first days are full
+            late = question.too_late(able & ranking.able & closely, amounts)
+            if late:
+                able &= ~late
+                there = as_bytes(able & ranking.able, self._nodes) if self._nodes > WIDE else b""
+        self._able |= able & ranking.able
         shown = offers
         if used is not None:
             others = [
@@ -234,7 +248,6 @@ class _Record:
             ]
             if others:
                 shown = sorted(offers + others)
-        closely = question.closely(units)
         rows: list[DecisionRow] = []
         for _, index in shown:
             known = question.shown(ranking, index, closely)
@@ -391,24 +404,54 @@ class _Record:
             total = question.objective.with_extra(total, extra)
         return {"legs": legs, "units": plan.units, "value": 0 if total is None else total}
 
-    def _tell_unpriced(self, bits: int, told: dict[str, int]) -> None:
-        """Those of these nodes that no service takes any of the sets from, or none in time."""
-        for ranking in self._rankings:
-            if bits:
-                bits ^= bits & ranking.able
-        for index in nodes_in(bits):
-            late = any(ranking.value_of(index) >= 0 for ranking in self._rankings)
-            code = "reach_promise" if late else "no_rate"
-            told[code] = told.get(code, 0) | 1 << index
+    def _tell_apart(self, bits: int, told: dict[str, int]) -> int:
+        """What keeps open nodes, which have some units, from every set that is shown.
+
+        Into `told` by fence; returned: those with too few units for any of the sets.
+        """
+        question = self._question
+        suppressed = incapable = free = whole = late = unpriced = 0
+        for line in question.lines:
+            if line.asked and line.holders is not None:
+                there = bits & line.holders.bits(1)
+                suppressed |= there & line.suppressed
+                incapable |= there & ~line.stocked.capable
+                free |= there & line.open
+        for (amounts, _), ranking in zip(self._sets.items(), self._rankings, strict=True):
+            there = bits
+            ready = bits  # and no fence keeps a line from them
+            for line, units in zip(question.lines, amounts, strict=True):
+                if units:
+                    there &= 0 if line.holders is None else line.holders.bits(units)
+                    ready &= there & line.open
+            whole |= there
+            for index in nodes_in(ready & ~ranking.able):
+                if ranking.value_of(index) >= 0:
+                    late |= 1 << index
+                else:
+                    unpriced |= 1 << index
+            if question.strategy.fences.reach_promise:
+                closely = question.closely(sum(amounts))
+                late |= question.too_late(ready & ranking.able & closely, amounts)
+        unpriced &= ~late
+        for code, nodes in (
+            ("suppressed", suppressed),
+            ("requires", incapable),
+            ("no_rate", unpriced),
+            ("reach_promise", late),
+        ):
+            if nodes:
+                told[code] = told.get(code, 0) | nodes
+        return bits & free & ~whole
 
     def rest(self) -> Rest:
         """The nodes without a row, by what kept them out."""
         question = self._question
         left = question.tables.everyone ^ set_of(self._shown)
-        has_some = 0
+        has_some = few = 0
         suppressed = incapable = left
         for line in question.lines:
-            if line.holders is not None:
+            if line.asked and line.holders is not None:
                 has_some |= line.holders.bits(1)
             suppressed &= line.suppressed
             incapable &= ~line.stocked.capable
@@ -422,29 +465,103 @@ class _Record:
         dearer &= question.reach.open
         if suppressed or incapable:
             dearer &= ~(suppressed | incapable)
-        if dearer and self._rankings:
-            self._tell_unpriced(dearer, told)
-            for code in ("no_rate", "reach_promise"):
+        unable = dearer & ~self._able
+        if unable:
+            few = self._tell_apart(unable, told)
+            dearer &= ~few
+            for code in ("suppressed", "requires", "no_rate", "reach_promise"):
                 dearer &= ~told.get(code, 0)
         if len(question.nodes) > NAMED_NODES:
-            return {
+            counted: Rest = {
                 "nodes": [],
                 "fences": {code: bits.bit_count() for code, bits in told.items()},
                 "short": short.bit_count(),
                 "dearer": dearer.bit_count(),
             }
-        kept_out = short
+            if few:
+                counted["few"] = few.bit_count()
+            return counted
+        kept_out = short | few
         for bits in told.values():
             kept_out |= bits
         if not kept_out:  # the most frequent case
             return {"nodes": [], "fences": {}, "short": "0", "dearer": dearer.bit_count()}
         indexes = nodes_in(kept_out)
-        return {
+        named: Rest = {
             "nodes": [question.nodes[index].node_id for index in indexes],
             "fences": {code: _bitmap(bits, indexes) for code, bits in told.items()},
             "short": _bitmap(short, indexes),
             "dearer": dearer.bit_count(),
         }
+        if few:
+            named["few"] = _bitmap(few, indexes)
+        return named
+
+
+def _left_out(question: Question, plan: Plan | None) -> list[list[Any]]:
+    """What a plan leaves out, by line: units, the ids that they have, and why: `Decision`."""
+    legs = () if plan is None else plan.legs
+    wants = question.request.wants
+    found: list[list[Any]] = []
+    for i, line in enumerate(question.lines):
+        given = sum([amounts[i] for _, amounts in legs])
+        if given < line.units:
+            ids = [wants[member].line_id for member in line.members]
+            why: list[list[Any]] = []
+            if line.asked < line.units:
+                why.append(["channel", 0, []])
+            if given < line.asked and line.holders is not None:
+                why += _kept(question, line, line.holders, [(n, of[i]) for n, of in legs])
+            found.append([i, line.units - given, ids, why])
+    return found
+
+
+def _kept(
+    question: Question, line: Line, holders: Holders, taken: list[tuple[int, int]]
+) -> list[list[Any]]:
+    """Why units of a line stay at nodes: what keeps them there, how many nodes, and the first.
+
+    `taken`: nodes of the plan, and the units that they give.
+    """
+    nodes = question.nodes
+    there = holders.bits(1)
+    given = 0
+    for index, units in taken:
+        given += units
+        if units and units >= holders.free(nodes[index]):
+            there &= ~(1 << index)
+    if not there:
+        stays = question.market.available.get(line.sku, 0) > given
+        return [["kept", 0, []]] if stays else []
+    barred = {
+        **question.reach.bars,
+        "requires": ~line.stocked.capable,
+        "suppressed": line.suppressed,
+    }
+    told = {code: bits & there for code, bits in barred.items() if bits & there}
+    ready = there & line.open
+    if ready:
+        alone = question.contents_of([(line, 1)])
+        ranking = question.zone.ranking(alone)
+        unpriced = ready & ~ranking.able
+        late = set_of([index for index in nodes_in(unpriced) if ranking.value_of(index) >= 0])
+        if question.strategy.fences.reach_promise:
+            amounts = tuple([1 if one is line else 0 for one in question.lines])
+            late |= question.too_late(ready & ranking.able & question.closely(1), amounts)
+        for code, bits in (
+            ("no_rate", unpriced & ~late),
+            ("reach_promise", late),
+            ("split", ready & ~(unpriced | late)),
+        ):
+            if bits:
+                told[code] = told.get(code, 0) | bits
+    few = len(question.lines) <= SINGLE_LINES
+    why: list[list[Any]] = []
+    for code, bits in told.items():
+        named = nodes_in(bits)
+        first = [nodes[index].node_id for index in named[:NAMED]] if few else []
+        why.append([code, len(named), first])
+    return why
 
 
 def _bitmap(bits: int, indexes: list[int]) -> str:
