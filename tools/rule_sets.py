@@ -126,7 +126,7 @@ _MEANS = {
     "NodeMatch.not": "the same fields; a node that any of them names is out, whatever else",
     "Keep.units": "so many of every item",
     "Split.quantity": "whether a line is divided: `when_short` only where no node has all of it, `never`, or `always` where that is better",
-    "Split.max_legs": "at most so many nodes (a node may send several parcels)",
+    "Split.max_legs": "at most so many nodes in one plan (a node may send several parcels)",
     "Split.leg_min": "what each leg must have where there are two or more",
     "Split.cost_per_extra_leg": "added for every leg beyond the first",
     "LegMinimum.value": "worth at least",

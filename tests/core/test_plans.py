@@ -105,6 +105,28 @@ def test_a_region_that_only_the_postal_code_tells_meets_conditions() -> None:
 
 
 @pytest.mark.parametrize(
+    "split", [{"max_legs": 1}, {"leg_min": {"units": 2}}, {"quantity": "never"}], ids=str
+)
+def test_rules_of_dividing_bind_one_plan_and_the_order_where_the_rest_is_cancelled(
+    split: dict[str, Any],
+) -> None:
+    for unsourced in ("backorder", "cancel"):
+        story = Story()
+        story.node("BOS")
+        story.node("CHI")
+        story.item("A")
+        story.rules({"split": split, "unsourced": unsourced})
+        story.receive("BOS", A=2)
+        story.receive("CHI", A=1)
+        story.order("1", A=3)
+        assert story.plan("1") == {"BOS": {"A": 2}}
+        story.node("CHI", handling_cost_minor=7)
+        story.at(1)
+        rest = {} if unsourced == "cancel" else {"CHI": {"A": 1}}
+        assert story.plan("1") == {"BOS": {"A": 2}, **rest}
+
+
+@pytest.mark.parametrize(
     "line", [{"total_minor": 3_000}, {"unit_price_minor": 3_000}, {"total_minor": 2_999}], ids=str
 )
 def test_a_leg_is_worth_what_its_lines_are_worth_by_conditions_too(line: dict[str, int]) -> None:
