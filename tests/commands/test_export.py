@@ -1,5 +1,6 @@
 """`headrace export` and `headrace sql`: what they say, and their exit codes."""
 
+import asyncio
 import csv
 import json
 from pathlib import Path
@@ -25,13 +26,15 @@ def headrace(*arguments: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
-@pytest.fixture
-async def history(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export, which is only asked."""
     log = MemoryLog(SystemClock(), {"journal": 1})
     values = journal(told().entries, 3)
     log.write(Partition("journal", 0), [Record(None, value) for value in values])
-    await export(log, Directory(tmp_path / "history"))
-    return tmp_path / "history"
+    path = tmp_path_factory.mktemp("exported") / "history"
+    asyncio.run(export(log, Directory(path)))
+    return path
 
 
 @pytest.fixture
@@ -58,36 +61,39 @@ def test_an_answer_is_a_table_csv_or_json(history: Path) -> None:
     assert json.loads(said) == {"order_id": "1", "placed_at": "2026-11-22T10:00:00Z", "lines": 2}
 
 
-@pytest.mark.parametrize(
-    ("value", "as_csv", "as_json"),
-    [
-        (
-            "TIMESTAMPTZ '2026-01-31 12:00:00.987+01'",
-            "2026-01-31T11:00:00.987000Z",
-            "2026-01-31T11:00:00.987000Z",
-        ),
-        ("TIMESTAMPTZ '290000-01-01'", "290000-01-01 00:00:00+00", "290000-01-01 00:00:00+00"),
-        ("DATE '2026-01-31'", "2026-01-31", "2026-01-31"),
-        ("INTERVAL 36 HOUR", "129600.0", 129600.0),
-        ("true", "true", True),
-        ("NULL", "", None),
-        (f"{2**70}::HUGEINT", str(2**70), 2**70),
-        (f"[{{'a': {-(2**70)}::HUGEINT}}]", f'[{{"a":{-(2**70)}}}]', [{"a": -(2**70)}]),
-        (f"{2**70}.5::DECIMAL(30, 1)", f"{2**70}.5", float(2**70)),
-        ("MAP {7: true, 8: NULL}", '{"7":true,"8":null}', {"7": True, "8": None}),
-        ("MAP {DATE '2026-01-31': 1.5}", '{"2026-01-31":1.5}', {"2026-01-31": 1.5}),
-    ],
-)
-def test_every_value_has_its_text_and_its_json(
-    nothing: Path, value: str, as_csv: str, as_json: object
-) -> None:
-    query = f"SELECT {value} AS v"
+VALUES: list[tuple[str, str, object]] = [
+    (
+        "TIMESTAMPTZ '2026-01-31 12:00:00.987+01'",
+        "2026-01-31T11:00:00.987000Z",
+        "2026-01-31T11:00:00.987000Z",
+    ),
+    ("TIMESTAMPTZ '290000-01-01'", "290000-01-01 00:00:00+00", "290000-01-01 00:00:00+00"),
+    ("DATE '2026-01-31'", "2026-01-31", "2026-01-31"),
+    ("INTERVAL 36 HOUR", "129600.0", 129600.0),
+    ("true", "true", True),
+    ("NULL", "", None),
+    (f"{2**70}::HUGEINT", str(2**70), 2**70),
+    (f"[{{'a': {-(2**70)}::HUGEINT}}]", f'[{{"a":{-(2**70)}}}]', [{"a": -(2**70)}]),
+    (f"{2**70}.5::DECIMAL(30, 1)", f"{2**70}.5", float(2**70)),
+    ("MAP {7: true, 8: NULL}", '{"7":true,"8":null}', {"7": True, "8": None}),
+    ("MAP {DATE '2026-01-31': 1.5}", '{"2026-01-31":1.5}', {"2026-01-31": 1.5}),
+]
+
+
+def test_every_value_has_its_text_and_its_json(nothing: Path) -> None:
+    values = [value for value, _, _ in VALUES]
+    query = f"SELECT {', '.join(f'{value} AS v{n}' for n, value in enumerate(values))}"
     _, said, _ = headrace("sql", query, str(nothing), "--csv")
-    assert next(csv.reader(said.splitlines()[1:]), [""]) == [as_csv]
+    (row,) = csv.reader(said.splitlines()[1:])
+    assert dict(zip(values, row, strict=True)) == {value: text for value, text, _ in VALUES}
     _, said, _ = headrace("sql", query, str(nothing), "--json")
-    assert json.loads(said) == {"v": as_json}
+    assert json.loads(said) == {f"v{n}": as_json for n, (_, _, as_json) in enumerate(VALUES)}
     code, said, _ = headrace("sql", query, str(nothing))
-    assert (code, said.split()[0]) == (0, "v")
+    assert (code, said.split()[0]) == (0, "v0")
+
+
+def test_a_row_of_nothing_alone_is_a_line(nothing: Path) -> None:
+    assert headrace("sql", "SELECT NULL AS v", str(nothing), "--csv") == (0, 'v\n""\n', "")
 
 
 def test_columns_of_one_name_are_told_apart_in_json(nothing: Path) -> None:

@@ -176,7 +176,9 @@ def test_an_order_that_waited_for_an_item_is_decided_beside_when_it_is_accepted(
     assert told["backordered"] == [{"line_id": "2", "quantity": 2}]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))]
+)
 def test_what_is_decided_is_equal_to_the_byte_with_and_without_a_shadow(seed: int) -> None:
     stories = []
     for shaded in (False, True):

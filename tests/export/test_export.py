@@ -120,6 +120,7 @@ async def test_all_that_happened_is_there_once(
     assert positions == sorted(one["position"] for one in wanted)
 
 
+@pytest.mark.slow
 async def test_an_export_ended_anywhere_goes_on_to_what_one_without_end_is(
     log: MemoryLog, tmp_path: Path
 ) -> None:

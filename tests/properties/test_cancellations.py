@@ -202,7 +202,9 @@ class Walk:
             self._ship(id_, job, line_id, job.left[line_id])
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, 4))]
+)
 def test_each_unit_ends_once_whatever_its_node_says_when(part: int) -> None:
     several = told_again = 0
     for seed in range(part * 100, part * 100 + 100):

@@ -111,7 +111,9 @@ def walk(seed: int) -> set[str]:
     return story.kinds
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(
+    "seed", [*range(20), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20, 60))]
+)
 def test_a_restored_shard_is_the_shard_and_decides_the_same(seed: int) -> None:
     walk(seed)
 
