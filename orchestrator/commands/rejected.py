@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final, NamedTuple
 
@@ -15,6 +15,7 @@ from events.base import TIME
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, progress, run_on_kafka
 from orchestrator.commands.tail import as_object
 from orchestrator.runtime.batches import batches
+from orchestrator.runtime.intake import LEFT_OUT
 from orchestrator.runtime.whole import Whole
 from schemas.cloudevents import Code, UnknownFields, read
 from schemas.cloudevents import Rejected as StillRejected
@@ -89,6 +90,7 @@ class Replay:
     send: dict[Partition, list[Record]] = field(default_factory=lambda: defaultdict(list))
     replayed: int = 0  # sent by an earlier replay, and not rejected again
     still_invalid: Counter[str] = field(default_factory=Counter)  # by code
+    untold: int = 0  # the topic no longer reaches back to where it would stand, if it was sent
 
     @property
     def count(self) -> int:
@@ -120,7 +122,9 @@ def rejection(at: Partition, record: Read) -> Rejection | None:
             document = None
         type_ = str(document.get("type", "")) if isinstance(document, dict) else ""
     name = type_.removeprefix("headrace.").rpartition(".v")[0] or type_
-    root = _origin_of(said.get(REPLAY_OF, "")) or origin
+    root = _origin_of(said.get(REPLAY_OF, ""))
+    if root is None or root.partition != origin.partition:  # a producer's own invention
+        root = origin
     return Rejection(at, record, said["headrace_reason"], name, origin, root)
 
 
@@ -144,13 +148,17 @@ async def rejections(
 
 
 async def _sent_again(
-    log: EventLog, origins: Iterable[Origin], advanced: Callable[[int], None]
-) -> Mapping[Origin, Origin]:
-    """By where a record first stood: where it was sent the last time."""
+    log: EventLog, chosen: Sequence[Rejection], advanced: Callable[[int], None]
+) -> tuple[Mapping[Origin, Origin], Mapping[Partition, int]]:
+    """By where a record first stood: where it was sent the last time; and from where that is known.
+
+    What `rejected` says of it is known, and what the input topics still hold.
+    """
     newest: dict[Origin, Origin] = {}
     first: dict[Partition, int] = {}
-    for origin in origins:
-        first[origin.partition] = min(origin.offset, first.get(origin.partition, origin.offset))
+    for _, _, _, _, origin, root in chosen:
+        newest[root] = max(origin, newest.get(root, origin))
+        first[root.partition] = min(root.offset, first.get(root.partition, root.offset))
     for partition, offset in sorted(first.items()):
         async with Whole(log, partition, offset, retained=True) as reading:
             async for reads in reading:
@@ -162,7 +170,8 @@ async def _sent_again(
                         if root is not None:
                             newest[root] = Origin(partition, record.offset)
                 advanced(len(reads))
-    return newest
+        first[partition] = reading.first
+    return newest, first
 
 
 async def plan(
@@ -171,19 +180,27 @@ async def plan(
     wanted: Wanted,
     unknown_fields: UnknownFields = "refuse",
     advanced: Callable[[int], None] = lambda _: None,
+    *,
+    untold_too: bool = False,
 ) -> Replay:
     """What of these is to be sent again, in which order.
 
     1. Of a record that was sent again before, only the newest attempt counts: where that was not
        rejected (yet), nothing is to be done.
-    2. What today's reader refuses by its content would be rejected again: it is left out.
+    2. Where retention has taken what came behind a record, nobody knows whether it was sent again:
+       it is left out, but for `untold_too`.
+    3. What today's reader refuses by its content would be rejected again: it is left out, and so is
+       what `rejected` could not take whole.
     """
     replay = Replay()
     chosen = [one for one in found if wanted.has(one)]
-    newest = await _sent_again(log, (one.root for one in chosen), advanced)
+    newest, known_from = await _sent_again(log, chosen, advanced)
     for one in chosen:
-        if newest.get(one.root, one.origin) != one.origin:
+        if newest[one.root] != one.origin:
             replay.replayed += one.root == one.origin
+            continue
+        if any(name == LEFT_OUT for name, _ in one.read.headers):
+            replay.still_invalid[Code.TOO_LARGE] += 1
             continue
         again = one.again()
         event = read(
@@ -191,6 +208,8 @@ async def plan(
         )
         if isinstance(event, StillRejected):
             replay.still_invalid[event.code] += 1
+        elif known_from[one.origin.partition] > one.origin.offset + 1 and not untold_too:
+            replay.untold += 1
         else:
             replay.send[one.origin.partition].append(again)
     return replay
@@ -314,12 +333,22 @@ def replay(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be sent, send nothing.")
     ] = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Also what nobody can tell of any more whether it was sent again."
+        ),
+    ] = False,
 ) -> None:
     """Send rejected records again, unchanged, to where they came from.
 
     What today's release would refuse by its content is left out, and what was sent again before:
     so doing it twice changes nothing. It is for what was rejected for a missing market or node
     that is defined by now, and for what an upgrade has learned to read.
+
+    Whether a record was sent again is looked for in its own topic. Where retention has removed what
+    came behind it there, it is left out as well, and counted; --again sends it all the same. What
+    was sent more than a day ago and has no key of its own (an order id, a document) counts twice.
 
     Examples:
       headrace rejected replay --code unknown_market --dry-run
@@ -333,7 +362,7 @@ def replay(
         total = await _rejected_records(log)
         with progress("Reading rejected", total, at_least=_LONG) as advanced:
             found = await rejections(log, advanced)
-        planned = await plan(log, found, wanted, settings.unknown_fields)
+        planned = await plan(log, found, wanted, settings.unknown_fields, untold_too=again)
         if not dry_run:
             with progress("Sending", planned.count, at_least=_LONG) as advanced:
                 await send(log, planned, advanced)
@@ -354,3 +383,8 @@ def _tell(planned: Replay, *, dry_run: bool) -> None:
     if planned.still_invalid:
         total = planned.still_invalid.total()
         typer.echo(_counted(total, planned.still_invalid, "would be rejected again, left out"))
+    if planned.untold:
+        typer.echo(
+            f"{planned.untold} left out: their topics no longer hold what came behind them, so"
+            " nobody can tell whether they were sent again before. If they were not: --again."
+        )

@@ -97,7 +97,12 @@ def check_origin(shard: Shard, record: InputRecord) -> None:
         if offset <= origin[2]:
             return
     if key not in shard.ids:
-        raise TopicMadeAnew(origin[0], "newer ones were taken before it, and its id is unknown")
+        raise TopicMadeAnew(
+            origin[0],
+            "newer ones were taken before it, and its id is unknown (or intake's offsets were set"
+            " back: set them forward again, accept nothing, and skip what came of it with `headrace"
+            " shard skip`)",
+        )
 
 
 def evolve(shard: Shard, cause: InputRecord, event: decided.DecidedEvent) -> None:

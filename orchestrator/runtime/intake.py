@@ -13,7 +13,7 @@ import structlog
 
 from events.base import Fact
 from events.network import MarketDefined, NodeDefined
-from orchestrator.runtime.batches import batches
+from orchestrator.runtime.batches import Acknowledged, batches, size_of
 from orchestrator.runtime.metrics import READER_LAG, REJECTED, TAKEN, forget
 from orchestrator.runtime.replica import Slices
 from orchestrator.runtime.taken import Taken, taken
@@ -32,20 +32,25 @@ from schemas.ports import (
     Read,
     Reader,
     Record,
+    TopicDescription,
     Writer,
 )
 from schemas.silence import Silence
-from schemas.topics import endangered
+from schemas.topics import TOPICS, endangered
 
 INTAKE_TOPICS: Final = ("network", "orders", "stock", "carriers")
 """What the group's members share out among them."""
 NETWORK: Final = Partition("network", 0)
+LEFT_OUT: Final = "headrace_left_out"
+"""The header of a rejection that is too large to be kept whole: how many bytes it takes."""
 
 _MAX_RECORDS = 500  # of one cycle: some 15 ms of decoding before others get their turn
 _IDLE_WAIT_MS = 200  # a new assignment or a stop is noticed after it
 _BUSY_WAIT_MS = 20  # while a partition waits for master data, or positions for being saved
 _SAVE_EVERY_S = 0.02  # positions of less than this are saved together
 _RETRY_S = 1.0
+_BATCH_HEAD_BYTES = 1_024  # around one record, and what compression may add to what it can't shrink
+_HEADER_HEAD_BYTES = 10  # the lengths before a header's name and value
 _READ_AGAIN = 2 * _MAX_RECORDS  # more than one cycle takes; shards remember as many of each origin
 _TOLD_SHARDS = 150  # as many offsets of 19 digits fit into MAX_METADATA_BYTES
 _PLACES_UNKNOWN = frozenset({Code.UNKNOWN_MARKET, Code.UNKNOWN_NODE})
@@ -193,14 +198,17 @@ class Intake:
         4. Only then save the offsets, with the inbox positions reached; go on at 2.
 
         Any failure drops the writer and begins anew at the saved offsets: the marks that shards
-        keep make the repeats harmless.
+        keep make the repeats harmless. What a partition acknowledged while another failed is not
+        brought there again by this process: where one takes nothing for an hour, the others' books
+        don't fill with repeats.
         """
         routes = Routes(self.shards, round(self.wait_s * 1000), self.unknown_fields)
         reached: dict[int, int] = {}
+        acknowledged = Acknowledged()
         while not stop.is_set():
             try:
                 async with AsyncExitStack() as stack:
-                    session = await self._open(stack, routes, reached)
+                    session = await self._open(stack, routes, reached, acknowledged)
                     while not stop.is_set():
                         await session.follow_assignment()
                         if await session.cycle():
@@ -218,7 +226,11 @@ class Intake:
                 await self.clock.sleep(_RETRY_S)
 
     async def _open(
-        self, stack: AsyncExitStack, routes: Routes, reached: dict[int, int]
+        self,
+        stack: AsyncExitStack,
+        routes: Routes,
+        reached: dict[int, int],
+        acknowledged: Acknowledged,
     ) -> "_Session":
         topics = await self.log.describe()
         if "rejected" not in topics:
@@ -231,8 +243,9 @@ class Intake:
         stack.push_async_callback(reader.close)
         network = await self.log.reader({NETWORK: routes.next or None})
         stack.push_async_callback(network.close)
-        rejected = topics["rejected"].partitions
-        session = _Session(self, routes, reached, writer, reader, network, rejected)
+        session = _Session(
+            self, routes, reached, acknowledged, writer, reader, network, topics["rejected"]
+        )
         stack.push_async_callback(session.abandon)
         await session.read_network_to_its_end()
         return session
@@ -246,19 +259,22 @@ class _Session:
         role: Intake,
         routes: Routes,
         inbox_next: dict[int, int],
+        acknowledged: Acknowledged,
         writer: Writer,
         reader: Reader,
         network: Reader,
-        rejected_partitions: int,
+        rejected: TopicDescription,
     ) -> None:
         """`inbox_next`: for each shard the end of what was ever appended; it is added to here."""
         self._role = role
         self._routes = routes
         self._inbox_next = inbox_next
+        self._acknowledged = acknowledged
         self._writer = writer
         self._reader = reader
         self._network = network
-        self._rejected_partitions = rejected_partitions
+        self._rejected = rejected
+        self._most_bytes = _most_bytes(rejected)
         self._assigned: frozenset[Partition] = frozenset()
         self._generation = -1
         self._position: dict[Partition, int] = {}  # the offset that is taken next
@@ -462,8 +478,9 @@ class _Session:
                 TAKEN.labels(event.type).inc()
                 return True
             event = place
-        number = origin.number % self._rejected_partitions
-        out[Partition("rejected", number)].append(_rejection(origin, record, event))
+        number = origin.number % self._rejected.partitions
+        rejection = _rejection(origin, record, event, self._most_bytes)
+        out[Partition("rejected", number)].append(rejection)
         REJECTED.labels(event.code).inc()
         _log.info(
             "rejected",
@@ -474,16 +491,26 @@ class _Session:
 
     async def _append(self, out: Mapping[Partition, Sequence[Record]]) -> None:
         """Bring everything to its partition, all partitions at once; all are awaited."""
+        taken: list[tuple[Partition, Sequence[Record]]] = []
         outcomes = await asyncio.gather(
-            *(self._append_to(to, records) for to, records in out.items()), return_exceptions=True
+            *(self._append_to(to, records, taken) for to, records in out.items()),
+            return_exceptions=True,
         )
         for outcome in outcomes:
             if outcome is not None:
+                self._acknowledged.remember(taken)
                 raise outcome
+        self._acknowledged.forget(out.items())
 
-    async def _append_to(self, to: Partition, records: Sequence[Record]) -> None:
-        for batch in batches(records):
+    async def _append_to(
+        self,
+        to: Partition,
+        records: Sequence[Record],
+        taken: list[tuple[Partition, Sequence[Record]]],
+    ) -> None:
+        for batch in batches(self._acknowledged.lacking(to, records)):
             appended = await self._writer.append(to, batch)
+            taken.append((to, batch))
             if to.topic == "inbox":
                 self._inbox_next[to.number] = appended.base_offset + len(batch)
 
@@ -553,14 +580,32 @@ def _inbox_value(event: Accepted, origin: Partition, record: Read) -> bytes:
     )
 
 
-def _rejection(origin: Partition, record: Read, why: Rejected) -> Record:
-    """The record as it was, with the reason."""
-    headers = [(name, raw or b"") for name, raw in record.headers]
-    headers += [
+def _most_bytes(rejected: TopicDescription) -> int:
+    """The largest record, uncompressed, that `rejected` is sure to take."""
+    setting = "max.message.bytes"
+    made_with = TOPICS["rejected"].config[setting]
+    return min(int(made_with), int(rejected.config.get(setting, made_with))) - _BATCH_HEAD_BYTES
+
+
+def _rejection(origin: Partition, record: Read, why: Rejected, most_bytes: int) -> Record:
+    """The record as it was, with the reason; of one that `rejected` can't take, the reason alone.
+
+    Input topics may allow larger records. Where it stands is told as well.
+    """
+    said = [
         ("headrace_reason", why.code.encode()),
         ("headrace_detail", why.detail.encode()),
         ("headrace_topic", origin.topic.encode()),
         ("headrace_partition", str(origin.number).encode()),
         ("headrace_offset", str(record.offset).encode()),
     ]
-    return Record(record.key, record.value, headers)
+    headers = [(name, raw or b"") for name, raw in record.headers]
+    whole = Record(record.key, record.value, headers + said)
+    size = size_of(whole) + _HEADER_HEAD_BYTES * len(whole.headers)
+    if size <= most_bytes:
+        return whole
+    said.append((LEFT_OUT, str(size).encode()))
+    kept = Record(record.key, None, headers + said)
+    if size_of(kept) + _HEADER_HEAD_BYTES * len(kept.headers) <= most_bytes:
+        return kept
+    return Record(None, None, said)

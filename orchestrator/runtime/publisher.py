@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import Counter
 
 from orchestrator.runtime import metrics
-from orchestrator.runtime.batches import batches
+from orchestrator.runtime.batches import Acknowledged, batches
 from orchestrator.runtime.workers import Workers
 from schemas.journal import FilterState, JournalError
 from schemas.ports import (
@@ -64,6 +64,7 @@ class ShardPublisher(ABC):
         self._group = group
         self._clock = clock
         self._voids = Voids(log)
+        self._acknowledged = Acknowledged()
         self._journal = Partition("journal", number)
         self._label = str(number)
 
@@ -165,25 +166,43 @@ class ShardPublisher(ABC):
                 state = void.state
         return self._voids.begin(self.number, state, folds=False)
 
-    async def _append(self, writer: Writer, outgoing: Mapping[Partition, list[Record]]) -> None:
-        """Append to every target at once, one batch at a time each; all acknowledged on return."""
+    async def _append(
+        self, writer: Writer, outgoing: Mapping[Partition, list[Record]], *, counts: bool = True
+    ) -> None:
+        """Append to every target at once, one batch at a time each; all acknowledged on return.
+
+        `counts`: what is acknowledged does so by itself, so that after a failure elsewhere it need
+        not be sent again.
+        """
+        taken: list[tuple[Partition, Sequence[Record]]] = []
         tasks = [
-            asyncio.create_task(self._append_to(writer, to, records))
+            asyncio.create_task(self._append_to(writer, to, records, taken))
             for to, records in outgoing.items()
         ]
         if not tasks:
             return
         try:
             await asyncio.gather(*tasks)
+        except LogError:
+            if counts:
+                self._acknowledged.remember(taken)
+            raise
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        self._acknowledged.forget(outgoing.items())
 
-    @staticmethod
-    async def _append_to(writer: Writer, to: Partition, records: list[Record]) -> None:
-        for part in batches(records):
+    async def _append_to(
+        self,
+        writer: Writer,
+        to: Partition,
+        records: list[Record],
+        taken: list[tuple[Partition, Sequence[Record]]],
+    ) -> None:
+        for part in batches(self._acknowledged.lacking(to, records)):
             await writer.append(to, part)
+            taken.append((to, part))
 
     async def _save(self, state: FilterState) -> None:
         await self._group.save(self._checkpoints(state))

@@ -183,7 +183,7 @@ class ShardRelay(ShardPublisher):
     ) -> None:
         """One transaction: what is to be published, and the checkpoint after it."""
         await transactional.begin()
-        await self._append(transactional, outgoing)
+        await self._append(transactional, outgoing, counts=False)
         await transactional.commit(self.role, self._checkpoints(state))
 
     def _count(self, placed_at_ms: list[int]) -> None:

@@ -66,6 +66,8 @@ class BadDays(PassingLog):
         super().__init__(log)
         self.landed_then_lost: list[str] = []
         self.lost: list[str] = []
+        self.down: set[Partition] = set()  # take nothing
+        self.tried: list[Partition] = []
         self.writers = 0
 
     async def writer(self) -> Writer:
@@ -79,6 +81,9 @@ class _BadWriter:
         self._writer = writer
 
     async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
+        self._days.tried.append(to)
+        if to in self._days.down:
+            raise Unknown(f"{to}: no leader")
         if to.topic in self._days.lost:
             self._days.lost.remove(to.topic)
             raise Unknown(f"{to}: no answer")
@@ -301,6 +306,44 @@ async def test_a_rejected_record_is_kept_as_it_was_with_the_reason(world: World)
     }
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "headers"),
+    [
+        (b"7", b"x" * 2_200_000, []),
+        (b"k" * 2_200_000, b"{", []),
+        (b"7", b"{", [("trace", b"t" * 2_200_000)]),
+    ],
+)
+async def test_of_a_record_that_rejected_can_not_take_the_reason_and_the_place_are_kept(
+    world: World, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+) -> None:
+    kept = len(value) > 1  # what tells who sent it
+    world.market("us", shard=0)
+    world.write("orders", value, [*headers, *emit("order_placed", "x", "shop", TIME)], key=key)
+    world.order("1", "us")
+    await world.run_until(lambda: len(world.taken()) == 2)
+    (record,) = world.log.held(Partition("rejected", 0)).records
+    said = dict(record.headers)
+    assert record.key == (key if kept else None)
+    assert record.value is None
+    assert int(said.pop("headrace_left_out")) > 2_200_000
+    assert said["headrace_reason"] == (b"too_large" if kept else b"not_json")
+    assert (said["headrace_topic"], said["headrace_offset"]) == (b"orders", b"0")
+    assert ("ce_id" in said) is kept
+    assert world.days.writers == 1, "nothing was refused"
+
+
+async def test_the_largest_record_that_rejected_takes_is_kept_whole(world: World) -> None:
+    world.market("us", shard=0)
+    for size in range(2_095_600, 2_096_100, 50):
+        world.write("orders", b"x" * size, [("a", b"")] * 3)
+    await world.run_until(lambda: len(world.rejected()) == 10)
+    left_out = ["headrace_left_out" in one for one in world.rejected()]
+    assert left_out == sorted(left_out), "from one size on"
+    assert set(left_out) == {False, True}
+    assert world.days.writers == 1, "nothing was refused"
+
+
 async def test_bad_records_leave_the_rest_of_the_batch_alone(world: World) -> None:
     world.market("us", shard=0)
     good = emit("order_placed", "g", "shop", TIME)
@@ -459,6 +502,64 @@ async def test_an_append_of_unknown_outcome_is_done_again_with_a_new_writer(
     assert {origin[1:] for origin in world.origins()} == {("network", 0, 0), ("orders", 0, 1)}
     if (kind, topic) == ("lost", "inbox"):
         assert len(world.origins()) == 2
+
+
+async def test_while_one_inbox_takes_nothing_the_others_get_each_record_once(
+    world: World,
+) -> None:
+    world.market("us", shard=0)
+    world.market("eu", shard=3)
+    await world.run_until(lambda: len(world.taken()) == 2)
+    down = Partition("inbox", 3)
+    world.days.down.add(down)
+    for number in range(20):
+        world.order(f"us-{number}", "us")
+    world.write("orders", b"{", [], partition=1)
+    world.order("eu", "eu")
+    world.order("later", "us", partition=1)
+    before = len(world.rejected())
+    async with world.intake():
+        await until(lambda: world.days.tried.count(down) >= 5)
+        assert len(world.inbox(0)) <= 22
+        assert len(world.inbox(3)) == 1
+        world.days.down.clear()
+        await until(lambda: len(world.inbox(3)) == 2)
+        await until(lambda: len(world.inbox(0)) == 22)
+    assert len(world.rejected()) == before + 1
+    assert len(set(world.origins())) == len(world.origins())
+    assert (await world.checkpoints())[ORDERS].offset == 21
+
+
+async def test_an_input_of_every_shard_reaches_the_one_that_was_away(world: World) -> None:
+    """It has the same content in every inbox."""
+    down = Partition("inbox", 3)
+    world.days.down.add(down)
+    world.send("item_defined", {"sku": "A", "name": "a"})
+    async with world.intake():
+        await until(lambda: world.days.tried.count(down) >= 2)
+        world.days.down.clear()
+        await until(lambda: len(world.inbox(3)) == 1)
+    assert len(world.taken()) == SHARDS
+
+
+async def test_what_is_written_anew_at_the_same_place_is_not_taken_for_acknowledged(
+    world: World,
+) -> None:
+    """Else a topic that was made anew would not be noticed by the shards."""
+    world.market("us", shard=0)
+    world.market("eu", shard=3)
+    await world.run_until(lambda: len(world.taken()) == 2)
+    down = Partition("inbox", 3)
+    world.days.down.add(down)
+    world.order("first", "us")
+    world.order("eu", "eu")
+    async with world.intake():
+        await until(lambda: world.days.tried.count(down) >= 2)
+        held = world.log.held(ORDERS).records
+        held[0] = held[0]._replace(value=(held[0].value or b"").replace(b"first", b"other"))
+        world.days.down.clear()
+        await until(lambda: len(world.inbox(3)) == 2)
+    assert [one["data"]["order_id"] for one in world.inbox(0)[1:]] == ["first", "other"]
 
 
 async def test_saved_positions_carry_the_end_of_each_inbox(world: World) -> None:

@@ -12,8 +12,8 @@ def world() -> World:
     return World()
 
 
-async def replayed(world: World, wanted: Wanted | None = None) -> Replay:
-    replay = await plan(world.log, await rejections(world.log), wanted or Wanted())
+async def replayed(world: World, *, untold_too: bool = False) -> Replay:
+    replay = await plan(world.log, await rejections(world.log), Wanted(), untold_too=untold_too)
     await send(world.log, replay)
     return replay
 
@@ -73,6 +73,76 @@ async def test_what_is_rejected_again_may_be_sent_once_more(world: World) -> Non
     assert (third.count, third.replayed) == (2, 2)
     await world.run_until(lambda: len(world.inbox(3)) == 4)
     assert len(world.rejected()) == 4
+
+
+async def retained(world: World, first: int | None = None) -> None:
+    """Retention takes what stands below `first`, or all, of the input topics."""
+    for topic in ("orders", "stock"):
+        for number in range(2):
+            partition = Partition(topic, number)
+            end = world.log.held(partition).next
+            await world.log.trim(partition, end if first is None else min(first, end))
+
+
+async def test_what_was_sent_again_is_not_sent_once_more_when_its_topic_forgot_it(
+    world: World,
+) -> None:
+    """The topic rejected is quiet and keeps its records for longer than busy input topics do."""
+    await refused_for_its_market(world)
+    await defined_by_now(world)
+    await replayed(world)
+    await world.run_until(lambda: len(world.inbox(3)) == 4)
+    await retained(world)
+    later = await replayed(world)
+    assert (later.count, later.replayed, later.untold) == (0, 0, 2)
+
+
+async def test_what_nobody_can_tell_of_is_sent_to_who_insists(world: World) -> None:
+    await refused_for_its_market(world)
+    world.write("orders", b"{", [], partition=1)
+    await retained(world)
+    first = await replayed(world)
+    assert (first.count, first.untold) == (1, 1), "nothing ever came behind the stock"
+    insisted = await replayed(world, untold_too=True)
+    assert (insisted.count, insisted.replayed, insisted.untold) == (1, 1, 0)
+
+
+async def test_a_place_that_a_producer_made_up_is_none(world: World) -> None:
+    made_up = [("headrace_replay_of", b"nowhere/7@0")]
+    world.write("orders", b"{", made_up)
+    await world.run_until(lambda: len(world.rejected()) == 1)
+    assert (await replayed(world)).still_invalid == {"not_json": 1}
+
+
+async def test_where_only_the_record_itself_is_gone_all_that_came_behind_it_is_known(
+    world: World,
+) -> None:
+    await refused_for_its_market(world)
+    await defined_by_now(world)
+    await replayed(world)
+    await retained(world, first=1)
+    later = await replayed(world)
+    assert (later.count, later.replayed, later.untold) == (0, 2, 0)
+
+
+async def test_of_several_attempts_the_newest_alone_is_sent_to_who_insists(world: World) -> None:
+    await refused_for_its_market(world)
+    await replayed(world)
+    world.clock.ms += 20_000
+    await world.run_until(lambda: len(world.rejected()) == 4)
+    for topic in ("orders", "stock"):
+        for number in range(2):
+            world.write(topic, b"{", [], partition=number)
+    await retained(world)
+    insisted = await replayed(world, untold_too=True)
+    assert (insisted.count, insisted.replayed) == (2, 2)
+
+
+async def test_what_rejected_could_not_take_whole_is_left_out(world: World) -> None:
+    world.write("orders", b"x" * 2_200_000, [])
+    await world.run_until(lambda: len(world.rejected()) == 1)
+    replay = await replayed(world)
+    assert (replay.count, replay.still_invalid) == (0, {"too_large": 1})
 
 
 async def test_what_stands_in_rejected_twice_is_sent_once(world: World) -> None:

@@ -615,16 +615,46 @@ MUTANTS: Final = (
     _mutant(
         "intake takes a failed append for done",
         _INTAKE,
-        "            if outcome is not None:\n                raise outcome\n",
-        "            pass\n",
+        "                raise outcome\n",
+        "                return\n",
         f"{_INTAKE_TESTS}::test_an_append_of_unknown_outcome_is_done_again_with_a_new_writer",
     ),
     _mutant(
         "batches of a partition are sent out of order",
         _INTAKE,
-        "        for batch in batches(records):\n            appended = await",
-        "        for batch in reversed([*batches(records)]):\n            appended = await",
+        "for batch in batches(self._acknowledged.lacking(to, records)):",
+        "for batch in reversed([*batches(self._acknowledged.lacking(to, records))]):",
         f"{_INTAKE_TESTS}::test_batches_stay_below_what_an_append_takes",
+    ),
+    _mutant(
+        "while one inbox takes nothing the others get everything again and again",
+        _INTAKE,
+        "                self._acknowledged.remember(taken)\n",
+        "",
+        f"{_INTAKE_TESTS}::test_while_one_inbox_takes_nothing_the_others_get_each_record_once",
+    ),
+    _mutant(
+        "what one inbox acknowledged counts for all",
+        "orchestrator/runtime/batches.py",
+        "repr((to, record.key, [*record.headers])).encode()",
+        "repr((to, record.key, [*record.headers])).encode()[:0]",
+        f"{_INTAKE_TESTS}::test_an_input_of_every_shard_reaches_the_one_that_was_away",
+    ),
+    _mutant(
+        "a record that rejected can't take is sent whole",
+        _INTAKE,
+        "    if size <= most_bytes:\n",
+        "    if True:\n",
+        f"{_INTAKE_TESTS}"
+        "::test_of_a_record_that_rejected_can_not_take_the_reason_and_the_place_are_kept",
+    ),
+    _mutant(
+        "what retention took of an input topic was never sent again",
+        "orchestrator/commands/rejected.py",
+        "known_from[one.origin.partition] > one.origin.offset + 1 and",
+        "False and",
+        "tests/intake/test_replaying_rejected.py"
+        "::test_what_was_sent_again_is_not_sent_once_more_when_its_topic_forgot_it",
     ),
     _mutant(
         "what is lost of a journal is folded without a snapshot",
@@ -678,6 +708,14 @@ MUTANTS: Final = (
         "            await asyncio.gather(*tasks, return_exceptions=True)\n        finally:",
         f"{_RELAY_TESTS}::"
         "test_after_a_lost_acknowledgement_everything_is_published_again_with_the_same_ids",
+    ),
+    _mutant(
+        "while one topic takes nothing the relay repeats the others",
+        _PUBLISHER,
+        "                self._acknowledged.remember(taken)\n",
+        "                pass\n",
+        f"{_RELAY_TESTS}::"
+        "test_while_one_topic_takes_nothing_consumers_of_the_others_hear_nothing_twice",
     ),
     _mutant(
         "the relay goes on in another journal",

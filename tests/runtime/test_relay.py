@@ -338,6 +338,49 @@ async def test_after_a_lost_acknowledgement_everything_is_published_again_with_t
     assert set(ids(log, "availability")) == {"0.1.0.1"}
 
 
+class _OneDown(MemoryLog):
+    """Exceptions are refused while `down`."""
+
+    down = True
+    tried = 0
+
+    async def writer(self) -> Writer:  # type: ignore[override]  # any writer will do
+        return _Refusing(self, await super().writer())
+
+
+class _Refusing:
+    def __init__(self, log: _OneDown, writer: Writer) -> None:
+        self._log = log
+        self._writer = writer
+
+    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
+        if to.topic == "exceptions" and self._log.down:
+            self._log.tried += 1
+            await until(lambda: len(published(self._log, "order-updates")) >= _ORDERS)
+            raise Unknown("no leader")
+        return await self._writer.append(to, records)
+
+    async def close(self) -> None:
+        await self._writer.close()
+
+
+_ORDERS = 20
+
+
+async def test_while_one_topic_takes_nothing_consumers_of_the_others_hear_nothing_twice() -> None:
+    log = _OneDown(SteppedClock(), TOPICS)
+    book = Book(log)
+    for number in range(_ORDERS):
+        book.commit(accepted(str(number)))
+    book.commit({"type": "exception_opened", "exception_id": "e", "kind": "data_mismatch"})
+    async with Relaying(log):
+        await until(lambda: log.tried >= 2, within_s=20)
+        assert len(ids(log)) == _ORDERS
+        log.down = False
+        await until(lambda: len(published(log, "exceptions")) == 1, within_s=20)
+    assert len(ids(log)) == len(set(ids(log))) == _ORDERS
+
+
 async def test_the_lag_of_a_shard_that_is_left_is_told_no_longer() -> None:
     def told() -> float | None:
         labels = {"role": "relay", "topic": "journal", "partition": "0"}
