@@ -164,11 +164,11 @@ async def _sent_again(
             async for reads in reading:
                 for record in reads:
                     for name, raw in record.headers:
-                        root = (
+                        sent = (
                             _origin_of(raw.decode(errors="replace")) if name == REPLAY_OF else None
                         )
-                        if root is not None:
-                            newest[root] = Origin(partition, record.offset)
+                        if sent is not None:
+                            newest[sent] = Origin(partition, record.offset)
                 advanced(len(reads))
         first[partition] = reading.first
     return newest, first

@@ -704,8 +704,8 @@ MUTANTS: Final = (
     _mutant(
         "the relay takes a failed append for done",
         _PUBLISHER,
-        "            await asyncio.gather(*tasks)\n        finally:",
-        "            await asyncio.gather(*tasks, return_exceptions=True)\n        finally:",
+        "            await asyncio.gather(*tasks)\n        except",
+        "            await asyncio.gather(*tasks, return_exceptions=True)\n        except",
         f"{_RELAY_TESTS}::"
         "test_after_a_lost_acknowledgement_everything_is_published_again_with_the_same_ids",
     ),
