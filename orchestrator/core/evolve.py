@@ -190,6 +190,7 @@ def _master_data_kept(shard: Shard, cause: InputRecord, _: decided.MasterDataKep
             if shard.items.get(data["sku"], data) != data:
                 for market in shard.markets.values():
                     market.network_version += 1
+                    shard.freed_skus[(market.market_id, data["sku"])] = None
             shard.items[data["sku"]] = data
             for order in shard.unknown_skus.pop(data["sku"], ()):
                 wanted = [line.sku for line in order.lines if line.open]

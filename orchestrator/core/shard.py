@@ -330,7 +330,8 @@ class Shard:
         self.touched_inbound: dict[tuple[str, str, str, str | None], None] = {}
         self.touched_networks: dict[str, None] = {}  # market ids
         self.freed_nodes: dict[str, None] = {}  # ids of those that may take more than before
-        self.freed_skus: dict[tuple[str, str], None] = {}  # those that units may have come free of
+        # (market id, sku): those that units may have come free of, or that other nodes may ship
+        self.freed_skus: dict[tuple[str, str], None] = {}
 
     def stock(self, node: Node, sku: str) -> Bin:
         """The bin of an item at a node, to look at; an empty one where there is none."""

@@ -1,6 +1,7 @@
 """The backorder queue: whatever brings or frees units fills it, in its order."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,33 @@ def test_what_waits_for_a_pools_units_gets_them_when_the_pool_ends(shop: Story) 
     assert shop.counts("2") == {"backordered": 5}
     shop.at(4 * 86_400)
     assert shop.counts("2") == {"allocated": 5}
+
+
+@pytest.mark.parametrize(
+    "mistaken",
+    [{"requires": ["cold"]}, {"weight_g": 50_000}, {"category": "fresh"}],
+    ids=["requires", "weight", "category"],
+)
+def test_an_item_that_is_corrected_goes_to_who_waits_for_it_in_their_order(
+    shop: Story, mistaken: dict[str, Any]
+) -> None:
+    shop.service(
+        rates=[
+            {
+                "to_km": 9_000,
+                "weight_breaks": [{"to_g": 30_000, "base_minor": 500}],
+                "transit_days": 2,
+            }
+        ]
+    )
+    shop.rules({}, safety_stock=[{"category": "fresh", "units": 9}])
+    shop.send("item_defined", sku="C", name="C", **mistaken)
+    shop.receive("BOS", C=2)
+    shop.order("1", C=2)
+    shop.order("2", C=1)
+    assert (shop.status("1"), shop.status("2")) == ("backordered", "backordered")
+    shop.send("item_defined", sku="C", name="C", weight_g=500, category="dry")
+    assert (shop.status("1"), shop.status("2")) == ("allocated", "backordered")
 
 
 def test_the_end_of_a_pool_that_no_longer_holds_wakes_nobody(shop: Story) -> None:
