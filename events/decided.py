@@ -407,7 +407,10 @@ class OrderPromiseChanged(_OfOrder):
 
 
 class OrderImproved(_OfOrder):
-    """Held units have a better plan by now: it follows, and replaces these fulfillments."""
+    """Held units have another plan by now: it follows, and replaces these fulfillments.
+
+    Where keeping them can't be any more, that may be a part of them: what others have.
+    """
 
     type: Literal["order_improved"]
     replaced: list[str]  # fulfillment ids

@@ -58,6 +58,8 @@ def _planned(event: Plain) -> str:
 
 def _improved(event: Plain) -> str:
     replaced = ", ".join(event["replaced"][:_NAMED])
+    if event["before"][0] is None:
+        return f"What was held can't go as planned any more: another plan replaces {replaced}."
     return f"A better plan was found: it replaces {replaced}."
 
 

@@ -184,11 +184,15 @@ def _retire(turn: Turn, market_id: str, key: str) -> None:
 
 def _release(turn: Turn, market_id: str, key: str, fulfillment_id: str) -> None:
     """A fulfillment's request is held back no longer."""
-    order = turn.shard.markets[market_id].orders.get(key)
-    for fulfillment in order.held() if order else ():
-        if order and fulfillment.fulfillment_id == fulfillment_id:
-            placing.release(turn, order, fulfillment)
-            return
+    market = turn.shard.markets[market_id]
+    order = market.orders.get(key)
+    if order is None:
+        return
+    for fulfillment in list(order.held()):
+        if fulfillment.fulfillment_id == fulfillment_id:
+            improving.look_again(turn, market, order, fulfillment)
+            if fulfillment.outstanding:  # no other plan has taken its place
+                placing.release(turn, order, fulfillment)
 
 
 def _patience_over(turn: Turn, market_id: str, key: str) -> None:
@@ -284,8 +288,9 @@ def _finish(turn: Turn) -> None:
         market = shard.markets[market_id]
         if sku in market.waiting:
             backorders.fill(turn, market, sku)
-    for market_id in shard.touched_networks:
-        backorders.queue_refill(turn, shard.markets[market_id])
+    for market_id, opened in shard.touched_networks.items():
+        if opened:
+            backorders.queue_refill(turn, shard.markets[market_id])
     if shard.freed_skus or shard.freed_nodes or shard.touched_networks:
         improving.schedule(turn)
     for market_id, sku in shard.touched_skus:

@@ -235,7 +235,7 @@ def _network_changed(shard: Shard, market: Market) -> None:
     That it is looked at again is an event of its own: journals of the first release have none.
     """
     market.network_version += 1
-    shard.touched_networks[market.market_id] = None
+    shard.touched_networks[market.market_id] = True
 
 
 def _lane_suspended(shard: Shard, _: InputRecord, event: decided.LaneSuspended) -> None:
@@ -244,6 +244,7 @@ def _lane_suspended(shard: Shard, _: InputRecord, event: decided.LaneSuspended) 
     key = lane_key(event)
     market.suspensions[key] = until_ms
     market.network_version += 1
+    shard.touched_networks.setdefault(market.market_id, False)
     if until_ms is not None:
         shard.set_timer(until_ms, "lane", market.market_id, *key)
 
@@ -455,9 +456,10 @@ def _fulfillment_planned(shard: Shard, _: InputRecord, event: decided.Fulfillmen
     order = order_of(shard, event)
     fulfillment = _give(shard, order, event)
     fulfillment.request_status = UNSUBMITTED
+    fulfillment.release_ms = event["release_ms"]
     _hold_changed(shard, order)
-    due_ms, fulfillment_id = event["release_ms"], fulfillment.fulfillment_id
-    shard.set_timer(due_ms, "release", order.market_id, order.key, fulfillment_id)
+    named = (order.market_id, order.key, fulfillment.fulfillment_id)
+    shard.set_timer(fulfillment.release_ms, "release", *named)
 
 
 def _hold_changed(shard: Shard, order: Order) -> None:
@@ -928,6 +930,7 @@ def _item_suppressed(shard: Shard, _: InputRecord, event: decided.ItemSuppressed
     if sku is None:
         node.closed_until_ms = event["until_ms"]
         node.lifted = {}
+        shard.freed_nodes[node.node_id] = None
     else:
         node.suppressed[sku] = event["until_ms"]
     shard.set_timer(event["until_ms"], "suppression", node.node_id, sku)
@@ -940,6 +943,7 @@ def _suppression_lifted(shard: Shard, _: InputRecord, event: decided.Suppression
     if sku is None:
         node.closed_until_ms = 0
         node.lifted = {}
+        shard.freed_nodes[node.node_id] = None
         for stocked, by_node in shard.markets[node.market_id].bins.items():
             if node.node_id in by_node and stocked in shard.markets[node.market_id].waiting:
                 shard.work.append(["fill", node.market_id, stocked, None])

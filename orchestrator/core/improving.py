@@ -2,28 +2,31 @@
 
 A held order is planned anew as if its held units were free, and the rest of the state as it is.
 Nothing is decided where that isn't better, than keeping what is held is worth by now, by more than
-the strategy's `replan_saving`.
+the strategy's `replan_saving`. What can't be kept goes by another plan whatever that costs.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
-from events.decided import Plain, Value
+from events.decided import Line, Plain, Value
+from orchestrator.core.config import MINUTE_MS
 from orchestrator.core.orders import Fulfillment, Order
-from orchestrator.core.placing import carry_out, lacks, withdraw
+from orchestrator.core.placing import carry_out, lacks, told_service, withdraw
 from orchestrator.core.shard import Market, Shard
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
-from orchestrator.core.sourcing.planner import source
-from orchestrator.core.sourcing.question import Question
+from orchestrator.core.sourcing.planner import asked, source
+from orchestrator.core.sourcing.question import Amounts, Question
 from orchestrator.core.sourcing.strategies import Strategy
-from orchestrator.core.sourcing.tables import load_percent
+from orchestrator.core.sourcing.tables import Priced, load_percent
 from orchestrator.core.turn import Turn, about
 from schemas.times import iso_day, rfc3339
 
 IMPROVED_BYTES = 3_000
+LATE_MS: Final = MINUTE_MS
+"""How long after its day's cut-off a node is still asked: deciding takes a moment."""
 SKUS = 5_000
 """Items called for in one entry, at the most: it must stay small."""
 
@@ -83,41 +86,105 @@ def improve(turn: Turn, market_id: str) -> None:
     turn.emit(event)
 
 
+def look_again(turn: Turn, market: Market, order: Order, fulfillment: Fulfillment) -> None:
+    """Before a node is asked: look at what changed since, or at another day where its own is over.
+
+    The latter where the shard stood still.
+    """
+    if _is_over(fulfillment, turn.now_ms) or any(
+        market.improvable.get(line.sku, order.number) < order.number for line in fulfillment.lines
+    ):
+        _improve(turn, market, order)
+
+
+def _is_over(fulfillment: Fulfillment, now_ms: int) -> bool:
+    """Whether the day is over that it was planned for."""
+    return fulfillment.ship_by_ms is not None and fulfillment.ship_by_ms + LATE_MS < now_ms
+
+
 def _improve(turn: Turn, market: Market, order: Order) -> None:
     held = list(order.held())
-    came_from = [order.held_by[one.fulfillment_id] for one in held]
-    if len({strategy for strategy, _ in came_from}) != 1:
-        return  # what they weigh doesn't compare
-    strategy, before = came_from[-1]
+    data = orjson.loads(order.raw)
+    request = _request(turn, order, held, data)
+    strategies = dict.fromkeys([order.held_by[one.fulfillment_id][0] for one in held])
+    with _as_if_free(turn.shard, market, held):
+        outcome = source(turn.shard, market, request)
+        if _parts(held) == _legs(request, outcome):
+            return
+        value: Value | None = None
+        worth = 0
+        comparable = list(strategies) == [outcome.strategy.name]  # else they weigh other things
+        if comparable:
+            value, worth = _kept(turn.shard, market, request, outcome.strategy, held)
+        barred = [] if value is not None else _barred(turn.shard, market, request, held)
+    if comparable and _better(order, held, request, value, worth, outcome):
+        _replace(turn, order, held, request, data, value, outcome)
+    elif barred:  # what other nodes have of it goes from there, the rest stays
+        if len(barred) < len(held):
+            request = _request(turn, order, barred, data)
+            with _as_if_free(turn.shard, market, barred):
+                outcome = source(turn.shard, market, request)
+        if outcome.legs:
+            _replace(turn, order, barred, request, data, None, outcome)
+
+
+def _request(turn: Turn, order: Order, held: Sequence[Fulfillment], data: Plain) -> Request:
+    """To have planned anew what these hold."""
     units: dict[str, int] = {}
     for fulfillment in held:
         for part in fulfillment.lines:
             units[part.line_id] = units.get(part.line_id, 0) + part.reserved
-    lines = [line for line in order.lines if units.get(line.line_id)]
-    wants = [Want(line.line_id, line.sku, units[line.line_id]) for line in lines]
-    data = orjson.loads(order.raw)
-    with _as_if_free(turn.shard, market, held):
-        request = Request(_as_promised(order, data), wants, turn.now_ms, turn.cause["type"])
-        outcome = source(turn.shard, market, request)
-        if outcome.strategy.name != strategy or _parts(held) == _legs(wants, outcome):
-            return
-        value, worth = _kept(turn.shard, market, request, outcome.strategy, held)
-    if not _better(order, held, wants, value, worth, outcome):
-        return
+    wants = [
+        Want(line.line_id, line.sku, units[line.line_id])
+        for line in order.lines
+        if units.get(line.line_id)
+    ]
+    return Request(_as_promised(order, data), wants, turn.now_ms, turn.cause["type"])
+
+
+def _replace(
+    turn: Turn,
+    order: Order,
+    held: Sequence[Fulfillment],
+    request: Request,
+    data: Plain,
+    value: Value | None,
+    outcome: Outcome,
+) -> None:
+    """Have a plan take the place of as much as it gives of what is held, held no longer than that.
+
+    `value`: what keeping would be worth; None where it can't be kept.
+    """
+    release_ms = min(one.release_ms for one in held)
+    before = order.held_by[held[-1].fulfillment_id][1]
+    given = {
+        want.line_id: sum(leg.units[i] for leg in outcome.legs)
+        for i, want in enumerate(request.wants)
+    }
+    replaced: list[str] = []
     for fulfillment in held:
-        lines_held = [one.units(one.reserved) for one in fulfillment.lines if one.reserved]
-        withdraw(turn, order, fulfillment, lines_held, "improved")
+        gives: list[Line] = []
+        for part in fulfillment.lines:
+            units = min(part.reserved, given.get(part.line_id, 0))
+            if units:
+                given[part.line_id] -= units
+                gives.append(part.units(units))
+        if gives:
+            withdraw(turn, order, fulfillment, gives, "improved")
+            replaced.append(fulfillment.fulfillment_id)
     turn.emit(
         {
             "type": "order_improved",
             **about(order),
-            "replaced": [fulfillment.fulfillment_id for fulfillment in held],
+            "replaced": replaced,
             "before": [value, before],
             "after": [outcome.value, orjson.dumps(outcome.decision).decode()],
         }
     )
     turn.weight += IMPROVED_BYTES + 2 * len(before)
-    carry_out(turn, order, lines, data, outcome, lacks(lines, outcome))
+    wanted = {want.line_id for want in request.wants}
+    lines = [line for line in order.lines if line.line_id in wanted]
+    carry_out(turn, order, lines, data, outcome, lacks(lines, outcome), release_ms)
 
 
 def _as_promised(order: Order, data: Plain) -> Plain:
@@ -125,6 +192,48 @@ def _as_promised(order: Order, data: Plain) -> Plain:
     if order.promised_ms is None or "deliver_by" in data:
         return data
     return {**data, "deliver_by": rfc3339(order.promised_ms)}
+
+
+def _barred(
+    shard: Shard, market: Market, request: Request, held: Sequence[Fulfillment]
+) -> list[Fulfillment]:
+    """What none of the strategies that are asked for the order lets go as it was planned.
+
+    What one passes over another may have planned, hence all of them.
+    """
+    place, strategies = asked(shard, market, request)
+    left = list(held)
+    for strategy in strategies:
+        question = Question(shard, market, request, strategy, place)
+        left = [one for one in left if _as_planned(shard, question, one) is None]
+    return left
+
+
+def _as_planned(
+    shard: Shard, question: Question, fulfillment: Fulfillment
+) -> tuple[Amounts, Priced] | None:
+    """A held leg at today's price, on its day; None where it can't be any more.
+
+    A fence bars its node, its service takes it no longer, or its day is over.
+    """
+    node, day = shard.nodes[fulfillment.node_id], fulfillment.ship_day
+    index = node.index
+    if day is None or _is_over(fulfillment, question.now_ms):
+        return None
+    units = {line.line_id: line.reserved for line in fulfillment.lines}
+    amounts = question.amounts_by_line(units)
+    for line, count in zip(question.lines, amounts, strict=True):
+        if count and not (line.open >> index & 1 and line.stays_fresh(node, count)):
+            return None
+    contents = question.contents(amounts)
+    priced = question.zone.price(index, contents, day)
+    if priced is None or (priced.days_late and question.strategy.fences.reach_promise):
+        return None
+    carrier, service, data = fulfillment.carrier, fulfillment.service, question.request.data
+    if carrier is None or service is None or ("carrier" in data and "service" in data):
+        return amounts, priced  # by several services, by any, or by what the order asks for
+    key = f"{carrier}/{service}"
+    return (amounts, priced) if question.zone.takes(index, contents, key) else None
 
 
 def _kept(
@@ -141,22 +250,17 @@ def _kept(
     worth = question.extra_leg * (len(held) - 1)
     for fulfillment in held:
         node, day = shard.nodes[fulfillment.node_id], fulfillment.ship_day
-        units = {line.line_id: line.reserved for line in fulfillment.lines}
-        amounts = tuple(
-            sum(units.get(request.wants[i].line_id, 0) for i in line.members)
-            for line in question.lines
-        )
-        contents = question.contents(amounts)
-        priced = None if day is None else question.zone.price(node.index, contents, day)
-        if day is None or priced is None or not question.reach.open >> node.index & 1:
+        found = _as_planned(shard, question, fulfillment)
+        if day is None or found is None:
             return None, 0
+        amounts, priced = found
         load = 0
         if question.schedule.limited >> node.index & 1:
             load = market.rules.load_price(load_percent(node, day))
         away_m, of_lines = question.reach.away[node.index], question.of_lines(amounts)
-        minor = priced.minor + load
-        values.append(objective.shown(node, away_m, minor, of_lines, request.now_ms))
-        worth += objective.of_place(node, away_m, priced.minor, contents.units)
+        units = question.contents(amounts).units
+        values.append(objective.shown(node, away_m, priced.minor + load, of_lines, request.now_ms))
+        worth += objective.of_place(node, away_m, priced.minor, units)
         worth += objective.of_today(node, away_m, load, of_lines, request.now_ms)
     return objective.of_plan(values, strategy.extra_leg_minor * (len(values) - 1)), worth
 
@@ -164,16 +268,18 @@ def _kept(
 def _better(
     order: Order,
     held: Sequence[Fulfillment],
-    wants: Sequence[Want],
+    request: Request,
     value: Value | None,
     worth: int,
     outcome: Outcome,
 ) -> bool:
     """Whether a plan gives as much, saves enough, and keeps the promise (or is as late at most).
 
-    `value` and `worth`: what keeping is worth; None where it can't be kept.
+    Where nobody says when it arrives, it leaves no later. `value` and `worth`: what keeping is
+    worth; None where it can't be kept.
     """
-    if sum(sum(leg.units) for leg in outcome.legs) < sum(want.units for want in wants):
+    given = sum([sum(leg.units) for leg in outcome.legs])
+    if given < sum([want.units for want in request.wants]):
         return False
     if value is None:
         saves = True
@@ -187,7 +293,12 @@ def _better(
         return False
     latest_ms = max((one.deliver_by_ms or 0 for one in held), default=0)
     promised_ms = max(latest_ms, order.promised_ms or 0)
-    return saves and all((leg.deliver_by_ms or 0) <= promised_ms for leg in outcome.legs)
+    leaves_ms = max((one.ship_by_ms or 0 for one in held), default=0)
+    for leg in outcome.legs:
+        arrives_ms = leg.deliver_by_ms
+        if leg.ship_by_ms > leaves_ms if arrives_ms is None else arrives_ms > promised_ms:
+            return False
+    return saves
 
 
 def _ranks_better(strategy: Strategy, kept: Sequence[int], other: Sequence[int]) -> bool:
@@ -212,17 +323,24 @@ def _parts(held: Sequence[Fulfillment]) -> list[Any]:
             one.node_id,
             sorted((line.line_id, line.reserved) for line in one.lines if line.reserved),
             None if one.ship_day is None else iso_day(one.ship_day),
+            [one.carrier or "", one.service or ""],
         ]
         for one in held
     )
 
 
-def _legs(wants: Sequence[Want], outcome: Outcome) -> list[Any]:
+def _legs(request: Request, outcome: Outcome) -> list[Any]:
+    """The same of a plan."""
     return sorted(
         [
             leg.node_id,
-            sorted((w.line_id, units) for w, units in zip(wants, leg.units, strict=True) if units),
+            sorted(
+                (want.line_id, units)
+                for want, units in zip(request.wants, leg.units, strict=True)
+                if units
+            ),
             iso_day(leg.ship_day),
+            [one or "" for one in told_service(leg, request.data)],
         ]
         for leg in outcome.legs
     )

@@ -1,7 +1,7 @@
 """Lanes: what carriers say they take, and don't.
 
-A suspension bars its lanes for plans made from then on. What a node was asked for goes on: it may
-have left, and only its node knows.
+A suspension bars its lanes for plans made from then on; what is held is looked at again. What a
+node was asked for goes on: it may have left, and only its node knows.
 """
 
 from typing import Any

@@ -152,6 +152,7 @@ class Fulfillment:
         "fulfillment_id",
         "lines",
         "node_id",
+        "release_ms",
         "request_status",
         "service",
         "ship_by_ms",
@@ -175,6 +176,7 @@ class Fulfillment:
         self.carrier: str | None = None
         self.service: str | None = None
         self.booked = 0  # units that it takes of its ship day
+        self.release_ms = 0  # until when its request is held back; 0: it never was
 
     def line(self, line_id: str) -> FulfillmentLine | None:
         """The line with this id, if the node was asked for it."""

@@ -297,15 +297,21 @@ def carry_out(
     data: Plain,
     outcome: Outcome,
     waiting: Mapping[str, int],
+    release_ms: int = 0,
 ) -> None:
-    """Reserve, book, ask the nodes or hold, and tell the plan and what waits: units by line."""
+    """Reserve, book, ask the nodes or hold, and tell the plan and what waits: units by line.
+
+    `release_ms`: when what the plan replaces was to be released; 0: it replaces nothing.
+    """
     legs = outcome.legs
     passed_on = _passed_on(turn, order, data)
     at_once = legs
     if len(legs) > 1:  # each node gets all of it: as many as an entry can hold
         at_once = legs[: max(1, LEGS_BYTES // len(orjson.dumps(passed_on)))]
-    hold_ms = outcome.strategy.hold_ms
-    held = [_give(turn, order, leg, lines, data, passed_on, hold_ms) for leg in at_once]
+    until_ms = turn.now_ms + outcome.strategy.hold_ms
+    if release_ms:
+        until_ms = min(until_ms, release_ms)
+    held = [_give(turn, order, leg, lines, data, passed_on, until_ms) for leg in at_once]
     whole = bool(legs) and len(at_once) == len(legs)
     _tell_plan(turn, order, data, outcome, waiting, held=any(held), whole=whole)
     turn.weight += 3 * len(order.raw) + LEG_BYTES * len(at_once)
@@ -415,7 +421,7 @@ def _give(
     lines: list[OrderLine],
     data: Plain,
     passed_on: Plain,
-    hold_ms: int,
+    until_ms: int,
 ) -> bool:
     """Give a node its leg: ask it now, or hold the request back. Returns whether it is held."""
     asked = [
@@ -430,11 +436,7 @@ def _give(
         given["deliver_by"] = rfc3339(
             moment_of(data["deliver_by"], turn.market_of(order).time_zone)
         )
-    carrier, service = leg.carrier, leg.service
-    if (
-        passed_on.get("carrier", carrier) != carrier or passed_on.get("service", service) != service
-    ):  # one carrier's name beside another's service would be neither
-        carrier, service = passed_on.get("carrier"), passed_on.get("service")
+    carrier, service = told_service(leg, passed_on)
     if carrier is not None:
         given["carrier"] = carrier
     if service is not None:
@@ -442,9 +444,9 @@ def _give(
     identity = about(order)
     identity["fulfillment_id"] = f"{order.channel}.{order.order_id}.{len(order.fulfillments) + 1}"
     identity["node_id"] = leg.node_id
-    if hold_ms:
+    if until_ms > turn.now_ms:
         processing_ms = turn.shard.nodes[leg.node_id].calendar.processing_ms
-        release_ms = min(turn.now_ms + hold_ms, leg.ship_by_ms - processing_ms)
+        release_ms = min(until_ms, leg.ship_by_ms - processing_ms)
         if release_ms > turn.now_ms:
             planned: Any = {
                 "type": "fulfillment_planned",
@@ -457,6 +459,17 @@ def _give(
             return True
     _request(turn, identity, given, data, passed_on, asked)
     return False
+
+
+def told_service(leg: Leg, data: Plain) -> tuple[str | None, str | None]:
+    """The carrier and the service that a node is told: the leg's, unless the order asks for others.
+
+    One carrier's name beside another's service would be neither.
+    """
+    carrier, service = leg.carrier, leg.service
+    if data.get("carrier", carrier) != carrier or data.get("service", service) != service:
+        return data.get("carrier"), data.get("service")
+    return carrier, service
 
 
 def release(turn: Turn, order: Order, fulfillment: Fulfillment) -> None:

@@ -328,8 +328,9 @@ class Shard:
         # (node id, sku, document, document line)
         self.touched_waiting: dict[tuple[str, str], None] = {}  # (market id, sku)
         self.touched_inbound: dict[tuple[str, str, str, str | None], None] = {}
-        self.touched_networks: dict[str, None] = {}  # market ids
-        self.freed_nodes: dict[str, None] = {}  # ids of those that may take more than before
+        # market id -> whether what waits may find a source now, beside what is held another
+        self.touched_networks: dict[str, bool] = {}
+        self.freed_nodes: dict[str, None] = {}  # ids of those that take more by now, or less
         # (market id, sku): those that units may have come free of, or that other nodes may ship
         self.freed_skus: dict[tuple[str, str], None] = {}
 

@@ -68,6 +68,7 @@ FIELDS: Final[dict[type, Fields]] = {
         (
             *("fulfillment_id", "node_id", "status", "request_status", "asked_to_cancel"),
             *("ship_day", "ship_by_ms", "deliver_by_ms", "carrier", "service", "booked"),
+            "release_ms",
         ),
         ("lines", "cancellations", "shipments"),
     ),
@@ -425,6 +426,7 @@ def _fulfillment(values: Row) -> Fulfillment:
         one.carrier,
         one.service,
         one.booked,
+        one.release_ms,
     ) = values
     one.node_id = intern(one.node_id)
     one.status = intern(one.status)

@@ -1,8 +1,12 @@
 """Held fulfillments: Headrace's own until the node is asked."""
 
+from collections.abc import Callable
+from typing import Any
+
 import orjson
 import pytest
 
+from schemas.times import instant_ms
 from tests.core.story import Event, Story, plain
 
 
@@ -439,3 +443,307 @@ def test_the_same_plan_at_a_lower_price_is_no_other_plan() -> None:
     story.service(rates=[{"to_km": 6000, "base_minor": 1, "per_kg_minor": 0, "transit_days": 2}])
     story.receive("BOS", A=2)
     assert improved(story.at(1)) == []
+
+
+# what can't be any more
+
+
+def far_is_slow() -> Story:
+    """As usual: what is farther away arrives later. Promised is what arrives in two days."""
+    story = Story()
+    for node_id in ("BOS", "CHI"):
+        story.node(node_id)
+    story.item("A", "B")
+    story.service(
+        rates=[
+            {"to_km": 500, "base_minor": 100, "transit_days": 2},
+            {"to_km": 6000, "base_minor": 900, "transit_days": 5},
+        ]
+    )
+    story.rules({"hold": 60})
+    return story
+
+
+def close(story: Story) -> None:
+    story.node("BOS", active=False)
+
+
+def full(story: Story) -> None:
+    story.node("BOS", capacity_orders_per_day=0)
+
+
+def fence_out(story: Story) -> None:
+    story.rules({"hold": 60, "fences": {"nodes": {"not": {"node": "BOS"}}}})
+
+
+def fence_out_by_another(story: Story) -> None:
+    story.rules({"name": "other", "hold": 60, "fences": {"nodes": {"node": "CHI"}}})
+
+
+def suspend(story: Story) -> None:
+    story.send(
+        "lane_suspended", market_id="US", carrier="ups", origin_node_id="BOS", reason="strike"
+    )
+
+
+def require_cold(story: Story) -> None:
+    story.node("CHI", capabilities=["cold"])
+    story.send("item_defined", sku="A", name="A", requires=["cold"])
+
+
+@pytest.mark.parametrize(
+    "bar",
+    [close, full, fence_out, fence_out_by_another, suspend, require_cold],
+)
+def test_what_a_fence_bars_goes_to_a_node_that_is_later_too(bar: Callable[[Story], None]) -> None:
+    story = far_is_slow()
+    story.receive("BOS", A=2)
+    story.receive("CHI", A=2)
+    story.order("1", A=2)
+    promised_ms = story.the_order("1").promised_ms
+    assert story.plan("1") == {"BOS": {"A": 2}}
+    bar(story)
+    story.at(1)
+    assert story.plan("1") == {"CHI": {"A": 2}}
+    assert story.told("order_improved")[0]["before"][0] is None
+    assert len(story.told("order_promise_changed")) == 1
+    assert story.the_order("1").promised_ms == promised_ms
+    assert requested(story.at(3600)) == [("web.1.2", "CHI")]
+    assert plain(story.shard) == plain(story.twin)
+
+
+def test_what_a_node_that_closes_itself_holds_goes_to_another() -> None:
+    story = far_is_slow()
+    story.receive("BOS", A=2, B=1)
+    story.receive("CHI", A=2)
+    story.rules({"name": "at-once", "when": {"sku": "B"}}, {"name": "s1", "hold": 60})
+    story.order("1", A=2)
+    story.order("2", B=1)
+    story.report("rejected", "2.1", reason="closed")
+    story.at(1)
+    assert story.plan("1") == {"CHI": {"A": 2}}
+
+
+def test_what_ages_while_it_is_held_gives_way_to_what_is_fresh() -> None:
+    story = far_is_slow()
+    story.node("BOS", working_days=["mon"])
+    story.rules({"hold": 10_000, "fences": {"min_shelf_days": 5}})
+    lot: dict[str, Any] = {"sku": "A", "quantity": 1, "lot": "L"}
+    story.send("stock_received", node_id="BOS", expires_on="2027-01-21", **lot)
+    story.send("stock_received", node_id="CHI", expires_on="2027-03-01", **lot)
+    story.order("1", A=1)
+    assert story.plan("1") == {"BOS": {"A": 1}}
+    story.at(2 * 86_400)
+    story.receive("CHI", A=1)
+    story.at(1)
+    assert story.plan("1") == {"CHI": {"A": 1}}
+
+
+def test_what_the_strategy_of_a_closed_node_leaves_to_the_next_goes_by_that() -> None:
+    story = far_is_slow()
+    story.rules(
+        {"name": "near", "hold": 60, "fences": {"nodes": {"node": "BOS"}}, "else": "any"},
+        {"name": "any"},
+    )
+    story.receive("BOS", A=1)
+    story.receive("CHI", A=1)
+    story.order("1", A=1)
+    close(story)
+    assert requested(story.at(1)) == [("web.1.2", "CHI")], "which holds nothing"
+
+
+def test_what_one_strategy_left_to_another_is_not_barred_by_the_first() -> None:
+    story = far_is_slow()
+    story.rules(
+        {"name": "near", "hold": 60, "fences": {"nodes": {"node": "BOS"}}, "else": "any"},
+        {"name": "any", "hold": 60},
+    )
+    story.receive("CHI", A=2)
+    story.order("1", A=2)
+    story.receive("BOS", A=1)
+    story.at(1)
+    assert story.plan("1") == {"CHI": {"A": 2}}
+
+
+def test_of_what_a_closed_node_holds_goes_what_others_have_and_the_rest_stays() -> None:
+    story = far_is_slow()
+    story.receive("BOS", A=1, B=2)
+    story.receive("CHI", A=1, B=1)
+    story.order("1", A=1, B=2)
+    close(story)
+    story.at(1)
+    assert story.plan("1") == {"BOS": {"B": 1}, "CHI": {"A": 1, "B": 1}}
+    assert story.told("order_improved")[0]["replaced"] == ["web.1.1"]
+    assert story.told("order_allocated")[0]["backordered"] == []
+    assert requested(story.at(3600)) == [("web.1.1", "BOS"), ("web.1.2", "CHI")]
+
+
+def test_what_another_node_holds_stays_where_the_closed_nodes_part_goes_only_in_part() -> None:
+    story = far_is_slow()
+    story.node("LAX")
+    story.receive("BOS", A=2)
+    story.receive("LAX", B=1)
+    story.order("1", A=2, B=1)
+    assert story.plan("1") == {"BOS": {"A": 2}, "LAX": {"B": 1}}
+    close(story)
+    story.receive("CHI", A=1)
+    story.at(1)
+    assert story.plan("1") == {"BOS": {"A": 1}, "LAX": {"B": 1}, "CHI": {"A": 1}}
+    assert [one.fulfillment_id for one in story.the_order("1").held()] == [
+        "web.1.1",
+        "web.1.2",
+        "web.1.3",
+    ]
+
+
+def test_what_several_strategies_hold_leaves_a_closed_node_as_well() -> None:
+    story = far_is_slow()
+    story.receive("BOS", A=1)
+    story.order("1", A=2)
+    story.rules({"name": "other", "hold": 60})
+    story.receive("BOS", A=1)
+    assert [by for by, _ in story.the_order("1").held_by.values()] == ["s1", "other"]
+    story.receive("CHI", A=2)
+    story.at(1)
+    assert story.plan("1") == {"BOS": {"A": 2}}
+    close(story)
+    story.at(1)
+    assert story.plan("1") == {"CHI": {"A": 2}}
+
+
+def test_what_is_barred_goes_in_one_piece_or_stays() -> None:
+    story = far_is_slow()
+    story.receive("BOS", A=1, B=1)
+    story.receive("CHI", A=1)
+    story.order("1", A=1, B=1, allow_split=False)
+    close(story)
+    story.at(1)
+    assert story.plan("1") == {"BOS": {"A": 1, "B": 1}}
+    story.receive("CHI", B=1)
+    story.at(1)
+    assert story.plan("1") == {"CHI": {"A": 1, "B": 1}}
+
+
+def test_what_closes_just_before_the_release_is_seen_before_it() -> None:
+    story = far_is_slow()
+    story.receive("BOS", A=1)
+    story.receive("CHI", A=1)
+    story.order("1", A=1)
+    story.at(3599.5)
+    close(story)
+    assert requested(story.at(0.6)) == [("web.1.2", "CHI")]
+
+
+def test_what_nobody_else_has_is_asked_of_the_closed_node_which_may_reject_it() -> None:
+    story = far_is_slow()
+    story.receive("BOS", A=1)
+    story.order("1", A=1)
+    close(story)
+    assert requested(story.at(3600)) == [("web.1.1", "BOS")]
+    story.report("rejected", "1.1", reason="closed")
+    assert story.counts("1") == {"backordered": 1}
+
+
+def discontinue(story: Story) -> None:
+    story.service(active=False)
+
+
+@pytest.mark.parametrize("stop", [suspend, discontinue])
+def test_a_carrier_that_takes_nothing_gives_way_to_another_at_the_same_node(
+    stop: Callable[[Story], None],
+) -> None:
+    story = far_is_slow()
+    story.service("dhl", "x", rates=[{"to_km": 6000, "base_minor": 950, "transit_days": 2}])
+    story.receive("BOS", A=1)
+    story.order("1", A=1)
+    assert story.fulfillment("1.1").carrier == "ups"
+    stop(story)
+    story.at(1)
+    (asked,) = (one for one in story.at(3600) if one["type"] == "fulfillment_requested")
+    assert (asked["node_id"], asked["carrier"], asked["service"]) == ("BOS", "dhl", "x")
+
+
+def test_what_the_order_asks_of_carriers_is_no_reason_to_plan_it_again() -> None:
+    story = far_is_slow()
+    story.receive("BOS", A=1)
+    story.order("1", A=1, carrier="fedex", service="2day")
+    close(story)
+    story.receive("CHI", A=1)
+    story.at(1)
+    assert story.plan("1") == {"CHI": {"A": 1}}
+    story.receive("CHI", A=1)
+    assert improved(story.at(1)) == []
+
+
+def test_a_request_whose_day_is_over_goes_for_another_day() -> None:
+    story = Story()
+    story.node("BOS")
+    story.item("A")
+    story.rules({"hold": 10_000})
+    story.receive("BOS", A=1)
+    story.order("1", A=1)
+    held = story.fulfillment("1.1")
+    assert held.ship_by_ms is not None
+    story.now_ms = held.ship_by_ms + 3 * 3_600_000  # nobody was there to tell the time
+    (asked,) = (one for one in story.at(0) if one["type"] == "fulfillment_requested")
+    assert asked["fulfillment_id"] == "web.1.2"
+    assert instant_ms(asked["ship_by"]) > story.now_ms
+    assert list(story.shard.nodes["BOS"].booked) == [story.fulfillment("1.2").ship_day]
+
+
+def test_a_request_that_comes_a_moment_after_its_cut_off_goes_as_it_is() -> None:
+    story = Story()
+    story.node("BOS")
+    story.item("A")
+    story.rules({"hold": 10_000})
+    story.receive("BOS", A=1)
+    story.order("1", A=1)
+    ship_by_ms = story.fulfillment("1.1").ship_by_ms
+    assert ship_by_ms is not None
+    story.now_ms = ship_by_ms + 40
+    assert requested(story.at(0)) == [("web.1.1", "BOS")]
+
+
+# how long it is held
+
+
+def test_an_improvement_makes_no_hold_longer() -> None:
+    story = Story()
+    for place in range(5):
+        story.node(f"N{place}", handling_cost_minor=1000 - 100 * place)
+    story.item("A")
+    story.rules({"hold": 60})
+    story.receive("N0", A=1)
+    story.order("1", A=1)
+    story.at(50 * 60)
+    story.receive("N1", A=1)
+    assert improved(story.at(1)) == ["order_improved"]
+    assert requested(story.at(10 * 60)) == [("web.1.2", "N1")]
+    story.receive("N2", A=1)
+    assert improved(story.at(1)) == []
+
+
+def test_what_comes_later_is_held_for_a_time_of_its_own() -> None:
+    story = shop(replan_saving=10**9)
+    story.receive("BOS", A=1)
+    story.order("1", A=2)
+    story.at(50 * 60)
+    story.receive("BOS", A=1)
+    assert requested(story.at(10 * 60)) == [("web.1.1", "BOS")]
+    assert requested(story.at(50 * 60)) == [("web.1.2", "BOS")]
+
+
+def test_where_nothing_says_when_it_arrives_an_improvement_leaves_no_later() -> None:
+    story = Story()
+    story.node("BOS", handling_cost_minor=900)
+    story.node("CHI", cut_off="09:00")
+    story.item("A")
+    story.rules({"hold": 10_000})
+    story.receive("BOS", A=1)
+    story.order("1", A=1)
+    held = story.fulfillment("1.1")
+    assert held.ship_by_ms is not None
+    story.now_ms = held.ship_by_ms - 600_000
+    story.receive("CHI", A=1)
+    assert improved(story.at(1)) == []
+    assert requested(story.at(600)) == [("web.1.1", "BOS")]

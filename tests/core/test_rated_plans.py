@@ -136,13 +136,16 @@ def test_a_cheaper_plan_is_none_where_it_comes_later_than_promised() -> None:
 
 def test_a_plan_that_would_only_come_later_changes_nothing() -> None:
     story = shop(hold=60)
-    story.receive("BOS", A=1)
-    story.order("1", A=1)
-    story.service(active=False)
+    story.rules({"hold": 60}, late_per_day={"standard": 0})
     boat(story)
+    only_by_boat: dict[str, Any] = {"market_id": "US", "carrier": "ups", "origin_node_id": "CHI"}
+    story.send("lane_suspended", **only_by_boat, reason="strike")
+    story.receive("BOS", A=1)
+    story.order("1", A=1, deliver_by="2027-01-19")
+    assert story.fulfillment("1.1").service == "ground"
     story.receive("CHI", A=1)
     story.at(1)
-    assert story.told("order_improved") == []
+    assert story.told("order_improved") == [], "it would be cheaper"
     assert story.plan("1") == {"BOS": {"A": 1}}
 
 

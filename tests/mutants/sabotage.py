@@ -992,9 +992,69 @@ MUTANTS: Final = (
     _mutant(
         "what a closed node holds stays there",
         "orchestrator/core/improving.py",
-        " or not question.reach.open >> node.index & 1:\n",
-        ":\n",
+        "(line.open >> index & 1 and line.stays_fresh(node, count))",
+        "line.stays_fresh(node, count)",
         "tests/core/test_holding.py::test_what_a_closed_node_holds_goes_to_one_that_is_open",
+    ),
+    _mutant(
+        "what a closed node holds stays there unless another is as early",
+        "orchestrator/core/improving.py",
+        "    elif barred:",
+        "    elif False:",
+        "tests/core/test_holding.py::test_what_a_fence_bars_goes_to_a_node_that_is_later_too",
+    ),
+    _mutant(
+        "a node that closed just now is asked all the same",
+        "orchestrator/core/decide.py",
+        "            improving.look_again(turn, market, order, fulfillment)\n",
+        "",
+        "tests/core/test_holding.py::test_what_closes_just_before_the_release_is_seen_before_it",
+    ),
+    _mutant(
+        "a suspension leaves held orders alone",
+        "orchestrator/core/evolve.py",
+        "    shard.touched_networks.setdefault(market.market_id, False)\n",
+        "",
+        "tests/core/test_holding.py::"
+        "test_a_carrier_that_takes_nothing_gives_way_to_another_at_the_same_node",
+    ),
+    _mutant(
+        "a suspended service still stands for a plan by it",
+        "orchestrator/core/improving.py",
+        " if question.zone.takes(index, contents, key) else None",
+        "",
+        "tests/core/test_holding.py::"
+        "test_a_carrier_that_takes_nothing_gives_way_to_another_at_the_same_node",
+    ),
+    _mutant(
+        "a request goes for a day that is over",
+        "orchestrator/core/improving.py",
+        "fulfillment.ship_by_ms + LATE_MS < now_ms",
+        "now_ms < 0",
+        "tests/core/test_holding.py::test_a_request_whose_day_is_over_goes_for_another_day",
+    ),
+    _mutant(
+        "an improvement begins the hold anew",
+        "orchestrator/core/placing.py",
+        "        until_ms = min(until_ms, release_ms)\n",
+        "        pass\n",
+        "tests/core/test_holding.py::test_an_improvement_makes_no_hold_longer",
+    ),
+    _mutant(
+        "an improvement may leave later where nothing says when it arrives",
+        "orchestrator/core/improving.py",
+        "leg.ship_by_ms > leaves_ms if",
+        "False if",
+        "tests/core/test_holding.py::"
+        "test_where_nothing_says_when_it_arrives_an_improvement_leaves_no_later",
+    ),
+    _mutant(
+        "an item that is corrected wakes nobody",
+        "orchestrator/core/evolve.py",
+        '                    shard.freed_skus[(market.market_id, data["sku"])] = None\n',
+        "",
+        "tests/core/test_backorders.py::"
+        "test_an_item_that_is_corrected_goes_to_who_waits_for_it_in_their_order",
     ),
     _mutant(
         "a node that no service takes it from is told as dearer",

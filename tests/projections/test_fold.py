@@ -207,6 +207,28 @@ def test_a_held_fulfillment_stands_before_its_node_is_asked() -> None:
     assert asked["requested_at"] == "2026-11-22T10:00:00Z"
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (900, "A better plan was found: it replaces web.1.1."),
+        (None, "What was held can't go as planned any more: another plan replaces web.1.1."),
+    ],
+)
+def test_another_plan_is_called_better_only_where_the_old_one_could_be_kept(
+    kept: int | None, said: str
+) -> None:
+    improved = {
+        **given.OF,
+        "type": "order_improved",
+        "replaced": ["web.1.1"],
+        "before": [kept, "{}"],
+        "after": [500, "{}"],
+    }
+    changes = changes_of(given.told("clock_ticked", {}, improved))
+    (noted,) = changes.adds[TIMELINE.name]
+    assert noted[-1] == said
+
+
 def test_what_came_of_a_promise_stands_with_it() -> None:
     kept = {
         **given.OF,

@@ -45,6 +45,16 @@ def source_in_steps(
         strategy, why = strategy.else_, []
 
 
+def asked(shard: Shard, market: Market, request: Request) -> tuple[Place, list[Strategy]]:
+    """Where it goes, and the strategies that `source` may come to, in their order."""
+    place, strategy, _, _ = _chosen(shard, market, request)
+    found = [strategy]
+    while strategy.else_ is not None:
+        strategy = strategy.else_
+        found.append(strategy)
+    return place, found
+
+
 def _chosen(shard: Shard, market: Market, request: Request) -> _Chosen:
     data = request.data
     place = shard.places.locate(data.get("ship_to", {}))

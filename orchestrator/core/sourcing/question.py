@@ -5,7 +5,7 @@ exact search finds the two best plans, all from `tables`.
 """
 
 from bisect import insort
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Final
 
 from events.decided import DecisionRow, Value
@@ -124,6 +124,10 @@ class Line:
             found = self.stocked.content._replace(units=self.target, line_id=self.want.line_id)
             self._cut_as = found
         return found
+
+    def stays_fresh(self, node: Node, units: int) -> bool:
+        """Whether so many available units at a node surely live as long as they must."""
+        return self.holders is None or self.holders.stays_fresh(node, units)
 
 
 class Whole:
@@ -598,6 +602,13 @@ class Question:
     def too_late(self, bits: int, amounts: Amounts) -> int:
         """Those of some nodes that can ship these units only on a day too late, if on any."""
         return set_of([index for index in nodes_in(bits) if self.value(index, amounts) is None])
+
+    def amounts_by_line(self, units: Mapping[str, int]) -> Amounts:
+        """These units, by the line ids of the request, as a leg has them."""
+        wants = self.request.wants
+        return tuple(
+            [sum([units.get(wants[i].line_id, 0) for i in line.members]) for line in self.lines]
+        )
 
     def qualified(self, amounts: Amounts) -> int:
         """The nodes that no fence keeps from shipping all these units, and that have them."""

@@ -193,6 +193,11 @@ class Holders:
         there = self._shelf.get(node.node_id)
         return 0 if there is None else max(0, there.available - self._floor(node))
 
+    def stays_fresh(self, node: Node, units: int) -> bool:
+        """Whether so many available units, kept there or not, surely live as long as they must."""
+        there = self._shelf.get(node.node_id)
+        return there is None or self._fresh_from is None or there.fresh(self._fresh_from) >= units
+
     def bits(self, units: int) -> int:
         """The nodes that have at least so many units free."""
         if self._changes.count != self._seen:
@@ -1049,6 +1054,17 @@ class Zone:
             None if several else one,
             parcels,
         )
+
+    def takes(self, index: int, contents: Contents, key: str) -> bool:
+        """Whether the service `<carrier>/<service>` takes all of it from a node."""
+        for service, lane in self.reach.ways[self.reach.way_of[index]]:
+            if service.key == key:
+                return all(
+                    service.excluded.isdisjoint(parcel.requires)
+                    and lane.charge(parcel.weight_g, parcel.units, parcel.volume_ml) is not None
+                    for parcel in contents.parcels
+                )
+        return False
 
     def known(self, contents: Contents) -> "Ranking | None":
         """The ranking of these contents where there is one already."""
