@@ -649,8 +649,9 @@ class WorkQueued(TypedDict):
     """Work that is too much for one entry waits for a tick: a plan, or a sku's backorders."""
 
     type: Literal["work_queued"]
-    # ["plan", market, order key], ["fill", market, sku, place after which to go on] or
-    # ["settle", node, sku, units lost, what took them]
+    # ["plan", market, order key], ["fill", market, sku, place after which to go on],
+    # ["settle", node, sku, units lost, what took them], ["refill", market], ["offered", node],
+    # ["resume", what was parked on] or ["promises", market, promised by (ms)]
     work: list[Any]
 
 

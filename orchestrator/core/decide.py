@@ -136,8 +136,8 @@ def _work(turn: Turn, work: list[Any]) -> None:
         case ["fill", market_id, sku, after]:
             market = turn.shard.markets[market_id]
             backorders.fill(turn, market, sku, after)
-        case ["refill", _]:
-            pass  # queues a fill of each item that waits
+        case ["refill", _] | ["offered", _]:
+            pass  # queues a fill of each item that waits, or that the node has
         case ["settle", node_id, sku, units, what]:
             stock.settle_rest(turn, turn.shard.nodes[node_id], sku, units, what)
         case ["promises", market_id, promised_ms]:
@@ -274,8 +274,22 @@ def _keep(turn: Turn) -> None:
     unknown = market_id is not None and market_id not in turn.shard.markets
     if unknown and turn.cause["type"] != "market_defined":
         turn.emit({"type": "input_parked", "on": f"market:{market_id}"})
+    elif turn.cause["type"] == "node_defined":
+        _keep_node(turn)
     else:
         turn.emit({"type": "master_data_kept"})
+
+
+def _keep_node(turn: Turn) -> None:
+    """The same of a node; where it ships by now, or no longer, its items are looked at.
+
+    That its days may take something is an event of its own: older journals don't look.
+    """
+    node = turn.shard.nodes.get(turn.data["node_id"])
+    offered, opened = (node.offers, node.opened) if node is not None else (False, False)
+    turn.emit({"type": "master_data_kept"})
+    if node is not None and node.offers != offered and node.opened == opened:
+        turn.emit({"type": "work_queued", "work": ["offered", node.node_id]})
 
 
 def _finish(turn: Turn) -> None:

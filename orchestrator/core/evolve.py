@@ -269,19 +269,28 @@ def _node_kept(shard: Shard, data: decided.Plain) -> None:
         market.sort_nodes()
         _unpark(shard, f"node:{data['node_id']}")
         return
-    offered = node.offers
+    offered, opened = node.offers, node.opened
     node.define(data, market.time_zone, shard.places)
     market.sort_nodes()
-    if node.offers == offered:
-        _network_changed(shard, market)
-    else:
+    if node.offers != offered:
         sign = 1 if node.offers else -1
-        for sku, by_node in market.bins.items():
-            if node.node_id in by_node:
-                market.available[sku] = (
-                    market.available.get(sku, 0) + sign * by_node[node.node_id].available
-                )
-                shard.work.append(["fill", market.market_id, sku, None])
+        for sku in _stocked(market, node):
+            there = sign * market.bins[sku][node.node_id].available
+            market.available[sku] = market.available.get(sku, 0) + there
+    if node.opened != opened:
+        _fill_from(shard, market, node)
+    elif node.offers == offered:
+        _network_changed(shard, market)
+
+
+def _stocked(market: Market, node: Node) -> list[str]:
+    """The items that a node has, or had."""
+    return [sku for sku, by_node in market.bins.items() if node.node_id in by_node]
+
+
+def _fill_from(shard: Shard, market: Market, node: Node) -> None:
+    """What a node has goes to who waits; its availability is told."""
+    shard.work.extend(["fill", market.market_id, sku, None] for sku in _stocked(market, node))
 
 
 def _unpark(shard: Shard, on: str) -> None:
@@ -353,6 +362,9 @@ def _work_done(shard: Shard, _: InputRecord, event: decided.WorkDone) -> None:
             market = shard.markets[market_id]
             market.refill_queued = False
             shard.work.extend(["fill", market_id, sku, None] for sku in market.waiting)
+        case ["offered", node_id]:
+            node = shard.nodes[node_id]
+            _fill_from(shard, shard.markets[node.market_id], node)
         case _:
             pass  # what else was done, events of its own tell
 

@@ -132,9 +132,20 @@ class Node:
         self.region: str | None = place.region
 
     @property
+    def opened(self) -> bool:
+        """Whether it is active and ships, whatever its days take."""
+        return self.active and self.ships
+
+    @property
+    def sends(self) -> bool:
+        """Whether it is one that ships, on some day."""
+        roomless = 0 in (self.capacity_orders, self.capacity_units)
+        return self.ships and not roomless and bool(self.calendar.working)
+
+    @property
     def offers(self) -> bool:
         """Whether no fence removes it from every plan."""
-        return self.active and self.ships
+        return self.active and self.sends
 
     def suppresses(self, sku: str, now_ms: int) -> bool:
         """Whether the node isn't asked for this item now."""
@@ -203,7 +214,7 @@ class Market:
         self.improvable: dict[str, int] = {}
         # promised by (ms) -> orders whose promise is neither kept nor broken yet
         self.promises: dict[int, dict[Order, None]] = {}
-        self.available: dict[str, int] = {}  # sku -> units at nodes that are active and ship
+        self.available: dict[str, int] = {}  # sku -> units at nodes that offer some
         self.published: dict[str, int] = {}  # sku -> availability as last published
         self.orders: dict[str, Order] = {}  # "<channel>/<order id>"
         self.retired: dict[str, bytes] = {}  # the same key -> what is remembered of the order

@@ -1049,6 +1049,20 @@ MUTANTS: Final = (
         "test_where_nothing_says_when_it_arrives_an_improvement_leaves_no_later",
     ),
     _mutant(
+        "units at a node that ships on no day are available",
+        "orchestrator/core/shard.py",
+        "        return self.active and self.sends\n",
+        "        return self.active and self.ships\n",
+        "tests/core/test_availability.py::test_a_threshold_is_kept_by_nodes_that_ship",
+    ),
+    _mutant(
+        "nobody is told when a node ships on no day any more",
+        "orchestrator/core/decide.py",
+        '        turn.emit({"type": "work_queued", "work": ["offered", node.node_id]})\n',
+        "        pass\n",
+        "tests/core/test_availability.py::test_units_at_a_node_that_ships_on_no_day_dont_count",
+    ),
+    _mutant(
         "an item that is corrected wakes nobody",
         "orchestrator/core/evolve.py",
         '                    shard.freed_skus[(market.market_id, data["sku"])] = None\n',

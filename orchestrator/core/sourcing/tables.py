@@ -1268,8 +1268,7 @@ class Tables:
                 codes = strategy.fences.barred(node)
                 if not node.active:
                     codes.append("inactive")
-                roomless = 0 in (node.capacity_orders, node.capacity_units)
-                if not node.ships or not node.calendar.working or roomless:
+                if not node.sends:
                     codes.append("does_not_ship")
                 for code in codes:
                     found[code] = found.get(code, 0) | 1 << node.index
