@@ -651,7 +651,8 @@ class WorkQueued(TypedDict):
     type: Literal["work_queued"]
     # ["plan", market, order key], ["fill", market, sku, place after which to go on],
     # ["settle", node, sku, units lost, what took them], ["refill", market], ["offered", node],
-    # ["resume", what was parked on] or ["promises", market, promised by (ms)]
+    # ["improve", market], ["resume", what was parked on] or
+    # ["promises", market, promised by (ms)]
     work: list[Any]
 
 

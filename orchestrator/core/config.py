@@ -33,4 +33,5 @@ class Config:
     availability_thresholds: tuple[int, ...] = (0, 5, 20)  # crossing one publishes availability
     slice_orders: int = 50  # orders planned again in one entry, at the most
     improve_every_ms: int = 1_000  # how long what may improve held plans is gathered
+    improve_skus: int = 5_000  # items whose held orders are called for in one entry, at the most
     improve_orders: int = 200  # held orders planned anew in one entry, at the most

@@ -138,6 +138,9 @@ def _work(turn: Turn, work: list[Any]) -> None:
             backorders.fill(turn, market, sku, after)
         case ["refill", _] | ["offered", _]:
             pass  # queues a fill of each item that waits, or that the node has
+        case ["improve", market_id]:
+            market = turn.shard.markets[market_id]
+            improving.call_for(turn, market, market.held)
         case ["settle", node_id, sku, units, what]:
             stock.settle_rest(turn, turn.shard.nodes[node_id], sku, units, what)
         case ["promises", market_id, promised_ms]:

@@ -5,7 +5,7 @@ Nothing is decided where that isn't better, than keeping what is held is worth b
 the strategy's `replan_saving`. What can't be kept goes by another plan whatever that costs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -27,8 +27,6 @@ from schemas.times import iso_day, rfc3339
 IMPROVED_BYTES = 3_000
 LATE_MS: Final = MINUTE_MS
 """How long after its day's cut-off a node is still asked: deciding takes a moment."""
-SKUS = 5_000
-"""Items called for in one entry, at the most: it must stay small."""
 
 
 def schedule(turn: Turn) -> None:
@@ -45,17 +43,29 @@ def schedule(turn: Turn) -> None:
                 for sku in market.held:
                     if node_id in market.bins.get(sku, {}):
                         skus[sku] = None
-        rows = [[sku, 0] for sku in skus if sku in market.held and market.improvable.get(sku) != 0]
-        if rows:
-            event: Any = {
-                "type": "improvement_due",
-                "market_id": market.market_id,
-                "skus": rows[:SKUS],
-                "done": [],
-            }
-            if not market.improvable:
-                event["due_ms"] = turn.now_ms + shard.config.improve_every_ms
-            turn.emit(event)
+        call_for(turn, market, skus)
+
+
+def call_for(turn: Turn, market: Market, skus: Iterable[str]) -> None:
+    """Have those looked at that hold some of these items: of the first of them, then of all.
+
+    `improve_skus` in an entry: it must stay small.
+    """
+    rows = [[sku, 0] for sku in skus if sku in market.held and market.improvable.get(sku) != 0]
+    if not rows:
+        return
+    config = turn.shard.config
+    event: Any = {
+        "type": "improvement_due",
+        "market_id": market.market_id,
+        "skus": rows[: config.improve_skus],
+        "done": [],
+    }
+    if not market.improvable:
+        event["due_ms"] = turn.now_ms + config.improve_every_ms
+    turn.emit(event)
+    if len(rows) > config.improve_skus:
+        turn.emit({"type": "work_queued", "work": ["improve", market.market_id]})
 
 
 def improve(turn: Turn, market_id: str) -> None:
@@ -119,13 +129,26 @@ def _improve(turn: Turn, market: Market, order: Order) -> None:
         barred = [] if value is not None else _barred(turn.shard, market, request, held)
     if comparable and _better(order, held, request, value, worth, outcome):
         _replace(turn, order, held, request, data, value, outcome)
-    elif barred:  # what other nodes have of it goes from there, the rest stays
-        if len(barred) < len(held):
-            request = _request(turn, order, barred, data)
-            with _as_if_free(turn.shard, market, barred):
-                outcome = source(turn.shard, market, request)
+    elif barred:
+        _move(turn, market, order, barred, data)
+
+
+def _move(
+    turn: Turn, market: Market, order: Order, barred: Sequence[Fulfillment], data: Plain
+) -> None:
+    """Have all that can't be any more go from elsewhere, else what others have of each part.
+
+    The rest stays. By parts, since a plan for all that gives less may rest on units that stay.
+    """
+    request = _request(turn, order, barred, data)
+    with _as_if_free(turn.shard, market, barred):
+        outcome = source(turn.shard, market, request)
+    if len(barred) == 1 or _gives_all(request, outcome):
         if outcome.legs:
             _replace(turn, order, barred, request, data, None, outcome)
+    else:
+        for one in barred:
+            _move(turn, market, order, [one], data)
 
 
 def _request(turn: Turn, order: Order, held: Sequence[Fulfillment], data: Plain) -> Request:
@@ -265,6 +288,11 @@ def _kept(
     return objective.of_plan(values, strategy.extra_leg_minor * (len(values) - 1)), worth
 
 
+def _gives_all(request: Request, outcome: Outcome) -> bool:
+    given = sum([sum(leg.units) for leg in outcome.legs])
+    return given >= sum([want.units for want in request.wants])
+
+
 def _better(
     order: Order,
     held: Sequence[Fulfillment],
@@ -278,8 +306,7 @@ def _better(
     Where nobody says when it arrives, it leaves no later. `value` and `worth`: what keeping is
     worth; None where it can't be kept.
     """
-    given = sum([sum(leg.units) for leg in outcome.legs])
-    if given < sum([want.units for want in request.wants]):
+    if not _gives_all(request, outcome):
         return False
     if value is None:
         saves = True

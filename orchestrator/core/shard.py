@@ -88,8 +88,10 @@ class Node:
         "lifted",
         "market_id",
         "node_id",
+        "offers",
         "pickup",
         "region",
+        "sends",
         "ships",
         "suppressed",
         "unit_cost_minor",
@@ -127,6 +129,9 @@ class Node:
         self.handling_cost_minor: int = data.get("handling_cost_minor", 0)  # a leg
         self.unit_cost_minor: int = data.get("unit_cost_minor", 0)
         self.calendar = calendar_of(data, market_zone)
+        roomless = 0 in (self.capacity_orders, self.capacity_units)
+        self.sends = self.ships and not roomless and bool(self.calendar.working)  # on some day
+        self.offers = self.active and self.sends  # no fence removes it from every plan
         place = places.locate({**data["address"], "location": data.get("location")})
         self.vector = place.vector
         self.region: str | None = place.region
@@ -135,17 +140,6 @@ class Node:
     def opened(self) -> bool:
         """Whether it is active and ships, whatever its days take."""
         return self.active and self.ships
-
-    @property
-    def sends(self) -> bool:
-        """Whether it is one that ships, on some day."""
-        roomless = 0 in (self.capacity_orders, self.capacity_units)
-        return self.ships and not roomless and bool(self.calendar.working)
-
-    @property
-    def offers(self) -> bool:
-        """Whether no fence removes it from every plan."""
-        return self.active and self.sends
 
     def suppresses(self, sku: str, now_ms: int) -> bool:
         """Whether the node isn't asked for this item now."""

@@ -94,7 +94,7 @@ FIELDS: Final[dict[type, Fields]] = {
         (
             *("active", "calendar", "capabilities", "capacity_orders", "capacity_units"),
             *("country", "groups", "handling_cost_minor", "kind", "market_id", "node_id"),
-            *("pickup", "region", "ships", "unit_cost_minor", "vector"),
+            *("offers", "pickup", "region", "sends", "ships", "unit_cost_minor", "vector"),
         ),
     ),
     Market: Fields(

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from orchestrator.core.config import Config
 from schemas.times import instant_ms
 from tests.core.story import Event, Story, plain
 
@@ -448,9 +449,9 @@ def test_the_same_plan_at_a_lower_price_is_no_other_plan() -> None:
 # what can't be any more
 
 
-def far_is_slow() -> Story:
+def far_is_slow(config: Config | None = None) -> Story:
     """As usual: what is farther away arrives later. Promised is what arrives in two days."""
-    story = Story()
+    story = Story(config)
     for node_id in ("BOS", "CHI"):
         story.node(node_id)
     story.item("A", "B")
@@ -509,7 +510,6 @@ def test_what_a_fence_bars_goes_to_a_node_that_is_later_too(bar: Callable[[Story
     assert len(story.told("order_promise_changed")) == 1
     assert story.the_order("1").promised_ms == promised_ms
     assert requested(story.at(3600)) == [("web.1.2", "CHI")]
-    assert plain(story.shard) == plain(story.twin)
 
 
 def test_what_a_node_that_closes_itself_holds_goes_to_another() -> None:
@@ -576,6 +576,7 @@ def test_of_what_a_closed_node_holds_goes_what_others_have_and_the_rest_stays() 
     assert story.told("order_improved")[0]["replaced"] == ["web.1.1"]
     assert story.told("order_allocated")[0]["backordered"] == []
     assert requested(story.at(3600)) == [("web.1.1", "BOS"), ("web.1.2", "CHI")]
+    assert plain(story.shard) == plain(story.twin)
 
 
 def test_what_another_node_holds_stays_where_the_closed_nodes_part_goes_only_in_part() -> None:
@@ -691,6 +692,23 @@ def test_a_request_whose_day_is_over_goes_for_another_day() -> None:
     assert list(story.shard.nodes["BOS"].booked) == [story.fulfillment("1.2").ship_day]
 
 
+def test_what_moves_in_part_takes_no_units_that_stay() -> None:
+    story = Story()
+    story.node("BOS")
+    story.node("CHI")
+    story.item("A")
+    story.rules({"hold": 10_000})
+    story.receive("BOS", A=1)
+    story.receive("CHI", A=1)
+    story.order("1", A=2)
+    ship_by_ms = story.fulfillment("1.1").ship_by_ms
+    assert ship_by_ms is not None
+    story.now_ms = ship_by_ms + 2 * 3_600_000
+    close(story)
+    assert requested(story.events) == [("web.1.3", "CHI"), ("web.1.1", "BOS")]
+    assert story.plan("1") == {"BOS": {"A": 1}, "CHI": {"A": 1}}
+
+
 def test_a_request_that_comes_a_moment_after_its_cut_off_goes_as_it_is() -> None:
     story = Story()
     story.node("BOS")
@@ -702,6 +720,24 @@ def test_a_request_that_comes_a_moment_after_its_cut_off_goes_as_it_is() -> None
     assert ship_by_ms is not None
     story.now_ms = ship_by_ms + 40
     assert requested(story.at(0)) == [("web.1.1", "BOS")]
+
+
+def test_all_that_a_closed_node_holds_is_looked_at_a_few_items_at_a_time() -> None:
+    story = far_is_slow(Config(improve_skus=2))
+    skus = [f"C{number}" for number in range(5)]
+    story.item(*skus)
+    for sku in skus:
+        one: dict[str, Any] = {sku: 1}
+        story.receive("BOS", **one)
+        story.receive("CHI", **one)
+        story.order(sku, **one)
+    story.at(1)
+    close(story)
+    called = [len(one["skus"]) for one in story.told("improvement_due")]
+    assert called == [2, 2, 1]
+    story.at(1)
+    assert [story.plan(sku) for sku in skus] == [{"CHI": {sku: 1}} for sku in skus]
+    assert plain(story.shard) == plain(story.twin)
 
 
 # how long it is held

@@ -1004,6 +1004,13 @@ MUTANTS: Final = (
         "tests/core/test_holding.py::test_what_a_fence_bars_goes_to_a_node_that_is_later_too",
     ),
     _mutant(
+        "a plan for a part of what is barred rests on units that stay",
+        "orchestrator/core/improving.py",
+        "    if len(barred) == 1 or _gives_all(request, outcome):\n",
+        "    if barred:\n",
+        "tests/core/test_holding.py::test_what_moves_in_part_takes_no_units_that_stay",
+    ),
+    _mutant(
         "a node that closed just now is asked all the same",
         "orchestrator/core/decide.py",
         "            improving.look_again(turn, market, order, fulfillment)\n",
@@ -1051,8 +1058,8 @@ MUTANTS: Final = (
     _mutant(
         "units at a node that ships on no day are available",
         "orchestrator/core/shard.py",
-        "        return self.active and self.sends\n",
-        "        return self.active and self.ships\n",
+        "self.offers = self.active and self.sends",
+        "self.offers = self.active and self.ships",
         "tests/core/test_availability.py::test_a_threshold_is_kept_by_nodes_that_ship",
     ),
     _mutant(
