@@ -31,7 +31,6 @@ PROJECTOR_TOPICS: Final = ("journal",)
 MAX_ROWS: Final = 2_000  # of a transaction: some 20 ms of folding, then others get their turn
 MAX_RECORDS: Final = 200
 _WAIT_MS: Final = 200  # a stop is noticed after it
-_CATCH_UP_MS: Final = 3
 _ENTRIES_A_TURN: Final = 8  # folded before the write under way may go on: less than 1 ms
 _ASSIGNMENT_S: Final = 0.5
 _RETRY_S: Final = 1.0
@@ -188,14 +187,12 @@ class Projector:
         state = confirmed or FilterState()
         journal = Partition("journal", shard)
         reader = await self.log.reader({journal: state.next or None})
+        reader.gather()
         writing: asyncio.Task[bool] | None = None
         try:
             while not leave.is_set():
                 records = (await reader.read(MAX_RECORDS, _WAIT_MS)).get(journal, [])
                 began = self.clock.monotonic()
-                if records:  # they were fetched when the last were taken: take what came since too
-                    more = await reader.read(MAX_RECORDS, _CATCH_UP_MS)
-                    records += more.get(journal, [])
                 for batch in batches(shard, state, records, voids.of(shard), self.model):
                     if batch is None:
                         await asyncio.sleep(0)

@@ -151,6 +151,14 @@ class Reader(Protocol):
         """No longer read this partition."""
         ...
 
+    def gather(self) -> None:
+        """Let what comes soon after a read that took all there was come together, in one read.
+
+        Who needs nothing at once is spared a read for each record; the first one after a while
+        comes at once nevertheless. How soon is the log's to say; it may say never.
+        """
+        ...
+
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Hold these back until `resume`."""
         ...

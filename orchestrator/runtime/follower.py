@@ -110,6 +110,7 @@ class Follower(Generic[S]):
             return
         await self._voids.once()
         reader = await self._log.reader({one.partition: one.filter.next or None for one in live})
+        reader.gather()
         try:
             while not stop.is_set():
                 read = await reader.read(_READ_RECORDS, _IDLE_WAIT_MS)

@@ -164,6 +164,7 @@ class HistoryPublisher(ShardPublisher, Generic[S]):
         saved = kept
         try:
             reader = await self._log.reader({self._journal: state.next or None})
+            reader.gather()
             save_at = self._clock.monotonic()
             while not self.stop.is_set():
                 read = (await reader.read(self.read_records, IDLE_WAIT_MS)).get(self._journal, ())

@@ -240,6 +240,7 @@ class Intake:
         writer = await self.log.writer()
         stack.push_async_callback(writer.close)
         reader = await self.log.reader({})
+        reader.gather()
         stack.push_async_callback(reader.close)
         network = await self.log.reader({NETWORK: routes.next or None})
         stack.push_async_callback(network.close)

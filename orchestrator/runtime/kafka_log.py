@@ -78,12 +78,14 @@ class KafkaSettings:
     """How to reach the broker.
 
     `fetch_wait_ms`: how long it may hold back an empty answer (500; Tansu, which doesn't wake: 10).
+    `pace_ms`: how long readers that gather let records come, while they keep coming.
     """
 
     servers: str
     prefix: str = ""
     request_timeout_s: float = 15.0
     fetch_wait_ms: int = 500
+    pace_ms: int = 0
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str | None = None
@@ -135,6 +137,7 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
         prefix=settings.prefix,
         request_timeout_s=settings.kafka_request_timeout_seconds,
         fetch_wait_ms=settings.kafka_fetch_wait_ms,
+        pace_ms=settings.pace_ms,
         security_protocol=settings.kafka_security_protocol,
         sasl_mechanism=settings.kafka_sasl_mechanism,
         sasl_username=settings.kafka_sasl_username,
@@ -605,6 +608,8 @@ class KafkaReader:
         self._beyond_since: dict[Partition, float] = {}
         self._served: set[TopicPartition] = set()  # they gave something since all had their turn
         self._changed = True
+        self._pace_s = 0.0
+        self._rests_until: float | None = None  # nothing is fetched before; by the loop's time
 
     def _tp(self, partition: Partition) -> TopicPartition:
         return TopicPartition(self._settings.prefix + partition.topic, partition.number)
@@ -628,9 +633,10 @@ class KafkaReader:
 
     async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
         """What is there, waiting up to `wait_ms` for the first record."""
-        limit_s = self._settings.request_timeout_s + wait_ms / 1000
+        limit_s = self._settings.request_timeout_s + self._pace_s + wait_ms / 1000
         try:
             async with _bounded(limit_s, f"read {', '.join(sorted({p.topic for p in self._at}))}"):
+                await self._rest()
                 if self._changed and self._at:
                     await self._reassign()
                 active = {self._tp(p): p for p in self._at if p not in self._paused}
@@ -657,6 +663,9 @@ class KafkaReader:
             ]
             self._at[partition] = messages[-1].offset + 1
             self._beyond_since.pop(partition, None)
+        if self._pace_s and self._took_all(active, read):
+            self._rests_until = asyncio.get_running_loop().time() + self._pace_s
+            self._consumer.pause(*active)  # else the client fetches on: the next record, alone
         return read
 
     async def _fetched(
@@ -677,6 +686,28 @@ class KafkaReader:
             )
         self._served |= fetched.keys()
         return fetched
+
+    def _took_all(
+        self, active: Mapping[TopicPartition, Partition], read: Mapping[Partition, Sequence[Read]]
+    ) -> bool:
+        """Whether something was read, and nothing more is known to be there."""
+        return bool(read) and all(
+            (self._consumer.highwater(tp) or 0) <= (self._at[partition] or 0)
+            for tp, partition in active.items()
+        )
+
+    async def _rest(self) -> None:
+        """Until the pace is over; then everything may be fetched again, in one request."""
+        if self._rests_until is None:
+            return
+        await asyncio.sleep(self._rests_until - asyncio.get_running_loop().time())
+        self._rests_until = None
+        if not self._changed:
+            self._consumer.resume(*(self._tp(one) for one in self._at if one not in self._paused))
+
+    def gather(self) -> None:
+        """Read together what comes within the pace."""
+        self._pace_s = self._settings.pace_ms / 1000
 
     def _check_end(self, tp: TopicPartition, partition: Partition) -> None:
         """OutOfRange where the log ends below what is read next, which not every broker says.
@@ -719,7 +750,7 @@ class KafkaReader:
         """Go on with these."""
         for partition in partitions:
             self._paused.discard(partition)
-            if not self._changed:
+            if not self._changed and self._rests_until is None:
                 self._consumer.resume(self._tp(partition))
 
     def high_water(self, partition: Partition) -> int | None:

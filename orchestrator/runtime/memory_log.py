@@ -255,6 +255,9 @@ class MemoryReader:
         self._at.pop(partition, None)
         self._paused.discard(partition)
 
+    def gather(self) -> None:
+        """To read costs nothing here."""
+
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Hold these back until `resume`."""
         self._order = None

@@ -208,6 +208,14 @@ class Settings(BaseSettings):
         PositiveInt,
         Field(description="How long the engine decides before it commits, when more is waiting."),
     ] = 40
+    pace_ms: Annotated[
+        NonNegativeInt,
+        Field(
+            description="How long intake, and whoever follows a journal, lets records gather while "
+            "they keep coming: fewer and larger steps, for so many milliseconds more at the most. "
+            "The first record after a pause goes at once; 0: each does."
+        ),
+    ] = 10
     trim_seconds: Annotated[
         PositiveFloat,
         Field(description="How often the inbox is trimmed behind the journal."),

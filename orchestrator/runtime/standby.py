@@ -171,6 +171,7 @@ class Standby(Generic[S]):
         self._watching = False
         self._moved(self._clock.monotonic())
         reader = await self._log.reader({self._journal: replica.filter.next or None})
+        reader.gather()
         self._enter("standby")
         try:
             while not self.stop.is_set():

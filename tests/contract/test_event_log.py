@@ -47,7 +47,7 @@ async def log(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Even
     address: str = request.getfixturevalue(request.param)
     wait_ms = 10 if request.param == "tansu" else 500
     kafka = await KafkaLog.open(
-        KafkaSettings(address, prefix, fetch_wait_ms=wait_ms, request_timeout_s=10)
+        KafkaSettings(address, prefix, fetch_wait_ms=wait_ms, pace_ms=50, request_timeout_s=10)
     )
     for name, partitions in TOPICS_HERE.items():
         topic = TOPICS[name]
@@ -175,6 +175,29 @@ async def test_partitions_are_added_removed_paused_and_resumed_without_losing_th
     await _append(log, OTHER, "y")
     assert [one.value for one in await _read(reader, 1)] == [b"c"]
     assert await reader.read(10, 300) == {}
+    await reader.close()
+
+
+async def test_a_reader_that_gathers_reads_everything_in_order(log: EventLog) -> None:
+    reader = await log.reader({INBOX: None})
+    reader.gather()
+
+    async def trickle() -> None:
+        for number in range(20):
+            await _append(log, INBOX, str(number))
+
+    trickling = asyncio.create_task(trickle())
+    await _append(log, OTHER, "x")
+    read: dict[Partition, list[bytes | None]] = {INBOX: []}
+    async with asyncio.timeout(20):
+        while len(read[INBOX]) < 20 or not read[OTHER]:
+            for partition, some in (await reader.read(100, 200)).items():
+                read[partition] += [one.value for one in some]
+            if len(read[INBOX]) >= 5 and OTHER not in read:
+                read[OTHER] = []
+                reader.add(OTHER, 0)  # while it may rest
+    assert read == {INBOX: [b"%d" % number for number in range(20)], OTHER: [b"x"]}
+    await trickling
     await reader.close()
 
 

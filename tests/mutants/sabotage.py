@@ -514,6 +514,21 @@ MUTANTS: Final = (
         "tests/runtime/test_kafka_group.py::test_a_refused_member_has_no_shard_and_asks_again",
     ),
     _mutant(
+        "a rest ends what a role holds back",
+        "orchestrator/runtime/kafka_log.py",
+        "for one in self._at if one not in self._paused))\n",
+        "for one in self._at))\n",
+        "tests/runtime/test_kafka_reader.py::"
+        "test_a_partition_held_back_stays_so_after_a_rest_and_one_let_go_waits_for_it",
+    ),
+    _mutant(
+        "a reader rests while more is known to be there",
+        "orchestrator/runtime/kafka_log.py",
+        "        if self._pace_s and self._took_all(active, read):\n",
+        "        if self._pace_s and read:\n",
+        "tests/runtime/test_kafka_reader.py::test_a_backlog_is_read_without_a_rest",
+    ),
+    _mutant(
         "an engine reads on whatever it holds",
         _ENGINE,
         " or self._queue_bytes >= _QUEUE_BYTES:",
