@@ -317,7 +317,7 @@ class Run:
                 http = f"127.0.0.1:{free_port()}"
                 environment = {
                     variable(name): str(getattr(self.settings, name))
-                    for name in ("kafka", "postgres", "log_level")
+                    for name in ("kafka", "postgres", "log_level", "pace_ms")
                 } | {variable("http"): http, variable("shards"): shards}
                 place = Place(
                     Path(tempfile.mkdtemp(prefix="headrace-roles-")), temporary=True, account=None
@@ -474,15 +474,18 @@ class Commands:
 
 
 class Load:
-    """Sends orders at random times at a rate, and follows what becomes of them."""
+    """Sends orders at random times at a rate, and follows what becomes of them.
+
+    With a client some are asked for over HTTP until they are readable.
+    """
 
     def __init__(
         self,
         settings: Settings,
         partitions: dict[str, int],
         commands: Commands,
-        client: httpx.AsyncClient,
-        http: str,
+        client: httpx.AsyncClient | None = None,
+        http: str = "",
     ) -> None:
         self.measures = False
         self.late_ms: list[float] = []
@@ -532,36 +535,45 @@ class Load:
                 "orders", record.value, record.key, partition=number, headers=list(record.headers)
             )
             self._sent += 1
-            if self._sent % (RATE // _SAMPLES_A_SECOND) == 0:
-                self._sample(order, now, last)
+            if self._client is not None and self._sent % (RATE // _SAMPLES_A_SECOND) == 0:
+                self._sample(self._client, order, now, last)
         async with asyncio.timeout(_SETTLES_WITHIN_S):
             if last is not None:
                 await last
             while self._commands.placed:  # noqa: ASYNC110 - what waits must not cost
                 await asyncio.sleep(0.01)
 
-    def _sample(self, order: workload.Order, placed: float, sent: asyncio.Future[Any]) -> None:
+    def _sample(
+        self,
+        client: httpx.AsyncClient,
+        order: workload.Order,
+        placed: float,
+        sent: asyncio.Future[Any],
+    ) -> None:
         ways = {"by position": self._by_position, "by asking again": self._by_asking}
         how = list(ways)[self._sent // (RATE // _SAMPLES_A_SECOND) % 2]
         measures = self.measures
 
         async def follow() -> None:
             async with asyncio.timeout(_SETTLES_WITHIN_S):
-                await ways[how](f"{self._http}/orders/{workload.CHANNEL}/{order.order_id}", sent)
+                url = f"{self._http}/orders/{workload.CHANNEL}/{order.order_id}"
+                await ways[how](client, url, sent)
             if measures:
                 self.readable_ms[how].append((time.perf_counter() - placed) * 1000)
 
         task = asyncio.create_task(follow())
         self._samples.add(task)
 
-    async def _by_position(self, url: str, sent: asyncio.Future[Any]) -> None:
+    @staticmethod
+    async def _by_position(client: httpx.AsyncClient, url: str, sent: asyncio.Future[Any]) -> None:
         at = await sent
         position = f"orders/{at.partition}@{at.offset}"
-        answer = await self._client.get(url, headers={"Headrace-Position": position}, timeout=30)
+        answer = await client.get(url, headers={"Headrace-Position": position}, timeout=30)
         answer.raise_for_status()
 
-    async def _by_asking(self, url: str, _sent: asyncio.Future[Any]) -> None:
-        while (await self._client.get(url, timeout=30)).status_code == httpx.codes.NOT_FOUND:  # noqa: ASYNC110 - another program
+    @staticmethod
+    async def _by_asking(client: httpx.AsyncClient, url: str, _sent: asyncio.Future[Any]) -> None:
+        while (await client.get(url, timeout=30)).status_code == httpx.codes.NOT_FOUND:  # noqa: ASYNC110 - another program
             await asyncio.sleep(_ASK_EVERY_S)
 
     @property

@@ -44,6 +44,7 @@ class Measured:
     asked_ms: list[float] = field(default_factory=list)
     refused: int = 0
     lag_ms: float = 0.0  # median
+    command_ms: list[float] = field(default_factory=list)  # of the orders beside, from being placed
     cpu_us: dict[str, float] = field(default_factory=dict)  # an order, by process
 
 
@@ -64,6 +65,8 @@ def result(*, quick: bool, runs: int) -> Result:
         Figure("promise, p99", "ms", [_at(one.asked_ms, 0.99) for one in its], at_most=20),
         Figure("promises refused", "", [float(one.refused) for one in its], at_most=0),
         Figure("commit → known to promises, median", "ms", [one.lag_ms for one in its], at_most=50),
+        Figure("placed → command beside, p50", "ms", [_at(one.command_ms, 0.5) for one in its]),
+        Figure("placed → command beside, p99", "ms", [_at(one.command_ms, 0.99) for one in its]),
     ]
     return Result("promise", figures, {"cpu_us": [one.cpu_us for one in its]})
 
@@ -98,8 +101,8 @@ class _Promising(Run):
         gc.collect()
         gc.freeze()
         gc.disable()
-        async with commands.reading(), httpx.AsyncClient() as client:
-            load = Load(self.settings, self.partitions, commands, client, http)
+        async with commands.reading():
+            load = Load(self.settings, self.partitions, commands)
             async with load.producing():
                 await load.send(workload.orders("warm-up", RATE))
                 warming = asyncio.create_task(_questions(http, self.plan.warm_up_s))
@@ -107,6 +110,7 @@ class _Promising(Run):
                 await warming
                 lag_before, cpu_before = _lag(http), cpu_seconds()
                 asking = asyncio.create_task(_questions(http, self.plan.latency_s))
+                load.measures = True
                 await load.send(workload.orders("slow", measured))
                 asked_ms, refused = await asking
                 cpu = cpu_seconds()
@@ -115,12 +119,15 @@ class _Promising(Run):
             asked_ms,
             refused,
             _median_ms(_lag(http) - lag_before),
+            load.command_ms,
             {who: round(s / measured * 1e6, 1) for who, s in cpu.most_common() if s > 0},
         )
         say(
             f"promise: p50 {_at(asked_ms, 0.5):.1f} p99 {_at(asked_ms, 0.99):.1f} ms of "
-            f"{len(asked_ms):,}, {refused} refused; known {found.lag_ms:.0f} ms after the commit; "
-            "CPU µs an order: " + ", ".join(f"{who} {us:.0f}" for who, us in found.cpu_us.items())
+            f"{len(asked_ms):,}, {refused} refused; known {found.lag_ms:.0f} ms after the "
+            f"commit; placed → command p50 {_at(found.command_ms, 0.5):.1f} p99 "
+            f"{_at(found.command_ms, 0.99):.1f} ms; CPU µs an order: "
+            + ", ".join(f"{who} {us:.0f}" for who, us in found.cpu_us.items())
         )
         return found
 
