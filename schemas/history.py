@@ -18,7 +18,8 @@ INPUT: Final = -1
 _TAKES: Final = frozenset({"order_waits", "order_accepted", "order_refused"})
 _ASKS: Final = frozenset({"fulfillment_requested", "fulfillment_planned"})
 _TRACKED: Final = frozenset({"shipment_delivered", "package_tracked"})
-_SUBJECT: Final = ("order_id", "sku", "node_id", "market_id")
+_FOLDED: Final = _TAKES | _ASKS | {"order_allocated", "order_retired", "master_data_kept"}
+"""What `Known` takes something of."""
 
 Json = dict[str, Any]
 
@@ -157,9 +158,20 @@ def flatten(known: Known, shard: int, seq: int, number: int, entry: Entry) -> It
 
 
 def fold(known: Known, entry: Entry) -> None:
-    """Take an entry in without making its records."""
-    for _ in tell(known, entry):
-        pass
+    """Take an entry in without telling it; what is known then is the same."""
+    cause = entry["input"]
+    if "origin" not in cause:
+        known.clock_ms = max(known.clock_ms, cause["time_ms"])
+    about: About | None = None
+    for event in entry["events"]:
+        kind = event["type"]
+        if event["type"] == "input_resumed":
+            cause, about = event["input"], None
+        elif kind in _FOLDED:
+            if about is None:  # nothing was folded since its cause came
+                about = _of_input(known, cause, entry)
+            fields: Json = event  # type: ignore[assignment]  # a typed dict of this type's fields
+            _fold(known, _of_event(known, about, kind, fields), cause, kind, fields)
 
 
 def origin_of(cause: InputRecord) -> str:

@@ -1,6 +1,7 @@
 """`headrace export`: history as Parquet files."""
 
 from datetime import UTC, datetime
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +48,14 @@ def export(
         bool,
         typer.Option("--shadows", help="What rule sets in shadow decided, too, from `history`."),
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="How many share the work where there is much. Default: one a core, 4 at most.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end.")] = False,
 ) -> None:
     """Export what happened, from the journals, as Parquet files: a table for each type of event.
@@ -66,40 +75,49 @@ def export(
     settings = load_settings()
     require_analytics()
     from orchestrator.compose import check_topics, collect_rarely  # noqa: PLC0415 - slow to load, as what follows
+    from orchestrator.export import together  # noqa: PLC0415
     from orchestrator.export.directory import Directory, ExportError  # noqa: PLC0415
     from orchestrator.export.exporter import Done, Exporter, Period  # noqa: PLC0415
     from orchestrator.export.shadows import Shadows  # noqa: PLC0415
     from orchestrator.remembered import history_format  # noqa: PLC0415
+    from orchestrator.runtime.kafka_log import kafka_settings  # noqa: PLC0415
     from orchestrator.runtime.settings import SetupError  # noqa: PLC0415
     from orchestrator.runtime.world import SystemClock, SystemRandomness  # noqa: PLC0415
     from schemas.journal import JournalError  # noqa: PLC0415
 
     period = Period(_moment("--from", from_), _moment("--until", until))
-    results: list[Done] = []
+    done = Done()
 
     async def work(log: EventLog) -> None:
         check_topics(await log.describe(), settings)
         collect_rarely()
         place = Directory(directory)
         with place.locked(), bars() as advanced:
-            exporter = Exporter(
-                place,
+            make = partial(
+                Exporter,
                 log=log,
                 clock=SystemClock(),
                 randomness=SystemRandomness(),
                 form=history_format(),
-                period=period,
             )
-            results.append(exporter.done)
-            await exporter.run(
-                lambda shard, at, end: advanced(f"shard {shard}", at, end), follow=follow
+            await together.export(
+                place,
+                make,
+                lambda shard, at, end: advanced(f"shard {shard}", at, end),
+                crew=together.Crew(
+                    processes or together.processes(),
+                    together.a_process(kafka_settings(settings)),
+                ),
+                period=period,
+                follow=follow,
+                done=done,
             )
             if shadows:
                 heard = Shadows(place, log=log, period=period)
-                exporter.done.rows += await heard.run(
+                done.rows += await heard.run(
                     lambda number, at, end: advanced(f"history {number}", at, end)
                 )
-                exporter.done.total = place.manifest.rows if place.manifest else 0
+                done.total = place.manifest.rows if place.manifest else 0
 
     try:
         run_on_kafka(settings, work)
@@ -111,7 +129,6 @@ def export(
         if not follow:
             typer.echo(f"Stopped. Run it again to go on in {directory}.", err=True)
             raise typer.Exit(130) from None
-    done = results[0]
     said = {"directory": str(directory), "rows": done.rows, "files": done.files}
     if as_json:
         typer.echo(orjson.dumps(said | {"rows_in_all": done.total}).decode())

@@ -6,10 +6,12 @@ export, which goes on at the manifest's positions, so nothing is there twice and
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Final
 
 import orjson
@@ -25,6 +27,8 @@ VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 VIEWS: Final = "views.sql"
 _LOCK: Final = ".lock"
+_BESIDE: Final = ".beside-"
+"""Begins the folder that others write to before it counts."""
 _EMPTY: Final = "day=1970-01-01/empty.parquet"
 """A file without rows in every table, so that a table without any has its columns too."""
 
@@ -43,6 +47,11 @@ class Position:
 
     filter: FilterState
     entries: int = 0
+
+    @staticmethod
+    def of(said: Mapping[str, Any]) -> "Position":
+        """What `asdict` made of it; LookupError, TypeError."""
+        return Position(FilterState(**said["filter"]), said["entries"])
 
 
 @dataclass(slots=True)
@@ -133,10 +142,7 @@ class Directory:
                     " Headrace, or export to another directory.",
                     2,
                 )
-            shards = {
-                int(number): Position(FilterState(**one["filter"]), one["entries"])
-                for number, one in said["shards"].items()
-            }
+            shards = {int(number): Position.of(one) for number, one in said["shards"].items()}
             heard = {
                 int(number): Heard(
                     one["next"], {int(shard): tuple(at) for shard, at in one["seen"].items()}
@@ -191,6 +197,8 @@ class Directory:
         """Make it ready: remove what no manifest names, write views and empty files."""
         manifest = self.manifest or Manifest(from_ms)
         with self._telling():
+            for folder in self.path.glob(f"{_BESIDE}*"):
+                shutil.rmtree(folder)
             for table in tables().values():
                 for file in (self.path / table.folder).glob("day=*/*"):
                     name = file.relative_to(self.path).as_posix()
@@ -203,12 +211,35 @@ class Directory:
         self.manifest = manifest
         return manifest
 
-    def add(self, table: Table, day: str, name: str, rows: pa.Table) -> str:
-        """Write rows to a file; its path below the directory. It counts once `commit` names it."""
+    def add(
+        self, table: Table, day: str, name: str, rows: pa.Table, beside: Path | None = None
+    ) -> str:
+        """Write rows to a file; its path below the directory. It counts once `commit` names it.
+
+        `beside`: a folder to write to instead, from which `adopt` takes it.
+        """
         path = f"{table.folder}/day={day}/{name}.parquet"
         with self._telling():
-            self._put(self.path / path, rows)
+            self._put((beside or self.path) / path, rows)
         return path
+
+    @contextmanager
+    def beside(self) -> Iterator[Path]:
+        """A folder that other processes write to, while this one has the directory to itself."""
+        with self._telling():
+            folder = Path(mkdtemp(prefix=_BESIDE, dir=self.path))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def adopt(self, beside: Path, names: Iterable[str]) -> None:
+        """Take over files that others wrote beside; they count once `commit` names them."""
+        with self._telling():
+            for name in names:
+                path = self.path / name
+                self._make(path.parent)
+                (beside / name).replace(path)
 
     def commit(
         self,
@@ -248,9 +279,7 @@ class Directory:
 
     def _put(self, path: Path, rows: pa.Table, *, last: bool = True) -> None:
         """Write a file that appears whole; it lasts a power failure once its folder is synced."""
-        if path.parent not in self._made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._made.add(path.parent)
+        self._make(path.parent)
         making = path.with_suffix(".tmp")
         try:
             with making.open("wb") as file:
@@ -262,6 +291,11 @@ class Directory:
         except BaseException:
             making.unlink(missing_ok=True)
             raise
+
+    def _make(self, folder: Path) -> None:
+        if folder not in self._made:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._made.add(folder)
 
     @staticmethod
     def _replace(path: Path, content: bytes) -> None:

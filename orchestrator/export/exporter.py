@@ -2,18 +2,18 @@
 
 import asyncio
 import gc
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, NoReturn
+from pathlib import Path
+from typing import Final, NamedTuple, NoReturn, Protocol
 
 import pyarrow as pa
 
 from events.decided import InputRecord
 from orchestrator.core.sourcing.calendars import DAY_MS
-from orchestrator.export.directory import Directory, ExportError, Position
-from orchestrator.export.tables import Row, tables
+from orchestrator.export.directory import ExportError, Manifest, Position
+from orchestrator.export.tables import Row, Table, tables
 from orchestrator.runtime.history import known_at
 from orchestrator.runtime.snapshots import Format
 from schemas.history import INPUT, Known, fold, tell
@@ -36,6 +36,39 @@ _WAIT_MS: Final = 500
 
 Advanced = Callable[[int, int, int], None]
 """Told of a shard, or of a partition of `history`, the offset that was reached, and its end."""
+
+
+class Place(Protocol):
+    """Where an export is written, as `Directory` has it."""
+
+    @property
+    def path(self) -> Path:
+        """For a person."""
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What is there."""
+
+    def begin(self, from_ms: int | None) -> object:
+        """Make it ready."""
+
+    def add(self, table: Table, day: str, name: str, rows: pa.Table) -> str:
+        """Write rows to a file; its path."""
+
+    def commit(self, positions: Mapping[int, Position], files: Mapping[str, int]) -> None:
+        """From here on these files count, and these are the positions."""
+
+
+class Share(NamedTuple):
+    """Which commits are exported here, where several share an export: each `of`th, from one on.
+
+    All of them read and fold all commits up to `ends` of the shards, and come to the ends of rounds
+    at the same ones.
+    """
+
+    number: int
+    of: int
+    ends: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +99,12 @@ class Done:
     last_ms: int | None = None
 
 
+_Key = tuple[str, str]
+"""Of a table: its kind and type."""
+_Columns = dict[int, dict[_Key, list[pa.Table]]]
+"""What waits to be written: by day, then by table."""
+
+
 @dataclass(slots=True)
 class _Shard:
     number: int
@@ -74,26 +113,42 @@ class _Shard:
     filter: FilterState
     end: int
     reached: Position = field(init=False)
+    rows: dict[int, dict[_Key, list[Row]]] = field(default_factory=dict)
+    """What waits to become columns: by day, then by table."""
+    columns: _Columns = field(default_factory=dict)
+    waiting: int = 0  # rows, in both
     first: str = ""  # the positions of the rows that wait
     last: str = ""
+    round_rows: int = 0  # of all who share the export
     over: bool = False  # the period's end, or the journal's
 
     def __post_init__(self) -> None:
         self.reached = self.kept
 
+    @property
+    def name(self) -> str:
+        """Of the files of what waits."""
+        return f"{self.number}-{self.first}-{self.last}"
 
-_Rows = dict[tuple[int, int], dict[tuple[str, str], list[Row]]]
-"""What waits to become columns: by shard and day, then by table."""
-_Columns = dict[tuple[int, int], dict[tuple[str, str], list[pa.Table]]]
-"""What waits to be written, alike."""
+
+class _Batch(NamedTuple):
+    """What is to be written of a shard."""
+
+    shard: int
+    name: str
+    columns: _Columns
+    reached: Position
 
 
 class Exporter:
-    """One run of an export."""
+    """One run of an export.
+
+    `batch_rows`: how many wait before they are written. `share`: it is one of several.
+    """
 
     def __init__(
         self,
-        directory: Directory,
+        directory: Place,
         *,
         log: EventLog,
         clock: Clock,
@@ -101,6 +156,7 @@ class Exporter:
         form: Format[Known],
         period: Period,
         batch_rows: int = BATCH_ROWS,
+        share: Share | None = None,
     ) -> None:
         self._directory = directory
         self._log = log
@@ -109,17 +165,22 @@ class Exporter:
         self._form = form
         self._period = period
         self._batch_rows = batch_rows
+        self._alone_rows: int | None = None
+        self._share = share
         self._voids = Voids(log)
-        self._rows: _Rows = defaultdict(_of_tables)
-        self._columns: _Columns = defaultdict(lambda: defaultdict(list))
+        self._shards: dict[int, _Shard] = {}
         self._objects = 0  # rows that wait to become columns
-        self._waiting = 0  # rows that wait to be written
         self._writing: asyncio.Task[None] | None = None
+        self._written_s = 0.0
         self._begun = False
+        self.ends: Mapping[int, int] = {}  # of the journals, when it began
+        self.more = False  # `alone_rows` are written, and there is more before the ends
         self.done = Done()
 
-    async def run(self, advanced: Advanced, *, follow: bool) -> Done:
+    async def run(self, advanced: Advanced, *, follow: bool, alone_rows: int | None = None) -> Done:
         """Export what is not there yet; with `follow` go on until cancelled or the period is over.
+
+        `alone_rows`: with so many written it ends, where there is `more`.
 
         1. Restore what has to be known at the manifest's positions.
         2. Read and filter; what entries say gathers as rows of a table, a day and a shard, and
@@ -127,57 +188,92 @@ class Exporter:
         3. Once there are enough: write a file of each, then the manifest, while more is read.
         ExportError, JournalError, LogError. What is not in the manifest then is not exported.
         """
+        self._alone_rows = alone_rows
         with _collecting_rarely():
             return await self._run(advanced, follow=follow)
 
     async def _run(self, advanced: Advanced, *, follow: bool) -> Done:
         self._check_period()
         await self._voids.read()
-        shards = {one.number: one async for one in self._shards()}
-        at = {Partition("journal", one.number): one.filter.next or None for one in shards.values()}
-        reader = await self._log.reader(at)
-        written_s = self._clock.monotonic()
+        self._shards = {one.number: one async for one in self._restored()}
+        self.ends = {one.number: one.end for one in self._shards.values()}
+        reader = await self._log.reader(
+            {
+                Partition("journal", one.number): one.filter.next or None
+                for one in self._shards.values()
+            }
+        )
+        self._written_s = self._clock.monotonic()
         try:
-            while True:
-                for partition in [*at]:
-                    one = shards[partition.number]
-                    if follow:
-                        one.over = one.over or self._past(reader, partition, one)
-                    else:
-                        one.over = one.over or one.filter.next >= one.end
-                    if one.over:
-                        del at[partition]
-                        reader.remove(partition)
-                if not at:
-                    break
-                for partition, reads in (await reader.read(_READ_RECORDS, _WAIT_MS)).items():
-                    shard = shards[partition.number]
-                    for read in reads:
-                        if shard.over or (not follow and read.offset >= shard.end):
-                            break
-                        self._take(shard, read)
-                        if self._objects >= min(_OBJECT_ROWS, self._batch_rows):
-                            self._gather()
-                            await asyncio.sleep(0)
-                        if self._waiting >= self._batch_rows:
-                            await self._write(shards)
-                            written_s = self._clock.monotonic()
-                    if follow:
-                        shard.end = max(shard.end, reader.high_water(partition) or 0)
-                    advanced(shard.number, shard.filter.next, shard.end)
-                if self._objects + self._waiting and self._clock.monotonic() - written_s > FOLLOW_S:
-                    await self._write(shards)
-                    written_s = self._clock.monotonic()
-            await self._write(shards)
+            await self._read(reader, advanced, follow=follow)
+            for some in self._rounds():
+                await self._write(some)
             await self._written()
         finally:
             await reader.close()
             if self._writing is not None:
                 await asyncio.gather(self._writing, return_exceptions=True)
-        if self._directory.manifest is None:
-            self._nothing()
-        self.done.total = self._directory.manifest.rows
+        if self._share is None:
+            if self._directory.manifest is None:
+                self._nothing()
+            self.done.total = self._directory.manifest.rows
         return self.done
+
+    async def _read(self, reader: Reader, advanced: Advanced, *, follow: bool) -> None:
+        """Read until every shard is over, or others are to go on."""
+        at = {Partition("journal", number) for number in self._shards}
+        while not self.more:
+            for partition in sorted(at):
+                one = self._shards[partition.number]
+                if follow:
+                    one.over = one.over or self._past(reader, partition, one)
+                else:
+                    one.over = one.over or one.filter.next >= one.end
+                if one.over:
+                    at.remove(partition)
+                    reader.remove(partition)
+            if not at:
+                return
+            for partition, reads in (await reader.read(_READ_RECORDS, _WAIT_MS)).items():
+                shard = self._shards[partition.number]
+                for read in reads:
+                    if shard.over or self.more or (not follow and read.offset >= shard.end):
+                        break
+                    self._take(shard, read)
+                    if self._objects >= min(_OBJECT_ROWS, self._batch_rows):
+                        self._gather()
+                        await asyncio.sleep(0)
+                    await self._write_due(shard)
+                if follow:
+                    shard.end = max(shard.end, reader.high_water(partition) or 0)
+                advanced(shard.number, shard.filter.next, shard.end)
+            late_s = self._clock.monotonic() - self._written_s
+            if self._share is None and self._waiting and late_s > FOLLOW_S:
+                await self._write([*self._shards.values()])
+
+    async def _write_due(self, shard: _Shard) -> None:
+        """Write once enough waits: of all shards, or of one where others must do so as well."""
+        if self._share is not None:
+            if shard.round_rows >= self._batch_rows * self._share.of / len(self._shards):
+                await self._write([shard])
+        elif self._waiting >= (self._alone_rows or self._batch_rows):
+            await self._write([*self._shards.values()])
+            if self._alone_rows is not None:
+                self._alone_rows = None
+                self.more = any(
+                    one.filter.next < self.ends[one.number]
+                    for one in self._shards.values()
+                    if not one.over
+                )
+
+    @property
+    def _waiting(self) -> int:
+        return sum(one.waiting for one in self._shards.values())
+
+    def _rounds(self) -> Sequence[Sequence[_Shard]]:
+        """What is written at once in the end."""
+        shards = [*self._shards.values()]
+        return [shards] if self._share is None else [[one] for one in shards]
 
     def _past(self, reader: Reader, partition: Partition, shard: _Shard) -> bool:
         """Whether the period was over when the journal's end was seen, and all before it is taken.
@@ -215,12 +311,15 @@ class Exporter:
             f" {rfc3339(first_ms)} and {rfc3339(last_ms)}."
         )
 
-    async def _shards(self) -> AsyncIterator[_Shard]:
+    async def _restored(self) -> AsyncIterator[_Shard]:
         topics = await self._log.describe()
         manifest = self._directory.manifest
         for number in range(topics["journal"].partitions if "journal" in topics else 0):
             partition = Partition("journal", number)
-            end = (await self._log.bounds(partition)).next
+            if self._share is None:
+                end = (await self._log.bounds(partition)).next
+            else:
+                end = self._share.ends[number]
             kept = manifest.shards.get(number) if manifest is not None else None
             kept = kept or Position(FilterState())
             if kept.filter.next > end:
@@ -248,6 +347,8 @@ class Exporter:
         if verdict is Verdict.VALID and isinstance(record, Commit):
             new_from = kept.entries if record.seq == kept.filter.seq + 1 else 0
             from_ms, until_ms = self._period.from_ms or 0, self._period.until_ms
+            share = self._share
+            ours = share is None or record.seq % share.of == share.number
             for number, entry in enumerate(record.entries):
                 new = record.seq > kept.filter.seq and number >= new_from
                 clock_ms = _clock(shard, entry["input"])
@@ -257,7 +358,10 @@ class Exporter:
                     if new:
                         shard.reached = Position(shard.filter, number)
                     return
-                if new and clock_ms >= from_ms:
+                new = new and clock_ms >= from_ms
+                if new:
+                    shard.round_rows += 1 + len(entry["events"])
+                if new and ours:
                     self._put(shard, record.seq, number, entry)
                 else:
                     fold(shard.known, entry)
@@ -284,10 +388,13 @@ class Exporter:
     def _put(self, shard: _Shard, seq: int, number: int, entry: Entry) -> None:
         at = f"{seq}.{number}"
         known = shard.known
-        rows: dict[tuple[str, str], list[Row]] | None = None
+        rows: dict[_Key, list[Row]] | None = None
         for told in tell(known, entry):
             if rows is None:
-                rows = self._rows[shard.number, known.clock_ms // DAY_MS]
+                day = known.clock_ms // DAY_MS
+                rows = shard.rows.get(day)
+                if rows is None:
+                    rows = shard.rows[day] = {key: [] for key in tables()}
             key = "input" if told.n == INPUT else "event", told.type
             try:
                 some = rows[key]
@@ -298,45 +405,41 @@ class Exporter:
                 ) from error
             some.append((seq, number, known.clock_ms, told))
         self._objects += 1 + len(entry["events"])
+        shard.waiting += 1 + len(entry["events"])
         shard.first = shard.first or at
         shard.last = at
 
     def _gather(self) -> None:
         """Make columns of the rows that are objects; ExportError."""
-        for at, by_table in self._rows.items():
-            for (kind, event), some in by_table.items():
-                if not some:
-                    continue
-                try:
-                    made = tables()[kind, event].take(at[0], some)
-                except (pa.ArrowInvalid, TypeError) as error:
-                    raise ExportError(
-                        f"Not every {kind} {event} fits its table: {error}"
-                    ) from error
-                self._columns[at][kind, event].append(made)
-                some.clear()
-        self._waiting += self._objects
+        for shard in self._shards.values():
+            for day, by_table in shard.rows.items():
+                columns = shard.columns.setdefault(day, {})
+                for (kind, event), some in by_table.items():
+                    if not some:
+                        continue
+                    try:
+                        made = tables()[kind, event].take(shard.number, some)
+                    except (pa.ArrowInvalid, TypeError) as error:
+                        raise ExportError(
+                            f"Not every {kind} {event} fits its table: {error}"
+                        ) from error
+                    columns.setdefault((kind, event), []).append(made)
+                    some.clear()
         self._objects = 0
 
-    async def _write(self, shards: Mapping[int, _Shard]) -> None:
-        """Hand over what waits, to be written beside; then all before it is written."""
+    async def _write(self, shards: Sequence[_Shard]) -> None:
+        """Hand over what waits of these, to be written beside; then all before it is written."""
         self._gather()
         await self._written()
+        self._written_s = self._clock.monotonic()
         if not self._waiting and self._directory.manifest is None:
             return  # nothing has happened yet, and nothing begins
-        columns, self._columns, self._waiting = (
-            self._columns,
-            defaultdict(lambda: defaultdict(list)),
-            0,
-        )
-        self._rows.clear()
-        names = {one.number: f"{one.number}-{one.first}-{one.last}" for one in shards.values()}
-        for one in shards.values():
-            one.first = ""
-        positions = {one.number: one.reached for one in shards.values()}
-        self._writing = asyncio.create_task(
-            asyncio.to_thread(self._store, columns, names, positions)
-        )
+        batches = []
+        for one in shards:
+            batches.append(_Batch(one.number, one.name, one.columns, one.reached))
+            one.columns, one.waiting, one.first, one.round_rows = {}, 0, "", 0
+            one.rows.clear()
+        self._writing = asyncio.create_task(asyncio.to_thread(self._store, batches))
 
     async def _written(self) -> None:
         """What was handed over is written; ExportError."""
@@ -344,20 +447,19 @@ class Exporter:
             writing, self._writing = self._writing, None
             await writing
 
-    def _store(
-        self, waiting: _Columns, names: Mapping[int, str], positions: Mapping[int, Position]
-    ) -> None:
+    def _store(self, batches: Sequence[_Batch]) -> None:
         if not self._begun:
             self._directory.begin(self._period.from_ms)
             self._begun = True
         files = {}
-        for (number, day), by_table in waiting.items():
-            date = iso_day(day)
-            for key, some in by_table.items():
-                rows = pa.concat_tables(some)
-                some.clear()
-                files[self._directory.add(tables()[key], date, names[number], rows)] = rows.num_rows
-        self._directory.commit(positions, files)
+        for batch in batches:
+            for day, by_table in batch.columns.items():
+                for key, some in by_table.items():
+                    rows = pa.concat_tables(some)
+                    some.clear()
+                    name = self._directory.add(tables()[key], iso_day(day), batch.name, rows)
+                    files[name] = rows.num_rows
+        self._directory.commit({one.shard: one.reached for one in batches}, files)
         self.done.rows += sum(files.values())
         self.done.files += len(files)
 
@@ -371,10 +473,6 @@ def _collecting_rarely() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-def _of_tables() -> dict[tuple[str, str], list[Row]]:
-    return {key: [] for key in tables()}
 
 
 def _clock(shard: _Shard, cause: InputRecord) -> int:

@@ -1,7 +1,6 @@
 """Runs of variants side by side, each in a process of its own."""
 
 import gc
-import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -14,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from orchestrator.core.config import Config
+from orchestrator.installed import cores
 from orchestrator.replay.changes import Changes
 from orchestrator.replay.loop import Loop
 from orchestrator.replay.outcome import Outcome, there
@@ -56,12 +56,6 @@ def _share(done: Any) -> None:  # noqa: ANN401 - multiprocessing's array
     global _done  # noqa: PLW0603 - how a pool's processes get what can't be sent to them
     _done = done
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started the runs stops them
-
-
-def cores() -> int:
-    """How many runs go side by side."""
-    allowed = getattr(os, "sched_getaffinity", None)  # not on every platform
-    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def run_task(task: Task, number: int = 0) -> None:

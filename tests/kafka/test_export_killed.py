@@ -49,7 +49,7 @@ async def journaled(kafka: str, prefix: str) -> int:
 def killed(environment: dict[str, str], place: Path, later_s: float) -> bool:
     """Kill it so much later than it had written more; whether it had not ended before."""
     before = manifest_rows(place)
-    command = [sys.executable, "-c", _SMALL_BATCHES, "export", str(place)]
+    command = [sys.executable, "-c", _SMALL_BATCHES, "export", str(place), "--processes", "1"]
     running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + START_S
@@ -66,8 +66,9 @@ def killed(environment: dict[str, str], place: Path, later_s: float) -> bool:
 
 
 _SMALL_BATCHES = (
-    "import orchestrator.export.exporter as e\n"
-    "e.Exporter.__init__.__kwdefaults__['batch_rows'] = 400\n"
+    "import orchestrator.export.together as t\n"
+    "t.export.__kwdefaults__['batch_rows'] = 400\n"
+    "t.Crew.__new__.__defaults__ = (400,)\n"
     "from orchestrator.cli import main\n"
     "main()\n"
 )
@@ -107,6 +108,73 @@ async def test_an_export_killed_ten_times_equals_one_that_was_not(
     ]
     assert answers[0].stdout == answers[1].stdout
     assert sum(json.loads(line)["orders"] for line in answers[0].stdout.splitlines()) == ORDERS
+
+
+def sharing(environment: dict[str, str], place: Path) -> subprocess.Popen[str]:
+    """An export by two processes that have written some of it, and have more to do."""
+    before = manifest_rows(place)
+    command = [sys.executable, "-c", _SMALL_BATCHES, "export", str(place), "--processes", "2"]
+    running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + START_S
+    while manifest_rows(place) < before + 2_000:
+        assert running.poll() is None, f"it ended: {running.communicate()}"
+        assert time.monotonic() < deadline, f"it wrote nothing within {START_S} s"
+        time.sleep(0.005)
+    return running
+
+
+def parts_of(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(one) for one in children.split()]
+
+
+def gone(pids: list[int]) -> bool:
+    def lives(pid: int) -> bool:
+        with suppress(OSError):
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return False
+
+    deadline = time.monotonic() + 30
+    while any(map(lives, pids)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+async def test_whoever_of_a_shared_export_is_killed_nothing_is_lost_or_there_twice(
+    kafka: str, prefix: str, tmp_path: Path
+) -> None:
+    events = await journaled(kafka, prefix)
+    environment = {**os.environ, "HEADRACE_KAFKA": kafka, "HEADRACE_PREFIX": prefix}
+    environment["HEADRACE_SHARDS"] = "1"
+    place = tmp_path / "shared"
+
+    def ended(sign: signal.Signals, *, part: bool = False) -> tuple[int, str]:
+        running = sharing(environment, place)
+        parts = parts_of(running.pid)
+        assert len(parts) == 2
+        os.kill(parts[1] if part else running.pid, sign)
+        _, said = running.communicate(timeout=START_S)
+        assert gone(parts), "whoever was started ends as well"
+        return running.returncode, said
+
+    code, said = await asyncio.to_thread(ended, signal.SIGKILL, part=True)
+    assert code == 1
+    assert "A process of the export was killed (SIGKILL) before it was done." in said
+    assert "Traceback" not in said
+    code, _ = await asyncio.to_thread(ended, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    code, said = await asyncio.to_thread(ended, signal.SIGINT)
+    assert (code, said) == (130, f"Stopped. Run it again to go on in {place}.\n")
+    assert 0 < manifest_rows(place) < events
+    for name, number in (("shared", 2), ("whole", 1)):
+        arguments = ("export", str(tmp_path / name), "--json", "--processes", str(number))
+        done = await asyncio.to_thread(headrace, environment, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["rows_in_all"] == events
+    assert content(place) == content(tmp_path / "whole")
+    assert not [*place.glob(".beside-*")]
 
 
 def manifest_rows(place: Path) -> int:

@@ -5,12 +5,12 @@ from random import Random
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from orchestrator.installed import cores
 from orchestrator.replay import charts, page
 from orchestrator.replay.charts import Flow, Point
 from orchestrator.replay.compare import Compared, pairs, sources_of
 from orchestrator.replay.habits import Habits, Look, Sample
 from orchestrator.replay.outcome import COSTS, OrderRow, Outcome
-from orchestrator.replay.runs import cores
 
 DAY_MS = 86_400_000
 

@@ -145,6 +145,19 @@ def test_what_a_snapshot_makes_known_is_what_the_journal_before_it_did() -> None
     assert plain(restored(shard)) == plain(known)
 
 
+def test_who_only_folds_knows_what_who_tells_knows() -> None:
+    teller, folder = Known(), Known()
+    seen: set[str] = set()
+    for count, (seq, number, entry) in enumerate(entries()):
+        seen.update(flat.record["event"] for flat in flatten(teller, 0, seq, number, entry))
+        fold(folder, entry)
+        assert folder.clock_ms == teller.clock_ms
+        if count % 29 == 0:
+            assert plain(folder) == plain(teller)
+    assert plain(folder) == plain(teller)
+    assert {"input_resumed", "order_retired", "order_refused", "order_waits"} <= seen
+
+
 @pytest.mark.parametrize("name", HISTORY)
 def test_the_reference_names_every_field(name: str) -> None:
     page = (ROOT / "docs/reference/history.md").read_text(encoding="utf-8")
