@@ -252,6 +252,8 @@ Value: TypeAlias = int | list[int]
 
 COMPONENTS = ("transport", "handling", "per_unit", "late", "load", "price")
 """Of a leg's cost, in their order; a plan's end in `split`."""
+PAID = 3
+"""The first of them are paid (transport, handling, per unit); the rest are prices of rules."""
 
 DecisionRow: TypeAlias = list[Any]
 """A node as a source of one set of units: a `NodeRow`, without the defaults at its end."""

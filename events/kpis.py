@@ -26,8 +26,9 @@ class KpiCounts(Model):
     units_wanted: int = Field(description="units that a plan was made for; of a node: answered")
     units_found: int = Field(description="of those, units with a source; of a node: shipped")
     cost_minor: int = Field(description="what the plans cost, in the market's minor units")
+    paid_minor: int = Field(description="of that, transport, handling and per unit, which are paid")
     first_planned: int = Field(description="orders that got a source for the first time")
-    first_cost_minor: int = Field(description="what these plans cost")
+    first_paid_minor: int = Field(description="what is paid of what these plans cost")
     shipped: int = Field(description="shipments that left")
     units_shipped: int = Field(description="their units, as the node told them")
     delivered: int = Field(description="deliveries")
@@ -51,7 +52,7 @@ class KpiRates(Model):
     backorder_rate: float | None = Field(None, description="backordered / planned")
     split_rate: float | None = Field(None, description="split / allocated")
     cost_per_plan_minor: float | None = Field(None, description="cost_minor / allocated")
-    cost_per_order_minor: float | None = Field(None, description="first_cost_minor / first_planned")
+    cost_per_order_minor: float | None = Field(None, description="first_paid_minor / first_planned")
     promises_kept_rate: float | None = Field(
         None, description="promises_kept / (promises_kept + promises_broken)"
     )

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from events.decided import COMPONENTS, PAID
 from orchestrator.commands.connection import load_settings, run_on_kafka
 from orchestrator.runtime.whole import Whole
 from schemas.money import money
@@ -16,7 +17,7 @@ from schemas.ports import EventLog, LogError, Partition
 Json = dict[str, Any]
 
 _TYPE: Final = b"headrace.shadow_decided.v1"
-_PAID: Final = ("transport", "handling", "per_unit")
+_PAID: Final = COMPONENTS[:PAID]
 _SHOWN: Final = 10
 
 

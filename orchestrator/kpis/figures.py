@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, get_args
 
 import orjson
 
-from events.decided import costs_of, rows_of
+from events.decided import PAID, rows_of, split_cost
 from events.kpis import Dimension, KpiCounts, KpiRates
 from schemas.times import instant_ms
 
@@ -34,7 +34,7 @@ OF_ORDERS: Final = frozenset(
     {
         *("placed", "placed_per_minute", "refused", "planned", "backordered", "backorder_rate"),
         *("promises_kept", "promises_broken", "promises_kept_rate"),
-        *("first_planned", "first_cost_minor", "cost_per_order_minor"),
+        *("first_planned", "first_paid_minor", "cost_per_order_minor"),
     }
 )
 """What is counted by market and channel alone: no one node or carrier has it."""
@@ -45,7 +45,7 @@ _NUMERATORS: Final = {
     "backorder_rate": "backordered",
     "split_rate": "split",
     "cost_per_plan_minor": "cost_minor",
-    "cost_per_order_minor": "first_cost_minor",
+    "cost_per_order_minor": "first_paid_minor",
     "promises_kept_rate": "promises_kept",
 }
 _PLACE: Final = {name: place for place, name in enumerate(COUNTS)}
@@ -130,32 +130,56 @@ def _refused(record: Json, data: Json) -> Iterator[Addition]:
 class _Leg(NamedTuple):
     node_id: str
     carrier: str | None
-    cost_minor: int
+    costs: Sequence[int]  # by COMPONENTS
+    units: int
 
 
 def _planned(record: Json, data: Json) -> Iterator[Addition]:
+    """A plan; of one that is told in parts, the legs that are told here.
+
+    Where an order is large, an entry tells some of its nodes, and the others are planned anew at a
+    tick. So a leg counts where its node is told, and the plan with the last of them.
+    """
     decision = orjson.loads(data["decision"])
+    legs = _legs(decision)
+    told = {one["node_id"] for one in data["fulfillments"]}
+    given = [leg for leg in legs if leg.node_id in told]
+    later = sum(leg.units for leg in legs if leg.node_id not in told)
+    whole = 1 if len(given) == len(legs) else 0
+    split = 1 if len(legs) > 1 else 0
+    cost_minor = sum(sum(leg.costs) for leg in given)
+    if given and decision.get("split"):  # the one leg that costs no split is among the last told
+        cost_minor += split_cost(decision, len(given) + 1 - whole)
     chosen = decision["chosen"]
-    wanted = sum(line[2] for line in decision["lines"])
-    cost_minor, legs = _legs(decision)
     counts = {
-        "planned": 1,
-        "allocated": 1 if legs else 0,
-        "split": 1 if len(legs) > 1 else 0,
-        "backordered": 1 if data["backordered"] else 0,
-        "units_wanted": wanted,
-        "units_found": chosen["units"] if chosen else 0,
+        "planned": whole,
+        "allocated": whole if legs else 0,
+        "split": whole and split,
+        "backordered": whole if data["backordered"] else 0,
+        "units_wanted": sum(line[2] for line in decision["lines"]) - later,
+        "units_found": (chosen["units"] if chosen else 0) - later,
         "cost_minor": cost_minor,
+        "paid_minor": sum(_paid(leg) for leg in given),
     }
-    if legs and _first(data["fulfillments"], legs):
-        counts |= {"first_planned": 1, "first_cost_minor": cost_minor}
+    if legs and _first(data["fulfillments"], given):
+        counts |= {"first_planned": 1, "first_paid_minor": sum(map(_paid, legs))}
     yield from _everywhere(record, counts)
-    for leg in legs:
+    for leg in given:
         market_id = record["market_id"]
-        of_leg = {"allocated": 1, "split": counts["split"], "cost_minor": leg.cost_minor}
+        of_leg = {
+            "allocated": 1,
+            "split": split,
+            "cost_minor": sum(leg.costs),
+            "paid_minor": _paid(leg),
+        }
         yield Addition(f"{market_id}/node/{leg.node_id}", of_leg)
         if leg.carrier is not None:
             yield Addition(f"{market_id}/carrier/{leg.carrier}", of_leg)
+
+
+def _paid(leg: _Leg) -> int:
+    """Minor units of what a leg costs that somebody gets."""
+    return sum(leg.costs[:PAID])
 
 
 def _first(fulfillments: Sequence[Json], legs: Sequence[_Leg]) -> bool:
@@ -165,18 +189,22 @@ def _first(fulfillments: Sequence[Json], legs: Sequence[_Leg]) -> bool:
     )
 
 
-def _legs(decision: Any) -> tuple[int, Sequence[_Leg]]:  # noqa: ANN401 - of any release
-    """What the chosen plan costs, and its legs."""
+def _legs(decision: Any) -> Sequence[_Leg]:  # noqa: ANN401 - of any release
+    """The legs of the chosen plan."""
     chosen = decision["chosen"]
     if not chosen:
-        return 0, ()
+        return ()
     if "nodes" in chosen:  # of the first release, which knew no money
-        return 0, [_Leg(node_id, None, 0) for node_id in chosen["nodes"]]
-    legs = [
-        _Leg(row.node_id, row.service.partition("/")[0] if row.service else None, sum(row.costs))
-        for row in rows_of(decision, chosen)
+        return [_Leg(node_id, None, (), 0) for node_id in chosen["nodes"]]
+    return [
+        _Leg(
+            row.node_id,
+            row.service.partition("/")[0] if row.service else None,
+            row.costs,
+            sum(decision["sets"][place][0]),
+        )
+        for row, (place, _) in zip(rows_of(decision, chosen), chosen["legs"], strict=True)
     ]
-    return sum(costs_of(decision, chosen)), legs
 
 
 def _shipped(record: Json, data: Json) -> Iterator[Addition]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from events.decided import costs_of
+from events.decided import PAID, costs_of
 from orchestrator.core.config import DAY_MS, HOUR_MS, PROMISE_GRACE_MS
 from orchestrator.replay.outcome import (
     COSTS,
-    PAID,
     OrderRow,
     Told,
     order_digest,

@@ -13,8 +13,6 @@ from orchestrator.replay.period import digest_of, order_key, plan_digest, work_i
 from schemas.times import instant_ms
 
 COSTS: Final = (*COMPONENTS, "split")
-PAID: Final = 3
-"""The first of `COSTS` are paid (transport, handling, per unit); the rest are prices of rules."""
 
 
 class Told(NamedTuple):

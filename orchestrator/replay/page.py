@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any, Final
 
+from events.decided import PAID
 from orchestrator.replay import charts
 from orchestrator.replay.charts import Flow, Point
 from orchestrator.replay.compare import sources_of
-from orchestrator.replay.outcome import COSTS, PAID
+from orchestrator.replay.outcome import COSTS
 from schemas.money import amount, major, money
 
 Json = dict[str, Any]

@@ -12,6 +12,8 @@ _ENVELOPE: Final = "epoch_ms(date_trunc('minute', recorded_at)) AS minute, marke
 _FIRST: Final = """(shard, seq, entry, n) IN (
       SELECT min((shard, seq, entry, n)) FROM events.order_allocated
       WHERE len(decision.chosen.nodes) > 0 GROUP BY market_id, channel, order_id)"""
+_CHOSEN: Final = "decision.chosen"
+_PAID: Final = f"({_CHOSEN}.transport_minor + {_CHOSEN}.handling_minor + {_CHOSEN}.per_unit_minor)"
 _UNITS: Final = "list_sum(list_transform(lines, lambda x: x.quantity))"
 
 # Of each row: whom it is about, and what it counts there. `part` is true of what only counts at a
@@ -42,8 +44,10 @@ WITH sent AS (
     coalesce(decision.chosen.cost_minor, 0) FROM events.order_allocated
   UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'first_planned', 1
     FROM events.order_allocated WHERE {_FIRST}
-  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'first_cost_minor', decision.chosen.cost_minor
+  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'first_paid_minor', {_PAID}
     FROM events.order_allocated WHERE {_FIRST}
+  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'paid_minor', coalesce({_PAID}, 0)
+    FROM events.order_allocated
   UNION ALL SELECT {_ENVELOPE}, unnest(decision.chosen.nodes), NULL, true, 'allocated', 1
     FROM events.order_allocated
   UNION ALL SELECT {_ENVELOPE}, unnest(decision.chosen.nodes), NULL, true, 'split', 1
@@ -142,6 +146,6 @@ def rates(counts: Counts, minutes: int) -> dict[str, Any]:
         "backorder_rate": ratio("backordered", "planned"),
         "split_rate": ratio("split", "allocated"),
         "cost_per_plan_minor": ratio("cost_minor", "allocated"),
-        "cost_per_order_minor": ratio("first_cost_minor", "first_planned"),
+        "cost_per_order_minor": ratio("first_paid_minor", "first_planned"),
         "promises_kept_rate": ratio("promises_kept", "promises_kept", "promises_broken"),
     }

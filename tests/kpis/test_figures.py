@@ -35,7 +35,7 @@ def test_who_carried_it_gets_the_figures_and_who_was_planned_those_of_the_plan()
     story.track("TP1")
     figures = counted(story)
     planned, carried = figures["US/carrier/dhl"], figures["US/carrier/ups"]
-    assert planned.keys() == {"allocated", "cost_minor"}
+    assert planned.keys() == {"allocated", "cost_minor", "paid_minor"}
     assert carried["shipped"] == carried["delivered"] == 1
     assert carried["units_shipped"] == carried["units_found"] == carried["units_wanted"] == 2
     assert carried["lead_ms"] == figures["US"]["lead_ms"]
@@ -82,7 +82,29 @@ def test_every_plan_of_an_order_costs() -> None:
     assert twice["cost_minor"] > once["cost_minor"]
     for said in (once, twice):
         assert said["first_planned"] == 1, "an order is planned for the first time once"
-        assert said["first_cost_minor"] == once["cost_minor"]
+        assert said["first_paid_minor"] == once["paid_minor"]
+
+
+def test_a_plan_told_in_parts_is_counted_once() -> None:
+    plans, figures = [], []
+    for attributes in ({}, {f"key {number}": "x" * 1_900 for number in range(55)}):
+        story = Story()
+        story.service("ups")
+        story.rules({"split": {"cost_per_extra_leg": 7}})
+        for node, sku in zip(("BOS", "CHI", "LAX", "NYC"), "ABCD", strict=True):
+            story.node(node)
+            story.item(sku)
+            story.receive(node, **{sku: 1})
+        story.order("7", A=1, B=1, C=1, D=1, attributes=attributes)
+        assert story.status("7") == "allocated"
+        plans.append(sum(b'"order_allocated"' in entry for entry in story.entries))
+        figures.append(counted(story))
+    assert plans == [1, 2], "the second is of an order whose nodes are told in two entries"
+    at_once, in_parts = figures
+    assert at_once["US"]["first_planned"] == at_once["US"]["split"] == 1
+    assert at_once["US"]["first_paid_minor"] == at_once["US"]["paid_minor"] > 0
+    assert at_once["US"]["cost_minor"] == at_once["US"]["paid_minor"] + 3 * 7
+    assert in_parts == at_once
 
 
 def test_an_order_that_waits_is_first_planned_when_it_gets_a_source() -> None:
