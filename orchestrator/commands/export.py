@@ -129,6 +129,12 @@ def export(
         if not follow:
             typer.echo(f"Stopped. Run it again to go on in {directory}.", err=True)
             raise typer.Exit(130) from None
+    for shard, seq in sorted(done.begins.items()):
+        typer.echo(
+            f"The journal of shard {shard} has lost its beginning: what is exported of it"
+            f" came after commit {seq}.",
+            err=True,
+        )
     said = {"directory": str(directory), "rows": done.rows, "files": done.files}
     if as_json:
         typer.echo(orjson.dumps(said | {"rows_in_all": done.total}).decode())

@@ -71,6 +71,8 @@ class Manifest:
     shards: dict[int, Position] = field(default_factory=dict)
     heard: dict[int, Heard] = field(default_factory=dict)  # by partition of `history`
     files: dict[str, int] = field(default_factory=dict)  # rows, by path
+    begins: dict[int, int] = field(default_factory=dict)
+    """By shard whose journal had lost its beginning: the commit after which it is exported."""
 
     @property
     def rows(self) -> int:
@@ -149,7 +151,8 @@ class Directory:
                 )
                 for number, one in said.get("history", {}).items()
             }
-            return Manifest(said["from_ms"], shards, heard, said["files"])
+            begins = {int(number): seq for number, seq in said.get("begins", {}).items()}
+            return Manifest(said["from_ms"], shards, heard, said["files"], begins)
         except (ValueError, LookupError, TypeError) as error:
             raise ExportError(
                 f"{file} is not the manifest of an export: name another directory.", 2
@@ -193,9 +196,10 @@ class Directory:
     def _put_empty(self, table: Table) -> None:
         self._put(self.path / table.folder / _EMPTY, table.schema.empty_table(), last=False)
 
-    def begin(self, from_ms: int | None) -> Manifest:
+    def begin(self, from_ms: int | None, begins: Mapping[int, int] | None = None) -> Manifest:
         """Make it ready: remove what no manifest names, write views and empty files."""
         manifest = self.manifest or Manifest(from_ms)
+        manifest.begins |= begins or {}
         with self._telling():
             for folder in self.path.glob(f"{_BESIDE}*"):
                 shutil.rmtree(folder)
@@ -255,6 +259,7 @@ class Directory:
             manifest.shards | dict(positions),
             manifest.heard | dict(heard or {}),
             manifest.files | dict(files),
+            manifest.begins,
         )
         content: dict[str, Any] = {
             "format": FORMAT,
@@ -263,6 +268,8 @@ class Directory:
             "shards": {str(number): asdict(one) for number, one in sorted(made.shards.items())},
             "files": made.files,
         }
+        if made.begins:
+            content["begins"] = {str(number): seq for number, seq in sorted(made.begins.items())}
         if made.heard:
             content["history"] = {
                 str(number): {

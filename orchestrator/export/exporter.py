@@ -20,7 +20,7 @@ from schemas.history import INPUT, Known, fold, tell
 from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
 from schemas.ports import Clock, EventLog, Partition, Randomness, Read, Reader
 from schemas.times import iso_day, rfc3339
-from schemas.voids import Voids
+from schemas.voids import Void, Voids
 
 BATCH_ROWS: Final = 250_000
 """Rows in memory before files are written: each table's of a day and a shard are one file."""
@@ -32,6 +32,7 @@ FOLLOW_S: Final = 600.0
 _LATE_MS: Final = 60_000
 """How long after its time a commit may still land in the journal, and how far clocks differ."""
 _READ_RECORDS: Final = 500
+_UNKNOWN_MS: Final = -1
 _WAIT_MS: Final = 500
 
 Advanced = Callable[[int, int, int], None]
@@ -49,8 +50,8 @@ class Place(Protocol):
     def manifest(self) -> Manifest | None:
         """What is there."""
 
-    def begin(self, from_ms: int | None) -> object:
-        """Make it ready."""
+    def begin(self, from_ms: int | None, begins: Mapping[int, int]) -> object:
+        """Make it ready. `begins`: as in a manifest."""
 
     def add(self, table: Table, day: str, name: str, rows: pa.Table) -> str:
         """Write rows to a file; its path."""
@@ -97,6 +98,8 @@ class Done:
     files: int = 0
     first_ms: int | None = None  # what the journals hold
     last_ms: int | None = None
+    begins: dict[int, int] = field(default_factory=dict)
+    """By shard whose journal lost its beginning: the commit after which it is exported."""
 
 
 _Key = tuple[str, str]
@@ -316,10 +319,8 @@ class Exporter:
         manifest = self._directory.manifest
         for number in range(topics["journal"].partitions if "journal" in topics else 0):
             partition = Partition("journal", number)
-            if self._share is None:
-                end = (await self._log.bounds(partition)).next
-            else:
-                end = self._share.ends[number]
+            bounds = await self._log.bounds(partition)
+            end = bounds.next if self._share is None else self._share.ends[number]
             kept = manifest.shards.get(number) if manifest is not None else None
             kept = kept or Position(FilterState())
             if kept.filter.next > end:
@@ -328,6 +329,9 @@ class Exporter:
                     " of another one, or that has lost its end. Export to another directory.",
                     2,
                 )
+            lost = self._voids.lost(number)
+            if lost is not None:
+                kept = self._behind(lost, kept)
             known, state = await known_at(
                 kept.filter,
                 number,
@@ -338,7 +342,30 @@ class Exporter:
                 Known,
                 self._voids,
             )
+            if lost is not None and state.next < lost.state.next:
+                # no snapshot: what came of orders from before doesn't say when they were placed
+                known, state = Known(), kept.filter
+                known.clock_ms = _UNKNOWN_MS
+            if state.next < bounds.first == bounds.next:
+                raise JournalError(
+                    f"the journal of shard {number} holds nothing any more of what there was up to"
+                    f" offset {end}: `headrace shard void {number}` says how to go on"
+                )
             yield _Shard(number, kept, known, state, end)
+
+    def _behind(self, lost: Void, kept: Position) -> Position:
+        """Where an export begins whose journal lost its beginning; or goes on."""
+        if not kept.filter.next:
+            kept = Position(lost.state)
+            self.done.begins[lost.shard] = lost.state.seq
+        elif kept.filter.next < lost.state.next:
+            raise ExportError(
+                f"{self._directory.path} lacks commits of shard {lost.shard} from"
+                f" {kept.filter.seq + 1} to {lost.state.seq}, which its journal has lost: export to"
+                " another directory, which begins behind them.",
+                2,
+            )
+        return kept
 
     def _take(self, shard: _Shard, read: Read) -> None:
         """Take in a record of the journal: what is exported already, or before, is folded only."""
@@ -347,6 +374,8 @@ class Exporter:
         if verdict is Verdict.VALID and isinstance(record, Commit):
             new_from = kept.entries if record.seq == kept.filter.seq + 1 else 0
             from_ms, until_ms = self._period.from_ms or 0, self._period.until_ms
+            if shard.known.clock_ms == _UNKNOWN_MS:
+                shard.known.clock_ms = record.now_ms  # a tick stands first, if anywhere
             share = self._share
             ours = share is None or record.seq % share.of == share.number
             for number, entry in enumerate(record.entries):
@@ -449,7 +478,7 @@ class Exporter:
 
     def _store(self, batches: Sequence[_Batch]) -> None:
         if not self._begun:
-            self._directory.begin(self._period.from_ms)
+            self._directory.begin(self._period.from_ms, self.done.begins)
             self._begun = True
         files = {}
         for batch in batches:

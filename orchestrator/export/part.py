@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 
-from orchestrator.compose import collect_rarely
 from orchestrator.export.directory import ExportError
 from orchestrator.export.exporter import Exporter
 from orchestrator.export.together import Json, Task, failed, take_part
@@ -33,8 +32,18 @@ def _tell(said: Json) -> None:
 
 
 def _end_with_whoever_waits() -> None:
-    sys.stdin.buffer.read()
+    os.read(0, 1)  # no lock is held in it, which an end by itself would trip over
     os._exit(1)
+
+
+class _WithoutPandas:
+    """Arrow would load it with its first array, in case one is made of it: most of a second."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        """No spec: others are asked; nobody is about this one."""
+        if name == "pandas":
+            raise ModuleNotFoundError(name=name)
 
 
 async def _work(task: Task, kafka: dict[str, Any]) -> None:
@@ -54,9 +63,9 @@ async def _work(task: Task, kafka: dict[str, Any]) -> None:
 
 def main() -> None:
     """Do what standard input says."""
+    sys.meta_path.insert(0, _WithoutPandas())
     given = orjson.loads(sys.stdin.buffer.readline())
     Thread(target=_end_with_whoever_waits, daemon=True).start()
-    collect_rarely()
     try:
         asyncio.run(_work(Task.of(given["task"]), given["kafka"]))
     except (ExportError, JournalError, LogError) as error:

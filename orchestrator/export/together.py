@@ -83,7 +83,7 @@ class Portion:
         self._beside = beside
         self._tell = tell
 
-    def begin(self, from_ms: int | None) -> None:
+    def begin(self, from_ms: int | None, begins: Mapping[int, int]) -> None:
         """It has begun."""
 
     def add(self, table: Table, day: str, name: str, rows: pa.Table) -> str:

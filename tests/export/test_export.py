@@ -24,13 +24,24 @@ from orchestrator.export.tables import KINDS, Table, tables
 from orchestrator.export.views import asked_first
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.world import SystemClock
+from orchestrator.voiding import found_void
 from schemas.history import Known, flatten
+from schemas.journal import JournalError
 from schemas.ports import Partition, Record
 from schemas.times import instant_ms
+from schemas.voids import VOIDS, Voids
 from tests.core.story import Story
 from tests.export import exporting
 from tests.projections.test_from_the_core import journal, told
-from tests.runtime.test_history import TOPICS, SetClock, behind_a_lost_end
+from tests.runtime.test_history import (
+    TOPICS,
+    Book,
+    SetClock,
+    a_beginning,
+    behind_a_lost_end,
+    folded,
+    snapshots,
+)
 
 JOURNAL = Partition("journal", 0)
 SIZE = 3  # entries of a commit
@@ -296,6 +307,61 @@ async def test_an_export_behind_a_lost_end_begins_with_no_snapshot_of_it(tmp_pat
     await export(log, Directory(tmp_path))
     placed = {row[10] for row in content(tmp_path)["inputs.order_placed"]}
     assert placed == {"0", "last", *(f"new{number}" for number in range(30))}
+
+
+async def test_an_export_begins_behind_a_lost_beginning_and_says_so(tmp_path: Path) -> None:
+    clock = SetClock()
+    log = MemoryLog(clock, {**TOPICS, "voids": 1})
+    story, book = a_beginning(), Book(log)
+    book.now_ms = story.now_ms
+    story.order("old", MUG=1)
+    book.tell(story)
+    stopped = tmp_path / "stopped"
+    await export(log, Directory(stopped))
+    story.order("open", MUG=1)
+    book.tell(story)
+    whole = tmp_path / "whole"
+    await export(log, Directory(whole))
+    before = book.state
+    await snapshots(log, clock).write(folded(story), before)
+    await log.trim(JOURNAL, before.next)
+    with pytest.raises(JournalError, match="holds nothing any more"):
+        await export(log, Directory(tmp_path / "new"))
+    story.order("after", MUG=1)
+    book.tell(story)
+    with pytest.raises(JournalError, match="its first records are gone"):
+        await export(log, Directory(tmp_path / "new"))
+    void = await found_void(log, 0, Voids(log), snapshots(log, clock), [])
+    assert void is not None
+    assert void.lost
+    log.write(VOIDS, [void._replace(by="ada", reason="lost").record()])
+    for name, without_snapshots in (("0", False), ("1", True)):
+        story.order(f"new{name}", MUG=1)
+        story.report("accepted", "open.1", id_=f"accepted {name}")
+        book.tell(story)
+        if without_snapshots:
+            held = log.held(Partition("snapshots", 0))
+            await log.trim(Partition("snapshots", 0), held.next)
+        for place in (whole, tmp_path / "new"):
+            await export(log, Directory(place))
+    await export(log, Directory(tmp_path / "begun 1"))
+    expected = {"0", "old", "open", "after", "new0", "new1"}
+    assert placed(whole) == expected
+    for name in ("new", "begun 1"):
+        manifest = Directory(tmp_path / name).manifest
+        assert manifest is not None
+        assert manifest.begins == {0: before.seq}
+    assert placed(tmp_path / "new") == expected - {"0", "old", "open"}
+    new, begun = content(tmp_path / "new"), content(tmp_path / "begun 1")
+    assert new["inputs.order_placed"] == begun["inputs.order_placed"]
+    reports = new["inputs.fulfillment_accepted"]
+    assert [row[10] for row in reports] == ["open", None]  # known by the snapshot, and no more
+    with pytest.raises(ExportError, match=rf"lacks commits of shard 0 from \d+ to {before.seq},"):
+        await export(log, Directory(stopped))
+
+
+def placed(path: Path) -> set[str]:
+    return {row[10] for row in content(path)["inputs.order_placed"]}
 
 
 async def test_two_exports_at_once_are_told_apart(tmp_path: Path, log: MemoryLog) -> None:

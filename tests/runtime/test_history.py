@@ -50,6 +50,7 @@ class Book:
         self.log = log
         self.state = FilterState()
         self.written = 0
+        self.now_ms = 0
         self.open("n1")
 
     def open(self, nonce: str) -> None:
@@ -68,7 +69,7 @@ class Book:
                 inbox_from=self.state.inbox_next,
                 inbox_next=self.state.inbox_next,
                 prev=self.state.digest,
-                now_ms=0,
+                now_ms=self.now_ms,
                 entries=[*entries],
             )
         )
