@@ -8,12 +8,15 @@ tables, producer, web server and leader are not used.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterable, Coroutine, Generator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import faust
 import structlog
+from faust.transport.drivers import aiokafka as kafka_driver
+from mode.services import WaitResults
 
 from orchestrator.kpis.alerts import Rule
 from orchestrator.kpis.worker import HISTORY, PARTS, Worker
@@ -55,9 +58,49 @@ class _Silent(faust.Monitor):
         return
 
 
+class Begun:
+    """A coroutine that was begun, and waits for something."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:  # noqa: ANN401 - as asyncio has it
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waits_for = self._waits_for
+        try:
+            while True:
+                try:
+                    got = yield waits_for
+                except BaseException as error:  # noqa: BLE001 - handed on
+                    waits_for = self._coroutine.throw(error)
+                else:
+                    waits_for = self._coroutine.send(got)
+        except StopIteration as done:
+            return done.value
+
+
+class _Consumer(kafka_driver.Consumer):
+    """Hands a record over at once where nobody has to be waited for.
+
+    Faust makes four tasks for each, to stop waiting when partitions are shared out anew.
+    """
+
+    async def wait_first(self, *waited: Any, **limits: Any) -> Any:  # noqa: ANN401 - as in the base
+        handing, *others = waited
+        if others and asyncio.iscoroutine(handing):
+            try:
+                waits_for = handing.send(None)
+            except StopIteration as done:
+                for other in others:
+                    other.close()
+                return WaitResults([handing], [done.value], stopped=False)
+            waited = (Begun(handing, waits_for), *others)
+        return await super().wait_first(*waited, **limits)
+
+
 def application(kafka: KafkaSettings, group_id: str) -> faust.App:
     """An app that reads bytes, and starts nothing that the role doesn't need."""
-    return faust.App(
+    app = faust.App(
         group_id,
         broker=";".join(f"kafka://{one.strip()}" for one in kafka.servers.split(",")),
         broker_credentials=_credentials(kafka),
@@ -75,6 +118,8 @@ def application(kafka: KafkaSettings, group_id: str) -> faust.App:
         Monitor=_Silent,
         autodiscover=False,
     )
+    app.transport.Consumer = _Consumer
+    return app
 
 
 def _credentials(kafka: KafkaSettings) -> Any:  # noqa: ANN401 - one of Faust's classes, or none
@@ -167,14 +212,18 @@ class _Running:
 
         @app.agent(history, name="count", concurrency=1)
         async def count(stream: AsyncIterable[Any]) -> None:
-            counted: dict[int, Any] = {}
-            async for event in stream.events():  # type: ignore[attr-defined]  # it is a faust.Stream
-                message = event.message
-                await worker.take_history(message.partition, message.offset, message.value)
-                if message.partition not in counted:
-                    label = str(message.partition)
-                    counted[message.partition] = metrics.KPI_RECORDS.labels(label)
-                counted[message.partition].inc()
+            waiting = stream.channel.queue  # type: ignore[attr-defined]  # it is a faust.Stream
+            async for event in stream.events():  # type: ignore[attr-defined]  # the same
+                counted = Counter([await take(event)])
+                while not waiting.empty():  # a stream takes longer over one than counting does
+                    counted[await take(waiting.get_nowait())] += 1
+                for partition, records in counted.items():
+                    metrics.KPI_RECORDS.labels(str(partition)).inc(records)
+
+        async def take(event: Any) -> int:  # noqa: ANN401 - one of Faust's
+            message = event.message
+            await worker.take_history(message.partition, message.offset, message.value)
+            return int(message.partition)
 
         @app.agent(parts, name="merge", concurrency=1)
         async def merge(stream: AsyncIterable[Any]) -> None:
