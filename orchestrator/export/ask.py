@@ -24,9 +24,13 @@ def opened(directory: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     what an export adds meanwhile doesn't count, nor does what one left that was killed.
     """
     place = Directory(directory)
-    if place.manifest is None:
-        raise ExportError(f"{directory} holds no export: write one with `headrace export`.", 2)
-    with TemporaryDirectory() as beside, closing(duckdb.connect()) as connection:
+    with (
+        place.reading(),
+        TemporaryDirectory() as beside,
+        closing(duckdb.connect()) as connection,
+    ):
+        if place.manifest is None:
+            raise ExportError(f"{directory} holds no export: write one with `headrace export`.", 2)
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(views(place.files(Path(beside))))
         yield connection

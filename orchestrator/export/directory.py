@@ -7,9 +7,10 @@ export, which goes on at the manifest's positions, so nothing is there twice and
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
@@ -27,8 +28,14 @@ VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 VIEWS: Final = "views.sql"
 _LOCK: Final = ".lock"
+_READING: Final = ".reading"
+"""Locked by who reads files that the manifest named: they aren't put together then."""
 _BESIDE: Final = ".beside-"
 """Begins the folder that others write to before it counts."""
+_SMALL_ROWS: Final = 125_000
+"""What has fewer is put together with others, to no more than twice as many."""
+_MANY: Final = 8
+"""So many small files of a table, a day and a shard are put together."""
 _EMPTY: Final = "day=1970-01-01/empty.parquet"
 """A file without rows in every table, so that a table without any has its columns too."""
 
@@ -212,6 +219,7 @@ class Directory:
                 if not self._has_columns(table):
                     self._put_empty(table)
             self._replace(self.path / VIEWS, views().encode())
+            (self.path / _READING).touch()
         self.manifest = manifest
         return manifest
 
@@ -254,13 +262,16 @@ class Directory:
         """From here on these files count, and the export goes on at these positions."""
         manifest = self.manifest
         assert manifest is not None  # noqa: S101 - it has begun
-        made = Manifest(
-            manifest.from_ms,
-            manifest.shards | dict(positions),
-            manifest.heard | dict(heard or {}),
-            manifest.files | dict(files),
-            manifest.begins,
+        made = replace(
+            manifest,
+            shards=manifest.shards | dict(positions),
+            heard=manifest.heard | dict(heard or {}),
+            files=manifest.files | dict(files),
         )
+        self._keep(made, files)
+
+    def _keep(self, made: Manifest, files: Iterable[str]) -> None:
+        """The manifest is this one from here on; it names these files for the first time."""
         content: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
@@ -283,6 +294,82 @@ class Directory:
                 _sync(folder)
             self._replace(self.path / MANIFEST, orjson.dumps(content, option=orjson.OPT_INDENT_2))
         self.manifest = made
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Files that the manifest names now stay there meanwhile."""
+        try:
+            lock = os.open(self.path / _READING, os.O_RDONLY)
+        except OSError:  # an older release's; nobody puts its files together while it is so
+            yield
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            self.manifest = self._read()
+            yield
+        finally:
+            os.close(lock)
+
+    def put_together(self, days: Mapping[int, str]) -> None:
+        """Put many small files of a table, a day and a shard together, of days that are over.
+
+        `days`: of each shard the first that is not. A crash between leaves files that no manifest
+        names. Nothing is done while anybody reads, who may do so again: it is tried the next time.
+        """
+        small: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for name, rows in self.manifest.files.items() if self.manifest else ():
+            folder, _, file = name.rpartition("/")
+            shard, day = int(file.partition("-")[0]), folder.rpartition("=")[2]
+            if day < days.get(shard, "") and rows < _SMALL_ROWS:
+                small[folder, shard].append(name)
+        many = [names for names in small.values() if len(names) >= _MANY]
+        if not many:
+            return
+        with self._telling():
+            lock = os.open(self.path / _READING, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for names in many:
+                self._put_together(names)
+        except BlockingIOError:
+            return
+        finally:
+            os.close(lock)
+
+    def _put_together(self, names: Sequence[str]) -> None:
+        manifest = self.manifest
+        assert manifest is not None  # noqa: S101 - it names them
+        gone: list[str] = []
+        made: dict[str, int] = {}
+        with self._telling():
+            for some in self._batches(names):
+                rows = pa.concat_tables(
+                    [pq.ParquetFile(self.path / one).read() for one in some],
+                    promote_options="default",  # files of older releases may lack columns
+                )
+                name = f"{some[0].removesuffix('.parquet')}+{len(some) - 1}.parquet"
+                self._put(self.path / name, rows)
+                made[name] = rows.num_rows
+                gone += some
+            files = {name: rows for name, rows in manifest.files.items() if name not in set(gone)}
+            self._keep(replace(manifest, files=files | made), made)
+            for one in gone:
+                (self.path / one).unlink()
+
+    def _batches(self, names: Sequence[str]) -> Iterator[list[str]]:
+        """Of two or more each, and of no more rows than files have that aren't small."""
+        assert self.manifest is not None  # noqa: S101 - it names them
+        some: list[str] = []
+        rows = 0
+        for name in names:
+            if rows + self.manifest.files[name] > 2 * _SMALL_ROWS:
+                if len(some) > 1:
+                    yield some
+                some, rows = [], 0
+            some.append(name)
+            rows += self.manifest.files[name]
+        if len(some) > 1:
+            yield some
 
     def _put(self, path: Path, rows: pa.Table, *, last: bool = True) -> None:
         """Write a file that appears whole; it lasts a power failure once its folder is synced."""

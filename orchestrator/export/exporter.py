@@ -59,6 +59,9 @@ class Place(Protocol):
     def commit(self, positions: Mapping[int, Position], files: Mapping[str, int]) -> None:
         """From here on these files count, and these are the positions."""
 
+    def put_together(self, days: Mapping[int, str]) -> None:
+        """Put many small files together. `days`: of each shard the first that is not over."""
+
 
 class Share(NamedTuple):
     """Which commits are exported here, where several share an export: each `of`th, from one on.
@@ -141,6 +144,7 @@ class _Batch(NamedTuple):
     name: str
     columns: _Columns
     reached: Position
+    day: str  # what comes later is of this one or after
 
 
 class Exporter:
@@ -465,7 +469,8 @@ class Exporter:
             return  # nothing has happened yet, and nothing begins
         batches = []
         for one in shards:
-            batches.append(_Batch(one.number, one.name, one.columns, one.reached))
+            day = iso_day(one.known.clock_ms // DAY_MS)
+            batches.append(_Batch(one.number, one.name, one.columns, one.reached, day))
             one.columns, one.waiting, one.first, one.round_rows = {}, 0, "", 0
             one.rows.clear()
         self._writing = asyncio.create_task(asyncio.to_thread(self._store, batches))
@@ -491,6 +496,7 @@ class Exporter:
         self._directory.commit({one.shard: one.reached for one in batches}, files)
         self.done.rows += sum(files.values())
         self.done.files += len(files)
+        self._directory.put_together({one.shard: one.day for one in batches})
 
 
 @contextmanager

@@ -95,6 +95,9 @@ class Portion:
         ((shard, reached),) = positions.items()
         self._tell({"shard": shard, "reached": asdict(reached), "files": dict(files)})
 
+    def put_together(self, days: Mapping[int, str]) -> None:
+        """Not by one of several."""
+
 
 async def take_part(task: Task, make: Callable[..., Exporter], tell: Tell) -> None:
     """Do a task. `make` makes an exporter for a place; ExportError, JournalError, LogError."""

@@ -7,7 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.export.ask import ask, opened
-from orchestrator.export.directory import MANIFEST, Directory, ExportError, Heard, Position
+from orchestrator.export.directory import (
+    MANIFEST,
+    Directory,
+    ExportError,
+    Heard,
+    Manifest,
+    Position,
+)
 from orchestrator.export.exporter import Done, Period
 from orchestrator.export.tables import KINDS, Table, tables
 from orchestrator.export.views import asked_first
@@ -362,6 +369,51 @@ async def test_an_export_begins_behind_a_lost_beginning_and_says_so(tmp_path: Pa
 
 def placed(path: Path) -> set[str]:
     return {row[10] for row in content(path)["inputs.order_placed"]}
+
+
+class Ends(Directory):
+    """Ends before or after the manifest that names what was put together."""
+
+    after: bool | None = None
+
+    def _keep(self, made: Manifest, files: Iterable[str]) -> None:
+        together = any("+" in name for name in files)
+        if together and self.after is False:
+            raise KilledError
+        super()._keep(made, files)
+        if together and self.after is True:
+            raise KilledError
+
+
+async def test_many_small_files_of_a_day_that_is_over_are_put_together(
+    story: Story, tmp_path: Path
+) -> None:
+    values = [Record(None, value) for value in journal(story.entries, 1)]
+    log, place = MemoryLog(SystemClock(), {"journal": 1}), tmp_path / "small"
+    log.write(JOURNAL, values[:-5])
+    await exporting.export(log, Directory(place), batch_rows=4)
+    before = content(place)
+    folder = place / "events" / "balanced"
+    small = files(folder, "0-*")
+    assert len(small) > 10, "the day is not over"
+    days = {0: "2100-01-01"}
+    with opened(place):  # who asks meanwhile loses nothing
+        Directory(place).put_together(days)
+        assert files(folder, "0-*") == small
+    for after in (False, True):
+        ending = Ends(place)
+        ending.after = after
+        with pytest.raises(KilledError):
+            ending.put_together(days)
+        assert len(files(place, "0-*+*")) == 1
+        assert content(place) == before
+    log.write(JOURNAL, values[-5:])
+    await exporting.export(log, Directory(place))  # removes what no manifest names
+    Directory(place).put_together(days)
+    assert len(files(folder, "0-*")) < 4
+    await exporting.export(log, Directory(tmp_path / "whole"))
+    assert content(place) == content(tmp_path / "whole")
+    assert (await exporting.export(log, Directory(place))).rows == 0
 
 
 async def test_two_exports_at_once_are_told_apart(tmp_path: Path, log: MemoryLog) -> None:
