@@ -18,9 +18,9 @@ money in minor units of the row's currency. What has no one type, such as attrib
 text.
 
 `manifest.json` says which files count (`files`, with their rows) and how far each shard is exported
-(`shards`; `history`, where shadows are). `begins` has, by shard whose journal had lost its beginning,
-the commit after which it is exported. A file that it doesn't name is of an export that is under
-way, or left from a crash and removed by the next; `headrace sql` leaves it out.
+(`shards`; `history`, where shadows are). `begins` has, by shard whose journal had lost its
+beginning, the commit after which it is exported. A file that it doesn't name is of an export that
+is under way, or left from a crash and removed by the next; `headrace sql` leaves it out.
 
 ## Views
 
