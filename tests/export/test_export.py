@@ -385,35 +385,54 @@ class Ends(Directory):
             raise KilledError
 
 
-async def test_many_small_files_of_a_day_that_is_over_are_put_together(
-    story: Story, tmp_path: Path
-) -> None:
-    values = [Record(None, value) for value in journal(story.entries, 1)]
-    log, place = MemoryLog(SystemClock(), {"journal": 1}), tmp_path / "small"
-    log.write(JOURNAL, values[:-5])
-    await exporting.export(log, Directory(place), batch_rows=4)
-    before = content(place)
-    folder = place / "events" / "balanced"
-    small = files(folder, "0-*")
-    assert len(small) > 10, "the day is not over"
-    days = {0: "2100-01-01"}
-    with opened(place):  # who asks meanwhile loses nothing
-        Directory(place).put_together(days)
-        assert files(folder, "0-*") == small
+def small_files(place: Directory, table: Table, day: str, shard: int, number: int) -> None:
+    """So many files of a row each."""
+    made = {}
+    for seq in range(number):
+        row = {"position": f"{shard}.{seq}.0.-1", "shard": shard, "seq": seq, "order_id": day}
+        rows = pa.Table.from_pylist([row], schema=table.schema)
+        if not seq:  # of an older release
+            rows = rows.drop_columns(["origin"])
+        made[place.add(table, day, f"{shard}-{seq}.0-{seq}.0", rows)] = 1
+    place.commit({}, made)
+
+
+def test_many_small_files_of_a_day_that_is_over_are_put_together(tmp_path: Path) -> None:
+    place = Directory(tmp_path)
+    place.begin(None)
+    ticks, placed = tables()["input", "clock_ticked"], tables()["input", "order_placed"]
+    small_files(place, ticks, "2026-01-01", 0, 9)
+    small_files(place, ticks, "2026-01-02", 0, 9)  # is not over
+    small_files(place, ticks, "2026-01-01", 1, 9)  # nor is it in this shard
+    small_files(place, placed, "2026-01-01", 0, 7)  # these are few
+    before = everything(tmp_path)
+    assert len(before) == 3 * 9 + 7
+    days = {0: "2026-01-02", 1: "2026-01-01"}
+    with opened(tmp_path):  # who asks meanwhile loses nothing
+        place.put_together(days)
+        assert len(files(tmp_path, "[01]-*")) == len(before)
     for after in (False, True):
-        ending = Ends(place)
+        ending = Ends(tmp_path)
         ending.after = after
         with pytest.raises(KilledError):
             ending.put_together(days)
-        assert len(files(place, "0-*+*")) == 1
-        assert content(place) == before
-    log.write(JOURNAL, values[-5:])
-    await exporting.export(log, Directory(place))  # removes what no manifest names
-    Directory(place).put_together(days)
-    assert len(files(folder, "0-*")) < 4
-    await exporting.export(log, Directory(tmp_path / "whole"))
-    assert content(place) == content(tmp_path / "whole")
-    assert (await exporting.export(log, Directory(place))).rows == 0
+        assert len(files(tmp_path, "[01]-*")) == len(before) + 1
+        assert everything(tmp_path) == before
+    place = Directory(tmp_path)
+    place.begin(None)  # removes what the manifest doesn't name
+    place.put_together(days)
+    assert everything(tmp_path) == before
+    there = files(tmp_path, "[01]-*")
+    assert len(there) == 1 + 2 * 9 + 7
+    assert "0-0.0-0.0+8.parquet" in there
+
+
+def everything(path: Path) -> list[Any]:
+    rows: list[Any] = []
+    with opened(path) as connection:
+        for name in ("inputs.clock_ticked", "inputs.order_placed"):
+            rows += ask(connection, f"SELECT * FROM {name} ORDER BY ALL")[1]  # noqa: S608 - of ours
+    return rows
 
 
 async def test_two_exports_at_once_are_told_apart(tmp_path: Path, log: MemoryLog) -> None:

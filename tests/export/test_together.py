@@ -118,7 +118,7 @@ async def shared(
     return done
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [2, 3])
 async def test_an_export_that_several_share_is_the_same(
     log: MemoryLog, tmp_path: Path, number: int
 ) -> None:
@@ -153,13 +153,13 @@ async def test_a_shared_export_ended_anywhere_goes_on_to_what_one_without_end_is
 ) -> None:
     await export_alone(log, Directory(tmp_path / "alone"))
     place, ended = tmp_path / "shared", 0
-    for lives in (0, 5, *range(20, 50, 3)):  # of whoever writes the manifest
+    for lives in (0, 5, *range(26, 50, 5)):  # of whoever writes the manifest
         try:
             await shared(log, Fragile(place, lives))
         except KilledError:
             ended += 1
     place = tmp_path / "others"
-    for lives in range(0, 40, 4):  # of those that it has started
+    for lives in range(0, 40, 7):  # of those that it has started
         left = [lives]
 
         def heard(said: Json, left: list[int] = left) -> Json:
@@ -172,7 +172,7 @@ async def test_a_shared_export_ended_anywhere_goes_on_to_what_one_without_end_is
             await shared(log, Directory(place), start=beside(log, heard))
         except KilledError:
             ended += 1
-    assert ended >= 10
+    assert ended >= 9
     for name in ("shared", "others"):
         await shared(log, Directory(tmp_path / name))
         assert content(tmp_path / name) == content(tmp_path / "alone")
