@@ -75,6 +75,16 @@ class Share(NamedTuple):
     ends: Mapping[int, int]
 
 
+class Alone(NamedTuple):
+    """Rows that one writes first, and how many are to be left then, by the look of these.
+
+    Where there are fewer, starting others takes longer than they save.
+    """
+
+    rows: int = 20_000
+    left: int = 150_000
+
+
 @dataclass(frozen=True, slots=True)
 class Period:
     """By the shards' clocks: from a moment on, up to before another. None: from or to the end."""
@@ -172,7 +182,7 @@ class Exporter:
         self._form = form
         self._period = period
         self._batch_rows = batch_rows
-        self._alone_rows: int | None = None
+        self._alone: Alone | None = None
         self._share = share
         self._voids = Voids(log)
         self._shards: dict[int, _Shard] = {}
@@ -181,13 +191,13 @@ class Exporter:
         self._written_s = 0.0
         self._begun = False
         self.ends: Mapping[int, int] = {}  # of the journals, when it began
-        self.more = False  # `alone_rows` are written, and there is more before the ends
+        self.more = False  # others are to go on, up to the ends
         self.done = Done()
 
-    async def run(self, advanced: Advanced, *, follow: bool, alone_rows: int | None = None) -> Done:
+    async def run(self, advanced: Advanced, *, follow: bool, alone: Alone | None = None) -> Done:
         """Export what is not there yet; with `follow` go on until cancelled or the period is over.
 
-        `alone_rows`: with so many written it ends, where there is `more`.
+        `alone`: when it ends early, since others are there to go on.
 
         1. Restore what has to be known at the manifest's positions.
         2. Read and filter; what entries say gathers as rows of a table, a day and a shard, and
@@ -195,7 +205,7 @@ class Exporter:
         3. Once there are enough: write a file of each, then the manifest, while more is read.
         ExportError, JournalError, LogError. What is not in the manifest then is not exported.
         """
-        self._alone_rows = alone_rows
+        self._alone = alone
         with _collecting_rarely():
             return await self._run(advanced, follow=follow)
 
@@ -229,7 +239,7 @@ class Exporter:
     async def _read(self, reader: Reader, advanced: Advanced, *, follow: bool) -> None:
         """Read until every shard is over, or others are to go on."""
         at = {Partition("journal", number) for number in self._shards}
-        while not self.more:
+        while True:
             for partition in sorted(at):
                 one = self._shards[partition.number]
                 if follow:
@@ -244,13 +254,14 @@ class Exporter:
             for partition, reads in (await reader.read(_READ_RECORDS, _WAIT_MS)).items():
                 shard = self._shards[partition.number]
                 for read in reads:
-                    if shard.over or self.more or (not follow and read.offset >= shard.end):
+                    if shard.over or (not follow and read.offset >= shard.end):
                         break
                     self._take(shard, read)
                     if self._objects >= min(_OBJECT_ROWS, self._batch_rows):
                         self._gather()
                         await asyncio.sleep(0)
-                    await self._write_due(shard)
+                    if await self._write_due(shard):
+                        return
                 if follow:
                     shard.end = max(shard.end, reader.high_water(partition) or 0)
                 advanced(shard.number, shard.filter.next, shard.end)
@@ -258,20 +269,24 @@ class Exporter:
             if self._share is None and self._waiting and late_s > FOLLOW_S:
                 await self._write([*self._shards.values()])
 
-    async def _write_due(self, shard: _Shard) -> None:
-        """Write once enough waits: of all shards, or of one where others must do so as well."""
+    async def _write_due(self, shard: _Shard) -> bool:
+        """Write once enough waits: of all shards, or of one where others must do so as well.
+
+        Whether others are to go on.
+        """
         if self._share is not None:
             if shard.round_rows >= self._batch_rows * self._share.of / len(self._shards):
                 await self._write([shard])
-        elif self._waiting >= (self._alone_rows or self._batch_rows):
+        elif self._alone is not None and (rows := self._waiting) >= self._alone.rows:
+            shards = self._shards.values()
+            read = sum(one.filter.next - one.kept.filter.next for one in shards)
+            left = sum(self.ends[one.number] - one.filter.next for one in shards if not one.over)
+            self.more = left * rows > read * self._alone.left
+            self._alone = None
+            return self.more
+        elif self._waiting >= self._batch_rows:
             await self._write([*self._shards.values()])
-            if self._alone_rows is not None:
-                self._alone_rows = None
-                self.more = any(
-                    one.filter.next < self.ends[one.number]
-                    for one in self._shards.values()
-                    if not one.over
-                )
+        return False
 
     @property
     def _waiting(self) -> int:

@@ -20,15 +20,21 @@ import orjson
 import pyarrow as pa
 
 from orchestrator.export.directory import Directory, ExportError, Manifest, Position
-from orchestrator.export.exporter import BATCH_ROWS, Advanced, Done, Exporter, Period, Share
+from orchestrator.export.exporter import (
+    BATCH_ROWS,
+    Advanced,
+    Alone,
+    Done,
+    Exporter,
+    Period,
+    Share,
+)
 from orchestrator.export.tables import Table
 from orchestrator.installed import cores
 from orchestrator.runtime.kafka_log import KafkaSettings
 from schemas.journal import JournalError
 from schemas.ports import LogError
 
-ALONE_ROWS: Final = 50_000
-"""Rows that one process writes first: where there are no more, starting others takes longer."""
 _MOST: Final = 4
 """More processes than that mostly read the same."""
 _LINE_BYTES: Final = 1 << 28  # what one of them says of some thousand files
@@ -66,11 +72,11 @@ Start = Callable[[Task], AbstractAsyncContextManager[AsyncIterator[Json]]]
 
 
 class Crew(NamedTuple):
-    """So many processes, and what starts one; rows that are written before they are started."""
+    """So many processes, what starts one, and when they are."""
 
     number: int
     start: Start
-    alone_rows: int = ALONE_ROWS
+    alone: Alone = Alone()
 
 
 class Portion:
@@ -222,8 +228,7 @@ async def export(
         return exporter
 
     first = alone()
-    alone_rows = crew.alone_rows if crew.number > 1 else None
-    await first.run(advanced, follow=follow, alone_rows=alone_rows)
+    await first.run(advanced, follow=follow, alone=crew.alone if crew.number > 1 else None)
     if first.more:
         sharing = Together(
             directory, crew=crew, ends=first.ends, period=period, done=done, batch_rows=batch_rows

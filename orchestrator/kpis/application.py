@@ -98,6 +98,10 @@ class _Consumer(kafka_driver.Consumer):
         return await super().wait_first(*waited, **limits)
 
 
+class _Transport(kafka_driver.Transport):
+    Consumer = _Consumer
+
+
 def application(kafka: KafkaSettings, group_id: str) -> faust.App:
     """An app that reads bytes, and starts nothing that the role doesn't need."""
     app = faust.App(
@@ -118,7 +122,7 @@ def application(kafka: KafkaSettings, group_id: str) -> faust.App:
         Monitor=_Silent,
         autodiscover=False,
     )
-    app.transport.Consumer = _Consumer
+    app.transport = _Transport(app.conf.broker_consumer, app)
     return app
 
 

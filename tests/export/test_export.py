@@ -71,9 +71,11 @@ class Fragile(Directory):
         if self._lives < 0:
             raise KilledError
 
-    def add(self, table: Table, day: str, name: str, rows: pa.Table) -> str:
+    def add(
+        self, table: Table, day: str, name: str, rows: pa.Table, beside: Path | None = None
+    ) -> str:
         self._live()
-        path = super().add(table, day, name, rows)
+        path = super().add(table, day, name, rows, beside)
         self._live()
         return path
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from orchestrator.export.directory import Directory, ExportError
-from orchestrator.export.exporter import Done, Exporter, Period
+from orchestrator.export.exporter import Alone, Done, Exporter, Period
 from orchestrator.export.together import Crew, Json, Start, Task, export, take_part
 from orchestrator.remembered import history_format
 from orchestrator.runtime.memory_log import MemoryLog
@@ -100,7 +100,7 @@ async def shared(
     period: Period = NOTHING,
     start: Start | None = None,
     *,
-    alone_rows: int = 5,
+    alone: Alone = Alone(5, 0),  # noqa: B008 - never changes
     follow: bool = False,
 ) -> Done:
     done = Done()
@@ -109,7 +109,7 @@ async def shared(
             place,
             maker(log),
             lambda *_: None,
-            crew=Crew(number, start or beside(log), alone_rows),
+            crew=Crew(number, start or beside(log), alone),
             period=period,
             follow=follow,
             done=done,
@@ -206,7 +206,7 @@ async def test_a_little_is_exported_by_one(log: MemoryLog, tmp_path: Path) -> No
     def nobody(_: Task) -> NoReturn:
         raise AssertionError
 
-    done = await shared(log, Directory(tmp_path), start=nobody, alone_rows=1_000_000)
+    done = await shared(log, Directory(tmp_path), start=nobody, alone=Alone(5, 1_000))
     assert done.rows > BATCH_ROWS
 
 

@@ -68,7 +68,7 @@ def killed(environment: dict[str, str], place: Path, later_s: float) -> bool:
 _SMALL_BATCHES = (
     "import orchestrator.export.together as t\n"
     "t.export.__kwdefaults__['batch_rows'] = 400\n"
-    "t.Crew.__new__.__defaults__ = (400,)\n"
+    "t.Crew.__new__.__defaults__ = (t.Alone(400, 400),)\n"
     "from orchestrator.cli import main\n"
     "main()\n"
 )
