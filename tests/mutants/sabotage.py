@@ -30,6 +30,8 @@ _VOID_TESTS: Final = "tests/schemas/test_voids.py"
 _POSTGRES_TESTS: Final = "tests/projections/test_postgres.py"
 _PROJECTOR_TESTS: Final = "tests/projections/test_projector.py"
 _STANDBY_TESTS: Final = "tests/runtime/test_standby.py"
+_EXPORT_TESTS: Final = "tests/export/test_export.py"
+_TOGETHER_TESTS: Final = "tests/export/test_together.py"
 _DEDUPE_TESTS: Final = "tests/core/test_dedupe.py"
 _TRUE_SENTENCES: Final = (
     "tests/properties/test_true_explanations.py::test_every_sentence_of_an_explanation_is_true"
@@ -1152,5 +1154,41 @@ MUTANTS: Final = (
         "",
         "tests/runtime/test_follower.py::"
         "test_nobody_folds_into_a_shard_or_looks_at_it_while_a_plan_of_it_gives_way",
+    ),
+    # Exports and live figures.
+    _mutant(
+        "export: what one of several has written counts before the others have",
+        "orchestrator/export/together.py",
+        "        while all(rounds):\n",
+        "        while any(rounds):\n",
+        f"{_TOGETHER_TESTS}::test_an_export_that_several_share_is_the_same",
+    ),
+    _mutant(
+        "export: several that come to other positions are believed",
+        "orchestrator/export/together.py",
+        '            if any(Position.of(one["reached"]) != reached for one in wrote):\n',
+        "            if False:\n",
+        f"{_TOGETHER_TESTS}::test_processes_that_read_other_journals_are_noticed",
+    ),
+    _mutant(
+        "export: one that lacks commits which are lost is gone on with behind them",
+        "orchestrator/export/exporter.py",
+        "        elif kept.filter.next < lost.state.next:\n",
+        "        elif False:\n",
+        f"{_EXPORT_TESTS}::test_an_export_begins_behind_a_lost_beginning_and_says_so",
+    ),
+    _mutant(
+        "export: files are put together while somebody reads them",
+        "orchestrator/export/directory.py",
+        "LOCK_EX | fcntl.LOCK_NB)\n            for names in many:\n",
+        "LOCK_UN)\n            for names in many:\n",
+        f"{_EXPORT_TESTS}::test_many_small_files_of_a_day_that_is_over_are_put_together",
+    ),
+    _mutant(
+        "live figures: a leg that is told later counts with what decided it first",
+        "orchestrator/kpis/figures.py",
+        "    given = [leg for leg in legs if leg.node_id in told]\n",
+        "    given = list(legs)\n",
+        "tests/kpis/test_figures.py::test_a_plan_told_in_parts_is_counted_once",
     ),
 )
