@@ -318,6 +318,7 @@ async def test_an_export_behind_a_lost_end_begins_with_no_snapshot_of_it(tmp_pat
     assert placed == {"0", "last", *(f"new{number}" for number in range(30))}
 
 
+@pytest.mark.slow
 async def test_an_export_begins_behind_a_lost_beginning_and_says_so(tmp_path: Path) -> None:
     clock = SetClock()
     log = MemoryLog(clock, {**TOPICS, "voids": 1})
@@ -399,6 +400,7 @@ def small_files(place: Directory, table: Table, day: str, shard: int, number: in
     place.commit({}, made)
 
 
+@pytest.mark.slow
 def test_many_small_files_of_a_day_that_is_over_are_put_together(tmp_path: Path) -> None:
     place = Directory(tmp_path)
     place.begin(None)

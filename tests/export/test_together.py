@@ -148,6 +148,7 @@ async def test_all_of_them_have_work(log: MemoryLog, tmp_path: Path) -> None:
     assert {commit % 2 for commit in commits} == {0, 1}
 
 
+@pytest.mark.slow
 async def test_a_shared_export_ended_anywhere_goes_on_to_what_one_without_end_is(
     log: MemoryLog, tmp_path: Path
 ) -> None:
@@ -189,6 +190,7 @@ async def test_what_others_left_beside_is_removed(log: MemoryLog, tmp_path: Path
     assert not left.exists()
 
 
+@pytest.mark.slow
 async def test_a_shared_export_ends_where_its_period_does(log: MemoryLog, tmp_path: Path) -> None:
     await export_alone(log, Directory(tmp_path / "all"))
     moments = sorted({row[7] for rows in content(tmp_path / "all").values() for row in rows})
@@ -210,6 +212,7 @@ async def test_a_little_is_exported_by_one(log: MemoryLog, tmp_path: Path) -> No
     assert done.rows > BATCH_ROWS
 
 
+@pytest.mark.slow
 async def test_after_the_others_one_follows(log: MemoryLog, story: Story, tmp_path: Path) -> None:
     await export_alone(log, Directory(tmp_path / "alone"))
     until_ms = story.now_ms + 3_600_000
