@@ -105,7 +105,7 @@ _MEANS = {
     "When.sku": "any line has it",
     "When.category": "any line's item is in it",
     "When.attribute": "by name: the order, any line or its item has one of the values; each name must hold",
-    "When.order_value": _SPAN + "a line counts its `total_minor`, else units times `unit_price_minor`, else times the item's `value_minor`",
+    "When.order_value": _SPAN + "a line counts its `total_minor`, else units times `unit_price_minor`, else times the item's `value_minor`, where that is in the order's currency",
     "When.weight_g": _SPAN + "the items' weights times units",
     "When.priority": _SPAN + "the order's priority",
     "When.quantity": _SPAN + "all units of the order",

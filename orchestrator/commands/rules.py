@@ -23,7 +23,7 @@ from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_
 from orchestrator.commands.rule_file import RuleFile, load
 from orchestrator.commands.send import BadLine, Event, deliver
 from orchestrator.commands.send import parse as parse_lines
-from orchestrator.core.sourcing.rule_checks import Known
+from orchestrator.core.sourcing.rule_checks import Defined, Known
 from orchestrator.core.sourcing.rule_checks import check as check_body
 from orchestrator.runtime.settings import Settings, SetupError
 from schemas.cloudevents import sentence
@@ -76,8 +76,7 @@ def check(file: File, *, market: Market = None, api: Api = None) -> None:
     written = load(file)
     known = None if market is None else _known(_Api(api), market)
     _, problems = check_body(written.body, known)
-    if market is not None:
-        problems = [*_head_problems(written, market), *problems]
+    problems = [*_head_problems(written, market), *problems]
     _tell(written, problems)
     if problems:
         raise typer.Exit(_CHECK_FAILED)
@@ -107,12 +106,15 @@ def diff(
     """
     new = load(other or file)
     if other is not None:
-        old, before = load(file).body, file
+        first = load(file)
+        _stop_where_wrong(first)
+        old, before = first.body, file
     else:
         of = market or new.head.get("market")
         if of is None:
             _usage("Give another file, or --market.")
         old, before = _standing(_Api(api), str(of), version)
+    _stop_where_wrong(new)
     changes = list(_differences(_flat(old), _flat(new.body)))
     typer.echo(f"--- {before}\n+++ {new.name}")
     for line in changes or ["No difference."]:
@@ -129,10 +131,7 @@ def propose(file: File, *, api: Api = None) -> None:
       headrace rules propose rules.yaml
     """
     written = load(file)
-    _, problems = check_body(written.body, None)
-    _tell(written, problems)
-    if problems:
-        raise typer.Exit(_CHECK_FAILED)
+    _stop_where_wrong(written)
     data = {**written.head, "body": written.body}
     _ask("rule_set_proposed", data, written, api)
 
@@ -360,6 +359,14 @@ def _tell(written: RuleFile | None, problems: Sequence[RuleProblem]) -> None:
         typer.echo(f"{at}{inner}{': ' if path else ''}{one['detail']}", err=True)
 
 
+def _stop_where_wrong(written: RuleFile) -> None:
+    """Say all that is wrong with a file's body by its lines, and exit with 1."""
+    _, problems = check_body(written.body, None)
+    _tell(written, problems)
+    if problems:
+        raise typer.Exit(_CHECK_FAILED)
+
+
 class _Api:
     """The questions that commands ask of role `api`."""
 
@@ -401,17 +408,25 @@ class _Api:
                 return
 
 
-def _head_problems(written: RuleFile, market: str) -> list[RuleProblem]:
-    """What proposing the file to this market would be refused for, apart from its body."""
+def _head_problems(written: RuleFile, market: str | None) -> list[RuleProblem]:
+    """What proposing the file would be refused for, apart from its body.
+
+    Of no market only what is there is looked at: the rest may come when it is proposed.
+    """
     of = written.head.get("market", market)
-    if of != market:
+    if market is not None and of != market:
         return [{"path": "market", "detail": f"the file is for {of}, not for {market}"}]
+    if not written.head and not written.body:
+        return [{"path": "", "detail": "is empty"}]
     fields = {name: value for name, value in written.head.items() if name != "market"}
-    data = orjson.dumps({**fields, "market_id": market, "body": {}})
+    if market is None:
+        fields = {"version": "1", "author": "nobody", **fields}
+    data = orjson.dumps({**fields, "market_id": "any" if of is None else of, "body": {}})
     try:
         RuleSetProposed.model_validate_json(data)
     except ValidationError as error:
-        return [{"path": "", "detail": f"{sentence(RuleSetProposed, error)} (to propose it)"}]
+        said = sentence(RuleSetProposed, error).replace("market_id:", "market:")
+        return [{"path": "", "detail": f"{said} (to propose it)"}]
     return []
 
 
@@ -424,8 +439,7 @@ def _known(api: _Api, market: str) -> Known:
             f"--market: there is no market {market} with nodes; there are: {others}", err=True
         )
         raise typer.Exit(_CHECK_FAILED)
-    groups = [group for node in nodes for group in node.get("groups", ())]
-    return Known(frozenset(node["node_id"] for node in nodes), frozenset(groups))
+    return Known.of([Defined.of(node) for node in nodes])
 
 
 def _standing(api: _Api, market: str, version: str | None) -> tuple[dict[str, Any], str]:

@@ -31,7 +31,7 @@ def propose(turn: Turn) -> None:
         detail = f"{version} stands with other content, by {known.author}: choose another version"
         _refuse(turn, market, "proposed", "version", detail)
     else:
-        _, problems = check(turn.data["body"], Known.of(market.nodes))
+        _, problems = check(turn.data["body"], Known.of(market.node_list))
         if problems:
             at = [
                 RuleProblem(path=f"body.{one['path']}", detail=one["detail"])

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from orchestrator.core.shard import Shard
-from orchestrator.core.sourcing.rule_checks import Known
+from orchestrator.core.sourcing.rule_checks import Defined, Known
 from orchestrator.core.sourcing.rule_checks import check as check_rules
 from orchestrator.replay.period import Period
 
@@ -211,11 +211,8 @@ def check(changes: Changes, periods: Sequence[Period]) -> None:
     known = [*nodes.values(), *(one.node for one in changes.opened)]
     for rules in changes.rules:
         _in(markets, "--rules", rules.market_id)
-        theirs = [one for one in known if one["market_id"] == rules.market_id]
-        groups = frozenset(group for one in theirs for group in one.get("groups", ()))
-        _, problems = check_rules(
-            rules.body, Known(frozenset(one["node_id"] for one in theirs), groups)
-        )
+        theirs = [Defined.of(one) for one in known if one["market_id"] == rules.market_id]
+        _, problems = check_rules(rules.body, Known.of(theirs))
         if problems:
             said = "; ".join(
                 f"{one['path']}: {one['detail']}" if one["path"] else one["detail"]

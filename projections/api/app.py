@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import orjson
 from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 
+from events.base import Channel
 from events.outputs import OrderStatus
 from projections.api import models, problems
 from projections.api.kpis import ByState, add_kpis
@@ -187,7 +188,7 @@ def create_app(  # noqa: PLR0913 - every port it may be given
     async def stock(
         sku: Annotated[str, Path(examples=["MUG-BLUE"])],
         channel: Annotated[
-            str | None,
+            Channel | None,
             Query(description="show what this channel may promise, step by step"),
         ] = None,
         at: AtQuery = None,

@@ -198,6 +198,16 @@ async def test_a_channels_stock_is_asked_of_planning(client: httpx.AsyncClient, 
     assert fake.asked == [["A", "web"]]
 
 
+@pytest.mark.parametrize("channel", ["Marketplace", ""])
+async def test_what_is_no_channels_name_is_said_to_be_none(
+    client: httpx.AsyncClient, fake: Fake, channel: str
+) -> None:
+    answer = await client.get("/stock/A", params={"channel": channel})
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("channel: must be")
+    assert not fake.asked
+
+
 @pytest.mark.parametrize("path", ["/promise", "/stock/A?channel=web"])
 async def test_a_position_is_waited_for_where_the_answer_comes_from(
     client: httpx.AsyncClient, fake: Fake, path: str

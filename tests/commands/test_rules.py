@@ -114,6 +114,36 @@ def test_check_says_everything_and_exits_with_1(tmp_path: Path) -> None:
     assert 'strategies[0].else: there is no strategy "rest"' in second
 
 
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("market: 5", "market: must be"),
+        ("version: true", "version: must be"),
+        ("author: []", "author"),
+    ],
+)
+def test_check_looks_at_the_head_whatever_market_it_is_for(
+    tmp_path: Path, head: str, said: str
+) -> None:
+    assert run(tmp_path, "check", "rules.yaml", rules=EXAMPLE).exit_code == 0
+    done = run(tmp_path, "check", "rules.yaml", rules=f"{head}\n{EXAMPLE}")
+    assert done.exit_code == 1
+    assert said in done.stderr
+
+
+def test_diff_says_in_which_file_and_line_a_mistake_stands(tmp_path: Path) -> None:
+    wrong = EXAMPLE.replace("max_km: 800", "max_km: -1")
+    for names in (("wrong.yaml", "right.yaml"), ("right.yaml", "wrong.yaml")):
+        done = run(tmp_path, "diff", *names, wrong=wrong, right=EXAMPLE)
+        assert done.exit_code == 1
+        assert "wrong.yaml:10: strategies[0].fences.max_km: must be" in done.stderr
+
+
+def test_an_empty_file_is_no_rule_set(tmp_path: Path) -> None:
+    done = run(tmp_path, "check", "rules.yaml", rules="")
+    assert (done.exit_code, done.stderr) == (1, "is empty\n")
+
+
 def test_a_file_that_is_not_there_exits_with_2(tmp_path: Path) -> None:
     done = run(tmp_path, "check", "none.yaml")
     assert done.exit_code == 2
@@ -185,7 +215,13 @@ class Answering(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer any list with the node."""
-        node = {"node_id": "BOS", "market_id": "us", "groups": ["stores"]}
+        node = {
+            "node_id": "BOS",
+            "market_id": "us",
+            "kind": "warehouse",
+            "address": {"country": "US"},
+            "groups": ["stores"],
+        }
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps({"items": [node], "next": None}).encode())
@@ -221,7 +257,7 @@ def test_check_for_a_market_says_what_proposing_would_be_refused_for(
     assert done.exit_code == 1
     assert said in done.stderr
     alone = run(tmp_path, "check", "r.yaml", r=text)
-    assert alone.exit_code == 0, "without a market only the rules are looked at"
+    assert alone.exit_code == 0, "without a market what isn't there may still come"
 
 
 def test_check_for_a_market_that_takes_it_says_so(tmp_path: Path, api: str) -> None:
@@ -229,6 +265,10 @@ def test_check_for_a_market_that_takes_it_says_so(tmp_path: Path, api: str) -> N
     done = run(tmp_path, "check", "r.yaml", "--market", "us", "--api", api, r=text)
     assert (done.exit_code, done.stderr) == (0, "")
     assert "fits market us" in done.stdout
+    typo = f"{text}  fences: {{capability: coldd}}\n"
+    done = run(tmp_path, "check", "r.yaml", "--market", "us", "--api", api, r=typo)
+    assert done.exit_code == 1
+    assert 'fences.capability: no node of the market has "coldd"' in done.stderr
 
 
 @pytest.mark.parametrize("width", [80, 200])

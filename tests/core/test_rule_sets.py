@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 
 from events.rules import Body
 from orchestrator.core.sourcing.parcels import Limits
-from orchestrator.core.sourcing.rule_checks import Known, check
+from orchestrator.core.sourcing.rule_checks import Defined, Known, check
 from orchestrator.core.sourcing.strategies import DEFAULT, DEFAULT_BODY, Facts, RuleSet
 from tests.core.story import Story
 
@@ -319,6 +319,59 @@ WRONG: list[tuple[str, Any, str, str]] = [
 ]  # fmt: skip
 
 
+LEAVES_NOBODY: list[tuple[dict[str, Any], str, str]] = [
+    ({"nodes": {"not": {"kind": ["warehouse", "store"]}}}, ".nodes", "leaves no node"),
+    ({"nodes": {"not": {"node": ["S1", "S2"]}}}, ".nodes", "leaves no node"),
+    ({"nodes": {"node": "S1", "not": {"group": "shops"}}}, ".nodes", "leaves no node"),
+    ({"nodes": {"region": "Massachusettz"}}, ".nodes", "leaves no node"),
+    ({"capability": ["coldd"]}, ".capability", 'no node of the market has "coldd"'),
+    ({"nodes": {"node": "S1"}, "capability": "cold"}, "", "passes both nodes and capability"),
+]
+
+
+@pytest.mark.parametrize(("fences", "where", "detail"), LEAVES_NOBODY, ids=str)
+def test_fences_that_no_node_of_the_market_passes_are_refused(
+    fences: dict[str, Any], where: str, detail: str
+) -> None:
+    sites = [
+        Defined("S1", "store", frozenset({"shops"}), frozenset(), "US", "MA"),
+        Defined("S2", "warehouse", frozenset(), frozenset({"cold"}), "US", "NY"),
+    ]
+    body = {"strategies": [{"name": "a", "fences": fences}]}
+    found = problems(body, Known.of(sites))
+    assert list(found) == [f"strategies[0].fences{where}"]
+    assert detail in found[f"strategies[0].fences{where}"]
+
+
+def test_a_typo_in_a_capability_is_refused_when_it_is_proposed() -> None:
+    story = Story()
+    story.node("BOS", capabilities=["cold"])
+    body = {"strategies": [{"name": "a", "fences": {"capability": ["coldd"]}}]}
+    of: dict[str, Any] = {"market_id": "US", "version": 1, "author": "Ada"}
+    (refused,) = [
+        one for one in story.send("rule_set_proposed", **of, body=body) if "problems" in one
+    ]
+    assert refused["problems"] == [
+        {
+            "path": "body.strategies[0].fences.capability",
+            "detail": 'no node of the market has "coldd"',
+        }
+    ]
+
+
+def test_an_empty_list_of_an_attribute_is_told_once() -> None:
+    body = {"strategies": [{"name": "a", "when": {"attribute": {"temperature": []}}}]}
+    assert list(problems(body)) == ["strategies[0].when.attribute.temperature"]
+
+
+def test_an_items_value_in_another_currency_is_not_taken_for_the_orders() -> None:
+    lines = [{"line_id": "1", "sku": "A1", "quantity": 2}]
+    for currency, value_minor in (("USD", 2_000), ("JPY", 0)):
+        item = {"sku": "A1", "value_minor": 1_000, "currency": "USD"}
+        facts = Facts(order(currency=currency, lines=lines), {"A1": item})
+        assert facts.value_minor == value_minor
+
+
 def put(body: dict[str, Any], path: str, value: object) -> dict[str, Any]:
     steps = path.replace("[", ".[").split(".")
     at: Any = body
@@ -529,7 +582,7 @@ def test_several_faults_anywhere_in_a_body_are_told_and_raise_nothing(
 def shop() -> Story:
     story = Story()
     story.node("S12", groups=["stores"])
-    story.node("CHI")
+    story.node("CHI", capabilities=["cold"])
     return story
 
 

@@ -55,7 +55,7 @@ def test_example_services_are_those_of_their_page() -> None:
 
 def test_the_example_rule_set_fits_the_example_market() -> None:
     body = load(str(EXAMPLES / "rules.yaml")).body
-    assert check(body, Known.of(shop().shard.markets["us"].nodes))[1] == []
+    assert check(body, Known.of(shop().shard.markets["us"].node_list))[1] == []
 
 
 def test_the_promise_that_a_page_asks_for_has_a_date_on_every_level() -> None:

@@ -1132,6 +1132,13 @@ MUTANTS: Final = (
         "test_a_strategy_whose_orders_an_earlier_one_decides_is_refused",
     ),
     _mutant(
+        "fences that leave no node are taken",
+        "orchestrator/core/sourcing/rule_checks.py",
+        "    if not all(failed):\n",
+        "    if True:\n",
+        "tests/core/test_rule_sets.py::test_fences_that_no_node_of_the_market_passes_are_refused",
+    ),
+    _mutant(
         "a line that nodes have is cancelled with the rest of its order",
         "orchestrator/core/placing.py",
         "        if parts is not None:\n",

@@ -308,7 +308,8 @@ class Question:
         ids = {self.request.wants[i].line_id: None for i in line.members}
         placed = [one for one in self.request.data["lines"] if one["line_id"] in ids]
         units = sum(int(one["quantity"]) for one in placed)
-        worth = sum(line_value_minor(one, line.stocked.item) for one in placed)
+        item, currency = line.stocked.item, self.market.currency
+        worth = sum(line_value_minor(one, item, currency) for one in placed)
         return -(-worth // units) if units else 0
 
     def _find_mode(self, line: Line, holders: Holders) -> None:

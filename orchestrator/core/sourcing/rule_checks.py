@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ValidationError
@@ -23,7 +24,13 @@ from events.rules import (
     Strategy,
     When,
 )
-from orchestrator.core.sourcing.strategies import LAST_RESORT, Site, has_conditions, postal
+from orchestrator.core.sourcing.strategies import (
+    LAST_RESORT,
+    FenceSet,
+    Site,
+    has_conditions,
+    postal,
+)
 from schemas.words import must_be, resolved, schema_at, schema_of
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -32,6 +39,7 @@ MAX_PROBLEMS: Final = 100
 _ROUNDS: Final = 100  # of leaving out what doesn't parse; each takes out something
 _SHOWN: Final = 60
 _NOTHING: Final = "asks for nothing"
+_EMPTY: Final = "is empty"
 _LEAST: Final = {"order_value": 0, "weight_g": 0, "quantity": 1}
 """What no order has less of."""
 _ONE_OF: Final = frozenset({"channel", "service_level", "country", "region"})
@@ -41,17 +49,42 @@ _SPANS = ("order_value", "weight_g", "priority", "quantity")
 _LISTS = ("channel", "service_level", "country", "region", "postal_prefix", "sku", "category")
 
 
+@dataclass
+class Defined:
+    """A node as rules look at it: a `Site`."""
+
+    node_id: str
+    kind: str
+    groups: frozenset[str]
+    capabilities: frozenset[str]
+    country: str
+    region: str | None
+
+    @classmethod
+    def of(cls, data: Plain) -> "Defined":
+        """By its newest `node_defined`."""
+        return cls(
+            data["node_id"],
+            data["kind"],
+            frozenset(data.get("groups", ())),
+            frozenset(data.get("capabilities", ())),
+            data["address"]["country"],
+            data["address"].get("region"),
+        )
+
+
 class Known(NamedTuple):
     """What a market has that rules may name."""
 
     nodes: frozenset[str]
     groups: frozenset[str]
+    sites: Sequence[Site] = ()  # its nodes, where what fences leave of them is to be checked
 
     @classmethod
-    def of(cls, nodes: Mapping[str, Site]) -> "Known":
-        """The market's, from its nodes by id."""
-        groups = [group for node in nodes.values() for group in sorted(node.groups)]
-        return cls(frozenset(nodes), frozenset(groups))
+    def of(cls, sites: Sequence[Site]) -> "Known":
+        """The market's, from its nodes."""
+        groups = [group for node in sites for group in sorted(node.groups)]
+        return cls(frozenset([node.node_id for node in sites]), frozenset(groups), sites)
 
 
 def check(raw: Plain, known: Known | None) -> tuple[Body | None, list[RuleProblem]]:
@@ -68,7 +101,8 @@ def check(raw: Plain, known: Known | None) -> tuple[Body | None, list[RuleProble
             told[where(path), _said(problem)] = None
     for path, detail in _meaning(body or _what_parses(raw), known, wrong):
         at = where(_as_written(raw, path))
-        if not (detail.startswith(_NOTHING) and any(one.startswith(f"{at}.") for one, _ in told)):
+        empty = detail.startswith((_NOTHING, _EMPTY))
+        if not (empty and any(one.startswith(f"{at}.") for one, _ in told)):
             told[at, detail] = None  # else what it asks for is what is wrong
     problems = [RuleProblem(path=path, detail=detail) for path, detail in told]
     if len(problems) > MAX_PROBLEMS:
@@ -252,8 +286,13 @@ def _defaults(at: Path, defaults: Defaults, known: Known | None) -> Iterator[tup
 def _strategy(at: Path, strategy: Strategy, known: Known | None) -> Iterator[tuple[Path, str]]:
     if strategy.when is not None:
         yield from _when((*at, "when"), strategy.when)
+    wrong = False
     if strategy.fences.nodes is not None:
-        yield from _nodes((*at, "fences", "nodes"), strategy.fences.nodes, known)
+        for problem in _nodes((*at, "fences", "nodes"), strategy.fences.nodes, known):
+            wrong = True
+            yield problem
+    if known is not None and not wrong:
+        yield from _nobody((*at, "fences"), strategy, known.sites)
     for number, keep in enumerate(strategy.fences.keep or ()):
         yield from _nodes((*at, "fences", "keep", number), keep, known)
     ranked: list[str] = []
@@ -358,7 +397,7 @@ def _spans(at: Path, conditions: Conditions) -> Iterator[tuple[Path, str]]:
         if not postal(prefix):
             yield (*at, "postal_prefix", number), "has no letter or digit: every code begins so"
     if conditions.attribute == {}:
-        yield (*at, "attribute"), "is empty: leave it out, or name at least one"
+        yield (*at, "attribute"), f"{_EMPTY}: leave it out, or name at least one"
     placed = conditions.placed
     if placed is not None:
         if placed.from_ is None and placed.until is None:
@@ -380,6 +419,23 @@ def _nodes(at: Path, match: NodeMatch, known: Known | None) -> Iterator[tuple[Pa
         inside, outside = getattr(match, name), getattr(match.not_, name)
         if inside and outside and all(one in outside for one in inside):
             yield (*at, "not", name), f"leaves out every {name} that is in: no node is left"
+
+
+def _nobody(at: Path, strategy: Strategy, sites: Sequence[Site]) -> Iterator[tuple[Path, str]]:
+    """Fences that no node of the market passes: every order would wait for ever."""
+    if not sites:
+        return
+    fences = FenceSet(strategy.fences)
+    failed = [fences.barred(node) for node in sites]
+    if not all(failed):
+        return
+    if all("capability" in codes for codes in failed):
+        named = " and ".join(map(_shown, strategy.fences.capability or ()))
+        yield (*at, "capability"), f"no node of the market has {named}"
+    elif all("nodes" in codes for codes in failed):
+        yield (*at, "nodes"), "leaves no node of the market"
+    else:
+        yield at, "no node of the market passes both nodes and capability"
 
 
 def _known(at: Path, fields: NodeFields, known: Known | None) -> Iterator[tuple[Path, str]]:

@@ -64,14 +64,18 @@ def postal(code: str) -> str:
     return code.replace(" ", "").replace("-", "").upper()
 
 
-def line_value_minor(line: Plain, item: Plain) -> int:
-    """What an order line is worth: its total, else units by unit price or item's value."""
+def line_value_minor(line: Plain, item: Plain, currency: str) -> int:
+    """What an order line is worth: its total, else units by unit price or item's value.
+
+    An item's value in another currency than the order's is none: nobody converts it.
+    """
     total: int | None = line.get("total_minor")
     if total is not None:
         return total
     price: int | None = line.get("unit_price_minor")
     if price is None:
-        price = item.get("value_minor") or 0
+        same = item.get("currency", currency) == currency
+        price = (item.get("value_minor") or 0) if same else 0
     return price * int(line["quantity"])
 
 
@@ -152,9 +156,10 @@ class Facts:
     def value_minor(self) -> int:
         """What all lines are worth."""
         if self._value_minor is None:
-            items = self._items
+            items, currency = self._items, self.data.get("currency", "")
             self._value_minor = sum(
-                line_value_minor(line, items.get(line["sku"], _NONE)) for line in self.lines
+                line_value_minor(line, items.get(line["sku"], _NONE), currency)
+                for line in self.lines
             )
         return self._value_minor
 
