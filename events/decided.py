@@ -495,13 +495,13 @@ class UnitsReleased(_OfOrder):
     """Reserved units (`lines`) of a fulfillment are free again, and open on the order's lines.
 
     `closed`: units that the node will not ship for certain; taken-back units stay with the node
-    until it answers.
+    until it answers. `replanned`: held units of an order in one piece, planned with its rest.
     """
 
     type: Literal["units_released"]
     fulfillment_id: str
     node_id: str
-    why: Literal["rejected", "cancelled", "taken_back", "improved"]
+    why: Literal["rejected", "cancelled", "taken_back", "improved", "replanned"]
     lines: list[Line]
     closed: list[Line]
 

@@ -108,14 +108,15 @@ def _changed(event: Plain) -> str:
 
 
 def _released(event: Plain) -> str:
-    why = {
-        "rejected": "rejected",
-        "cancelled": "cancelled",
-        "taken_back": "had to give back",
-        "improved": "gives way for",
-    }[event["why"]]
     units = _units(event["lines"] or event["closed"])
-    return f"{event['node_id']} {why} {units} ({event['fulfillment_id']})."
+    what = {
+        "rejected": f"rejected {units}",
+        "cancelled": f"cancelled {units}",
+        "taken_back": f"had to give back {units}",
+        "improved": f"gives way for {units}",
+        "replanned": f"lets go of {units}, planned with the rest",
+    }[event["why"]]
+    return f"{event['node_id']} {what} ({event['fulfillment_id']})."
 
 
 def _answered(event: Plain) -> str:

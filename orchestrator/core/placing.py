@@ -153,7 +153,7 @@ def plan(turn: Turn, order: Order, lines: list[OrderLine], data: Plain | None = 
     if not order.allow_split:
         for fulfillment in list(order.held()):
             units = [one.units(one.reserved) for one in fulfillment.lines if one.reserved]
-            withdraw(turn, order, fulfillment, units, "taken_back")
+            withdraw(turn, order, fulfillment, units, "replanned")
     _source_all(turn, order, lines, data, explain_failure=True)
 
 
@@ -273,7 +273,7 @@ def withdraw(
     order: Order,
     fulfillment: Fulfillment,
     lines: list[Line],
-    why: Literal["cancelled", "taken_back", "improved"],
+    why: Literal["cancelled", "taken_back", "improved", "replanned"],
 ) -> None:
     """Take units off a fulfillment that its node doesn't know of: no one has to answer."""
     turn.emit(

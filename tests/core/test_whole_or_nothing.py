@@ -110,6 +110,10 @@ def test_what_is_held_of_an_order_that_goes_in_one_piece_moves_with_the_rest() -
     assert story.plan("1") == {"BOS": {"A": 1, "B": 1}}
     story.send("stock_counted", node_id="BOS", sku="B", counted=0)
     assert story.plan("1") == {"CHI": {"A": 1, "B": 1}}
+    assert [
+        (event["why"], [line["sku"] for line in event["lines"]])
+        for event in story.told("units_released")
+    ] == [("taken_back", ["B"]), ("replanned", ["A"])], "nobody lost what moves with the rest"
     story.send("stock_counted", node_id="CHI", sku="A", counted=0)
     assert (story.plan("1"), story.status("1")) == ({}, "backordered")
 

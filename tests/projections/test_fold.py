@@ -270,6 +270,29 @@ def test_an_answer_that_the_node_did_not_give_is_not_told_as_its(
     assert noted[-1] == sentence
 
 
+@pytest.mark.parametrize(
+    ("why", "sentence"),
+    [
+        ("taken_back", "BOS had to give back 1 of line 1 (web.1.1)."),
+        ("replanned", "BOS lets go of 1 of line 1, planned with the rest (web.1.1)."),
+    ],
+)
+def test_units_that_nobody_lost_are_not_told_as_given_back(why: str, sentence: str) -> None:
+    lines = [{"line_id": "1", "sku": "MUG", "quantity": 1}]
+    released = {
+        **given.OF,
+        "type": "units_released",
+        "fulfillment_id": "web.1.1",
+        "node_id": "BOS",
+        "why": why,
+        "lines": lines,
+        "closed": lines,
+    }
+    changes = changes_of(given.told("stock_counted", {}, released))
+    (noted,) = changes.adds[TIMELINE.name]
+    assert noted[-1] == sentence
+
+
 def test_an_announcement_that_is_closed_has_no_units_left() -> None:
     changes = changes_of(given.announced(4), given.announced(7, "2"), given.announced(0))
     assert row(changes, INBOUND, "MUG", "BOS", "PO-1", "")["units"] == 0
