@@ -14,6 +14,7 @@ from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_
 from orchestrator.commands.database import exit_on_failure
 from orchestrator.commands.differences import Watched, changes, then
 from orchestrator.commands.moments import moment
+from orchestrator.commands.unread import Unread, exit_on_unread, read_each
 from orchestrator.compose import a_core, check_topics, collect_rarely
 from orchestrator.past import Until, past
 from orchestrator.runtime.settings import Settings
@@ -55,7 +56,8 @@ def diff(
 
     The journals are folded until the later moment. Shown are the fields that differ, then every
     input in between that touched it, with its position and with what was decided from it; of an
-    item each movement by node. The moments are of Headrace's own clock, as journaled.
+    item each movement by node. The moments are of Headrace's own clock, as journaled. Shards that
+    can't be read are named, with exit code 3; the others answer.
 
     Examples:
       headrace diff web/4711 --from 2026-01-31T12:00:00Z --to 2026-01-31T18:00:00Z
@@ -65,24 +67,32 @@ def diff(
     settings = load_settings()
     between = _between(since, until, settings)
     told: Json = {"what": what, "positions": [], "before": [], "after": [], "because": []}
+    unread: list[Unread] = []
 
     async def work(log: EventLog) -> None:
         check_topics(await log.describe(), settings)
         collect_rarely()
         with bars() as advanced:
-            for shard in between.shards:
+
+            async def read(shard: int) -> None:
                 here = partial(advanced, f"shard {shard}")
                 await compare(log, settings, shard, what, between, told, here)
+
+            unread.extend(await read_each(between.shards, read))
 
     with exit_on_failure():
         run_on_kafka(settings, work)
     told["changed"] = [one._asdict() for one in changes(what, told["before"], told["after"])]
+    told["unread"] = [one._asdict() for one in unread]
     if as_json:
         typer.echo(orjson.dumps(told).decode())
     else:
         show(Console(), told)
-    if not told["before"] and not told["after"]:
+    nothing = not told["before"] and not told["after"]
+    if nothing:
         typer.echo(f"There was nothing of {what} at either moment.", err=True)
+    exit_on_unread(unread)
+    if nothing:
         raise typer.Exit(_CHECK_FAILED)
 
 

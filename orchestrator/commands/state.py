@@ -12,6 +12,7 @@ from orchestrator.commands.bars import bars
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
 from orchestrator.commands.database import exit_on_failure
 from orchestrator.commands.moments import moment
+from orchestrator.commands.unread import Unread, exit_on_unread, read_each
 from orchestrator.compose import a_core, check_topics, collect_rarely
 from orchestrator.past import Past, order_then, past, stock_then, summary_then
 from schemas.ports import EventLog
@@ -36,7 +37,8 @@ def state(
 ) -> None:
     """Say what was true at a moment, or after a commit, by folding the journals until then.
 
-    The moment is one of Headrace's own clock, as journaled: what happened by then is in.
+    The moment is one of Headrace's own clock, as journaled: what happened by then is in. Shards
+    that can't be read are named, with exit code 3; the others answer.
 
     Examples:
       headrace state web/4711 --at 2026-01-31T12:00:00Z
@@ -49,24 +51,31 @@ def state(
         raise typer.Exit(INPUT_ERROR)
     shards, until = moment("--at", at, settings)
     found: list[Past] = []
+    unread: list[Unread] = []
 
     async def work(log: EventLog) -> None:
         check_topics(await log.describe(), settings)
         collect_rarely()
         with bars() as advanced:
-            for shard in shards:
+
+            async def read(shard: int) -> None:
                 told = partial(advanced, f"shard {shard}")
                 found.append(await past(log, shard, until, told, a_core(settings).snapshots))
 
+            unread.extend(await read_each(shards, read))
+
     with exit_on_failure():
         run_on_kafka(settings, work)
-    told = _told(found, what)
+    told = _told(found, what) | {"unread": [one._asdict() for one in unread]}
     if as_json:
         typer.echo(orjson.dumps(told).decode())
     else:
         _show(told, what)
-    if what is not None and not told["found"]:
+    nothing = what is not None and not told["found"]
+    if nothing:
         typer.echo(f"There was nothing of {what} then.", err=True)
+    exit_on_unread(unread)
+    if nothing:
         raise typer.Exit(_CHECK_FAILED)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from events.decided import InputRecord
+from orchestrator.commands.unread import read_each
 from orchestrator.compose import a_core
 from orchestrator.core.decide import fold
 from orchestrator.core.shard import Shard
@@ -135,10 +136,10 @@ def test_wrong_usage_is_said(words: tuple[str, ...], said: str) -> None:
     assert done.stderr.startswith(said)
 
 
-async def _write(kafka: str, prefix: str, values: list[bytes]) -> None:
+async def _write(kafka: str, prefix: str, values: list[bytes], to: Partition = JOURNAL) -> None:
     log = await KafkaLog.open(KafkaSettings(kafka, prefix))
     writer = await log.writer()
-    await writer.append(JOURNAL, [Record(None, value) for value in values])
+    await writer.append(to, [Record(None, value) for value in values])
     await writer.close()
     await log.close()
 
@@ -157,6 +158,45 @@ def test_is_asked_on_a_real_broker(kafka: str, prefix: str, story: Story) -> Non
     assert "units_backordered" in whole.stdout
     nothing = headrace("state", "web/2", "--at", "0:0", **servers)
     assert (nothing.returncode, nothing.stderr) == (1, "There was nothing of web/2 then.\n")
+
+
+async def test_where_no_shard_can_be_read_the_first_one_s_reason_is_told(log: MemoryLog) -> None:
+    async def read(shard: int) -> None:
+        await past(log, 0, Until(seq=5 + 5 * shard))
+
+    assert await read_each(range(2), read) == []
+    records = log.held(JOURNAL).records
+    records[8] = records[8]._replace(value=b"{}")
+    (unread,) = await read_each(range(2), read)
+    assert (unread.shard, "offset 8" in unread.why) == (1, True)
+    records[3] = records[3]._replace(value=b"{}")
+    with pytest.raises(JournalError, match="offset 3"):
+        await read_each(range(2), read)
+
+
+def test_shards_that_can_not_be_read_are_named_and_the_others_answer(
+    kafka: str, prefix: str, story: Story
+) -> None:
+    servers = {"kafka": kafka, "prefix": prefix, "shards": "2", "replication": "1"}
+    assert headrace("topics", "create", **servers).returncode == 0
+    asyncio.run(_write(kafka, prefix, journal(story.entries, 3)))
+    asyncio.run(_write(kafka, prefix, [b"no journal"], JOURNAL._replace(number=1)))
+    said = "Nothing of shard 1 is in this, it can't be read: journal record at offset 0 is not"
+    at, since = ("--at", "2099-01-01T00:00:00Z"), ("--from", "2020-01-01T00:00:00Z")
+    for words in (("state", "web/2", *at), ("diff", "web/2", *since)):
+        shown = headrace(*words, **servers)
+        assert (shown.returncode, "allocated" in shown.stdout) == (3, True), shown.stderr
+        assert shown.stderr.startswith(said)
+        told = json.loads(headrace(*words, "--json", **servers).stdout)
+        assert [one["shard"] for one in told["positions"]] == [0]
+        assert [one["shard"] for one in told["unread"]] == [1]
+    nothing = headrace("state", "web/9", *at, **servers)
+    assert nothing.stderr.startswith(f"There was nothing of web/9 then.\n{said}")
+    assert nothing.returncode == 3
+    whole = headrace("state", "web/2", "--at", "0:9999", **servers)
+    assert whole.returncode == 0, "shard 1 isn't asked"
+    alone = headrace("diff", "web/2", "--from", "1:0", **servers)
+    assert (alone.returncode, alone.stdout) == (3, "")
 
 
 async def test_a_snapshot_made_while_the_clock_stood_still_is_not_from_before() -> None:
