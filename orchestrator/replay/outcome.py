@@ -87,7 +87,7 @@ class Outcome:
         self._decisions = (folder / "decisions").open("wb")
         self._written = 0
         self._costs: dict[str, list[int]] = {}  # `work_id` -> planned cost, until it ships
-        self._new: dict[str, str] = {}  # of the entry: node -> `work_id`
+        self._new: dict[str, str] = {}  # not allocated yet: node -> `work_id`
         self.orders: dict[str, _Order] = {}  # by `order_key`
         self.open = 0  # orders of the period that are not closed
         self.load: dict[tuple[str, str], list[int]] = {}  # node, day -> fulfillments, units
@@ -180,19 +180,24 @@ class Outcome:
             self.short_skus[skus.get(line["line_id"], "")] += 1
 
     def _cost(self, decision: Decision) -> None:
-        """What the new fulfillments are to cost."""
-        chosen = decision["chosen"]
+        """What the new fulfillments are to cost.
+
+        Of a plan that one entry can't hold, the rest is planned again by a later one: each part
+        but the last has as many legs after the first as it has.
+        """
+        chosen, new = decision["chosen"], self._new
         if chosen is None:
             return
         rows = rows_of(decision, chosen)
         last: list[int] | None = None
         for row in rows:
-            work = self._new.get(row.node_id)
+            work = new.get(row.node_id)
             if work is not None:
                 last = [*row.costs, *[0] * (len(COSTS) - len(row.costs))]
                 self._costs[work] = last
         if last is not None:
-            last[-1] = split_cost(decision, len(rows))
+            last[-1] = split_cost(decision, min(len(rows), len(new) + 1))
+        new.clear()
 
     def _sent(self, order: _Order, event: Plain) -> None:
         order.packages += len(event["packages"])

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.past import order_then
 from orchestrator.replay.changes import ChangeError, Changes, Opened, Rules, Stock
+from orchestrator.replay.outcome import COSTS
 from orchestrator.replay.period import Span
 from schemas.times import rfc3339
 from tests.core.story import Story
@@ -409,3 +410,24 @@ def test_other_rates_hold_all_along_and_cost_what_they_say(shop: Story, tmp_path
     assert [row.costs[0] for row in run.orders.values()] == [900, 900]
     assert run.outcome.dropped["carrier_service_defined that the variant replaces"] == 1
     assert run.outcome.answers == {"in place": 6}
+
+
+def test_a_plan_that_is_told_in_parts_is_paid_for_once(tmp_path: Path) -> None:
+    story = Story()
+    for node_id, sku in (("BOS", "A"), ("CHI", "B"), ("LAX", "C")):
+        story.node(node_id, handling_cost_minor=30)
+        story.item(sku)
+        story.receive(node_id, **{sku: 5})
+    story.rules({"split": {"cost_per_extra_leg": 100}})
+    story.at(HOUR)
+    heavy = {f"key {number}": "x" * 1_900 for number in range(80)}  # one leg an entry
+    story.order("1", A=1, B=1, C=1)
+    story.order("2", A=1, B=1, C=1, attributes=heavy)
+    for number in (1, 2):
+        for leg in (1, 2, 3):
+            story.ship(f"{number}.{leg}", package=f"{number}{leg}")
+    run = replayed(of(story, tmp_path))
+    costs = {key: dict(zip(COSTS, row.costs, strict=True)) for key, row in run.orders.items()}
+    assert len(run.orders["web/2"].decisions) == 3
+    assert costs["web/1"] == costs["web/2"]
+    assert (costs["web/2"]["handling"], costs["web/2"]["split"]) == (90, 200)
