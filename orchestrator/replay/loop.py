@@ -192,7 +192,8 @@ class Loop:
         self._take(core.tick(now_ms))
 
     def _at(self, due_ms: int, do: Callable[[], None]) -> None:
-        heappush(self._agenda, (due_ms, next(self._number), do))
+        if due_ms < self._span.end_ms:
+            heappush(self._agenda, (due_ms, next(self._number), do))
 
     # --- deciding
 
@@ -540,10 +541,10 @@ class Loop:
         chance = self._chance(f"{event['channel']}/{event['order_id']}/{node_id}")
         now_ms = self._shard.now_ms
         ahead, transit = days_of(event, now_ms)
-        draw = self._index.habits.draw(chance, node_id, ahead, transit)
+        draw = self._index.draws.draw(chance, node_id, ahead, transit)
         self._outcome.rests_on_drawn(order_key(event))
         if draw is None:
-            self._outcome.answers["never: nobody answers in history"] += 1
+            self._outcome.answers["drawn: none by the end"] += 1
             return
         self._outcome.answers["drawn"] += 1
         lines = [line["line_id"] for line in event["lines"]]
@@ -614,8 +615,7 @@ class Loop:
             }
             self._take(self._record("tracking_updated", tracked))
 
-        if self._shard.now_ms + arrive_after_ms < self._span.end_ms:
-            self._at(self._shard.now_ms + arrive_after_ms, arrive)
+        self._at(self._shard.now_ms + arrive_after_ms, arrive)
 
     def _draw_rest(self, work: Work) -> None:
         """History's answers no longer fit: what is left to do is drawn from here on."""
@@ -629,7 +629,7 @@ class Loop:
         ahead, transit = days_between(
             work.now_ms, fulfillment.ship_day, fulfillment.ship_by_ms, fulfillment.deliver_by_ms
         )
-        draw = self._index.habits.draw(chance, fulfillment.node_id, ahead, transit)
+        draw = self._index.draws.draw(chance, fulfillment.node_id, ahead, transit)
         if draw is None:
             return
         self._outcome.answers["drawn for a rest"] += 1
@@ -650,7 +650,7 @@ class Loop:
             self._draw_rest(work)
         about = f"{event['channel']}/{event['order_id']}/{event['node_id']}"
         chance = self._chance(f"{about}/cancel")
-        answer_ms, accepted = self._index.habits.draw_cancellation(chance)
+        answer_ms, accepted = self._index.draws.draw_cancellation(chance)
         self._outcome.answers["drawn"] += 1
         self._outcome.rests_on_drawn(order_key(event))
 

@@ -20,7 +20,7 @@ from orchestrator.core.config import DAY_MS, Config
 from orchestrator.core.shard import Shard
 from orchestrator.core.sourcing.calendars import day_number
 from orchestrator.past import Until, nearest
-from orchestrator.replay.habits import Habits, Look
+from orchestrator.replay.habits import Answer, Draws, Habits
 from orchestrator.runtime.snapshots import Format
 from orchestrator.runtime.whole import Whole
 from schemas import journal
@@ -207,14 +207,14 @@ class Index(NamedTuple):
     by_id: dict[str, Asked]  # `work_id`
     by_number: dict[str, Asked]  # of packages
     documents: dict[str, str]  # of transfers and returns -> what they are of
-    habits: Habits
+    draws: Draws
 
 
 def load_index(period: Period) -> Index:
     """Read the index of a period."""
     head, *rows = (period.at / "asked").read_bytes().splitlines()
     told = orjson.loads(head)
-    index = Index({}, {}, {}, told["documents"], Habits.from_json(told["habits"]))
+    index = Index({}, {}, {}, told["documents"], Draws(told["habits"]))
     for row in rows:
         key, work, asked_ms, answers, numbers, closed, cancellations = orjson.loads(row)
         asked = Asked(work, asked_ms)
@@ -325,7 +325,10 @@ def _begin(period: Period, shard: Shard, file: BinaryIO) -> "_Writing":
 class _Work:
     """What is known of a fulfillment while its answers come in."""
 
-    __slots__ = ("asked", "days_ahead", "key", "lines", "looked", "node_id", "shipped", "transit")
+    __slots__ = (
+        *("asked", "days_ahead", "ended_ms", "key", "lines", "looked", "node_id", "shipped"),
+        *("stopping", "transit", "under_way"),
+    )
 
     def __init__(self, key: str, event: Plain, now_ms: int) -> None:
         self.key = key
@@ -335,6 +338,9 @@ class _Work:
         self.lines = len(event["lines"])
         self.looked = False
         self.shipped: int | None = None  # when
+        self.ended_ms: int | None = None
+        self.stopping: dict[str, int] = {}  # requests to stop without an answer: id -> when
+        self.under_way: dict[str, int] = {}  # packages that didn't arrive so far: when they left
 
 
 def days_of(event: Plain, now_ms: int) -> tuple[int, int]:
@@ -446,11 +452,13 @@ class _Writing:
             asked = work.asked
             told = [event["cancellation_id"], self._now_ms - asked.asked_ms]
             asked.cancellations.append([*told, digest_of(event["lines"])])
+            work.stopping[event["cancellation_id"]] = self._now_ms
 
     def _closed(self, event: Plain) -> None:
         work = self._works.get(work_id(event["market_id"], event["fulfillment_id"]))
         if work is not None:
             work.asked.closed = event["status"] in ("shipped", "incomplete", "cancelled")
+            work.ended_ms = self._now_ms if work.asked.closed else None
 
     def _answer(self, cause: InputRecord, place: int, *, repeated: bool) -> None:
         data = cause["data"]
@@ -462,10 +470,10 @@ class _Writing:
         work.asked.answers.append([after_ms, place])
         match cause["type"]:
             case "fulfillment_accepted" if not work.looked:
-                self._looked(work, Look(after_ms, 0.0, ""))
+                self._looked(work, after_ms, [0.0, ""])
             case "fulfillment_rejected" if not work.looked:
                 share = len(data["lines"]) / work.lines if data.get("lines") else 1.0
-                self._looked(work, Look(after_ms, min(1.0, share), data["reason"]))
+                self._looked(work, after_ms, [min(1.0, share), data["reason"]])
             case "fulfillment_shipped":
                 self._shipped(work, data, after_ms)
             case "fulfillment_cancellation_accepted" | "fulfillment_cancellation_rejected":
@@ -473,18 +481,20 @@ class _Writing:
             case _:
                 pass
 
-    def _looked(self, work: _Work, look: Look) -> None:
+    def _looked(self, work: _Work, after_ms: int, answer: Answer) -> None:
         work.looked = True
-        self._habits.looked(work.node_id, look)
+        self._habits.looked(work.node_id, after_ms, answer)
 
     def _shipped(self, work: _Work, data: dict[str, Any], after_ms: int) -> None:
         if not work.looked:
-            self._looked(work, Look(after_ms, 0.0, ""))
+            self._looked(work, after_ms, [0.0, ""])
         if work.shipped is None:
             work.shipped = self._now_ms
-            self._habits.shipped(work.node_id, work.days_ahead, after_ms)
+            self._habits.shipped(work.node_id, work.days_ahead, after_ms, [])
         for package in data["packages"]:
             number = package.get("tracking_number")
+            if number not in self._early:
+                work.under_way[number or package["package_id"]] = self._now_ms
             if number is not None:
                 self._numbers[number] = work
                 work.asked.numbers.append(number)
@@ -496,8 +506,8 @@ class _Writing:
         for id_, asked_after_ms, _ in work.asked.cancellations:
             if wanted in (None, id_):
                 after_ms = self._now_ms - work.asked.asked_ms - asked_after_ms
-                accepted = cause["type"].endswith("accepted")
-                self._habits.cancellations.add([after_ms, accepted])
+                self._habits.stopped(after_ms, [cause["type"].endswith("accepted")])
+                work.stopping.pop(id_, None)
                 return
 
     def _tracked(self, cause: InputRecord, place: int) -> None:
@@ -508,17 +518,42 @@ class _Writing:
             self._early.setdefault(number, []).append((self._now_ms, place))
             return
         work.asked.answers.append([self._now_ms - work.asked.asked_ms, place])
-        if data["status"] == "delivered" and work.shipped is not None:
-            self._habits.arrived(work.transit, self._now_ms - work.shipped)
+        if data["status"] == "delivered":
+            self._arrived(work, data)
+
+    def _arrived(self, work: _Work, data: dict[str, Any]) -> None:
+        package = data["tracking_number"]
+        if package not in work.under_way:
+            unknown = "package_id" not in data and package not in work.asked.numbers
+            package = next(iter(work.under_way), "") if unknown else data.get("package_id", "")
+        left_ms = work.under_way.pop(package, None)
+        if left_ms is not None:
+            self._habits.arrived(work.transit, self._now_ms - left_ms, [])
 
     def _announced(self, cause: InputRecord) -> None:
         data = cause["data"]
         if data.get("kind") in ("transfer", "return"):
             self._documents[f"{data['node_id']}/{data['document']}"] = data["kind"]
 
+    def _awaited(self, work: _Work) -> None:
+        """What nobody answered so far, or before it was over."""
+        habits = self._habits
+        until_ms = self._now_ms if work.ended_ms is None else work.ended_ms
+        after_ms = until_ms - work.asked.asked_ms
+        if not work.looked:
+            habits.looked(work.node_id, after_ms, None)
+        if work.shipped is None:
+            habits.shipped(work.node_id, work.days_ahead, after_ms, None)
+        for left_ms in work.under_way.values():
+            habits.arrived(work.transit, self._now_ms - left_ms, None)
+        for asked_ms in work.stopping.values():
+            habits.stopped(max(0, until_ms - asked_ms), None)
+
     def finish(self) -> None:
         """Write the index."""
-        head = {"documents": self._documents, "habits": self._habits.as_json()}
+        for work in self._works.values():
+            self._awaited(work)
+        head = {"documents": self._documents, "habits": self._habits.told()}
         with (self._period.at / "asked").open("wb") as file:
             file.write(orjson.dumps(head) + b"\n")
             for work in self._works.values():

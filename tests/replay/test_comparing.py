@@ -1,7 +1,6 @@
-"""What variants come to beside the baseline; charts; the habits that answers are drawn from."""
+"""What variants come to beside the baseline; charts."""
 
 from pathlib import Path
-from random import Random
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -9,7 +8,6 @@ from orchestrator.installed import cores
 from orchestrator.replay import charts, page
 from orchestrator.replay.charts import Flow, Point
 from orchestrator.replay.compare import Compared, pairs, sources_of
-from orchestrator.replay.habits import Habits, Look, Sample
 from orchestrator.replay.outcome import COSTS, OrderRow, Outcome
 
 DAY_MS = 86_400_000
@@ -107,39 +105,6 @@ def test_promises_are_measured_against_what_the_baseline_told(tmp_path: Path) ->
     assert told["stockout_rate"] == round(1 / 6, 4)
     assert told["lead_time_hours"] == {"mean": 60.0, "median": 72.0, "p95": 72.0}
     assert told["flows"] == [{"from": "BOS", "to": "CHI", "units": 1}]
-
-
-def test_a_long_sample_is_thinned_out_evenly() -> None:
-    sample = Sample()
-    for number in range(100_000):
-        sample.add(number)
-    assert 2_000 <= len(sample.values) <= 4_000
-    steps = {b - a for a, b in zip(sample.values, sample.values[1:], strict=False)}
-    assert len(steps) == 1
-    assert sample.values[0] == 0
-    assert sample.values[-1] > 95_000
-
-
-def test_answers_are_drawn_from_the_nearest_work_there_was() -> None:
-    habits = Habits()
-    habits.looked("BOS", Look(10, 0.0, ""))
-    habits.looked("CHI", Look(20, 1.0, "other"))
-    habits.shipped("BOS", 0, 100)
-    habits.shipped("BOS", 2, 300)
-    habits.shipped("CHI", 1, 200)
-    habits.arrived(2, 1_000)
-    habits.arrived(5, 5_000)
-    habits = Habits.from_json(habits.as_json())
-
-    def draw(node_id: str, ahead: int, transit: int) -> tuple[int, int, int]:
-        found = habits.draw(Random(1), node_id, ahead, transit)
-        assert found is not None
-        return found.look.after_ms, found.ship_after_ms, found.arrive_after_ms
-
-    assert draw("BOS", 2, 5) == (10, 300, 5_000)
-    assert draw("BOS", 1, 2) == (10, 200, 1_000)  # as CHI did for as many days ahead
-    assert draw("CHI", 0, 2)[:2] == (20, 100)
-    assert Habits().draw(Random(1), "BOS", 0, 0) is None
 
 
 def test_charts_are_well_formed_whatever_they_show() -> None:

@@ -124,6 +124,8 @@ def test_each_is_copied_and_its_copy_cancelled(shop: Story, tmp_path: Path) -> N
     in_canada(shop, "1", 1)
     shop.at(2 * HOUR)
     shop.send("order_cancel_requested", market_id="CA", channel="web", order_id="1", reason="late")
+    shop.at(60)
+    shop.send("fulfillment_cancellation_accepted", node_id="NYC", fulfillment_id="web.1.1")
     shop.at(3 * HOUR)
     run, found = both(of(shop, tmp_path), Changes(demand_percent=200))
     assert sorted(found) == ["CA/web/1", "CA/web/1~1", "US/web/1", "US/web/1~1"]

@@ -65,6 +65,26 @@ def test_what_is_under_way_when_history_ends_is_so_in_every_run(
     assert (was["late_days"], closed["late_days"]) == (0.0, 0.0)
 
 
+def test_slow_answers_that_history_does_not_know_yet_are_not_drawn_as_quick_ones(
+    tmp_path: Path,
+) -> None:
+    shop = Story()
+    for node_id in ("BOS", "CHI"):
+        shop.node(node_id)
+        shop.receive(node_id, MUG=500)
+    shop.item("MUG")
+    shop.at(HOUR)
+    for number in range(40):  # every second one is shipped within ten minutes; none of the others
+        shop.order(str(number), MUG=1)
+        shop.at(600)
+        if number % 2:
+            shop.ship(f"{number}.1", package=f"P{number}")
+    run = replayed(of(shop, tmp_path), Changes(closed=["BOS"]))
+    assert all(row.drawn for row in run.orders.values())
+    packages = sum(row.packages for row in run.orders.values())
+    assert 12 <= packages <= 28, "as many as in history, give or take luck"
+
+
 def test_a_promise_of_the_last_hours_may_have_been_kept_though_nobody_said_so_yet(
     shop: Story, tmp_path: Path
 ) -> None:
