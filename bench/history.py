@@ -34,6 +34,7 @@ from orchestrator.export.together import processes
 from orchestrator.remembered import history_format
 from orchestrator.runtime.history import History
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
+from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.world import SystemClock, SystemRandomness
 from schemas.cloudevents import emit
@@ -95,11 +96,8 @@ async def publish(log: KafkaLog, book: Book) -> tuple[float, float]:
     """Have a role `history` publish all of the book's journal; seconds, and of the processor."""
     stop = asyncio.Event()
     history = History(
-        log=log,
-        group=await log.group("history", ["journal"]),
-        clock=SystemClock(),
-        randomness=SystemRandomness(),
-        form=history_format(),
+        Ports(log, await log.group("history", ["journal"]), SystemClock(), SystemRandomness()),
+        history_format(),
         late_s=30,
     )
     began, cpu = time.perf_counter(), time.process_time()

@@ -32,7 +32,7 @@ from orchestrator.runtime.history import History
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake, IntakeError
 from orchestrator.runtime.kafka_log import SESSION_TIMEOUT_MS, KafkaLog, kafka_settings
 from orchestrator.runtime.large_pages import keep_large
-from orchestrator.runtime.publisher import Publishers
+from orchestrator.runtime.publisher import Ports, Publishers
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError, variable
 from orchestrator.runtime.shadow import Beside, Shadow
@@ -465,12 +465,14 @@ def _engine(
     )
 
 
+def _ports(log: EventLog, group: Group) -> Ports:
+    return Ports(log, group, SystemClock(), SystemRandomness())
+
+
 def _relay(settings: Settings, log: KafkaLog, groups: Mapping[str, Group]) -> Publishers:
     takeover_s = settings.kafka_request_timeout_seconds + SESSION_TIMEOUT_MS / 1000
     return Relay(
-        log=log,
-        group=groups["relay"],
-        clock=SystemClock(),
+        _ports(log, groups["relay"]),
         takeover_s=takeover_s,
         transactions=log if settings.relay_transactions else None,
     )
@@ -478,11 +480,8 @@ def _relay(settings: Settings, log: KafkaLog, groups: Mapping[str, Group]) -> Pu
 
 def _history(settings: Settings, log: EventLog, groups: Mapping[str, Group]) -> Publishers:
     return History(
-        log=log,
-        group=groups["history"],
-        clock=SystemClock(),
-        randomness=SystemRandomness(),
-        form=history_format(),
+        _ports(log, groups["history"]),
+        history_format(),
         late_s=2 * settings.kafka_request_timeout_seconds,  # as long as a writer waits
     )
 
@@ -491,11 +490,8 @@ def _shadow(settings: Settings, log: KafkaLog, groups: Mapping[str, Group]) -> P
     core_of = a_core(settings)
     assert core_of.snapshots is not None  # noqa: S101 - the core has them
     return Shadow(
-        log=log,
-        group=groups["shadow"],
-        clock=SystemClock(),
-        randomness=SystemRandomness(),
-        beside=Beside(
+        _ports(log, groups["shadow"]),
+        Beside(
             new=core_of.new,
             fold=core_of.fold,
             now_ms=lambda shard: shard.now_ms,

@@ -16,6 +16,7 @@ from orchestrator.runtime.publisher import (
     IDLE_WAIT_MS,
     SAVE_EVERY_S,
     Outgoing,
+    Ports,
     Publishers,
     ShardPublisher,
 )
@@ -26,7 +27,6 @@ from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
 from schemas.ports import (
     Clock,
     EventLog,
-    Group,
     LogError,
     OutOfRange,
     Partition,
@@ -111,23 +111,12 @@ class HistoryPublisher(ShardPublisher, Generic[S]):
     """Of the journal, at a time."""
     _known: S  # from when it begins to publish
 
-    def __init__(
-        self,
-        number: int,
-        *,
-        log: EventLog,
-        group: Group,
-        clock: Clock,
-        randomness: Randomness,
-        form: Format[S],
-        new: Callable[[], S],
-    ) -> None:
+    def __init__(self, number: int, ports: Ports, form: Format[S], new: Callable[[], S]) -> None:
         """`new` makes what is known before the first entry; `form` says how snapshots hold it."""
-        super().__init__(number, log=log, group=group, clock=clock)
-        self._randomness = randomness
+        super().__init__(number, ports)
         self._form = form
         self._new = new
-        self._slices = Slices(clock)
+        self._slices = Slices(ports.clock)
         self._shards_there = 0
         self._partitions_there = 0
         self._waiting: Outgoing = defaultdict(list)
@@ -261,26 +250,8 @@ class ShardHistory(HistoryPublisher[Known]):
     restarts = metrics.HISTORY_RESTARTS
     read_records = 200
 
-    def __init__(
-        self,
-        number: int,
-        *,
-        log: EventLog,
-        group: Group,
-        clock: Clock,
-        randomness: Randomness,
-        form: Format[Known],
-        late_s: float,
-    ) -> None:
-        super().__init__(
-            number,
-            log=log,
-            group=group,
-            clock=clock,
-            randomness=randomness,
-            form=form,
-            new=Known,
-        )
+    def __init__(self, number: int, ports: Ports, form: Format[Known], late_s: float) -> None:
+        super().__init__(number, ports, form, Known)
         self._late_ms = int(late_s * 1000)
         self._source = source_of(number)
         self._behind_ms = 0  # the broker's clock, less the tick, of the newest commit
@@ -350,26 +321,7 @@ class History(Publishers):
     `late_s`: how long after it was decided a commit may still land in the journal.
     """
 
-    def __init__(
-        self,
-        *,
-        log: EventLog,
-        group: Group,
-        clock: Clock,
-        randomness: Randomness,
-        form: Format[Known],
-        late_s: float,
-    ) -> None:
+    def __init__(self, ports: Ports, form: Format[Known], *, late_s: float) -> None:
         super().__init__(
-            "history",
-            group,
-            lambda number: ShardHistory(
-                number,
-                log=log,
-                group=group,
-                clock=clock,
-                randomness=randomness,
-                form=form,
-                late_s=late_s,
-            ),
+            "history", ports.group, lambda number: ShardHistory(number, ports, form, late_s)
         )

@@ -8,7 +8,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from prometheus_client import Counter
@@ -26,6 +26,7 @@ from schemas.ports import (
     LogError,
     OutOfRange,
     Partition,
+    Randomness,
     Reader,
     Record,
     Writer,
@@ -43,6 +44,15 @@ Outgoing = dict[Partition, list[Record]]
 _log = structlog.get_logger(__name__)
 
 
+class Ports(NamedTuple):
+    """What a publisher has of the world; its checkpoints are in the group."""
+
+    log: EventLog
+    group: Group
+    clock: Clock
+    randomness: Randomness
+
+
 class ShardPublisher(ABC):
     """One shard's publisher in this process.
 
@@ -56,14 +66,12 @@ class ShardPublisher(ABC):
     role: str
     restarts: Counter
 
-    def __init__(self, number: int, *, log: EventLog, group: Group, clock: Clock) -> None:
+    def __init__(self, number: int, ports: Ports) -> None:
         self.stop = asyncio.Event()
         self.state = "closed"
         self.number = number
-        self._log = log
-        self._group = group
-        self._clock = clock
-        self._voids = Voids(log)
+        self._log, self._group, self._clock, self._randomness = ports
+        self._voids = Voids(self._log)
         self._acknowledged = Acknowledged()
         self._journal = Partition("journal", number)
         self._label = str(number)

@@ -15,15 +15,13 @@ from orchestrator.runtime.publisher import (
     IDLE_WAIT_MS,
     SAVE_EVERY_S,
     Outgoing,
+    Ports,
     Publishers,
     ShardPublisher,
 )
 from schemas import journal
 from schemas.journal import Commit, FilterState, Verdict
 from schemas.ports import (
-    Clock,
-    EventLog,
-    Group,
     Partition,
     Reader,
     Record,
@@ -90,16 +88,9 @@ class ShardRelay(ShardPublisher):
     restarts = metrics.RELAY_RESTARTS
 
     def __init__(
-        self,
-        number: int,
-        *,
-        log: EventLog,
-        group: Group,
-        clock: Clock,
-        takeover_s: float,
-        transactions: Transactions | None = None,
+        self, number: int, ports: Ports, takeover_s: float, transactions: Transactions | None
     ) -> None:
-        super().__init__(number, log=log, group=group, clock=clock)
+        super().__init__(number, ports)
         self._takeover_s = takeover_s
         self._transactions = transactions
 
@@ -203,23 +194,10 @@ class Relay(Publishers):
     """The role: a ShardRelay for each shard that the group suggests."""
 
     def __init__(
-        self,
-        *,
-        log: EventLog,
-        group: Group,
-        clock: Clock,
-        takeover_s: float,
-        transactions: Transactions | None = None,
+        self, ports: Ports, *, takeover_s: float, transactions: Transactions | None = None
     ) -> None:
         super().__init__(
             "relay",
-            group,
-            lambda number: ShardRelay(
-                number,
-                log=log,
-                group=group,
-                clock=clock,
-                takeover_s=takeover_s,
-                transactions=transactions,
-            ),
+            ports.group,
+            lambda number: ShardRelay(number, ports, takeover_s, transactions),
         )

@@ -13,10 +13,10 @@ import orjson
 
 from orchestrator.runtime import metrics
 from orchestrator.runtime.history import HistoryPublisher
-from orchestrator.runtime.publisher import Publishers
+from orchestrator.runtime.publisher import Ports, Publishers
 from orchestrator.runtime.snapshots import Format
 from schemas.journal import Entry, JournalError
-from schemas.ports import Clock, EventLog, Group, Randomness, Read, Record
+from schemas.ports import Read, Record
 from schemas.times import rfc3339
 
 _HEADERS: Final = (
@@ -100,25 +100,8 @@ class ShardShadow(HistoryPublisher[S]):
     read_records = 16
     _shadows: Callable[[S, Entry], Sequence[Mapping[str, Any]]]  # from when it begins to publish
 
-    def __init__(
-        self,
-        number: int,
-        *,
-        log: EventLog,
-        group: Group,
-        clock: Clock,
-        randomness: Randomness,
-        beside: Beside[S],
-    ) -> None:
-        super().__init__(
-            number,
-            log=log,
-            group=group,
-            clock=clock,
-            randomness=randomness,
-            form=beside.form,
-            new=lambda: beside.new(number),
-        )
+    def __init__(self, number: int, ports: Ports, beside: Beside[S]) -> None:
+        super().__init__(number, ports, beside.form, lambda: beside.new(number))
         self._core = beside
 
     async def _publish(self) -> None:
@@ -144,19 +127,5 @@ class ShardShadow(HistoryPublisher[S]):
 class Shadow(Publishers):
     """The role: a ShardShadow for each shard that the group suggests."""
 
-    def __init__(
-        self,
-        *,
-        log: EventLog,
-        group: Group,
-        clock: Clock,
-        randomness: Randomness,
-        beside: Beside[S],
-    ) -> None:
-        super().__init__(
-            "shadow",
-            group,
-            lambda number: ShardShadow(
-                number, log=log, group=group, clock=clock, randomness=randomness, beside=beside
-            ),
-        )
+    def __init__(self, ports: Ports, beside: Beside[S]) -> None:
+        super().__init__("shadow", ports.group, lambda number: ShardShadow(number, ports, beside))

@@ -17,6 +17,7 @@ from orchestrator.embedded.server import free_port
 from orchestrator.remembered import history_format
 from orchestrator.runtime.history import History
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
+from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.world import SystemClock, SystemRandomness
 from schemas.history import Known, flatten
@@ -89,11 +90,8 @@ async def test_a_sink_by_configuration_has_everything_that_happened(
         await writer.append(Partition("journal", 0), [Record(None, value)])
     await writer.close()
     history = History(
-        log=log,
-        group=await log.group("history", ["journal"]),
-        clock=SystemClock(),
-        randomness=SystemRandomness(),
-        form=history_format(),
+        Ports(log, await log.group("history", ["journal"]), SystemClock(), SystemRandomness()),
+        history_format(),
         late_s=30,
     )
     stop = asyncio.Event()

@@ -18,6 +18,7 @@ from orchestrator.kpis.worker import ALERTS, KPIS
 from orchestrator.remembered import history_format
 from orchestrator.runtime.history import History
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
+from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.whole import Whole
 from orchestrator.runtime.world import SystemClock, SystemRandomness
@@ -56,11 +57,13 @@ class Publishing:
 
     async def start(self) -> None:
         history = History(
-            log=self._log,
-            group=await self._log.group("history", ["journal"]),
-            clock=Hasty(),
-            randomness=SystemRandomness(),
-            form=history_format(),
+            Ports(
+                self._log,
+                await self._log.group("history", ["journal"]),
+                Hasty(),
+                SystemRandomness(),
+            ),
+            history_format(),
             late_s=30,
         )
         self._task = asyncio.create_task(history.run(asyncio.Event()))

@@ -14,6 +14,7 @@ from orchestrator.core.decide import fold
 from orchestrator.core.invariants import violations
 from orchestrator.core.shard import Shard
 from orchestrator.runtime.memory_log import MemoryLog, MemoryReader
+from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.settings import Settings, SetupError
 from orchestrator.runtime.snapshots import Snapshots
@@ -95,7 +96,8 @@ class World:
 
     async def relay(self) -> None:
         stop, group = asyncio.Event(), await self.log.group("relay", ["journal"])
-        role = Relay(log=self.log, group=group, clock=SystemClock(), takeover_s=60)
+        ports = Ports(self.log, group, SystemClock(), SystemRandomness())
+        role = Relay(ports, takeover_s=60)
         running = asyncio.create_task(role.run(stop))
         await until(lambda: role.states() == {0: "open"})
         stop.set()  # it ends what it has read

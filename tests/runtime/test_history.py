@@ -14,6 +14,7 @@ from orchestrator.core.shard import Shard
 from orchestrator.remembered import history_format
 from orchestrator.runtime.history import WATERMARK_S, History
 from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.verification import Kept
 from orchestrator.voiding import found_void
@@ -94,11 +95,13 @@ class Publishing:
 
     async def __aenter__(self) -> Self:
         self.role = History(
-            log=self._log,
-            group=await self._log.group("history", ["journal"]),
-            clock=self._clock,
-            randomness=Seeded(1),
-            form=history_format(),
+            Ports(
+                self._log,
+                await self._log.group("history", ["journal"]),
+                self._clock,
+                Seeded(1),
+            ),
+            history_format(),
             late_s=LATE_S,
         )
         self._task = asyncio.create_task(self.role.run(self._stop))

@@ -10,7 +10,9 @@ from structlog.testing import capture_logs
 
 from events.outputs import OUTPUTS
 from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.relay import Relay
+from orchestrator.runtime.world import SystemRandomness
 from schemas.journal import FilterState, encode_commit, encode_entry, encode_opened, step
 from schemas.journal import decode as decode_journal
 from schemas.ports import Appended, Checkpoint, Partition, Read, Record, Unknown, Writer
@@ -97,9 +99,8 @@ class Relaying:
 
     async def __aenter__(self) -> Self:
         group = await self._log.group("relay", ["journal"])
-        self.role = Relay(
-            log=self._log, group=group, clock=SteppedClock(), takeover_s=self._takeover_s
-        )
+        ports = Ports(self._log, group, SteppedClock(), SystemRandomness())
+        self.role = Relay(ports, takeover_s=self._takeover_s)
         self._task = asyncio.create_task(self.role.run(self._stop))
         return self
 

@@ -14,6 +14,7 @@ from orchestrator.compose import a_core
 from orchestrator.core.shadowing import Shadows
 from orchestrator.core.shard import Shard
 from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.shadow import Beside, Shadow
 from orchestrator.runtime.snapshots import Snapshots
@@ -41,11 +42,8 @@ class Running:
     async def __aenter__(self) -> Self:
         assert CORE.snapshots is not None
         self.role = Shadow(
-            log=self._log,
-            group=await self._log.group("shadow", ["journal"]),
-            clock=SetClock(),
-            randomness=Seeded(1),
-            beside=Beside(
+            Ports(self._log, await self._log.group("shadow", ["journal"]), SetClock(), Seeded(1)),
+            Beside(
                 new=CORE.new,
                 fold=CORE.fold,
                 now_ms=lambda shard: shard.now_ms,

@@ -14,10 +14,11 @@ from structlog.testing import capture_logs
 
 from orchestrator.runtime.engine import Core, Engine, EngineConfig
 from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.standby import StandbyConfig
-from orchestrator.runtime.world import SystemClock
+from orchestrator.runtime.world import SystemClock, SystemRandomness
 from orchestrator.verification import Kept
 from orchestrator.voiding import SEQ_AHEAD, NotVoidable, found_void
 from schemas.journal import (
@@ -96,7 +97,7 @@ async def an_engine(log: MemoryLog, seed: int = 1, standby: StandbyConfig | None
 @asynccontextmanager
 async def relaying(log: MemoryLog) -> AsyncIterator[Relay]:
     stop, group = asyncio.Event(), await log.group("relay", ["journal"])
-    role = Relay(log=log, group=group, clock=SystemClock(), takeover_s=60)
+    role = Relay(Ports(log, group, SystemClock(), SystemRandomness()), takeover_s=60)
     running = asyncio.create_task(role.run(stop))
     try:
         yield role

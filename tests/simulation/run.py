@@ -24,6 +24,7 @@ from orchestrator.remembered import history_format
 from orchestrator.runtime.engine import Core, Engine
 from orchestrator.runtime.history import History
 from orchestrator.runtime.intake import INTAKE_TOPICS, Intake
+from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.shadow import Beside, Shadow, decided_beside
 from orchestrator.runtime.snapshots import Format
@@ -218,6 +219,7 @@ class Run:
         clock, tasks = SimClock(self.world, host), []
         for role in roles:
             group = await log.group(role, _TOPICS_OF[role])
+            ports = Ports(log, group, clock, SimRandomness(self.world, host))
             match role:
                 case "intake":
                     run = Intake(log, group, clock, self.plan.shards, wait_s=2.0).run
@@ -233,30 +235,12 @@ class Run:
                         standby=self._standby(),
                     ).run
                 case "relay":
-                    run = Relay(
-                        log=log,
-                        group=group,
-                        clock=clock,
-                        takeover_s=14.0,
-                        transactions=log if self.plan.transactions else None,
-                    ).run
+                    transactions = log if self.plan.transactions else None
+                    run = Relay(ports, takeover_s=14.0, transactions=transactions).run
                 case "history":
-                    run = History(
-                        log=log,
-                        group=group,
-                        clock=clock,
-                        randomness=SimRandomness(self.world, host),
-                        form=_REMEMBERED,
-                        late_s=_LATE_S,
-                    ).run
+                    run = History(ports, _REMEMBERED, late_s=_LATE_S).run
                 case "shadow":
-                    run = Shadow(
-                        log=log,
-                        group=group,
-                        clock=clock,
-                        randomness=SimRandomness(self.world, host),
-                        beside=_BESIDE,
-                    ).run
+                    run = Shadow(ports, _BESIDE).run
                 case "past":
                     database = SimDatabase(self.past, host)
                     run = Projector(log, group, database, clock, model=PAST).run
