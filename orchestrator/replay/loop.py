@@ -36,7 +36,6 @@ from orchestrator.replay.period import (
     encoded_digest,
     order_key,
     plan_digest,
-    tracked,
     work_id,
 )
 from schemas.times import instant_ms, rfc3339
@@ -65,11 +64,13 @@ class Work:
 
     __slots__ = ("asked", "drawn", "in_step", "left", "now_ms", "ship_ms", "work_id")
 
-    def __init__(self, work_id: str, now_ms: int, asked: Asked | None) -> None:
+    def __init__(
+        self, work_id: str, now_ms: int, asked: Asked | None, *, in_step: bool = False
+    ) -> None:
         self.work_id = work_id
         self.now_ms = now_ms  # when it was asked for
         self.asked = asked  # identically, in history
-        self.in_step = False  # at the same tick by the same id: answers stand where they stood
+        self.in_step = in_step  # at the same tick by the same id: answers stand where they stood
         self.drawn = asked is None
         self.left = 0 if asked is None else len(asked.answers)
         self.ship_ms = 0  # when it is to ship, where that is drawn
@@ -103,8 +104,8 @@ class Loop:
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._number = count(1)
         self._origin = count()
-        self._works: dict[str, Work] = {}  # by `work_id` here
-        self._met: dict[str, Work] = {}  # by that in history
+        self._works: dict[str, Work] = {}  # by `work_id` here: those that history lacks
+        self._met: list[Work | None] = [None] * len(index.asked)  # of what history asked
         self._asked_twice: Counter[str] = Counter()
         self._left_out: set[str] = set()  # orders that are not in this run, by `order_key`
         self._copies: dict[str, list[tuple[str, int]]] = {}  # the same -> ids of copies, ms later
@@ -278,16 +279,16 @@ class Loop:
         type_, data = record["type"], record["data"]
         if row.skipped is not None or row.repeated:
             self._take(record, row)
+        elif row.asked >= 0:
+            self._answered(row, self._index.asked[row.asked])
         elif type_ == "order_placed":
             self._placed(row)
         elif type_ == "order_cancel_requested":
             self._cancelled(row)
-        elif type_ in ANSWERS:
-            work = self._work_at(data["node_id"], data["fulfillment_id"])
-            self._answered(row, self._index.by_id.get(work))
+        elif type_ in ANSWERS:  # to work that was open before, or to none
+            self._report(row, record)
         elif type_ == "tracking_updated":
-            asked = tracked(data, self._index.by_id, self._shard.markets)
-            self._answered(row, asked or self._index.by_number.get(data["tracking_number"]))
+            self._answered(row, self._index.by_number.get(data["tracking_number"]))
         elif type_ == "stock_counted":
             if self._counts_the_same(row):
                 self._take(record, row)
@@ -358,7 +359,7 @@ class Loop:
         work_or_order = self._work_at(data["node_id"], document or "")
         asked = self._index.by_id.get(work_or_order) or self._index.by_number.get(document or "")
         if asked is not None:
-            work = self._met.get(asked.work_id)
+            work = self._met[asked.place]
             return work is None or work.drawn
         return work_or_order in self._left_out
 
@@ -424,10 +425,10 @@ class Loop:
 
     def _answered(self, row: Row, asked: Asked | None) -> None:
         """An answer at its place in history."""
-        if asked is None:  # to work that was open before, or to none
+        if asked is None:  # as above, of a package
             self._report(row, row.input)
             return
-        work = self._met.get(asked.work_id)
+        work = self._met[asked.place]
         if work is not None and work.in_step and self._still_fits(work, row):
             work.left -= 1
             self._outcome.answers["in place"] += 1
@@ -443,9 +444,10 @@ class Loop:
         """A report; what it says of the shelf is what it said in history."""
         data = record["data"]
         type_ = record["type"]
-        if type_ not in ("fulfillment_rejected", "fulfillment_shipped") or (
-            self._rejects_the_same(row, data)
-        ):
+        rejects = type_ == "fulfillment_rejected" or (
+            type_ == "fulfillment_shipped" and (row.found or data.get("short"))
+        )
+        if not rejects or self._rejects_the_same(row, data):
             self._take(record, row if record is row.input else None)
             return
         if type_ == "fulfillment_rejected":
@@ -488,19 +490,23 @@ class Loop:
         """A node is asked: its answers are history's, or drawn."""
         now_ms = self._shard.now_ms
         here = work_id(event["market_id"], event["fulfillment_id"])
-        candidates = self._index.by_key.get(asked_key(event), ())
-        free = [one for one in candidates if one.work_id not in self._met]
-        asked = next((one for one in free if one.work_id == here), None)
-        if asked is None and free:
-            asked = min(free, key=lambda one: abs(one.asked_ms - now_ms))
+        asked = self._index.by_id.get(here)
+        if (
+            asked is None
+            or self._met[asked.place]
+            or not (self.in_step or asked.key == asked_key(event))
+        ):
+            candidates = self._index.by_key.get(asked_key(event), ())
+            free = [one for one in candidates if not self._met[one.place]]
+            asked = min(free, key=lambda one: abs(one.asked_ms - now_ms), default=None)
+        elif asked.asked_ms == now_ms:
+            self._met[asked.place] = Work(asked.work_id, now_ms, asked, in_step=True)
+            return
         work = self._works[here] = Work(here, now_ms, asked)
         if asked is None:
             self._draw(work, event)
             return
-        self._met[asked.work_id] = work
-        if asked.work_id == here and asked.asked_ms == now_ms:
-            work.in_step = True
-            return
+        self._met[asked.place] = work
         for after_ms, place in asked.answers:
             self._at(now_ms + after_ms, lambda place=place: self._verbatim(work, place))  # type: ignore[misc]  # mypy infers no default's type
 
@@ -639,8 +645,9 @@ class Loop:
     def _cancellation_requested(self, event: Plain) -> None:
         """A node is asked to stop: as in history, or it answers as nodes did there."""
         here = work_id(event["market_id"], event["fulfillment_id"])
-        work = self._works.get(here)
-        if work is None:  # its work was open before: it keeps the answers it had
+        asked = self._index.by_id.get(here)
+        work = self._works.get(here) or (asked and self._met[asked.place])
+        if not work or work.work_id != here:  # it was open before: it keeps the answers it had
             return
         after_ms = self._shard.now_ms - work.now_ms
         if work.asked is not None and not work.drawn:
@@ -694,14 +701,12 @@ def _to_ship(fulfillment: Fulfillment) -> Iterable[tuple[Any, int]]:
 
 def _can_ship(data: dict[str, Any], fulfillment: Fulfillment) -> bool:
     """Whether all that a shipment holds is still to be shipped."""
-    units: Counter[str] = Counter()
-    lines = data.get("lines") or [
+    left = {line.line_id: line.reserved for line in fulfillment.lines}
+    for line in data.get("lines") or [
         line for package in data["packages"] for line in package.get("lines") or ()
-    ]
-    for line in lines:
-        units[line["line_id"]] += line["quantity"]
-    outstanding = {line.line_id: line.reserved for line in fulfillment.lines}
-    return all(outstanding.get(line_id, 0) >= count for line_id, count in units.items())
+    ]:
+        left[line["line_id"]] = left.get(line["line_id"], 0) - line["quantity"]
+    return all(units >= 0 for units in left.values())
 
 
 def _short(

@@ -100,6 +100,8 @@ class Outcome:
     def note(self, cause: InputRecord, events: list[Any], now_ms: int, *, copy: bool) -> None:
         """Take down what an entry decided."""
         self._new.clear()
+        known = ""
+        order: _Order | None = None
         for event in events:
             kind = event["type"]
             if kind not in _NOTED:
@@ -109,7 +111,9 @@ class Outcome:
             key = order_key(event)
             if kind in _TAKEN:
                 self._taken(key, event, cause, now_ms, copy=copy)
-            order = self.orders.get(key)
+                known = ""
+            if key != known:
+                order, known = self.orders.get(key), key
             if order is None:
                 continue
             match kind:
@@ -158,9 +162,9 @@ class Outcome:
             load[1] += sum(line["quantity"] for line in event["lines"])
 
     def _allocated(self, order: _Order, event: Plain, cause: InputRecord, now_ms: int) -> None:
-        text = event["decision"].encode()
+        text = event["decision"]
         beside = orjson.dumps(event["backordered"])
-        packed = bytes(cramjam.lz4.compress_block(text + b"\n" + beside))
+        packed = bytes(cramjam.lz4.compress_block(text.encode() + b"\n" + beside))
         self._decisions.write(packed)
         told = Told(plan_digest(event), cause["type"], now_ms, self._written, len(packed))
         self._written += len(packed)

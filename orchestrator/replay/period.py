@@ -80,16 +80,21 @@ class Row(NamedTuple):
     skipped: list[str] | None  # reason, by: a person had it passed over
     plans: list[list[str]]  # [`order_key`, digest of its plan]
     repeated: bool
+    asked: int  # place of the work that it answers among all that was asked; -1: unknown by then
 
 
 class Asked:
     """Work that a node was asked for in history, and the answers to it."""
 
-    __slots__ = ("answers", "asked_ms", "cancellations", "closed", "numbers", "work_id")
+    __slots__ = (
+        *("answers", "asked_ms", "cancellations", "closed", "key", "numbers", "place", "work_id"),
+    )
 
-    def __init__(self, work_id: str, asked_ms: int) -> None:
+    def __init__(self, work_id: str, key: str, asked_ms: int, place: int) -> None:
         self.work_id = work_id
+        self.key = key  # `asked_key`
         self.asked_ms = asked_ms
+        self.place = place  # among all that was asked
         self.answers: list[list[int]] = []  # [ms after the request, place in the file]
         self.numbers: list[str] = []  # of packages
         self.closed = False
@@ -203,6 +208,7 @@ class Rows:
 class Index(NamedTuple):
     """What was asked in history, and by what it is found."""
 
+    asked: list[Asked]
     by_key: dict[str, list[Asked]]
     by_id: dict[str, Asked]  # `work_id`
     by_number: dict[str, Asked]  # of packages
@@ -214,10 +220,11 @@ def load_index(period: Period) -> Index:
     """Read the index of a period."""
     head, *rows = (period.at / "asked").read_bytes().splitlines()
     told = orjson.loads(head)
-    index = Index({}, {}, {}, told["documents"], Draws(told["habits"]))
-    for row in rows:
+    index = Index([], {}, {}, {}, told["documents"], Draws(told["habits"]))
+    for place, row in enumerate(rows):
         key, work, asked_ms, answers, numbers, closed, cancellations = orjson.loads(row)
-        asked = Asked(work, asked_ms)
+        asked = Asked(work, key, asked_ms, place)
+        index.asked.append(asked)
         asked.answers, asked.numbers, asked.closed = answers, numbers, closed
         asked.cancellations = cancellations
         index.by_key.setdefault(key, []).append(asked)
@@ -326,13 +333,13 @@ class _Work:
     """What is known of a fulfillment while its answers come in."""
 
     __slots__ = (
-        *("asked", "days_ahead", "ended_ms", "key", "lines", "looked", "node_id", "shipped"),
+        *("asked", "days_ahead", "ended_ms", "lines", "looked", "node_id", "shipped"),
         *("stopping", "transit", "under_way"),
     )
 
-    def __init__(self, key: str, event: Plain, now_ms: int) -> None:
-        self.key = key
-        self.asked = Asked(work_id(event["market_id"], event["fulfillment_id"]), now_ms)
+    def __init__(self, event: Plain, now_ms: int, place: int) -> None:
+        here = work_id(event["market_id"], event["fulfillment_id"])
+        self.asked = Asked(here, asked_key(event), now_ms, place)
         self.node_id: str = event["node_id"]
         self.days_ahead, self.transit = days_of(event, now_ms)
         self.lines = len(event["lines"])
@@ -372,7 +379,7 @@ class _Writing:
         self._file = file
         self._markets = dict.fromkeys(shard.markets)
         self._market_of = {node_id: node.market_id for node_id, node in shard.nodes.items()}
-        self._works: dict[str, _Work] = {}  # by `work_id`
+        self._works: dict[str, _Work] = {}  # by `work_id`, as they were asked
         self._numbers: dict[str, _Work] = {}  # by tracking number
         self._early: dict[str, list[tuple[int, int]]] = {}  # tracking without a shipment yet
         self._documents: dict[str, str] = {}
@@ -404,7 +411,7 @@ class _Writing:
                 case "stock_moved" if type_ in FOUND_BY and event["reason"] not in _NO_FINDING:
                     found.append([event["node_id"], event["sku"], event["delta"]])
                 case "fulfillment_requested":
-                    work = _Work(asked_key(event), event, self._now_ms)
+                    work = _Work(event, self._now_ms, len(self._works))
                     self._works[work.asked.work_id] = work
                 case "order_allocated":
                     plans.append([order_key(event), plan_digest(event)])
@@ -414,6 +421,7 @@ class _Writing:
                     self._closed(event)
                 case _:
                     pass
+        answers = self._answering(cause)
         row = Row(
             position,
             self._now_ms,
@@ -424,20 +432,33 @@ class _Writing:
             skipped,
             plans,
             repeated,
+            -1 if answers is None else answers.asked.place,
         )
         line = orjson.dumps(tuple(row)) + b"\n"
         self._file.write(line)
         period.bytes += len(line)
         period.entries += 1
-        self._learn(cause, place, repeated=repeated)
+        self._learn(cause, place, answers, repeated=repeated)
 
-    def _learn(self, cause: InputRecord, place: int, *, repeated: bool) -> None:
+    def _answering(self, cause: InputRecord) -> _Work | None:
+        """The work that an input says something of, where it is asked for and known by now."""
+        type_, data = cause["type"], cause["data"]
+        if type_ in ANSWERS:
+            market_id = self._market_of.get(data["node_id"], "")
+            return self._works.get(work_id(market_id, data["fulfillment_id"]))
+        if type_ == "tracking_updated":
+            known = tracked(data, self._works, self._markets)
+            return known or self._numbers.get(data["tracking_number"])
+        return None
+
+    def _learn(self, cause: InputRecord, place: int, work: _Work | None, *, repeated: bool) -> None:
         """What an input says of who answers what; `place`: where its entry begins in the file."""
         type_, data = cause["type"], cause["data"]
         if type_ in ANSWERS:
-            self._answer(cause, place, repeated=repeated)
+            if work is not None and not repeated:
+                self._answer(cause, place, work)
         elif type_ == "tracking_updated":
-            self._tracked(cause, place)
+            self._tracked(data, place, work)
         elif type_ == "inbound_announced":
             self._announced(cause)
         elif type_ == "node_defined":
@@ -460,12 +481,8 @@ class _Writing:
             work.asked.closed = event["status"] in ("shipped", "incomplete", "cancelled")
             work.ended_ms = self._now_ms if work.asked.closed else None
 
-    def _answer(self, cause: InputRecord, place: int, *, repeated: bool) -> None:
+    def _answer(self, cause: InputRecord, place: int, work: _Work) -> None:
         data = cause["data"]
-        market_id = self._market_of.get(data["node_id"], "")
-        work = self._works.get(work_id(market_id, data["fulfillment_id"]))
-        if work is None or repeated:
-            return
         after_ms = self._now_ms - work.asked.asked_ms
         work.asked.answers.append([after_ms, place])
         match cause["type"]:
@@ -510,12 +527,10 @@ class _Writing:
                 work.stopping.pop(id_, None)
                 return
 
-    def _tracked(self, cause: InputRecord, place: int) -> None:
-        data = cause["data"]
-        number = data["tracking_number"]
-        work = tracked(data, self._works, self._markets) or self._numbers.get(number)
+    def _tracked(self, data: dict[str, Any], place: int, work: _Work | None) -> None:
         if work is None:
-            self._early.setdefault(number, []).append((self._now_ms, place))
+            early = self._early.setdefault(data["tracking_number"], [])
+            early.append((self._now_ms, place))
             return
         work.asked.answers.append([self._now_ms - work.asked.asked_ms, place])
         if data["status"] == "delivered":
@@ -558,5 +573,5 @@ class _Writing:
             file.write(orjson.dumps(head) + b"\n")
             for work in self._works.values():
                 one = work.asked
-                row = [work.key, one.work_id, one.asked_ms, one.answers, one.numbers]
+                row = [one.key, one.work_id, one.asked_ms, one.answers, one.numbers]
                 file.write(orjson.dumps([*row, one.closed, one.cancellations]) + b"\n")

@@ -2,6 +2,7 @@
 
 import gc
 import signal
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from orchestrator.core.config import Config
+from orchestrator.core.shard import let_go
 from orchestrator.installed import cores
 from orchestrator.replay.changes import Changes
 from orchestrator.replay.loop import Loop
@@ -65,7 +67,7 @@ def run_task(task: Task, number: int = 0) -> None:
     try:
         _run_task(task, number)
     finally:
-        gc.collect()  # its shard: markets and their tables hold each other
+        gc.collect()  # what planning made of its shard's markets
         if collecting:
             gc.enable()
 
@@ -96,6 +98,7 @@ def _run_task(task: Task, number: int) -> None:
         loop.run(advanced)
     finally:
         outcome.close()
+        deque(let_go(shard), maxlen=0)  # there is little left to look for cycles in
     outcome.finish(
         {
             "compared": loop.compared,

@@ -1198,4 +1198,35 @@ MUTANTS: Final = (
         "    given = list(legs)\n",
         "tests/kpis/test_figures.py::test_a_plan_told_in_parts_is_counted_once",
     ),
+    _mutant(
+        "what a node held of an order in one piece is told as given back",
+        "orchestrator/core/placing.py",
+        'withdraw(turn, order, fulfillment, units, "replanned")',
+        'withdraw(turn, order, fulfillment, units, "taken_back")',
+        "tests/core/test_whole_or_nothing.py::"
+        "test_what_is_held_of_an_order_that_goes_in_one_piece_moves_with_the_rest",
+    ),
+    _mutant(
+        "a shard that can't be read keeps the others from answering",
+        "orchestrator/commands/unread.py",
+        "    if first is not None and not some:\n",
+        "    if first is not None:\n",
+        "tests/commands/test_state.py::"
+        "test_where_no_shard_can_be_read_the_first_one_s_reason_is_told",
+    ),
+    _mutant(
+        "what waits for its answer when history ends is no answer to come",
+        "orchestrator/replay/period.py",
+        "            self._awaited(work)\n",
+        "            pass\n",
+        "tests/replay/test_young_periods.py::"
+        "test_slow_answers_that_history_does_not_know_yet_are_not_drawn_as_quick_ones",
+    ),
+    _mutant(
+        "each part of a plan is charged for the legs of all",
+        "orchestrator/replay/outcome.py",
+        "min(len(rows), len(new) + 1)",
+        "len(rows)",
+        "tests/replay/test_closed_loop.py::test_a_plan_that_is_told_in_parts_is_paid_for_once",
+    ),
 )
