@@ -14,13 +14,12 @@ from orchestrator.compose import create_topics
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings
 from schemas.journal import FilterState, decode, encode_commit, encode_entry, encode_opened, step
-from schemas.ports import Checkpoint, Fenced, LogError, Partition, Record
+from schemas.ports import Checkpoint, LogError, Partition, Record
 from tests.kafka.roles import Processes
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_kafka("Tansu has no transactions")]
 
 JOURNAL = Partition("journal", 0)
-UPDATES = Partition("order-updates", 0)
 EVENTS = 5  # of each commit
 COMMITS = 8_000  # a relay publishes some thousand events between two looks
 KILLS = 5
@@ -207,57 +206,3 @@ async def test_a_relay_that_was_stopped_and_replaced_adds_nothing_when_it_goes_o
         while await committed.more(1_000):
             pass
         committed.check(expected)
-
-
-async def test_a_fenced_writer_leaves_neither_records_nor_a_checkpoint(
-    kafka: str, prefix: str, log: KafkaLog
-) -> None:
-    first = await log.transactional("relay-0")
-    await first.begin()
-    await first.append(UPDATES, [Record(b"k", b"{}", [("ce_id", b"first")])])
-    assert await saved(log) == {}
-    with pytest.raises(Fenced, match="another process"):
-        await first.commit("relay", {JOURNAL: Checkpoint(1, "first")})
-    with pytest.raises(LogError, match="failed before"):
-        await first.begin()
-    assert await saved(log) == {}
-    second = await log.transactional("relay-0")
-    await second.begin()
-    await second.append(UPDATES, [Record(b"k", b"{}", [("ce_id", b"second")])])
-    await second.commit("relay", {JOURNAL: Checkpoint(2, "second")})
-    assert await saved(log) == {JOURNAL: Checkpoint(2, "second")}
-    async with updates(kafka, prefix, "read_committed") as committed:
-        await committed.reach(1)
-        assert not await committed.more(500)
-        assert committed.ids[0] == ["second"]
-    await first.close()
-    await second.close()
-
-
-async def test_an_append_of_a_fenced_writer_is_fenced_too(log: KafkaLog) -> None:
-    first = await log.transactional("relay-0")
-    await first.begin()
-    await first.append(UPDATES, [Record(b"k", b"{}")])
-    second = await log.transactional("relay-0")
-    with pytest.raises(LogError):
-        await first.append(UPDATES, [Record(b"k", b"{}")])
-    await first.close()
-    await second.close()
-
-
-async def test_what_is_not_committed_is_void_for_who_comes_next(
-    kafka: str, prefix: str, log: KafkaLog
-) -> None:
-    first = await log.transactional("relay-0")
-    await first.begin()
-    await first.append(UPDATES, [Record(b"k", b"{}", [("ce_id", b"first")])])
-    await first.close()
-    second = await log.transactional("relay-0")
-    await second.begin()
-    await second.append(UPDATES, [Record(b"k", b"{}", [("ce_id", b"second")])])
-    await second.commit("relay", {JOURNAL: Checkpoint(1, "")})
-    await second.close()
-    async with updates(kafka, prefix, "read_committed") as committed:
-        await committed.reach(1)
-        assert not await committed.more(500)
-        assert committed.ids[0] == ["second"]

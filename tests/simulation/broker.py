@@ -1,7 +1,8 @@
 """The broker with its bad days: the memory log behind the ports EventLog and Group."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from orchestrator.runtime.memory_log import (
@@ -9,6 +10,7 @@ from orchestrator.runtime.memory_log import (
     MemoryLog,
     MemoryReader,
     MemoryWriter,
+    _Members,
 )
 from schemas.ports import (
     Appended,
@@ -17,6 +19,7 @@ from schemas.ports import (
     Fenced,
     Group,
     LogError,
+    OutOfRange,
     Partition,
     Read,
     Reader,
@@ -27,8 +30,8 @@ from schemas.ports import (
     Unknown,
     Writer,
 )
-from tests.simulation.plan import Fault
-from tests.simulation.world import SimClock, SimHost, World
+from tests.simulation.plan import Fault, Meeting
+from tests.simulation.world import SimClock, SimHost, World, called_by
 
 _REQUEST_S: Final = 4.0
 """How long clients try before they give up."""
@@ -71,7 +74,7 @@ class Broker(MemoryLog):
 
     def keep(self, group: str, checkpoints: Mapping[Partition, Checkpoint], by: SimHost) -> None:
         """Store checkpoints that come with a transaction, whoever is a member."""
-        self._groups[group].checkpoints.update(checkpoints)
+        self._groups.setdefault(group, _Members()).checkpoints.update(checkpoints)
         self.stored(group, checkpoints, by)
 
     def tear(self, partition: Partition) -> None:
@@ -251,10 +254,11 @@ class SimTransactionalWriter(SimWriter):
 
     async def begin(self) -> None:
         """What is appended from now on belongs together."""
-        await self._sim.call("begin")
-        self._check()
-        self._open = []
-        await self._sim.answer("begin")
+        with self._deadly():
+            await self._sim.call("begin")
+            self._check()
+            self._open = []
+            await self._sim.answer("begin")
 
     async def _deliver(self, to: Partition, records: Sequence[Record]) -> Appended:
         sim = self._sim
@@ -269,19 +273,30 @@ class SimTransactionalWriter(SimWriter):
     async def commit(self, group: str, checkpoints: Mapping[Partition, Checkpoint]) -> None:
         """Let it all count, and store the checkpoints."""
         sim, world = self._sim, self._sim.world
-        await sim.call("commit")
-        self._check()
-        fault = world.strikes_one_of(_COMMITS)
-        if fault is Fault.SAVE_FAILED:
-            raise LogError("the transaction is aborted")
-        if fault is Fault.APPEND_LATE:
-            world.at(_LATE_S * world.chance.random(), self._count, group, checkpoints)
-        else:
-            self._count(group, checkpoints)
-        if fault is not None:
-            await asyncio.sleep(_REQUEST_S * world.chance.random())
-            raise Unknown("no answer: it may be committed")
-        await sim.answer("commit")
+        with self._deadly():
+            await sim.call("commit")
+            self._check()
+            fault = world.strikes_one_of(_COMMITS)
+            if fault is Fault.SAVE_FAILED:
+                raise LogError("the transaction is aborted")
+            if fault is Fault.APPEND_LATE:
+                world.at(_LATE_S * world.chance.random(), self._count, group, checkpoints)
+            else:
+                self._count(group, checkpoints)
+            if fault is not None:
+                await asyncio.sleep(_REQUEST_S * world.chance.random())
+                raise Unknown("no answer: it may be committed")
+            await sim.answer("commit")
+
+    @contextmanager
+    def _deadly(self) -> Iterator[None]:
+        if self._dead:
+            raise LogError(f"{self._name}: this writer failed before; ask for another")
+        try:
+            yield
+        except BaseException:
+            self._dead = True
+            raise
 
     def _check(self) -> None:
         if self._sim.broker.transactional[self._name] is not self:
@@ -323,7 +338,17 @@ class SimReader(MemoryReader):
             for partition in self._at:
                 if partition.topic == "snapshots" and world.strikes(Fault.SNAPSHOT_TORN):
                     sim.broker.tear(partition)
-        read = self.take(max_records)
+                    if called_by("orchestrator/runtime/snapshots.py", "_chunks"):
+                        world.fired[Meeting.TORN_BETWEEN] += 1
+        try:
+            read = self.take(max_records)
+        except OutOfRange:
+            if any(one.topic == "inbox" for one in self._at) and not (
+                called_by("orchestrator/runtime/whole.py")  # intake looks for its offsets
+                or called_by("orchestrator/runtime/engine.py", "_await_order")  # a halted shard
+            ):
+                world.fired[Meeting.TRIMMED_AHEAD] += 1
+            raise
         if not read and wait_ms > 0:
             await self._growth(wait_ms / 1000 * world.plan.patience)
             read = self.take(max_records)

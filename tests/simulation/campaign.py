@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from tests.simulation.loop import SimulationError
-from tests.simulation.plan import Change, Fault, Oddity, Plan, a_plan
+from tests.simulation.plan import Change, Fault, Meeting, Oddity, Plan, a_plan
 from tests.simulation.run import Outcome, simulate
 from tests.simulation.world import Violation
 
@@ -69,8 +69,8 @@ class Total:
         self.sites.update(one.sites)
 
     def silent(self) -> list[str]:
-        """Faults that never struck, changes that were never made."""
-        return [one for one in (*Fault, *Oddity, *Change) if not self.fired[one]]
+        """Faults that never struck or met, changes that were never made."""
+        return [one for one in (*Fault, *Oddity, *Change, *Meeting) if not self.fired[one]]
 
 
 def attempt(plan: Plan) -> Outcome | Failure:

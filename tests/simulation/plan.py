@@ -55,6 +55,13 @@ class Oddity(StrEnum):
     IN_PART = "rejected in part while cancelling"
 
 
+class Meeting(StrEnum):
+    """What several faults must come to in some run: that each of them struck doesn't say so."""
+
+    TORN_BETWEEN = "snapshot torn between manifest and chunk"
+    TRIMMED_AHEAD = "inbox trimmed while a slow engine opened"
+
+
 class Change(StrEnum):
     """What operations change while orders flow."""
 
@@ -92,6 +99,8 @@ class Plan:
     rates: Mapping[Fault, float] = field(default_factory=dict)
     oddities: Mapping[Oddity, float] = field(default_factory=dict)
     changes: Sequence[Change] = ()
+    voided: bool = False
+    """Whether a person has said of another shard what is void, so that lists are not empty."""
     scenario: str = ""
     """Of a sweep: which one; then a run need not see a fence, a backorder, a race."""
     crash_at: int | None = None

@@ -20,7 +20,9 @@ SESSION_S: Final = 6.0
 _STEPS: Final = 3_000_000
 _STOPS_AT: Final = 2
 _ROOT: Final = f"{Path(__file__).parents[2]}/"
-_ROLES: Final = (f"{_ROOT}orchestrator/", f"{_ROOT}projections/")
+_ROLES: Final = tuple(
+    f"{_ROOT}{one}" for one in ("orchestrator/", "projections/", "schemas/voids.py")
+)
 _FAKE: Final = "memory_log.py"  # stands beside the roles
 
 
@@ -209,6 +211,17 @@ def _site() -> tuple[str, str]:
             return path.removeprefix(_ROOT), str(frame.f_lineno)
         frame = frame.f_back
     return "a task of its own", ""
+
+
+def called_by(file: str, name: str = "") -> bool:
+    """Whether a port's call is made, at last, by role code of this file, or of this name there."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename == f"{_ROOT}{file}" and name in {"", code.co_name}:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class SimClock:
