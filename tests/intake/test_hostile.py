@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.intake.hostile import KINDS, LARGE_EVERY, attack
+from tests.intake.hostile import GROWS_MB, KINDS, LARGE_EVERY, attack
 
 COUNT = int(os.environ.get("HEADRACE_TEST_HOSTILE", "100000"))
 SEED = int(os.environ.get("HEADRACE_TEST_SEED", "1"))
@@ -18,7 +18,7 @@ async def _all_rejected(count: int) -> None:
     assert tally.taken == [], f"seed {SEED}"
     assert tally.rejected.total() == count
     assert len(tally.rejected) >= 8, tally.rejected
-    assert tally.grown_mb < 100, f"{tally.grown_mb:.0f} MB"
+    assert tally.grown_mb < GROWS_MB, f"{tally.grown_mb:.0f} MB"
 
 
 @pytest.mark.usefixtures("_quiet")

@@ -66,6 +66,7 @@ class BadDays(PassingLog):
         super().__init__(log)
         self.landed_then_lost: list[str] = []
         self.lost: list[str] = []
+        self.lost_after: dict[str, int] = {}  # so many appends to a topic are taken, one is lost
         self.down: set[Partition] = set()  # take nothing
         self.tried: list[Partition] = []
         self.writers = 0
@@ -84,6 +85,11 @@ class _BadWriter:
         self._days.tried.append(to)
         if to in self._days.down:
             raise Unknown(f"{to}: no leader")
+        if to.topic in self._days.lost_after:
+            self._days.lost_after[to.topic] -= 1
+            if self._days.lost_after[to.topic] < 0:
+                del self._days.lost_after[to.topic]
+                raise Unknown(f"{to}: no answer")
         if to.topic in self._days.lost:
             self._days.lost.remove(to.topic)
             raise Unknown(f"{to}: no answer")
@@ -649,6 +655,19 @@ async def test_batches_stay_below_what_an_append_takes(world: World) -> None:
     orders = [offset for _, topic, _, offset in world.origins() if topic == "orders"]
     assert orders == [*range(12)]
     assert world.days.writers == 1, "the writer refuses larger batches, and none was refused"
+
+
+async def test_nothing_is_sent_behind_a_batch_that_failed(world: World) -> None:
+    """A shard would take what came too late for repeats of what it has: it marks the highest."""
+    world.market("us", shard=0)
+    await world.run_until(lambda: len(world.taken()) == 1)
+    for number in range(15):
+        world.order(str(number), "us", attributes={f"a{n}": "x" * 2000 for n in range(80)})
+    world.days.lost_after["inbox"] = 1
+    await world.run_until(lambda: len({*world.origins()}) == 16)
+    orders = [offset for _, topic, _, offset in world.origins() if topic == "orders"]
+    assert list(dict.fromkeys(orders)) == [*range(15)]
+    assert world.days.writers == 3, "one append failed"
 
 
 async def test_records_that_are_gone_halt_intake_with_a_sentence(world: World) -> None:

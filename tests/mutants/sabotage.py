@@ -643,6 +643,40 @@ MUTANTS: Final = (
         "for batch in reversed([*batches(self._acknowledged.lacking(to, records))]):",
         f"{_INTAKE_TESTS}::test_batches_stay_below_what_an_append_takes",
     ),
+    Mutant(
+        "intake sends what is queued after a failed send",
+        (
+            Edit(
+                _INTAKE,
+                "        for batch in batches(self._acknowledged.lacking(to, records)):\n",
+                "        failed = None\n"
+                "        for batch in batches(self._acknowledged.lacking(to, records)):\n",
+            ),
+            Edit(
+                _INTAKE,
+                "            appended = await self._writer.append(to, batch)\n",
+                "            try:\n"
+                "                appended = await self._writer.append(to, batch)\n"
+                "            except LogError as error:\n"
+                "                failed = error\n"
+                "                continue\n",
+            ),
+            Edit(
+                _INTAKE,
+                "appended.base_offset + len(batch)\n",
+                "appended.base_offset + len(batch)\n        if failed:\n            raise failed\n",
+            ),
+        ),
+        (f"{_INTAKE_TESTS}::test_nothing_is_sent_behind_a_batch_that_failed",),
+    ),
+    _mutant(
+        "a writer sends what is queued after a failed send",
+        "orchestrator/runtime/kafka_log.py",
+        '        if self._dead:\n            raise Refused(f"{where}: this writer failed before',
+        '        if False:\n            raise Refused(f"{where}: this writer failed before',
+        "tests/contract/test_unknown_outcomes.py"
+        "::test_an_append_that_is_lost_itself_is_unknown_and_it_is_not_there[kafka]",
+    ),
     _mutant(
         "while one inbox takes nothing the others get everything again and again",
         _INTAKE,
