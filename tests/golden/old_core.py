@@ -1,7 +1,8 @@
 """The core of an earlier release, in a process of its own, since it has our packages' names.
 
 `python old_core.py core-0.1.0.zip` answers a line with a line: `["fold", entry]`, `["decide",
-input]`, `["work", now_ms]` (whether a tick then has work), `["counts"]`.
+input]`, `["work", now_ms]` (whether a tick then has work), `["counts"]`, `["restore", rows]` (its
+shard is then what these rows of a snapshot say, where it has snapshots).
 """
 
 import subprocess
@@ -56,6 +57,15 @@ def main() -> None:
         raise SystemExit(f"{core.__file__} is not of {sys.argv[1]}")
     shard = Shard(0, Config(slice_orders=2, tracking_waits=3))
 
+    def restore(rows: list[Any]) -> None:
+        nonlocal shard
+        from orchestrator.core.snapshot import Restoring  # noqa: PLC0415 - the archive's
+
+        restoring = Restoring(Shard(0))
+        for row in rows:
+            restoring.take(row)
+        shard = restoring.finish()
+
     def decide(cause: Any) -> object:  # noqa: ANN401 - an input record
         return {"input": cause, "events": list(core.decide(shard, cause))}
 
@@ -64,6 +74,7 @@ def main() -> None:
         "decide": decide,
         "work": lambda now_ms: core.work_due(shard, now_ms),
         "counts": lambda: counts(shard),
+        "restore": restore,
     }
     for line in sys.stdin.buffer:
         question, *given = orjson.loads(line)

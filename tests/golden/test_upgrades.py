@@ -1,7 +1,9 @@
 """Releases that follow one another on one journal, both ways.
 
-`core-0.1.0.zip` is the core of release 0.1.0 as it was. `stories-….json.gz` were kept by `freeze`:
-journals that hold every event that the core of then could decide, and snapshots at their ends.
+`core-0.1.0.zip` is the core of release 0.1.0 as it was, `core-0.2.0a1.zip` the one that wrote the
+snapshots of `stories-0.2.0a1`: their fingerprint is of its source. `stories-….json.gz` were kept by
+`freeze`: journals that hold every event that the core of then could decide, and snapshots at their
+ends.
 """
 
 import gzip
@@ -39,6 +41,7 @@ from tests.runtime.fakes import Seeded, SteppedClock
 
 AT = Path("tests/golden")
 FIRST = AT / "core-0.1.0.zip"
+OF_SNAPSHOTS = AT / "core-0.2.0a1.zip"
 SINCE: dict[str, set[str]] = {"stories-0.2.0a1": set()}
 """Event types that came after a freeze."""
 
@@ -140,19 +143,32 @@ def store(story: Kept, fingerprint: str | None = None) -> Snapshots[Shard]:
 
 
 @EVERY_STORY
-async def test_a_kept_snapshot_is_restored_by_code_that_folds_as_then_or_passed_over(
-    story: Kept,
-) -> None:
-    state, commits, _ = filtered(story.journal)
+async def test_a_kept_snapshot_is_passed_over_by_code_that_may_fold_otherwise(story: Kept) -> None:
     snapshots = store(story)
-    (found,) = [one async for one in snapshots.manifests()]
-    loaded = await snapshots.load()
-    if found.manifest["fingerprint"] != snapshots._form.fingerprint:
-        assert loaded is None  # another fold: the journal is read from its beginning
-        return
-    assert loaded is not None
-    assert loaded[1] == state
-    assert lasting(loaded[0]) == lasting(shard_of(commits))
+    assert snapshots._form.fingerprint != (await manifest(story))["fingerprint"]
+    assert await snapshots.load() is None  # the journal is read from its beginning
+
+
+def test_the_release_that_wrote_kept_snapshots_goes_on_from_them_beside_todays() -> None:
+    """It opens from its own snapshot, today's from the journal; they take turns for two days."""
+    said = 0
+    with OldCore(OF_SNAPSHOTS) as old:
+        for story in KEPT:
+            chunks = [orjson.loads(one.value or b"") for one in story.snapshot[:-1]]
+            old.ask("restore", [row for chunk in chunks for row in chunk])
+            assert old.ask("counts") == story.expected
+            both = Alternating(old, filtered(story.journal)[1], old_has_them=True)
+            both.agree()
+            for turn in range(16):
+                entry = both.decide(tick(both.new.now_ms + 10_800_000), by_old=turn % 2 == 0)
+                said += len(entry["events"])
+            both.agree()
+    assert said > 30
+
+
+async def manifest(story: Kept) -> Any:  # noqa: ANN401 - JSON
+    (found,) = [one async for one in store(story).manifests()]
+    return found.manifest
 
 
 def lasting(shard: Shard) -> dict[str, Any]:
@@ -164,17 +180,13 @@ def lasting(shard: Shard) -> dict[str, Any]:
     }
 
 
-async def test_a_snapshot_of_another_fold_is_passed_over() -> None:
-    assert await store(KEPT[0], "another").load() is None
-
-
 class Alternating:
     """A shard of today's and of the first release's that share a journal."""
 
-    def __init__(self, old: OldCore, commits: list[Commit]) -> None:
+    def __init__(self, old: OldCore, commits: list[Commit], *, old_has_them: bool = False) -> None:
         self.old = old
-        self.new = folded(commits)
-        for commit in commits:
+        self.new = shard_of(commits) if old_has_them else folded(commits)
+        for commit in commits if not old_has_them else ():
             for entry in commit.entries:
                 old.ask("fold", entry)
 
