@@ -62,11 +62,12 @@ class Simulated(Committing):
 
     def __init__(self) -> None:
         self.world = RealTime()
-        self.log = SimLog(Broker(self.world, TOPICS_HERE), SimHost("one", 1))
+        self._broker = Broker(self.world, TOPICS_HERE)
+        self.log = SimLog(self._broker, SimHost("one", 1))
 
     async def committed(self, partition: Partition = UPDATES) -> list[bytes | None]:
         """What has landed: what isn't committed never does."""
-        return [one.value for one in self.log.broker.held(partition).records]
+        return [one.value for one in self._broker.held(partition).records]
 
 
 class Real(Committing):
@@ -74,6 +75,7 @@ class Real(Committing):
 
     def __init__(self, log: KafkaLog) -> None:
         self.log = log
+        self._settings = log.settings
 
     async def committed(self, partition: Partition = UPDATES) -> list[bytes | None]:
         """What a consumer of its own reads before a marker that is written for it."""
@@ -82,7 +84,7 @@ class Real(Committing):
         await end.append(partition, [Record(None, b"end")])
         await end.commit("others", {JOURNAL: Checkpoint(0, "")})
         await end.close()
-        settings = self.log.settings
+        settings = self._settings
         consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.servers,
             isolation_level="read_committed",

@@ -320,6 +320,7 @@ class SimReader(MemoryReader):
     def __init__(self, log: SimLog, at: Mapping[Partition, int | None]) -> None:
         super().__init__(log.broker, at)
         self._sim = log
+        self._answered = False
 
     async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
         """What is there, waiting up to `wait_ms` for the first record."""
@@ -343,18 +344,25 @@ class SimReader(MemoryReader):
         try:
             read = self.take(max_records)
         except OutOfRange:
-            if any(one.topic == "inbox" for one in self._at) and not (
-                called_by("orchestrator/runtime/whole.py")  # intake looks for its offsets
-                or called_by("orchestrator/runtime/engine.py", "_await_order")  # a halted shard
-            ):
+            if self._opens_an_inbox():
                 world.fired[Meeting.TRIMMED_AHEAD] += 1
             raise
+        self._answered = True
         if not read and wait_ms > 0:
             await self._growth(wait_ms / 1000 * world.plan.patience)
             read = self.take(max_records)
         if read:
             await world.suspend(sim.host, "after", "read")
         return read
+
+    def _opens_an_inbox(self) -> bool:
+        """Whether an engine that opens reads here, and has not been answered yet."""
+        return (
+            not self._answered
+            and any(partition.topic == "inbox" for partition in self._at)
+            and not called_by("orchestrator/runtime/whole.py")  # intake looks for its offsets
+            and not called_by("orchestrator/runtime/engine.py", "_await_order")  # of a halted shard
+        )
 
     def fetched_ms(self, partition: Partition) -> int | None:
         """When the newest read looked at the partition, by this machine's clock."""

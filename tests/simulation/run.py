@@ -32,9 +32,10 @@ from orchestrator.runtime.standby import StandbyConfig
 from projections.past import PAST
 from projections.projector import PROJECTOR_TOPICS, Projector
 from projections.tables import PAST_TABLES
-from schemas.journal import Commit, Entry
+from schemas.journal import Commit, Entry, FilterState
 from schemas.ports import LogError, Partition, Record
 from schemas.topics import TOPICS
+from schemas.voids import VOIDS, Void
 from tests.simulation.books import OrderKey, Units
 from tests.simulation.broker import Broker, SimGroup, SimLog
 from tests.simulation.database import SimDatabase, Store
@@ -43,6 +44,7 @@ from tests.simulation.oracle import Oracle
 from tests.simulation.partners import IN_VAIN, POISON, Partners
 from tests.simulation.plan import Fault, Plan
 from tests.simulation.world import (
+    EPOCH_MS,
     SESSION_S,
     SimClock,
     SimHost,
@@ -91,6 +93,18 @@ _CORE: Final = Core(
     next_due_ms=core.next_due_ms,
     let_go=let_go,
     snapshots=_FORM,
+)
+_ELSEWHERE: Final = Void(
+    shard=99,  # of nobody here
+    first=0,
+    until=1,
+    lost=False,
+    digest="",
+    state=FilterState(),
+    what="a record of another shard",
+    reason="so that the list is not empty",
+    by="somebody",
+    at_ms=EPOCH_MS,
 )
 _TOPICS_OF: Final = {
     "intake": INTAKE_TOPICS,
@@ -182,6 +196,8 @@ class Run:
         self.world = world = World(plan)
         counts = {"shards": plan.shards, "public": plan.partitions, "one": 1}
         self.broker = Broker(world, {t.name: counts[t.partitions] for t in TOPICS.values()})
+        if plan.voided:
+            self.broker.write(VOIDS, [_ELSEWHERE.record()])
         self.store = Store(world)
         self.past = Store(world, PAST_TABLES)
         self.oracle = Oracle(world, self.store, _Refold().same, self.past, _Beside().decides)

@@ -24,6 +24,13 @@ _ALIKE: Final = {
 _SLOWLY: Final = {Fault.SAVE_SLOW: 1.0}
 """A host that is told to stop has positions then that are not saved yet."""
 _MOVING: Final = {Fault.REBALANCED: 3, Fault.STOPPED: 6}
+_RESTORED: Final = {
+    Fault.STOPPED: 4,
+    Fault.REBALANCED: 3,
+    Fault.OFFSETS_EXPIRED: 2,
+    Fault.SNAPSHOT_TORN: 0.2,
+}
+"""Shards are opened from snapshots, some of them torn; intake looks for its offsets."""
 _RACES: Final = {Oddity.RACED: 1.0, Oddity.SHORT: 0.3, Oddity.REPEATED: 0.2}
 
 
@@ -60,6 +67,13 @@ SCENARIOS: Final = {
             snapshot_events=10,
             rates=_SLOWLY,
             stops_after="append inbox",
+        ),
+        replace(
+            _scenario("restored", 99),
+            patience=1.0,
+            snapshot_events=10,
+            voided=True,
+            rates=_RESTORED,
         ),
         replace(_scenario("races", 1153), rates={Fault.POISONED: 1}, oddities=_RACES),
     )
