@@ -320,7 +320,6 @@ class SimReader(MemoryReader):
     def __init__(self, log: SimLog, at: Mapping[Partition, int | None]) -> None:
         super().__init__(log.broker, at)
         self._sim = log
-        self._answered = False
 
     async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
         """What is there, waiting up to `wait_ms` for the first record."""
@@ -344,10 +343,9 @@ class SimReader(MemoryReader):
         try:
             read = self.take(max_records)
         except OutOfRange:
-            if self._opens_an_inbox():
-                world.fired[Meeting.TRIMMED_AHEAD] += 1
+            if self._works_on_an_inbox():
+                world.fired[Meeting.TRIMMED_BEYOND] += 1
             raise
-        self._answered = True
         if not read and wait_ms > 0:
             await self._growth(wait_ms / 1000 * world.plan.patience)
             read = self.take(max_records)
@@ -355,11 +353,10 @@ class SimReader(MemoryReader):
             await world.suspend(sim.host, "after", "read")
         return read
 
-    def _opens_an_inbox(self) -> bool:
-        """Whether an engine that opens reads here, and has not been answered yet."""
+    def _works_on_an_inbox(self) -> bool:
+        """Whether an engine reads here what it decides next."""
         return (
-            not self._answered
-            and any(partition.topic == "inbox" for partition in self._at)
+            any(partition.topic == "inbox" for partition in self._at)
             and not called_by("orchestrator/runtime/whole.py")  # intake looks for its offsets
             and not called_by("orchestrator/runtime/engine.py", "_await_order")  # of a halted shard
         )

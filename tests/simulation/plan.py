@@ -59,7 +59,7 @@ class Meeting(StrEnum):
     """What several faults must come to in some run: that each of them struck doesn't say so."""
 
     TORN_BETWEEN = "snapshot torn between manifest and chunk"
-    TRIMMED_AHEAD = "inbox trimmed while a slow engine opened"
+    TRIMMED_BEYOND = "inbox trimmed beyond a slow engine"
 
 
 class Change(StrEnum):
