@@ -3,7 +3,6 @@
 from typing import Any
 
 import orjson
-import pytest
 
 from events.decided import NodeRow
 from tests.core.story import PLACES, Story
@@ -207,16 +206,28 @@ def test_the_way_around_the_world_is_measured(shop: Story) -> None:
     assert abs((row_of(shop, "FAR").metres or 0) - 20_015_000) < 1_000
 
 
-@pytest.mark.slow
-def test_a_plan_too_large_for_the_search_is_the_best_found_and_says_so() -> None:
+def test_a_bulk_order_gets_all_the_units_that_lie_one_by_one_at_many_nodes() -> None:
     shop = Story()
     shop.item("A")
-    for number in range(120):
+    for number in range(60):
         shop.node(f"N{number}")
         shop.receive(f"N{number}", A=1)
-    shop.order("1", A=100)
+    shop.order("1", A=40)
+    assert decision(shop)["method"] == "exact"
+    assert shop.counts("1") == {"allocated": 40}
+    shop.order("2", A=20, allow_partial=False)
+    assert shop.counts("2") == {"allocated": 20}
+
+
+def test_a_plan_too_large_for_the_search_is_the_best_found_and_says_so() -> None:
+    shop = Story()
+    shop.item("A", "B")
+    for number in range(60):
+        shop.node(f"N{number}")
+        shop.receive(f"N{number}", A=1, B=1)
+    shop.order("1", A=40, B=40)
     assert decision(shop)["method"] == "best_found"
-    assert decision(shop)["bound"][0] == 100
+    assert decision(shop)["bound"][0] == 80
     assert shop.status("1") == "allocated"
 
 

@@ -31,11 +31,11 @@ each stands at one of the k cheapest nodes for its contents, in a second best at
 it could move to a free one otherwise; so the lists stay short.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from heapq import nsmallest
-from itertools import chain, product
+from heapq import heapify, heappop, heapreplace
+from itertools import chain, islice, product
 from math import prod
 from operator import add, itemgetter
 from typing import Final
@@ -50,16 +50,22 @@ Offer = tuple[int, int]
 
 EXACT_LINES = 10
 EXACT_TRANSITIONS = 50_000
-"""Nodes x product of the lines' transitions: up to here divided lines are solved exactly."""
-SEARCH_STEPS = 30_000
-"""Parts that the depth-first search places, at the most (about 50 ms)."""
+"""Pairs of what is left and what a leg takes, up to which divided lines are searched by parts."""
+NODE_PAIRS = 100_000
+"""The same, with what each node really has: up to here plans are built node by node."""
+SEARCH_LOOKS = 500_000
+"""Parts and nodes that a search looks at before it gives up (about 100 ms)."""
+QUICK_LOOKS = 10_000
+"""Of them, before it is asked whether plans are better built node by node."""
+LOOKS_A_PAIR = 10
+"""Of them, for each pair of those: about as many as take the same time."""
 DRAFT_STARTS = 3
 DRAFT_POOL = 40
 DRAFT_NODES = 10
 DRAFT_COVERS = 2_000
 """Legs tried at the most where greedy plans of as many legs as may be leave something out."""
 DRAFT_VALUES = 1_000
-"""Values asked for by the search for good plans where not all can be looked at, about."""
+"""Values asked for by the moves that improve plans, and by each greedy to choose well, about."""
 DRAFT_WORK = 500_000
 """Lines looked at, once for each leg, by the moves that it tries: some 150 ms, unless told less."""
 _BOUNDLESS = 1 << 4096
@@ -69,6 +75,10 @@ _TWO = 2
 _Getter = Callable[[dict[int, int]], tuple[int, ...]]
 _Key = tuple[int, tuple[int, ...], tuple[Contents, ...]]
 """Cost (value and legs), nodes, contents: what plans of as many units compare by."""
+_Way = tuple[int, int, tuple[int, ...], tuple[Contents, ...]]
+"""Units below 0, cost, nodes, contents: what ways to a state compare by."""
+_Try = tuple[int, int, int, int, bool]
+"""What a plan costs with a leg, its node and part, what is left, whether of the same line."""
 _DraftKey = tuple[int, int, int, tuple[int, ...], tuple[Contents, ...]]
 """Units below 0, value, legs, nodes, contents: what all plans compare by."""
 
@@ -196,6 +206,8 @@ Steps = Generator[None, None, Answer]
 """Work that gives way after each small part of it, and comes to an answer."""
 _PRICED_A_STEP: Final = 32
 """Sets of lines whose cheapest nodes are found before others may run."""
+_LOOKS_A_STEP: Final = 2_000
+"""Parts and nodes looked at before others may run."""
 
 
 def at_once(found: Answer | Steps) -> Answer:
@@ -248,6 +260,7 @@ def begun(problem: Problem) -> Answer | Steps:
 def _searched(problem: Problem, by_unit: Sequence[bool], *, whole: bool) -> Steps:
     """By partitions; where that takes too long, node by node, or the best that is found."""
     search: _Search | None = None
+    pairs = -1
     with suppress(_TooLongError):
         if whole:
             search = _Search(problem, [False] * len(by_unit))
@@ -256,10 +269,17 @@ def _searched(problem: Problem, by_unit: Sequence[bool], *, whole: bool) -> Step
                 return answer_of(search.plans())
         if _transitions(problem) <= EXACT_TRANSITIONS:
             search = _Search(problem, by_unit)
-            yield from search.run(only_all=False)
+            for _ in search.run(only_all=False):
+                yield
+                if pairs < 0 and search.looks > QUICK_LOOKS:
+                    pairs = yield from _pairs(problem)
+                    if pairs <= NODE_PAIRS:
+                        search.most_looks = min(SEARCH_LOOKS, LOOKS_A_PAIR * pairs)
             return answer_of(search.plans())
-    if problem.nodes * _transitions(problem) <= EXACT_TRANSITIONS:
-        return _node_by_node(problem)
+    if pairs < 0:
+        pairs = yield from _pairs(problem)
+    if pairs <= NODE_PAIRS:
+        return (yield from _node_by_node(problem))
     return (yield from _best_found(problem, search))
 
 
@@ -441,6 +461,28 @@ def _transitions(problem: Problem) -> int:
     )
 
 
+def _pairs(problem: Problem) -> Generator[None, None, int]:
+    """How many pairs of what is left and what a leg takes there are node by node, or too many."""
+    targets, modes, most = problem.targets, problem.modes, problem.max_legs
+    states = prod(
+        units + 1 if mode == ANY else 2 for units, mode in zip(targets, modes, strict=True)
+    )
+    pairs = 0
+    for node, row in enumerate(problem.free()):
+        yield
+        ways = 1
+        for units, mode, free in zip(targets, modes, row, strict=True):
+            more = _choices(units, mode, free)[-1]
+            if mode == ANY:
+                ways *= (more + 1) * (units + 1) - more * (more + 1) // 2
+            else:
+                ways *= 3 if more else 2
+        pairs += (ways - states) * (min(most, node + 1) if most else 1)
+        if pairs > NODE_PAIRS:
+            break
+    return pairs
+
+
 @cache
 def _parts(mask: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The subsets of a set of lines that hold its lowest one, and what each leaves."""
@@ -488,12 +530,16 @@ class _Search:
         self.states: list[int] = []
         self.to_price = 0  # the first of them that isn't priced yet
         self.tables: list[dict[int, int]] = []
+        self.bounded = False  # whether those are for as many legs as there may be
+        self.tabulated: dict[int, list[dict[int, int]]] = {}  # those tables, by legs
         self.best: list[_Key] = []
         self.found: list[_Key] = []
         self.covers: list[int] = []
         self.room = _TWO
         self.limit = _BOUNDLESS
-        self.steps = 0
+        self.used: dict[int, None] = {}  # nodes that have a leg
+        self.looks = 0
+        self.most_looks = SEARCH_LOOKS
 
     def run(self, *, only_all: bool) -> Generator[None, None, None]:
         """Fills `best`, most units first."""
@@ -504,10 +550,23 @@ class _Search:
         for state in self._states():
             if state not in (0, self.full):
                 levels.setdefault(sum(self._contents(state)), []).append(state)
+        most = yield from self._most_units()
         for units in sorted(levels, reverse=True):
-            yield from self._cover(levels[units])
+            if units <= most:
+                yield from self._cover(levels[units])
             if len(self.best) == _TWO:
                 return
+
+    def _most_units(self) -> Generator[None, None, int]:
+        """What as many nodes as there may be legs could give, each as if it were the only one."""
+        targets, max_legs = self.problem.targets, self.problem.max_legs
+        if max_legs is None:
+            return sum(targets)
+        most: list[int] = []
+        for row in self.problem.free():
+            yield
+            most.append(sum(map(min, row, targets)))
+        return sum(sorted(most, reverse=True)[:max_legs])
 
     def plans(self) -> list[Plan]:
         """What `best` holds, as plans."""
@@ -518,8 +577,11 @@ class _Search:
         if self.best:
             best = self.plans()[0]
             return best.units, best.value
-        if self.steps <= SEARCH_STEPS:
+        if self.looks <= self.most_looks:
             return None  # it ended, and found no plan of as many units
+        units = sum(self._contents(self.covers[0]))
+        if not self.bounded:
+            return units, 0
         lowest = _BOUNDLESS
         for cover in self.covers:
             for value, _ in self._row(cover)[:1]:
@@ -528,7 +590,7 @@ class _Search:
             for part, rest in zip(parts, rests, strict=True):
                 if rest:
                     lowest = min(lowest, self.least[part] + self.tables[-1][rest])
-        return sum(self._contents(self.covers[0])), max(0, (lowest >> self.bits) - self.extra)
+        return units, max(0, (lowest >> self.bits) - self.extra)
 
     def _cover(self, covers: list[int]) -> Generator[None, None, None]:
         """Adds the best plans that give exactly what one of the states says: of as many units."""
@@ -547,10 +609,12 @@ class _Search:
                 self.found = singles[:]
                 while not self._priced():
                     yield
-                self._tabulate(legs)
+                self.bounded = False
+                yield from self._tabulate(legs)
+                self.bounded = most == self.max_legs
                 for cover in covers:
                     yield
-                    self._extend(cover, legs, 0, [], None)
+                    yield from self._extend(cover, legs)
         self.best += self.found
 
     def _state(self, contents: Sequence[int]) -> int:
@@ -609,14 +673,24 @@ class _Search:
         """What a leg adds to the cost of a plan; the first leg's extra is taken off at the end."""
         return (value + self.extra << self.bits) + 1
 
-    def _tabulate(self, legs: int) -> None:
+    def _tabulate(self, legs: int) -> Generator[None, None, None]:
         """Least costs of states by the legs that are left, as if a node could stand twice."""
-        self.tables = [{0: 0}, self.least]
-        if legs <= FEW or legs == self.problem.max_legs:
-            for left in range(_TWO, legs):
-                self.tables.append(self._table(legs - left, self.tables[-1]))
-        else:
-            self.tables = [self._table(1, None)] * legs
+        tables = self.tabulated.get(legs)
+        if tables is None:
+            tables = [{0: 0}, self.least]
+            if legs <= FEW or legs == self.problem.max_legs:
+                for left in range(_TWO, legs):
+                    tables.append((yield from self._table(legs - left, tables[-1])))
+            else:
+                tables = [(yield from self._table(1, None))] * legs
+            self.tabulated[legs] = tables
+        self.tables = tables
+
+    def _looked(self, more: int) -> None:
+        """Counts what was looked at; raises where that is too much."""
+        self.looks += more
+        if self.looks > self.most_looks:
+            raise _TooLongError
 
     def _priced(self) -> bool:
         """Prices some more parts; whether all are priced."""
@@ -641,7 +715,9 @@ class _Search:
             self.least.setdefault(state, self.never)
         return True
 
-    def _table(self, placed: int, fewer: dict[int, int] | None) -> dict[int, int]:
+    def _table(
+        self, placed: int, fewer: dict[int, int] | None
+    ) -> Generator[None, None, dict[int, int]]:
         """The least cost of each state with one leg more than `fewer` has, or any number.
 
         Of the states after some legs are `placed`: each took what was left of the lowest line.
@@ -654,62 +730,90 @@ class _Search:
         table = {0: 0}
         rest_costs = table if fewer is None else fewer
         least = self.least
+        looks = 0
         for state in self.states:
             if not state or state & gone:
                 continue
             if self.plain and state & (state - 1):
                 of_parts, of_rests = _getters(state)
                 table[state] = min(map(add, of_parts(least), of_rests(rest_costs)))
-            else:
-                parts, rests = self._parts(state)
-                costs = map(add, map(least.__getitem__, parts), map(rest_costs.__getitem__, rests))
-                table[state] = min(costs)
+                continue
+            parts, rests = self._parts(state)
+            costs = map(add, map(least.__getitem__, parts), map(rest_costs.__getitem__, rests))
+            table[state] = min(costs)
+            looks += len(parts)
+            if looks > _LOOKS_A_STEP:
+                self._looked(looks)
+                looks = 0
+                yield
         return table
 
-    def _extend(
-        self,
-        state: int,
-        legs: int,
-        spent: int,
-        placed: list[tuple[int, int]],
-        last: tuple[int, int] | None,
-    ) -> None:
-        """Places what is left on `legs` more nodes at the most, each part at nodes without a leg.
+    def _extend(self, cover: int, legs: int) -> Generator[None, None, None]:
+        """Places what is to be given on so many nodes at the most, each part where no leg is yet.
 
-        Legs that divide one line are placed in ascending order (`last`), so that none comes twice.
+        Legs that divide one line are placed in ascending order, so that none comes twice.
         """
+        placed: list[tuple[int, int]] = []
+        used: dict[int, None] = {}
+        self.used = used
+        open_ = [self._tries(cover, legs, 0, None)]
+        looks = self.looks
+        while open_:
+            found = next(open_[-1], None)
+            if self.looks - looks > _LOOKS_A_STEP:
+                looks = self.looks
+                yield
+            if found is None:
+                open_.pop()
+                if placed:
+                    node, _ = placed.pop()
+                    del used[node]
+                continue
+            spent, node, part, rest, again = found
+            placed.append((node, part))
+            if rest:
+                used[node] = None
+                open_.append(
+                    self._tries(rest, legs - len(placed), spent, (part, node) if again else None)
+                )
+            else:
+                self._submit(spent, placed)
+                placed.pop()
+
+    def _tries(
+        self, state: int, legs: int, spent: int, last: tuple[int, int] | None
+    ) -> Iterator[_Try]:
+        """The ways to place the next part of what is left, the most promising first."""
         least, never, table = self.least, self.never, self.tables[legs - 1]
         room = self.limit - spent
-        options = []
-        ways = self._parts(state) if legs > 1 else ((state,), (0,))
-        for part, rest in zip(*ways, strict=True):
-            if rest or placed:  # plans of one leg are in already
+        options: list[tuple[int, int, int, bool]] = []
+        parts, rests = self._parts(state) if legs > 1 else ((state,), (0,))
+        used = self.used
+        self._looked(len(parts))
+        for part, rest in zip(parts, rests, strict=True):
+            if (rest or used) and (last is None or part >= last[0]):  # those of one leg are in
                 bound = least[part] + table[rest]
                 if bound <= room and bound < never:
-                    options.append((bound, part, rest))
+                    again = rest != 0 and self._same_line(state, rest)
+                    if not again or rest >= part:
+                        options.append((bound, part, rest, again))
         options.sort()
-        used = [node for node, _ in placed]
-        for bound, part, rest in options:
+        for bound, part, rest, again in options:
             if spent + bound > self.limit:
                 return
             others = spent + bound - least[part]
-            again = rest and self._same_line(state, rest)
+            looks = 0
             for value, node in self._nodes_for(part):
+                looks += 1
                 cost = self._cost(value)
                 if others + cost > self.limit:
                     break
-                if node in used or (last is not None and (part, node) < last):
+                if node in used or (last is not None and part == last[0] and node < last[1]):
                     continue
-                self.steps += 1
-                if self.steps > SEARCH_STEPS:
-                    raise _TooLongError
-                placed.append((node, part))
-                if rest:
-                    after = (part, node) if again else None
-                    self._extend(rest, legs - 1, spent + cost, placed, after)
-                else:
-                    self._submit(spent + cost, placed)
-                placed.pop()
+                self._looked(looks)
+                looks = 0
+                yield spent + cost, node, part, rest, again
+            self._looked(looks)
 
     def _same_line(self, state: int, rest: int) -> bool:
         """Whether units of the lowest line of `state` are left in `rest`."""
@@ -742,42 +846,62 @@ class _Search:
             self.limit = min(self.limit, self.found[-1][0])
 
 
-def _node_by_node(problem: Problem) -> Answer:
-    """Node by node: the best two ways to each state, which no later node can reorder."""
+def _node_by_node(problem: Problem) -> Steps:
+    """Node by node: the best two ways to each state, which no later node can reorder.
+
+    A state is what is left of each line, in one integer: a field of bits for each, and above it a
+    bit that taking more than is left takes away.
+    """
     targets, modes, most = problem.targets, problem.modes, problem.max_legs
     bits = problem.nodes.bit_length()
     counted = most is not None and most < problem.nodes  # states differ in their legs, too
-    start: _Key = (0, (), ())
-    states: dict[tuple[int, Contents], list[_Key]] = {(0, (0,) * len(targets)): [start]}
-    small: list[tuple[int, _Key]] = []  # plans of one leg that is too small beside another
+    shifts = [0]
+    for units in targets:
+        shifts.append(shifts[-1] + units.bit_length() + 1)
+    guards = sum(1 << shift - 1 for shift in shifts[1:])
+    everything = sum(units << shift for units, shift in zip(targets, shifts, strict=False)) | guards
+    start: _Way = (0, 0, (), ())
+    states: dict[tuple[int, int], list[_Way]] = {(0, everything): [start]}
+    small: list[_Way] = []  # plans of one leg that is too small beside another
     for node, free in enumerate(problem.free()):
-        offers: list[tuple[int, Contents]] = []
+        offers: list[tuple[int, int, int, Contents]] = []
         for contents in product(*map(_choices, targets, modes, free)):
             value = problem.value(node, contents) if any(contents) else None
             if value is None:
                 continue
             cost = (value + problem.extra_leg << bits) + 1
             if problem.leg_min is None or problem.leg_min(contents):
-                offers.append((cost, contents))
+                taken = sum(
+                    (units if mode == ANY else target if units else 0) << shift
+                    for units, mode, target, shift in zip(
+                        contents, modes, targets, shifts, strict=False
+                    )
+                )
+                offers.append((taken, -sum(contents), cost, contents))
             else:
-                small.append((-sum(contents), (cost, (node,), (contents,))))
-        for (legs, state), ways in list(states.items()):
+                small.append((-sum(contents), cost, (node,), (contents,)))
+        for (legs, left), ways in list(states.items()) if offers else ():
+            yield
             if counted and legs == most:
                 continue
-            for cost, contents in offers:
-                if all(map(_fits, state, contents, targets, modes)):
-                    after = (legs + counted, tuple(map(add, state, contents)))
-                    longer = [(way[0] + cost, (*way[1], node), (*way[2], contents)) for way in ways]
+            for taken, given, cost, contents in offers:
+                rest = left - taken
+                if rest & guards == guards:
+                    longer = [
+                        (units + given, spent + cost, (*nodes, node), (*before, contents))
+                        for units, spent, nodes, before in ways
+                    ]
+                    after = (legs + counted, rest)
                     states[after] = sorted(states.get(after, []) + longer)[:_TWO]
-    plans = [
-        (-sum(state), way) for (_, state), ways in states.items() for way in ways if any(state)
-    ]
-    plans += small
+    plans = [way for ways in states.values() for way in ways if way[0]] + small
     if problem.all_or_nothing:
-        plans = [plan for plan in plans if -plan[0] == sum(targets)]
+        plans = [way for way in plans if -way[0] == sum(targets)]
     plans.sort()
     return answer_of(
-        [_plan(way, bits, problem.extra_leg) for _, way in plans[:_TWO]],
+        [
+            _plan((cost, nodes, given), bits, problem.extra_leg)
+            for _, cost, nodes, given in plans[:_TWO]
+        ]
     )
 
 
@@ -787,11 +911,6 @@ def _choices(target: int, mode: int, free: int) -> Sequence[int]:
     if mode == ANY:
         return range(there + 1)
     return (0, there) if there == target or (mode == ONE and there) else (0,)
-
-
-def _fits(given: int, units: int, target: int, mode: int) -> bool:
-    """Whether a line of which `given` units are placed can take these, too."""
-    return given + units <= target if mode == ANY else not (given and units)
 
 
 def _plan(key: _Key, bits: int, extra_leg: int) -> Plan:
@@ -807,6 +926,9 @@ class _Draft:
         self.problem = problem
         self.free: list[Sequence[int]] = []
         self.gifts: list[Contents] = []  # all that each node can give
+        self.lines: list[Contents] = []  # the same by line
+        self.peaks: list[int] = []  # of each line, the most of those, or of all where it is divided
+        self.least = [0] * len(problem.targets)  # of each line, what is too little to be given
         self.order: list[int] = []  # the nodes, those with most in all first
         self.values: dict[tuple[int, Contents], int | None] = {}
         self.best: list[_DraftKey] = []
@@ -815,6 +937,7 @@ class _Draft:
         self.holders: list[list[int]] = []  # of the pool, by line: who has all of it
         self._fullest: dict[tuple[int, ...], list[int]] = {}
         self.work = 0
+        self.values_left = DRAFT_VALUES
         self.covers = min(DRAFT_COVERS, problem.draft_work // (10 * len(problem.targets)))
 
     def look(self) -> Generator[None, None, None]:
@@ -826,10 +949,12 @@ class _Draft:
             gifts.append(self.most(node, targets))
             yield
         self.order = sorted(range(len(gifts)), key=lambda node: (-sum(gifts[node]), node))
+        self.lines = list(zip(*gifts, strict=True)) if gifts else [(0,) for _ in targets]
         pool = dict.fromkeys(self.order[:DRAFT_POOL])
-        for line in range(len(targets)):
+        for line, (units, mode) in enumerate(zip(targets, self.problem.modes, strict=True)):
             yield
-            most = [gift[line] for gift in gifts]
+            most = list(self.lines[line])
+            self.peaks.append(min(units, sum(most)) if mode == ANY else max(most))
             for _ in range(min(_TWO, len(most))):
                 node = most.index(max(most))
                 pool[node] = None
@@ -852,10 +977,14 @@ class _Draft:
     def most(self, node: int, left: Sequence[int]) -> Contents:
         """All that a node can give of what is left: by stock."""
         targets, modes = self.problem.targets, self.problem.modes
-        return tuple(
-            _choices(units, mode, free)[-1] if units and (mode == ANY or units == target) else 0
-            for units, target, mode, free in zip(left, targets, modes, self.free[node], strict=True)
-        )
+        free = self.free[node]
+        found = []
+        for i, (units, mode) in enumerate(zip(left, modes, strict=True)):
+            there = 0
+            if units and (mode == ANY or units == targets[i]):
+                there = _choices(units, mode, free[i])[-1]
+            found.append(there if there >= self.least[i] else 0)
+        return tuple(found)
 
     def left(self, legs: dict[int, Contents]) -> list[int]:
         """What the legs leave of each line."""
@@ -866,13 +995,36 @@ class _Draft:
         return left
 
     def gift(self, node: int, left: Sequence[int]) -> Contents:
-        """All that a node can give of what is left, less lines until that can be a leg."""
-        contents = self.most(node, left)
-        last = len(contents)
-        while any(contents) and self.value(node, contents) is None:
-            last -= 1
-            contents = (*contents[:last], *(0 for _ in contents[last:]))
-        return contents
+        """All that a node can give of what is left; else, line by line, what can be a leg."""
+        most = self.most(node, left)
+        if not any(most) or self.value(node, most) is not None:
+            return most
+        found = [0] * len(most)
+        for line, units in enumerate(most):
+            can, cannot = 0, units + 1
+            found[line] = 1 if self.problem.modes[line] == ANY else units
+            while can + 1 < cannot:
+                if self.value(node, tuple(found)) is not None:
+                    can = found[line]
+                else:
+                    cannot = found[line]
+                if self.problem.modes[line] != ANY:
+                    break
+                found[line] = (can + cannot) // 2
+            found[line] = can
+        return tuple(found)
+
+    def begun(self, node: int) -> dict[int, Contents]:
+        """A plan with a leg there alone; none where that is too small to be one of several."""
+        gift = self.gift(node, self.problem.targets)
+        if not any(gift):
+            return {}
+        self.key({node: gift})
+        return {node: gift} if self.large_enough(gift) else {}
+
+    def large_enough(self, contents: Contents) -> bool:
+        """Whether it may be one of several legs."""
+        return self.problem.leg_min is None or self.problem.leg_min(contents)
 
     def key(self, legs: dict[int, Contents]) -> _DraftKey | None:
         """What the plan is compared by; None where it can't be."""
@@ -882,9 +1034,7 @@ class _Draft:
         value = problem.extra_leg * (len(legs) - 1)
         for node, contents in legs.items():
             worth = self.value(node, contents)
-            if worth is None or (
-                len(legs) > 1 and problem.leg_min is not None and not problem.leg_min(contents)
-            ):
+            if worth is None or (len(legs) > 1 and not self.large_enough(contents)):
                 return None
             value += worth
         units = sum(map(sum, legs.values()))
@@ -896,27 +1046,61 @@ class _Draft:
             self.best = sorted([*self.best, key])[:_TWO]
         return key
 
-    def greedy(self, first: int) -> Generator[None, None, dict[int, Contents]]:
-        """From a first node on, the node that gives most of what is left, the cheapest of those."""
-        legs: dict[int, Contents] = {}
+    def grown(self, legs: dict[int, Contents]) -> Generator[None, None, dict[int, Contents]]:
+        """These legs and, until nothing is left, the node that gives most, the cheapest of those.
+
+        Nodes wait by what they could give when they were last looked at. That only falls, unless
+        what a node could give can't be a leg.
+        """
+        legs, shorter = dict(legs), {}
         left = self.left(legs)
+        gains: list[int] = []  # what each node could give of what is left
+        for node in range(len(self.gifts)):
+            gains.append(sum(self.most(node, left)))
+            yield
+        rated = [-1] * len(gains)  # what nodes could give when their legs' values were asked for
+        waiting = [(-gain, -1, node) for node, gain in enumerate(gains) if node not in legs]
+        heapify(waiting)
+        enough = len(self.values) + DRAFT_VALUES
         most_legs = self.problem.max_legs or self.problem.nodes
-        node = first
-        while len(legs) < most_legs:
-            legs[node] = self.gift(node, left)
-            left = self.left(legs)
-            self.key(legs)
-            gains = []
-            for other in self.fullest(left):
-                yield
-                if other not in legs and any(contents := self.gift(other, left)):
-                    worth = self.value(other, contents)
-                    if worth is not None:
-                        gains.append((-sum(contents), worth, other))
-            if not gains:
-                break
-            node = min(gains)[2]
+        while waiting and len(legs) < most_legs:
+            yield
+            units, _, node = waiting[0]
+            gain = gains[node]
+            if rated[node] != gain and -units > gain > 0:
+                heapreplace(waiting, (-gain, -1, node))
+                continue
+            gift = self.gift(node, left)
+            if any(gift) and rated[node] != gain and len(self.values) < enough:
+                rated[node] = gain
+                heapreplace(waiting, (-sum(gift), self.value(node, gift) or 0, node))
+                continue
+            heappop(waiting)
+            if any(gift) and not self.large_enough(gift):
+                self.key({node: gift})
+            elif any(gift):
+                shorter = dict(legs)
+                legs[node] = gift
+                for line, taken in enumerate(gift):
+                    if taken:
+                        gains = self._less(gains, line, left[line], taken)
+                        yield
+                left = self.left(legs)
+        for plan in legs, shorter:
+            self.key(plan)
         return legs
+
+    def _less(self, gains: list[int], line: int, left: int, taken: int) -> list[int]:
+        """What nodes could give, once so many units are taken of what was left of a line."""
+        there, least = self.lines[line], self.least[line]
+        if self.problem.modes[line] != ANY:
+            return [g - (had if had >= least else 0) for g, had in zip(gains, there, strict=True)]
+        after = left - taken
+        if after >= max(there):
+            return gains
+        return [
+            gain - min(had, left) + min(had, after) for gain, had in zip(gains, there, strict=True)
+        ]
 
     def cover(
         self, legs: dict[int, Contents], left: Sequence[int]
@@ -945,8 +1129,8 @@ class _Draft:
                     return found
         return None
 
-    def fullest(self, left: Sequence[int]) -> list[int]:
-        """The nodes that could give most of what is left."""
+    def fullest(self, left: Sequence[int], legs: Container[int] = ()) -> list[int]:
+        """The nodes that could give most of what is left, of those without a leg."""
         asked = tuple(left)
         found = self._fullest.get(asked)
         if found is None:
@@ -958,9 +1142,9 @@ class _Draft:
                 elif units and problem.modes[line] == ANY:
                     there = (min(self.free[node][line], units) for node in self.pool)
                     gifts = list(map(int.__add__, gifts, there))
-            ranked = nsmallest(DRAFT_NODES, zip(map(int.__neg__, gifts), self.pool, strict=True))
+            ranked = sorted(zip(map(int.__neg__, gifts), self.pool, strict=True))
             found = self._fullest[asked] = [node for units, node in ranked if units]
-        return found
+        return list(islice((node for node in found if node not in legs), DRAFT_NODES))
 
     def filled(self, legs: dict[int, Contents]) -> dict[int, Contents]:
         """The legs, each with what it can take of what is left."""
@@ -984,7 +1168,8 @@ class _Draft:
         can of what is left.
         """
         at = self.key(legs)
-        while at is not None and len(self.values) < DRAFT_VALUES:
+        before = len(self.values)
+        while at is not None and len(self.values) - before < self.values_left:
             moves = []
             for moved in self._moves(legs):
                 moves.append(self.filled(moved))
@@ -996,8 +1181,9 @@ class _Draft:
                     best = key, moved
                 yield
             if best is None or best[0] >= at:
-                return
+                break
             at, legs = best
+        self.values_left -= len(self.values) - before
 
     def _moves(self, legs: dict[int, Contents]) -> Iterator[dict[int, Contents]]:
         """Whole legs first, then line by line, for as long as there is work left."""
@@ -1011,9 +1197,14 @@ class _Draft:
         for node, contents in legs.items():
             others = {n: c for n, c in legs.items() if n != node}
             left = self.left(others)
-            for other in self.fullest(left):
-                if other not in legs and any(gift := self.gift(other, left)):
+            for other in self.fullest(left, legs):
+                if any(gift := self.gift(other, left)):
                     yield {**others, other: gift}
+            if self.problem.cheapest_of is not None:
+                for _, other in self.problem.cheapest_of(contents, len(legs) + 1):
+                    if other not in legs:
+                        yield {**others, other: contents}
+                        break
             lines = tuple(i for i, units in enumerate(contents) if units)
             if len(lines) > 1:
                 yield from self._moved(legs, node, lines)
@@ -1054,35 +1245,44 @@ def _best_found(problem: Problem, given_up: _Search | None) -> Steps:
     """
     draft = _Draft(problem)
     yield from draft.look()
-    if given_up is not None:
-        for _, nodes, contents in (*given_up.best, *given_up.found):
-            yield from draft.improve(dict(zip(nodes, contents, strict=True)))
-    targets, gifts, order = problem.targets, draft.gifts, draft.order
+    targets, modes, gifts, order = problem.targets, problem.modes, draft.gifts, draft.order
+    most_legs = problem.max_legs or problem.nodes
+    units = min(sum(draft.peaks), sum(sum(gifts[node]) for node in order[:most_legs]))
+    plans = [
+        dict(zip(nodes, contents, strict=True))
+        for _, nodes, contents in ((*given_up.best, *given_up.found) if given_up else ())
+    ]
+    # A line that one node gives: whoever has most of it, where that leaves nothing else out.
+    draft.least = [
+        peak if mode == ONE else 0 for peak, mode in zip(draft.peaks, modes, strict=True)
+    ]
     for node in order[:DRAFT_STARTS]:
-        if any(draft.gift(node, targets)):
-            first = yield from draft.greedy(node)
-            yield from draft.improve(first)
+        legs = yield from draft.grown(draft.begun(node))
+        plans.append(legs)
+    if any(draft.least):
+        draft.least = [0] * len(targets)
+        legs = yield from draft.grown(draft.begun(order[0]))
+        plans.append(legs)
+    keys = {key: None for plan in plans if (key := draft.key(plan)) is not None}
+    for _, _, _, nodes, contents in sorted(keys):
+        yield from draft.improve(dict(zip(nodes, contents, strict=True)))
     if problem.max_legs is not None and (not draft.best or -draft.best[0][0] < sum(targets)):
         covering = yield from draft.cover({}, targets)
         if covering is not None:
             yield from draft.improve(covering)
-    lines = zip(*gifts, strict=True) if gifts else [(0,) for _ in targets]
-    reach = [
-        min(target, sum(gift)) if mode == ANY else max(gift)
-        for target, mode, gift in zip(targets, problem.modes, lines, strict=True)
-    ]
-    most_legs = problem.max_legs or problem.nodes
-    units = min(sum(reach), sum(sum(gifts[node]) for node in order[:most_legs]))
-    legs = given = 0
+    if draft.best and -draft.best[0][0] < units:
+        _, _, _, nodes, contents = draft.best[0]
+        yield from draft.grown(dict(zip(nodes, contents, strict=True)))
+    fewest = given = 0
     while given < units:
-        given += sum(gifts[order[legs]])
-        legs += 1
-    plans = [
-        Plan(-units, value, tuple(zip(nodes, contents, strict=True)))
-        for units, value, _, nodes, contents in draft.best
+        given += sum(gifts[order[fewest]])
+        fewest += 1
+    found = [
+        Plan(-least, value, tuple(zip(nodes, contents, strict=True)))
+        for least, value, _, nodes, contents in draft.best
     ]
-    best, second = (*plans, None, None)[:_TWO]
-    value = max(0, legs * problem.floor + (legs - 1) * problem.extra_leg)
+    best, second = (*found, None, None)[:_TWO]
+    value = max(0, fewest * problem.floor + (fewest - 1) * problem.extra_leg)
     bound = (units, value)
     if given_up is not None and (closer := given_up.bound()) is not None:
         bound = min(bound, closer, key=lambda found: (found[0], -found[1]))
