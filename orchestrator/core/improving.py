@@ -14,7 +14,7 @@ import orjson
 from events.decided import Line, Plain, Value
 from orchestrator.core.config import MINUTE_MS
 from orchestrator.core.orders import Fulfillment, Order
-from orchestrator.core.placing import carry_out, lacks, told_service, withdraw
+from orchestrator.core.placing import as_promised, carry_out, lacks, told_service, withdraw
 from orchestrator.core.shard import Market, Shard
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
 from orchestrator.core.sourcing.planner import asked, source
@@ -22,7 +22,7 @@ from orchestrator.core.sourcing.question import Amounts, Question
 from orchestrator.core.sourcing.strategies import Strategy
 from orchestrator.core.sourcing.tables import Priced, load_percent
 from orchestrator.core.turn import Turn, about
-from schemas.times import iso_day, rfc3339
+from schemas.times import iso_day
 
 IMPROVED_BYTES = 3_000
 LATE_MS: Final = MINUTE_MS
@@ -162,7 +162,7 @@ def _request(turn: Turn, order: Order, held: Sequence[Fulfillment], data: Plain)
         for line in order.lines
         if units.get(line.line_id)
     ]
-    return Request(_as_promised(order, data), wants, turn.now_ms, turn.cause["type"])
+    return Request(as_promised(order, data), wants, turn.now_ms, turn.cause["type"])
 
 
 def _replace(
@@ -208,13 +208,6 @@ def _replace(
     wanted = {want.line_id for want in request.wants}
     lines = [line for line in order.lines if line.line_id in wanted]
     carry_out(turn, order, lines, data, outcome, lacks(lines, outcome), release_ms)
-
-
-def _as_promised(order: Order, data: Plain) -> Plain:
-    """The order as it is planned anew: what it was promised is what it asks for."""
-    if order.promised_ms is None or "deliver_by" in data:
-        return data
-    return {**data, "deliver_by": rfc3339(order.promised_ms)}
 
 
 def _barred(

@@ -205,8 +205,15 @@ def ask(turn: Turn, order: Order, lines: list[OrderLine], data: Plain) -> Outcom
     wants = [Want(line.line_id, line.sku, line.open + line.backordered) for line in lines]
     if not wants:
         return None
-    market = turn.market_of(order)
-    return source(turn.shard, market, Request(data, wants, turn.now_ms, turn.cause["type"]))
+    request = Request(as_promised(order, data), wants, turn.now_ms, turn.cause["type"])
+    return source(turn.shard, turn.market_of(order), request)
+
+
+def as_promised(order: Order, data: Plain) -> Plain:
+    """The order as it is planned anew: what it was promised is what it asks for."""
+    if order.promised_ms is None or "deliver_by" in data:
+        return data
+    return {**data, "deliver_by": rfc3339(order.promised_ms)}
 
 
 def _source(

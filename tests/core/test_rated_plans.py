@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from schemas.times import instant_ms, iso_day
 from tests.core.story import Story, plain
 
@@ -82,6 +84,38 @@ def test_a_later_plan_is_told_where_it_is_later_than_what_was_told() -> None:
     story.report("rejected", "1.2", reason="not_in_stock")
     assert story.told("order_promise_changed") == [], "sooner than what was told since"
     assert story.the_order("1").promised_ms == instant_ms(promised_by)
+
+
+def test_what_is_sourced_again_keeps_the_promise_where_that_is_worth_its_price() -> None:
+    story = shop()
+    near, far = (
+        {"to_km": km, "base_minor": minor, "transit_days": days}
+        for km, minor, days in ((500, 100, 2), (6000, 900, 5))
+    )
+    story.service(rates=[near, far])
+    story.service("ups", "air", rates=[{**far, "base_minor": 1000, "transit_days": 2}])
+    story.receive("BOS", A=1)
+    story.receive("CHI", A=1)
+    story.order("1", A=1)
+    promised_by = story.told("order_allocated")[0]["promised_by"]
+    story.report("rejected", "1.1", reason="not_in_stock")
+    (asked,) = story.told("fulfillment_requested")
+    assert (asked["node_id"], asked["service"]) == ("CHI", "air"), "three days late cost more"
+    assert asked["deliver_by"] == promised_by
+    assert story.told("order_promise_changed") == []
+    assert orjson.loads(story.told("order_allocated")[0]["decision"])["promise"] == promised_by
+
+
+def test_what_waited_is_filled_in_time_for_the_promise_that_stands() -> None:
+    story = shop()
+    story.rules({"fences": {"reach_promise": True}})
+    story.receive("BOS", A=1)
+    story.order("1", A=1)
+    story.receive("CHI", A=1)
+    story.report("rejected", "1.1", reason="not_in_stock")
+    assert story.status("1") == "backordered", "Chicago would be late"
+    story.receive("BOS", A=1)
+    assert story.plan("1") == {"BOS": {"A": 1}}
 
 
 def test_a_full_day_is_left_for_the_next_and_refilled_when_it_has_room() -> None:

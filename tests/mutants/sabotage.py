@@ -1041,6 +1041,29 @@ MUTANTS: Final = (
         "test_what_waits_for_a_pools_units_gets_them_when_the_pool_ends",
     ),
     _mutant(
+        "a search counts its steps, not what it looks at",
+        "orchestrator/core/sourcing/search.py",
+        "        self._looked(len(parts))\n",
+        "        self._looked(1)\n",
+        "tests/properties/test_most_units_come_first.py::"
+        "test_a_search_gives_up_after_so_many_looks_and_others_run_in_between",
+    ),
+    _mutant(
+        "a plan that is only found has ten legs at the most",
+        "orchestrator/core/sourcing/search.py",
+        "        while waiting and len(legs) < most_legs:\n",
+        "        while waiting and len(legs) < min(most_legs, DRAFT_NODES):\n",
+        "tests/properties/test_most_units_come_first.py::test_no_plan_ships_less_than_a_plain_greedy",
+    ),
+    _mutant(
+        "what was promised is forgotten when it is sourced again",
+        "orchestrator/core/placing.py",
+        "Request(as_promised(order, data), wants",
+        "Request(data, wants",
+        "tests/core/test_rated_plans.py::"
+        "test_what_is_sourced_again_keeps_the_promise_where_that_is_worth_its_price",
+    ),
+    _mutant(
         "what a closed node holds stays there",
         "orchestrator/core/improving.py",
         "(line.open >> index & 1 and line.stays_fresh(node, count))",
