@@ -688,6 +688,7 @@ class RuleSetChanged(TypedDict):
     status: Literal["proposed", "approved", "scheduled", "active", "superseded", "shadow"]
     from_ms: NotRequired[int]  # scheduled: when it becomes active
     pools_end_ms: NotRequired[list[int]]  # active: when its pools end, soonest first
+    pools_anew: NotRequired[list[str]]  # active: its pools that don't go on with an earlier count
 
 
 class RuleSetRefused(TypedDict):

@@ -987,6 +987,8 @@ def _rule_set_changed(shard: Shard, cause: InputRecord, event: decided.RuleSetCh
     elif event["status"] == "active":
         body = Body.model_validate(known.body)
         market.rules = RuleSet(version, body, market.time_zone)
+        for pool_id in event.get("pools_anew", ()):
+            del market.pool_taken[pool_id]
         market.pool_taken = {
             pool.pool_id: market.pool_taken.get(pool.pool_id) or PoolCount(pool.pool_id)
             for pool in market.rules.pools

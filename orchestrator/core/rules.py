@@ -1,6 +1,7 @@
 """Rule sets: proposed, approved by another person, activated; every refusal says why."""
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from events.decided import Plain, RuleProblem
@@ -9,7 +10,13 @@ from orchestrator.core import backorders
 from orchestrator.core.shard import Market
 from orchestrator.core.sourcing.calendars import start_of
 from orchestrator.core.sourcing.rule_checks import Known, check
-from orchestrator.core.sourcing.strategies import DEFAULT_VERSION, FAR, content_of, pools_of
+from orchestrator.core.sourcing.strategies import (
+    DEFAULT_VERSION,
+    FAR,
+    PoolRule,
+    content_of,
+    pools_of,
+)
 from orchestrator.core.turn import Turn
 
 Status = Literal["proposed", "approved", "scheduled", "active", "superseded", "shadow"]
@@ -160,8 +167,23 @@ def _activate(turn: Turn, market: Market, version: str) -> None:
     body = Body.model_validate(market.rule_versions[version].body)
     pools = pools_of(body, market.time_zone)
     ends = {pool.until_ms: None for pool in pools if turn.now_ms < pool.until_ms < FAR}
-    more = {"pools_end_ms": sorted(ends)} if ends else {}
+    more: dict[str, Any] = {"pools_end_ms": sorted(ends)} if ends else {}
+    if anew := counted_anew(market, pools, turn.now_ms):
+        more["pools_anew"] = anew
     _changed(turn, market, version, "active", **more)
+
+
+def counted_anew(market: Market, pools: Sequence[PoolRule], now_ms: int) -> list[str]:
+    """Pools of a version that don't go on with the count of the active one's of the same id.
+
+    They are for another season: they haven't begun, or begin when that has ended.
+    """
+    ended = {pool.pool_id: pool.until_ms for pool in market.rules.pools}
+    return [
+        pool.pool_id
+        for pool in pools
+        if pool.pool_id in ended and (now_ms < pool.from_ms or ended[pool.pool_id] <= pool.from_ms)
+    ]
 
 
 def pools_end(turn: Turn, market_id: str, version: str) -> None:

@@ -12,6 +12,7 @@ from events.decided import COMPONENTS, Decision, InputRecord, Plain, costs_of
 from events.rules import Body
 from orchestrator.core.orders import Order, OrderLine, PoolCount
 from orchestrator.core.placing import DIVISIBLE, goes_whole, lacks, of_their_own, unsourced
+from orchestrator.core.rules import counted_anew
 from orchestrator.core.shard import Market, Shard
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source
@@ -94,9 +95,12 @@ def _planned(
 def _source(shard: Shard, market: Market, rules: RuleSet, request: Request) -> Outcome:
     """The best plan by other rules than the market's; its pools count as they would, activated."""
     active, taken = market.rules, market.pool_taken
+    anew = counted_anew(market, rules.pools, request.now_ms)
     market.rules = rules
     market.pool_taken = {
-        pool.pool_id: taken.get(pool.pool_id) or PoolCount(pool.pool_id) for pool in rules.pools
+        pool.pool_id: (None if pool.pool_id in anew else taken.get(pool.pool_id))
+        or PoolCount(pool.pool_id)
+        for pool in rules.pools
     }
     try:
         return source(shard, market, request)

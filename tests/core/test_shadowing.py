@@ -120,6 +120,27 @@ def test_a_market_has_one_shadow_until_it_is_ended_or_activated() -> None:
     assert story.shard.markets["US"].rules.version == "one"
 
 
+def test_a_shadows_pool_of_another_season_counts_anew() -> None:
+    story = shop()
+    pool = {"id": "x", "sku": ["MUG"], "channel": "shop", "units": 40}
+    story.rules({}, pools=[{**pool, "until": "2027-01-20"}])
+    story.order("of the pool", MUG=30, channel="shop")
+    assert story.pools() == {"x": 30}
+    story.at(31 * 86_400)
+    body = {
+        "defaults": {"pools": [{**pool, "units": 15, "from": "2027-02-01"}]},
+        "strategies": [{"name": "all"}],
+    }
+    story.send("rule_set_proposed", **OF, version="next", author="Ada", body=body)
+    story.send("rule_set_approved", **OF, version="next", approver="Grace")
+    shade(story, "next")
+    story.order("1", MUG=7)
+    (told,) = beside(story)
+    assert told["backordered"] == [{"line_id": "1", "quantity": 2}], "15 of 20 are the shop's"
+    story.send("rule_set_activated", **OF, version="next")
+    assert story.pools() == {"x": 0}
+
+
 @pytest.mark.parametrize(
     ("version", "from_", "path", "detail"),
     [

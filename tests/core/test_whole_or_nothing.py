@@ -230,6 +230,36 @@ def test_a_pool_that_comes_back_counts_anew() -> None:
     assert story.pools() == {"x": 2}
 
 
+def test_a_pool_counts_each_season_anew() -> None:
+    story = shop()
+    pool = {"id": "x", "sku": ["A"], "channel": "web", "units": 9}
+    story.rules({}, pools=[{**pool, "until": "2027-01-20"}])
+    story.receive("BOS", A=30)
+    story.order("1", A=8)
+    story.rules({}, pools=[{**pool, "until": "2027-01-21"}])
+    assert story.pools() == {"x": 8}, "the same season"
+    story.rules({}, pools=[{**pool, "from": "2027-02-01", "until": "2027-02-20"}])
+    assert story.told("rule_set_changed")[-1]["pools_anew"] == ["x"]
+    story.at(31 * 86_400)
+    assert story.pools() == {"x": 0}
+    story.order("2", A=2)
+    story.cancel("1")
+    story.report("cancellation_accepted", "1.1")
+    assert story.pools() == {"x": 2}, "what last season took isn't given back to this one"
+
+
+def test_a_pool_of_a_season_that_begins_with_its_version_counts_anew() -> None:
+    story = shop()
+    pool = {"id": "x", "sku": ["A"], "channel": "web", "units": 9}
+    story.rules({}, pools=[{**pool, "until": "2027-01-20"}])
+    story.receive("BOS", A=30)
+    story.order("1", A=8)
+    story.at(31 * 86_400)
+    assert story.pools() == {"x": 8}
+    story.rules({}, pools=[{**pool, "from": "2027-02-01"}])
+    assert story.pools() == {"x": 0}
+
+
 def test_a_later_wait_has_a_patience_of_its_own() -> None:
     story = shop(unsourced=["backorder", {"cancel_after_days": 14}])
     story.order("1", A=1)
