@@ -11,7 +11,7 @@ from orchestrator.core.ledger import Bin
 from orchestrator.core.orders import Fulfillment, Order, PoolCount
 from orchestrator.core.sourcing.calendars import calendar_of
 from orchestrator.core.sourcing.places import Place, Places
-from orchestrator.core.sourcing.rates import LaneKey, Origin, Service, suspended
+from orchestrator.core.sourcing.rates import LaneKey, Service
 from orchestrator.core.sourcing.strategies import DEFAULT, RuleVersion
 
 _PIECE: Final = 1_000  # entries that are let go at once
@@ -226,9 +226,9 @@ class Market:
         self.currency: str = data["currency"]
         self.time_zone: str = data["time_zone"]
 
-    def suspends(self, service: Service, node: Origin, place: Place) -> bool:
-        """Whether the carrier takes nothing from this node to that place now."""
-        return suspended(self.suspensions, service, node, place)
+    def suspensions_to(self, place: Place) -> list[LaneKey]:
+        """What is suspended now of the lanes to a place; with many nodes, ask for it once."""
+        return [key for key in self.suspensions if key.reaches(place.postal_code or "")]
 
     def use(self, node: Node) -> None:
         """Note that a node was given a fulfillment, or asked for one that was held."""

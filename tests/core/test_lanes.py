@@ -2,6 +2,7 @@
 
 from events.decided import Plain
 from orchestrator.core.sourcing.places import Place
+from orchestrator.core.sourcing.rates import suspended
 from tests.core.story import Story, plain
 
 RATES = [{"to_km": 20_000, "base_minor": 500, "transit_days": 2}]
@@ -34,7 +35,19 @@ def restore(shop: Story, **named: object) -> list[str]:
 def takes(shop: Story, postal_code: str = "02108") -> bool:
     market = shop.shard.markets["US"]
     place = Place(None, "nowhere", country="US", postal_code=postal_code)
-    return not market.suspends(market.services["ups/ground"], shop.shard.nodes["BOS"], place)
+    suspensions = market.suspensions_to(place)
+    return not suspended(suspensions, market.services["ups/ground"], shop.shard.nodes["BOS"], place)
+
+
+def test_of_many_suspended_lanes_a_place_is_asked_for_those_that_lead_there() -> None:
+    shop = shop_with_ups()
+    for prefix in range(100, 200):
+        suspend(shop, destination_prefix=str(prefix))
+    suspend(shop, destination_prefix="02")
+    suspend(shop, service="ground", origin_node_id="CHI")
+    place = Place(None, "nowhere", country="US", postal_code="02108")
+    found = shop.shard.markets["US"].suspensions_to(place)
+    assert [key.destination_prefix for key in found] == ["02", None]
 
 
 def test_a_suspended_lane_takes_nothing_until_it_is_restored() -> None:

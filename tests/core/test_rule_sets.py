@@ -242,6 +242,43 @@ def test_of_thresholds_and_safety_stocks_the_largest_counts() -> None:
     assert (found.threshold("web", ITEMS["A1"]), found.threshold("web", ITEMS["B2"])) == (3, 1)
 
 
+def test_an_entry_of_items_and_categories_is_about_those_that_are_both() -> None:
+    entry = {"sku": ["A1", "C3"], "category": ["fresh", "frozen"], "units": 2}
+    found = rules(safety_stock=[entry], thresholds={"web": [entry]})
+    fresh, dry = ({"sku": "A1", "category": category} for category in ("fresh", "dry"))
+    assert [found.safety_stock(Place("S"), item) for item in (fresh, dry)] == [2, 0]
+    assert [found.threshold("web", item) for item in (fresh, dry)] == [2, 0]
+    assert found.threshold("web", {"sku": "A1"}) == 0
+
+
+class Asked(dict[str, Any]):
+    """An item that counts how often it is asked for something."""
+
+    times = 0
+
+    def __getitem__(self, key: str) -> Any:
+        self.times += 1
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.times += 1
+        return super().get(key, default)
+
+
+def test_safety_stock_of_an_item_is_found_among_any_number_of_entries() -> None:
+    """An ERP's list has one for each item; going through it made each order dearer."""
+    asked = []
+    for entries in (1, 1_000):
+        found = rules(
+            safety_stock=[{"sku": f"K{n}", "units": n + 1} for n in range(entries)],
+            thresholds={"web": [{"sku": f"K{n}", "units": n + 1} for n in range(entries)]},
+        )
+        item = Asked(sku="K0")
+        assert (found.safety_stock(Place("S"), item), found.threshold("web", item)) == (1, 1)
+        asked.append(item.times)
+    assert asked[0] == asked[1]
+
+
 def test_out_wins_over_in() -> None:
     fence = {"nodes": {"group": "shops", "not": {"node": "S2", "region": "ak"}}}
     (found,) = rules({"name": "it", "fences": fence}).strategies.values()

@@ -7,7 +7,7 @@ knows counts as the farthest band.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from events.base import postal_key
@@ -130,13 +130,17 @@ class LaneKey(NamedTuple):
 
     def covers(self, other: "LaneKey") -> bool:
         """Whether every lane of the other is one of this."""
-        prefix, longer = self.destination_prefix, other.destination_prefix
         return (
             self.carrier == other.carrier
             and self.service in {None, other.service}
             and self.origin_node_id in {None, other.origin_node_id}
-            and (prefix is None or (longer is not None and longer.startswith(prefix)))
+            and self.reaches(other.destination_prefix)
         )
+
+    def reaches(self, postal_code: str | None) -> bool:
+        """Whether it holds for all that begins so, as compared."""
+        prefix = self.destination_prefix
+        return prefix is None or (postal_code is not None and postal_code.startswith(prefix))
 
 
 def lane_key(data: Mapping[str, Any]) -> LaneKey:
@@ -151,7 +155,7 @@ def lane_key(data: Mapping[str, Any]) -> LaneKey:
 
 
 def suspended(
-    suspensions: Mapping[LaneKey, int | None], service: "Service", node: Origin, place: Place
+    suspensions: Collection[LaneKey], service: "Service", node: Origin, place: Place
 ) -> bool:
     """Whether the carrier takes nothing on this lane now."""
     if not suspensions:

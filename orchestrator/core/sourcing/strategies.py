@@ -486,16 +486,47 @@ class PoolRule:
         self.from_ms, self.until_ms = _span_ms(pool.from_, pool.until, time_zone)
 
 
-ItemTest: TypeAlias = Callable[[Plain], bool]
+_Entry = tuple[int, Matches | None]
+"""Units, and which nodes it is about."""
 
 
-def _item_test(entry: SafetyStock | Threshold) -> ItemTest:
-    skus = None if entry.sku is None else frozenset(entry.sku)
-    categories = None if entry.category is None else frozenset(entry.category)
-    return lambda item: (
-        (skus is None or item["sku"] in skus)
-        and (categories is None or item.get("category") in categories)
-    )
+class _ByItem:
+    """Safety stock, or a channel's thresholds, found by item: there may be an entry for each."""
+
+    __slots__ = ("_by_category", "_by_sku", "_of_all", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._by_sku: dict[str, list[tuple[frozenset[str] | None, _Entry]]] = {}
+        self._by_category: dict[str, list[_Entry]] = {}
+        self._of_all: list[_Entry] = []
+
+    def add(self, entry: SafetyStock | Threshold, at: Matches | None) -> None:
+        self.count += 1
+        units: _Entry = (entry.units, at)
+        if entry.sku is not None:
+            categories = None if entry.category is None else frozenset(entry.category)
+            for sku in entry.sku:
+                self._by_sku.setdefault(sku, []).append((categories, units))
+        elif entry.category is not None:
+            for category in entry.category:
+                self._by_category.setdefault(category, []).append(units)
+        else:
+            self._of_all.append(units)
+
+    def of(self, item: Plain) -> list[_Entry]:
+        """The entries that the item falls under."""
+        category: str | None = item.get("category")
+        of_category = [] if category is None else self._by_category.get(category, [])
+        return [
+            *self._of_all,
+            *of_category,
+            *[
+                units
+                for categories, units in self._by_sku.get(item["sku"], ())
+                if categories is None or category in categories
+            ],
+        ]
 
 
 def pools_of(body: Body, time_zone: str) -> list[PoolRule]:
@@ -512,14 +543,14 @@ class RuleSet:
         self.body = body
         self.time_zone = time_zone
         defaults = body.defaults
-        self._safety = [
-            (matching(entry.nodes), _item_test(entry), entry.units)
-            for entry in defaults.safety_stock or ()
-        ]
-        self._thresholds = {
-            channel: [(_item_test(entry), entry.units) for entry in entries]
-            for channel, entries in defaults.thresholds.items()
-        }
+        self._safety = _ByItem()
+        for stays in defaults.safety_stock or ():
+            self._safety.add(stays, matching(stays.nodes))
+        self._thresholds: dict[str, _ByItem] = {}
+        for channel, entries in defaults.thresholds.items():
+            self._thresholds[channel] = _ByItem()
+            for left in entries:
+                self._thresholds[channel].add(left, None)
         self.pools = pools_of(body, time_zone)
         self.keep_back = bool(self._thresholds or self.pools)  # something from some channel
         self._late_minor = defaults.late_per_day
@@ -559,19 +590,22 @@ class RuleSet:
 
     def keeps(self, strategy: Strategy) -> bool:
         """Whether units of anything stay at any node."""
-        return bool(self._safety) or strategy.fences.keeps
+        return self._safety.count > 0 or strategy.fences.keeps
 
     def safety_stock(self, node: Site, item: Plain) -> int:
         """Units of the item that no order gets at the node: the most that any entry asks."""
-        return max(
-            (units for at, of, units in self._safety if of(item) and at(node)),
-            default=0,
-        )
+        most = 0
+        for units, at in self._safety.of(item):
+            if units > most and at is not None and at(node):
+                most = units
+        return most
 
     def threshold(self, channel: str, item: Plain) -> int:
         """Units of the item that the channel leaves to others: the most that any entry asks."""
-        entries = self._thresholds.get(channel, ())
-        return max((units for of, units in entries if of(item)), default=0)
+        entries = self._thresholds.get(channel)
+        if entries is None:
+            return 0
+        return max([units for units, _ in entries.of(item)], default=0)
 
     def late_per_day(self, service_level: str) -> int:
         """What a day of lateness costs, in minor units."""

@@ -18,7 +18,7 @@ from orchestrator.core.sourcing.geo import distances
 from orchestrator.core.sourcing.objectives import FAR_M, Objective
 from orchestrator.core.sourcing.parcels import Content, Limits, Parcel
 from orchestrator.core.sourcing.places import Place
-from orchestrator.core.sourcing.rates import Lane, Scale, Service
+from orchestrator.core.sourcing.rates import Lane, Scale, Service, suspended
 from orchestrator.core.sourcing.strategies import Strategy
 
 TABLE_BYTES: Final = 48_000_000
@@ -772,6 +772,7 @@ class Reach:
 
     def _find_ways(self, market: Market, place: Place) -> None:
         named = self.terms.services
+        suspensions = market.suspensions_to(place)
         numbers: dict[tuple[int, ...], int] = {(): 0}
         way_of: list[int] = []
         for node in market.node_list:
@@ -781,7 +782,7 @@ class Reach:
                 lane = service.lane(node, place)
                 if lane is None:
                     continue
-                if market.suspends(service, node, place):
+                if suspended(suspensions, service, node, place):
                     stopped = True
                 else:
                     way.append((service, lane))
