@@ -22,7 +22,9 @@ from events.decided import Decision, NodeRow, Value
 FOUND_NOTHING: Final = "found nothing"
 """Why a strategy was passed over that was asked; of others it is the condition that fails."""
 MAX_STEPS = 20_000
-"""Rows looked at for one question, at the most: some 20 ms. Beyond, the best plan found stands."""
+"""Rows looked at for one plan, at the most: some 20 ms. Beyond, the best plan found stands."""
+MANY_LEGS = 10
+"""A plan of more is put together anew without each of its nodes in as many rows altogether."""
 
 
 class Resulting(TypedDict):
@@ -215,9 +217,10 @@ class Table:
         if chosen is None:
             return None
         found: list[tuple[Measure, int, str, _Plan, int]] = []
+        steps = MAX_STEPS if chosen.legs <= MANY_LEGS else MAX_STEPS // chosen.legs
         for node_id in chosen.node_ids:
             offers = [offer for offer in self.live if offer.node_id != node_id]
-            plan = self.best(offers, using=None, bound=None)
+            plan = self.best(offers, using=None, bound=None, steps=steps)
             if plan is None or plan.missing > chosen.missing:
                 continue  # it would be kept whatever it costs
             worse = tuple(a - b for a, b in zip(plan.measure, chosen.measure, strict=True))
@@ -254,11 +257,15 @@ class Table:
         return answer
 
     def best(
-        self, offers: list[_Offer], using: list[_Offer] | None, bound: _Plan | None
+        self,
+        offers: list[_Offer],
+        using: list[_Offer] | None,
+        bound: _Plan | None,
+        steps: int = MAX_STEPS,
     ) -> _Plan | None:
         """The best plan of these offers that beats `bound`, with one of `using` in it."""
         legal = self._legal(offers)
-        search = _Search(self, legal, bound)
+        search = _Search(self, legal, bound, steps)
         if using is None:
             search.extend(self.targets, [], 0)
         else:
@@ -332,12 +339,12 @@ class Table:
 class _Search:
     """Depth first over the lines; a branch that can't beat the best so far is left."""
 
-    def __init__(self, table: Table, offers: list[_Offer], bound: _Plan | None) -> None:
+    def __init__(self, table: Table, offers: list[_Offer], bound: _Plan | None, steps: int) -> None:
         self.table = table
         self.best: _Plan | None = None
         self.bound = bound
         self.slack = bound.missing if bound is not None else sum(table.targets)
-        self.steps = MAX_STEPS
+        self.steps = steps
         self.max_legs = 1 if table.split.get("one_leg") else table.split.get("max_legs")
         count = len(table.targets)
         self.of_line = [
@@ -358,7 +365,7 @@ class _Search:
                 left, legs, missing
             ):
                 for offer in self.of_line[line]:
-                    self.steps -= 1
+                    self.steps -= 1 + (len(legs) + len(left)) // 20  # as long as a row takes
                     if self.steps < 0:
                         return
                     if not any(leg.node_id == offer.node_id for leg in legs) and all(

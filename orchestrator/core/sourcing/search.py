@@ -886,13 +886,17 @@ def _node_by_node(problem: Problem) -> Steps:
                 continue
             for taken, given, cost, contents in offers:
                 rest = left - taken
-                if rest & guards == guards:
-                    longer = [
-                        (units + given, spent + cost, (*nodes, node), (*before, contents))
-                        for units, spent, nodes, before in ways
-                    ]
-                    after = (legs + counted, rest)
-                    states[after] = sorted(states.get(after, []) + longer)[:_TWO]
+                if rest & guards != guards:
+                    continue
+                after = (legs + counted, rest)
+                best = states.get(after, [])
+                for units, spent, nodes, before in ways:
+                    worth = (units + given, spent + cost)
+                    if len(best) == _TWO and worth > best[1][:_TWO]:
+                        break
+                    longer = (*worth, (*nodes, node), (*before, contents))
+                    best = sorted([*best, longer])[:_TWO]
+                states[after] = best
     plans = [way for ways in states.values() for way in ways if way[0]] + small
     if problem.all_or_nothing:
         plans = [way for way in plans if -way[0] == sum(targets)]
