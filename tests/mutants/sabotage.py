@@ -675,7 +675,7 @@ MUTANTS: Final = (
         '        if self._dead:\n            raise Refused(f"{where}: this writer failed before',
         '        if False:\n            raise Refused(f"{where}: this writer failed before',
         "tests/contract/test_unknown_outcomes.py"
-        "::test_an_append_that_is_lost_itself_is_unknown_and_it_is_not_there[kafka]",
+        "::test_an_append_that_is_lost_itself_is_unknown_and_it_is_not_there",
     ),
     _mutant(
         "while one inbox takes nothing the others get everything again and again",
