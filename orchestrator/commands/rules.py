@@ -439,7 +439,7 @@ def _known(api: _Api, market: str) -> Known:
             f"--market: there is no market {market} with nodes; there are: {others}", err=True
         )
         raise typer.Exit(_CHECK_FAILED)
-    return Known.of([Defined.of(node) for node in nodes])
+    return Known.of([Defined.of(node) for node in nodes], fences=True)
 
 
 def _standing(api: _Api, market: str, version: str | None) -> tuple[dict[str, Any], str]:

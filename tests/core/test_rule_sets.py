@@ -375,25 +375,15 @@ def test_fences_that_no_node_of_the_market_passes_are_refused(
         Defined("S2", "warehouse", frozenset(), frozenset({"cold"}), "US", "NY"),
     ]
     body = {"strategies": [{"name": "a", "fences": fences}]}
-    found = problems(body, Known.of(sites))
+    found = problems(body, Known.of(sites, fences=True))
     assert list(found) == [f"strategies[0].fences{where}"]
     assert detail in found[f"strategies[0].fences{where}"]
 
 
-def test_a_typo_in_a_capability_is_refused_when_it_is_proposed() -> None:
+def test_a_rule_set_may_be_proposed_before_the_nodes_that_it_is_for() -> None:
     story = Story()
-    story.node("BOS", capabilities=["cold"])
-    body = {"strategies": [{"name": "a", "fences": {"capability": ["coldd"]}}]}
-    of: dict[str, Any] = {"market_id": "US", "version": 1, "author": "Ada"}
-    (refused,) = [
-        one for one in story.send("rule_set_proposed", **of, body=body) if "problems" in one
-    ]
-    assert refused["problems"] == [
-        {
-            "path": "body.strategies[0].fences.capability",
-            "detail": 'no node of the market has "coldd"',
-        }
-    ]
+    story.node("BOS")
+    story.rules({"name": "stores", "fences": {"nodes": {"kind": "store"}}})
 
 
 def test_an_empty_list_of_an_attribute_is_told_once() -> None:

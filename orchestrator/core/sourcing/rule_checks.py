@@ -81,10 +81,14 @@ class Known(NamedTuple):
     sites: Sequence[Site] = ()  # its nodes, where what fences leave of them is to be checked
 
     @classmethod
-    def of(cls, sites: Sequence[Site]) -> "Known":
-        """The market's, from its nodes."""
+    def of(cls, sites: Sequence[Site], *, fences: bool = False) -> "Known":
+        """The market's, from its nodes; `fences`: to check what fences leave of these as well.
+
+        Who proposes a rule set may do so before the nodes that it is for are there.
+        """
         groups = [group for node in sites for group in sorted(node.groups)]
-        return cls(frozenset([node.node_id for node in sites]), frozenset(groups), sites)
+        names = frozenset([node.node_id for node in sites])
+        return cls(names, frozenset(groups), sites if fences else ())
 
 
 def check(raw: Plain, known: Known | None) -> tuple[Body | None, list[RuleProblem]]:
