@@ -379,6 +379,7 @@ def let_go(shard: Shard) -> Iterator[None]:
     held: list[dict[Any, Any]] = []
     for market in shard.markets.values():
         market.tables = None
+        held += market.bins.values()  # tables, which refer to one another too, hold them
         held += [market.bins, market.held, market.promises, market.waiting]
         held += [market.orders, market.retired]
     held += [shard.tracking, shard.exceptions, shard.documents, shard.ids]

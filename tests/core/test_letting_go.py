@@ -20,10 +20,14 @@ def no_collections() -> Iterator[None]:
     gc.enable()
 
 
-def a_shard(orders: int) -> Shard:
+def a_shard(orders: int, *, one_place: bool = False) -> Shard:
     inbox = Inbox()
     shard = new_shard(inbox)
+    place = None
     for one in order_inputs(inbox, "letting-go", orders):
+        place = place or one["data"]["ship_to"]
+        if one_place:  # tables are kept of a place that comes again
+            one["data"]["ship_to"] = place
         decide(shard, one)
     return shard
 
@@ -33,9 +37,10 @@ def alive() -> int:
 
 
 @pytest.mark.usefixtures("no_collections")
-def test_nothing_is_left_of_a_shard_that_planned_and_was_let_go() -> None:
+@pytest.mark.parametrize("one_place", [False, True])
+def test_nothing_is_left_of_a_shard_that_planned_and_was_let_go(*, one_place: bool) -> None:
     before = alive()
-    shard = a_shard(20)
+    shard = a_shard(20, one_place=one_place)
     assert alive() == before + 20
     for _ in let_go(shard):
         """A piece."""
