@@ -148,33 +148,34 @@ async def test_whoever_of_a_shared_export_is_killed_nothing_is_lost_or_there_twi
     events = await journaled(kafka, prefix)
     environment = {**os.environ, "HEADRACE_KAFKA": kafka, "HEADRACE_PREFIX": prefix}
     environment["HEADRACE_SHARDS"] = "1"
-    place = tmp_path / "shared"
 
-    def ended(sign: signal.Signals, *, part: bool = False) -> tuple[int, str]:
-        running = sharing(environment, place)
+    def ended(name: str, sign: signal.Signals, *, part: bool = False) -> tuple[int, str]:
+        running = sharing(environment, tmp_path / name)
         parts = parts_of(running.pid)
         assert len(parts) == 2
         os.kill(parts[1] if part else running.pid, sign)
         _, said = running.communicate(timeout=START_S)
         assert gone(parts), "whoever was started ends as well"
+        assert manifest_rows(tmp_path / name) < events
         return running.returncode, said
 
-    code, said = await asyncio.to_thread(ended, signal.SIGKILL, part=True)
+    code, said = await asyncio.to_thread(ended, "lacking", signal.SIGKILL, part=True)
     assert code == 1
     assert "A process of the export was killed (SIGKILL) before it was done." in said
     assert "Traceback" not in said
-    code, _ = await asyncio.to_thread(ended, signal.SIGKILL)
+    code, _ = await asyncio.to_thread(ended, "killed", signal.SIGKILL)
     assert code == -signal.SIGKILL
-    code, said = await asyncio.to_thread(ended, signal.SIGINT)
+    code, said = await asyncio.to_thread(ended, "stopped", signal.SIGINT)
+    place = tmp_path / "stopped"
     assert (code, said) == (130, f"Stopped. Run it again to go on in {place}.\n")
-    assert 0 < manifest_rows(place) < events
-    for name, number in (("shared", 2), ("whole", 1)):
+    for name, number in (("lacking", 2), ("killed", 2), ("stopped", 2), ("whole", 1)):
         arguments = ("export", str(tmp_path / name), "--json", "--processes", str(number))
         done = await asyncio.to_thread(headrace, environment, *arguments)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["rows_in_all"] == events
-    assert content(place) == content(tmp_path / "whole")
-    assert not [*place.glob(".beside-*")]
+    for name in ("lacking", "killed", "stopped"):
+        assert content(tmp_path / name) == content(tmp_path / "whole")
+        assert not [*(tmp_path / name).glob(".beside-*")]
 
 
 def manifest_rows(place: Path) -> int:
