@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench import workload
@@ -44,7 +43,6 @@ from tests.kafka.watching import JOURNAL
 
 _ORDERS: Final = 40_000
 _GROUPED: Final = 10_000_000
-_REPEATED: Final = 100  # copies in one file
 
 
 def reports(order_id: str, node_id: str) -> Iterator[tuple[str, Record]]:
@@ -185,10 +183,9 @@ def grouped(path: Path) -> tuple[int, float]:
     ][:1]
     table = pq.read_table(first, partitioning=None)
     times = -(-_GROUPED // table.num_rows)
-    for number in range(0, times, _REPEATED):
-        some = pa.concat_tables([table] * min(_REPEATED, times - number))
-        pq.write_table(some, first.with_name(f"more-{number}.parquet"), compression="zstd")
-    first.unlink()
+    with pq.ParquetWriter(first, table.schema, compression="zstd") as writer:
+        for _ in range(times):
+            writer.write_table(table)
     with opened(path) as connection:
         query = "SELECT node_id, reason, count(*), sum(on_hand) FROM stock_movements GROUP BY ALL"
         ask(connection, "SELECT count(*) FROM stock_movements")
