@@ -10,7 +10,6 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ from orchestrator.core.shard import Shard
 from orchestrator.export import together
 from orchestrator.export.ask import ask, opened
 from orchestrator.export.directory import Directory
-from orchestrator.export.exporter import Done, Exporter, Period
+from orchestrator.export.exporter import Done, Period
 from orchestrator.export.together import processes
 from orchestrator.remembered import history_format
 from orchestrator.runtime.history import History
@@ -149,17 +148,10 @@ async def exported(log: KafkaLog, events: int) -> dict[str, float]:
 
 async def export(log: KafkaLog, place: Directory, number: int) -> None:
     """As `headrace export --processes` does it."""
-    make = partial(
-        Exporter,
-        log=log,
-        clock=SystemClock(),
-        randomness=SystemRandomness(),
-        form=history_format(),
-    )
     with place.locked():
         await together.export(
             place,
-            make,
+            together.exporters(log),
             lambda *_: None,
             crew=together.Crew(number, together.a_process(log.settings)),
             period=Period(),

@@ -1,7 +1,6 @@
 """`headrace export`: history as Parquet files."""
 
 from datetime import UTC, datetime
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -77,12 +76,10 @@ def export(
     from orchestrator.compose import check_topics, collect_rarely  # noqa: PLC0415 - slow to load, as what follows
     from orchestrator.export import together  # noqa: PLC0415
     from orchestrator.export.directory import Directory, ExportError  # noqa: PLC0415
-    from orchestrator.export.exporter import Done, Exporter, Period  # noqa: PLC0415
+    from orchestrator.export.exporter import Done, Period  # noqa: PLC0415
     from orchestrator.export.shadows import Shadows  # noqa: PLC0415
-    from orchestrator.remembered import history_format  # noqa: PLC0415
     from orchestrator.runtime.kafka_log import kafka_settings  # noqa: PLC0415
     from orchestrator.runtime.settings import SetupError  # noqa: PLC0415
-    from orchestrator.runtime.world import SystemClock, SystemRandomness  # noqa: PLC0415
     from schemas.journal import JournalError  # noqa: PLC0415
 
     period = Period(_moment("--from", from_), _moment("--until", until))
@@ -93,16 +90,9 @@ def export(
         collect_rarely()
         place = Directory(directory)
         with place.locked(), bars() as advanced:
-            make = partial(
-                Exporter,
-                log=log,
-                clock=SystemClock(),
-                randomness=SystemRandomness(),
-                form=history_format(),
-            )
             await together.export(
                 place,
-                make,
+                together.exporters(log),
                 lambda shard, at, end: advanced(f"shard {shard}", at, end),
                 crew=together.Crew(
                     processes or together.processes(),

@@ -7,18 +7,14 @@ then it ends at once. On its standard output it tells, a line of JSON each, what
 import asyncio
 import os
 import sys
-from functools import partial
 from threading import Lock, Thread
 from typing import Any
 
 import orjson
 
 from orchestrator.export.directory import ExportError
-from orchestrator.export.exporter import Exporter
-from orchestrator.export.together import Json, Task, failed, take_part
-from orchestrator.remembered import history_format
+from orchestrator.export.together import Json, Task, exporters, failed, take_part
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
-from orchestrator.runtime.world import SystemClock, SystemRandomness
 from schemas.journal import JournalError
 from schemas.ports import LogError
 
@@ -49,14 +45,7 @@ class _WithoutPandas:
 async def _work(task: Task, kafka: dict[str, Any]) -> None:
     log = await KafkaLog.open(KafkaSettings(**kafka))
     try:
-        make = partial(
-            Exporter,
-            log=log,
-            clock=SystemClock(),
-            randomness=SystemRandomness(),
-            form=history_format(),
-        )
-        await take_part(task, make, _tell)
+        await take_part(task, exporters(log), _tell)
     finally:
         await log.close()
 

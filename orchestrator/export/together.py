@@ -13,6 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -31,9 +32,11 @@ from orchestrator.export.exporter import (
 )
 from orchestrator.export.tables import Table
 from orchestrator.installed import cores
+from orchestrator.remembered import history_format
 from orchestrator.runtime.kafka_log import KafkaSettings
+from orchestrator.runtime.world import SystemClock, SystemRandomness
 from schemas.journal import JournalError
-from schemas.ports import LogError
+from schemas.ports import EventLog, LogError
 
 _MOST: Final = 4
 """More processes than that mostly read the same."""
@@ -239,6 +242,17 @@ async def export(
 
 
 # --- processes
+
+
+def exporters(log: EventLog) -> Callable[..., Exporter]:
+    """What makes a process's exporters of this log's journals."""
+    return partial(
+        Exporter,
+        log=log,
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+        form=history_format(),
+    )
 
 
 def a_process(kafka: KafkaSettings) -> Start:
