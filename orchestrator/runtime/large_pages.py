@@ -20,15 +20,17 @@ _PAGE: Final = 2 << 20
 _COLLAPSE: Final = 25  # MADV_COLLAPSE
 _EVERY_S: Final = 10.0
 _GROWN: Final = 1.1
+_PAUSE_S: Final = 0.05  # between pages: all at once, a role stands still for a quarter of a second
 _MODE: Final = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _MAPS: Final = Path("/proc/self/smaps")
 _RESIDENT: Final = Path("/proc/self/statm")
 _MAP: Final = re.compile(
     r"^([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0 *(?:\[heap\])?\nSize: +(\d+) kB\n"
-    r"(?:(?!Rss).*\n)*Rss: +(\d+) kB\n",
+    r"(?:(?!Rss).*\n)*Rss: +(\d+) kB\n"
+    r"(?:(?!AnonHugePages).*\n)*AnonHugePages: +(\d+) kB\n",
     re.MULTILINE,
 )
-"""Memory that no file backs, as the kernel lists it: from, to, size, what of it is there."""
+"""Memory that no file backs, as the kernel lists it: from, to, size, what is there, and large."""
 
 
 def allowed() -> bool:
@@ -39,29 +41,32 @@ def allowed() -> bool:
 
 
 def collapse() -> int:
-    """Put what is there by now into large pages; in how many bytes that succeeded.
+    """Put what is there by now into large pages; in how many bytes that succeeded."""
+    return sum(collapsing())
+
+
+def collapsing() -> Iterator[int]:
+    """The same page by page: in how many bytes of it that succeeded.
 
     Only where memory is nearly full of what is there, so that the process grows by little.
-    Interrupts whoever asks for memory at the same time for some 0.1 ms a page.
+    Whoever asks for memory meanwhile waits, for some ms a page.
     """
     if not allowed():
-        return 0
+        return
     advise = ctypes.CDLL(None).madvise
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    done = 0
     for begin, end in _filled(_MAPS.read_text(encoding="utf-8", errors="replace")):
         first = -(-begin // _PAGE) * _PAGE
         for page in range(first, end - _PAGE + 1, _PAGE):
-            if advise(page, _PAGE, _COLLAPSE) == 0:
-                done += _PAGE
-    return done
+            yield _PAGE if advise(page, _PAGE, _COLLAPSE) == 0 else 0
 
 
 def _filled(maps: str) -> Iterator[tuple[int, int]]:
-    """Where what is there takes at least three quarters: not the stacks of threads."""
+    """Where three quarters are there, unlike of threads' stacks, and a tenth of it isn't large."""
     for found in _MAP.finditer(maps):
         begin, end = int(found[1], 16), int(found[2], 16)
-        if end - begin >= _PAGE and int(found[4]) * 4 >= int(found[3]) * 3:
+        size, there, large = map(int, found.groups()[2:])
+        if end - begin >= _PAGE and there * 4 >= size * 3 and large * 10 <= there * 9:
             yield begin, end
 
 
@@ -71,18 +76,28 @@ class Kept:
     def __init__(self) -> None:
         self._before = 0
 
-    def look(self) -> None:
-        """Do it if it is time; cheap where it isn't."""
+    def due(self) -> bool:
+        """Whether it is time; cheap to ask."""
         with suppress(OSError):  # what the process is told of itself is kept from it
             now = int(_RESIDENT.read_text(encoding="ascii").split()[1])
             if now > self._before * _GROWN:
-                collapse()
                 self._before = now
+                return True
+        return False
+
+    def look(self) -> None:
+        """Do it if it is time."""
+        if self.due():
+            collapse()
 
 
 async def keep_large() -> None:
     """Look every ten seconds, beside the loop, until cancelled."""
     kept = Kept()
     while allowed():
-        await asyncio.to_thread(kept.look)  # noqa: TID251 - the kernel's work, nothing of a role's
+        if kept.due():
+            pages = collapsing()
+            # The kernel's work, nothing of a role's.
+            while await asyncio.to_thread(next, pages, None) is not None:  # noqa: ASYNC110, TID251
+                await asyncio.sleep(_PAUSE_S)
         await asyncio.sleep(_EVERY_S)
