@@ -247,6 +247,8 @@ def _index_rows(market: Market) -> Iterator[Row]:
     for sku, shelf in market.bins.items():
         for bins in _pieces(shelf.items()):
             yield ["bins", of, sku, [[at, *_bin_row(stock)] for at, stock in bins]]
+        for some in _pieces(_reserved(shelf)):
+            yield ["reserved", of, sku, some]
     for sku, held in market.held.items():
         for orders in _pieces(held):
             yield ["held", of, sku, orders]
@@ -259,8 +261,14 @@ def _index_rows(market: Market) -> Iterator[Row]:
 
 
 def _bin_row(stock: Bin) -> Row:
-    promises = [_promise(order, line) for line, order in stock.promises.items()]
-    return [_TAKE[Bin](stock), stock.movements, stock.lots, promises]
+    return [_TAKE[Bin](stock), stock.movements, stock.lots]
+
+
+def _reserved(shelf: Shelf) -> Iterator[Row]:
+    """The promises of all bins: one of an item in demand may have a hundred thousand."""
+    for at, stock in shelf.items():
+        for line, order in stock.promises.items():
+            yield [at, *_promise(order, line)]
 
 
 def _promise(order: Order, promised: FulfillmentLine) -> list[int]:
@@ -600,14 +608,16 @@ class Restoring:
         shelf = market.bins.get(sku)
         if shelf is None:
             shelf = market.bins[sku] = Shelf()
-        for node_id, values, movements, lots, promises in bins:
+        for node_id, values, movements, lots in bins:
             stock = shelf[node_id] = _bin(values)
             stock.movements = movements and [(a, b, c, d, e) for a, b, c, d, e in movements]
             stock.lots = lots and [(day, units) for day, units in lots]
-            stock.promises = {}
-            for number, fulfillment, index in promises:
-                order = self._orders[number]
-                stock.promises[order.fulfillments[fulfillment].lines[index]] = order
+
+    def _reserved(self, market_id: str, sku: str, promises: list[Row]) -> None:
+        shelf = self.shard.markets[market_id].bins[sku]
+        for node_id, number, fulfillment, index in promises:
+            order = self._orders[number]
+            shelf[node_id].promises[order.fulfillments[fulfillment].lines[index]] = order
 
     def _held(self, market_id: str, sku: str, orders: list[int]) -> None:
         held = self.shard.markets[market_id].held.setdefault(sku, {})
@@ -678,7 +688,7 @@ RESTORE: Final[dict[str, Callable[..., None]]] = {
             "rules",
             "service",
         ),
-        *("suspension", "counts", "pools", "inbound", "node", "order", "bins", "held", "promises"),
-        *("waiting", "parked", "unknown", "work", "timers", "exceptions", "tracking", "segment"),
+        *("suspension", "counts", "pools", "inbound", "node", "order", "bins", "reserved", "held"),
+        *("promises", "waiting", "parked", "unknown", "work", "timers", "exceptions", "tracking", "segment"),
     )
 }

@@ -175,3 +175,22 @@ def test_every_class_of_the_state_is_one_that_snapshots_know() -> None:
             todo += gc.get_referents(one)
     elsewhere = {"Service", "RuleSet", "Shelf", "Changes", "_Coming", "LaneKey"}
     assert {kind.__name__ for kind in found} - elsewhere <= {kind.__name__ for kind in FIELDS}
+
+
+def longest(row: Any) -> int:
+    """The length of the longest list in it."""
+    inner = row if isinstance(row, list) else [*row.values()] if isinstance(row, dict) else []
+    return max([len(inner), *map(longest, inner)])
+
+
+def test_rows_stay_small_however_many_orders_reserve_an_item_at_a_node() -> None:
+    """Whoever takes or restores a snapshot lets others run between two rows."""
+    story, orders = Story(), 1_100
+    story.node("BOS")
+    story.item("A")
+    story.receive("BOS", A=orders)
+    for number in range(orders):
+        story.order(f"o{number}", A=1)
+    rows = list(snapshot.rows(story.shard))
+    assert len(story.shard.markets["US"].bins["A"]["BOS"].promises) == orders
+    assert max(longest(orjson.loads(row)) for row in rows) <= 1_000
