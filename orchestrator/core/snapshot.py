@@ -689,6 +689,16 @@ RESTORE: Final[dict[str, Callable[..., None]]] = {
             "service",
         ),
         *("suspension", "counts", "pools", "inbound", "node", "order", "bins", "reserved", "held"),
-        *("promises", "waiting", "parked", "unknown", "work", "timers", "exceptions", "tracking", "segment"),
+        *(
+            "promises",
+            "waiting",
+            "parked",
+            "unknown",
+            "work",
+            "timers",
+            "exceptions",
+            "tracking",
+            "segment",
+        ),
     )
 }
