@@ -177,7 +177,7 @@ def test_every_class_of_the_state_is_one_that_snapshots_know() -> None:
     assert {kind.__name__ for kind in found} - elsewhere <= {kind.__name__ for kind in FIELDS}
 
 
-def longest(row: Any) -> int:
+def longest(row: object) -> int:
     """The length of the longest list in it."""
     inner = row if isinstance(row, list) else [*row.values()] if isinstance(row, dict) else []
     return max([len(inner), *map(longest, inner)])
