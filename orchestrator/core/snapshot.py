@@ -247,8 +247,8 @@ def _index_rows(market: Market) -> Iterator[Row]:
     for sku, shelf in market.bins.items():
         for bins in _pieces(shelf.items()):
             yield ["bins", of, sku, [[at, *_bin_row(stock)] for at, stock in bins]]
-        for some in _pieces(_reserved(shelf)):
-            yield ["reserved", of, sku, some]
+        for reserved in _pieces(_reserved(shelf)):
+            yield ["reserved", of, sku, reserved]
     for sku, held in market.held.items():
         for orders in _pieces(held):
             yield ["held", of, sku, orders]
