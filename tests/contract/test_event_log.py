@@ -348,7 +348,7 @@ async def test_metadata_has_a_limit(log: EventLog, request: pytest.FixtureReques
 @pytest.mark.real_kafka("what its groups rest on is made when they are first asked for")
 async def test_nothing_is_saved_on_a_broker_that_never_had_a_group(prefix: str) -> None:
     with servers.run(servers.choose()) as fresh:
-        kafka = await KafkaLog.open(KafkaSettings(fresh, prefix, request_timeout_s=15))
+        kafka = await KafkaLog.open(KafkaSettings(fresh, prefix, request_timeout_s=60))
         topic = TOPICS["inbox"]
         await kafka.create(topic, SHARDS, TOPIC_DEFAULTS | topic.config, 1)
         assert await kafka.saved("nobody", [INBOX, OTHER]) == {}
