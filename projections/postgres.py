@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Postgres:
-    """The read model's store. One connection a shard, dropped after any failure.
+    """The read model's store. One connection a shard, dropped after any failure, and with it.
 
     Every piece of work is bounded by `bound_s`, whatever the server does: where it outlives that,
     or is cancelled, its connection is cut off, since the client by itself would first wait for the
@@ -76,6 +76,10 @@ class Postgres:
             return moved
 
         return await self._bounded(shard, f"writing up to commit {new.seq}", write)
+
+    async def let_go(self, shard: int) -> None:
+        """Close a shard's connection: a server has only so many."""
+        await self._drop(shard)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -18,6 +18,7 @@ from schemas.ports import (
     EventLog,
     Group,
     LogError,
+    MembershipEnded,
     OutOfRange,
     Partition,
     Read,
@@ -106,28 +107,34 @@ class Projector:
         return dict(sorted(self._states.items()))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow the assigned shards' journals until `stop`; what is under way is finished."""
+        """Follow the assigned shards' journals until `stop`; what is under way is finished.
+
+        So it is before MembershipEnded: others are given its shards then.
+        """
         voids = Voids(self.log)
+        ended: MembershipEnded | None = None
         async with asyncio.TaskGroup() as tasks:
             following: dict[int, tuple[asyncio.Event, asyncio.Task[None]]] = {}
             while not stop.is_set():
                 try:
                     assigned = await self.group.changes(_ASSIGNMENT_S)
-                except LogError as error:
-                    _log.warning("the projector keeps its shards as they are", error=str(error))
-                    await self.clock.sleep(_RETRY_S)
-                    continue
+                except MembershipEnded as error:
+                    ended = error
+                    break
                 shards = {one.number for one in assigned}
                 for shard in following.keys() - shards:
                     leave, task = following.pop(shard)
                     leave.set()
                     await task
+                    await self.database.let_go(shard)
                     self._states.pop(shard, None)
                 for shard in sorted(shards - following.keys()):
                     leave = asyncio.Event()
                     following[shard] = (leave, tasks.create_task(self._follow(shard, leave, voids)))
             for leave, _ in following.values():
                 leave.set()
+        if ended is not None:
+            raise ended
 
     async def _follow(self, shard: int, leave: asyncio.Event, voids: Voids) -> None:
         label = str(shard)

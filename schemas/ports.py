@@ -80,6 +80,10 @@ class Fenced(LogError):
     """Another process writes under this name now: nothing more of this one counts."""
 
 
+class MembershipEnded(LogError):
+    """This member of a group is one no more, for ever: the process ends, to be started anew."""
+
+
 class OutOfRange(LogError):
     """A reader's position lies outside what the log still holds."""
 
@@ -249,7 +253,10 @@ class Group(Protocol):
     """
 
     async def changes(self, timeout_s: float) -> frozenset[Partition]:
-        """The partitions of this member: when they change, or after `timeout_s` as they are."""
+        """The partitions of this member: when they change, or after `timeout_s` as they are.
+
+        MembershipEnded where nobody will tell it any more.
+        """
         ...
 
     async def load(self, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
@@ -317,6 +324,10 @@ class Database(Protocol):
 
         False, and nothing written, when not. DatabaseError when the outcome is unknown.
         """
+        ...
+
+    async def let_go(self, shard: int) -> None:
+        """Hold nothing open for a shard that is worked on elsewhere by now."""
         ...
 
 

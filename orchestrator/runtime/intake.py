@@ -27,6 +27,7 @@ from schemas.ports import (
     EventLog,
     Group,
     LogError,
+    MembershipEnded,
     OutOfRange,
     Partition,
     Read,
@@ -189,7 +190,7 @@ class Intake:
         return self._states.get("intake", "opening")
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop`; IntakeError when a person has to act.
+        """Work until `stop`; IntakeError when a person has to act, MembershipEnded.
 
         1. Read `network` to its end, so that routes are known before anything is taken in.
         2. Take records of the assigned partitions, from the group's saved offsets on.
@@ -220,6 +221,8 @@ class Intake:
                     " the topic's retention, then set the offsets of intake's consumer group; if"
                     " the topic was made anew, accept its new life with `headrace topics accept`"
                 ) from error
+            except MembershipEnded:
+                raise  # the group would be the same one after any pause
             except LogError as error:
                 self._states["intake"] = "pausing"
                 _log.warning("intake begins anew at its saved offsets", error=str(error))

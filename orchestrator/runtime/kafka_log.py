@@ -40,6 +40,7 @@ from schemas.ports import (
     Checkpoint,
     Fenced,
     LogError,
+    MembershipEnded,
     OutOfRange,
     Partition,
     Read,
@@ -853,7 +854,7 @@ class KafkaGroup:
     async def changes(self, timeout_s: float) -> frozenset[Partition]:
         """The partitions assigned to this member, when they change or after `timeout_s`.
 
-        Nothing is while the group refuses it; LogError when the client can't join it any more.
+        Nothing is while the group refuses it; MembershipEnded when the client joins no more.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -877,7 +878,7 @@ class KafkaGroup:
             coordinator.check_errors()
         except Exception as error:
             if coordinator._coordination_task.done():  # noqa: SLF001 - it joins no more
-                raise LogError(
+                raise MembershipEnded(
                     f"the membership of {self._group_id} has ended: {error!r}"
                 ) from error
             if self._assignments.assigned:

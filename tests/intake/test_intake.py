@@ -20,12 +20,13 @@ from schemas.ports import (
     MAX_METADATA_BYTES,
     Appended,
     Checkpoint,
+    MembershipEnded,
     Partition,
     Record,
     Unknown,
     Writer,
 )
-from tests.runtime.fakes import Careless, PassingLog
+from tests.runtime.fakes import Careless, Ending, PassingLog
 
 SHARDS = 4
 ORDERS = Partition("orders", 0)
@@ -468,6 +469,18 @@ async def test_what_another_member_took_in_between_is_not_taken_again(world: Wor
     assert world.log._groups["intake"].checkpoints[ORDERS].offset == 3
     taken = [one["origin"][2] for one in world.inbox(1) if one["type"] == "order_placed"]
     assert taken == [0, 2]
+
+
+async def test_a_membership_that_has_ended_ends_the_role(world: World) -> None:
+    world.market("us", shard=1)
+    group = Ending(await world.log.group("intake", INTAKE_TOPICS))
+    role = Intake(world.days, group, world.clock, shards=SHARDS)
+    task = asyncio.create_task(role.run(asyncio.Event()))
+    await until(lambda: len(world.inbox(1)) == 1)
+    group.ended = True
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(MembershipEnded, match="told so"):
+            await task
 
 
 async def test_network_is_read_to_its_end_before_anything_is_taken_in(world: World) -> None:

@@ -18,9 +18,10 @@ from projections.projector import PROJECTOR_TOPICS, Batch, Projector, batches
 from projections.rebuild import rebuild
 from projections.tables import TABLES, Changes
 from schemas.journal import Commit, FilterState, encode_opened
-from schemas.ports import Database, DatabaseError, Partition
+from schemas.ports import Database, DatabaseError, MembershipEnded, Partition
 from tests.projections import journals as given
 from tests.projections.conftest import SCHEMA, rows
+from tests.runtime.fakes import Ending
 
 DEADLINE_S = 20
 
@@ -109,6 +110,9 @@ class Overtaken:
             self.before = None
         return await self.store.apply(shard, expected, new, changes)
 
+    async def let_go(self, shard: int) -> None:
+        await self.store.let_go(shard)
+
 
 async def test_who_finds_another_checkpoint_reads_it_again_and_goes_on_from_there(
     log: MemoryLog, postgres: str, database: Postgres, admin: psycopg.AsyncConnection
@@ -144,6 +148,9 @@ class BadDays:
         if self.calls % 3 == 2:
             raise DatabaseError("committed, but nobody said so")
         return done
+
+    async def let_go(self, shard: int) -> None:
+        await self.store.let_go(shard)
 
 
 class Impatient(SystemClock):
@@ -269,6 +276,9 @@ class Memory:
         self._kept[shard] = new
         return True
 
+    async def let_go(self, shard: int) -> None:
+        """Nothing is held."""
+
 
 async def states(role: Projector, wanted: dict[int, str]) -> None:
     async with asyncio.timeout(DEADLINE_S):
@@ -308,6 +318,42 @@ async def test_a_defect_halts_its_shard_and_nothing_else(log: MemoryLog) -> None
     (line,) = [one for one in logs if one["log_level"] == "error"]
     assert line["shard"] == 0
     assert await store.checkpoint(0) is None
+
+
+async def test_a_shard_that_another_process_was_given_keeps_no_connection_here(
+    log: MemoryLog, database: Postgres, admin: psycopg.AsyncConnection
+) -> None:
+    async def connected() -> list[str]:
+        found = await admin.execute(
+            "SELECT application_name FROM pg_stat_activity"
+            " WHERE application_name ~ '^headrace projector' ORDER BY 1"
+        )
+        return [name for (name,) in await found.fetchall()]
+
+    async with projecting(log, database) as role:
+        await states(role, {0: "open", 1: "open"})
+        assert await connected() == ["headrace projector 0", "headrace projector 1"]
+        other = await log.group("projector", PROJECTOR_TOPICS)
+        (theirs,) = await other.changes(0)
+        async with asyncio.timeout(DEADLINE_S):
+            while await connected() != [f"headrace projector {1 - theirs.number}"]:
+                await asyncio.sleep(0.01)
+        await states(role, {1 - theirs.number: "open"})
+        await other.close()
+
+
+async def test_a_membership_that_has_ended_ends_the_role_and_what_is_under_way_is_finished(
+    log: MemoryLog,
+) -> None:
+    given.write(log, 0, given.journal(given.day()))
+    store, group = Memory(), Ending(await log.group("projector", PROJECTOR_TOPICS))
+    role = Projector(log, group, store, SystemClock(), pace_s=0)
+    running = asyncio.create_task(role.run(asyncio.Event()))
+    await until(store, 0, len(given.day()))
+    group.ended = True
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(MembershipEnded, match="told so"):
+            await running
 
 
 class Counting(SystemClock):

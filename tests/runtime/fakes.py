@@ -21,6 +21,7 @@ from schemas.ports import (
     Checkpoint,
     Clock,
     Group,
+    MembershipEnded,
     Partition,
     Read,
     Reader,
@@ -174,6 +175,31 @@ class PassingLog:
 
     async def close(self) -> None:
         await self.log.close()
+
+
+class Ending:
+    """A membership of a group that ends when it is told so."""
+
+    def __init__(self, group: Group) -> None:
+        self.ended = False
+        self.generation = group.generation
+        self._group = group
+
+    async def changes(self, timeout_s: float) -> frozenset[Partition]:
+        if self.ended:
+            raise MembershipEnded("told so")
+        found = await self._group.changes(min(timeout_s, 0.01))
+        self.generation = self._group.generation
+        return found
+
+    async def load(self, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
+        return await self._group.load(partitions)
+
+    async def save(self, checkpoints: Mapping[Partition, Checkpoint]) -> None:
+        await self._group.save(checkpoints)
+
+    async def close(self) -> None:
+        await self._group.close()
 
 
 class FaultyLog(PassingLog):

@@ -12,7 +12,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
 
 from orchestrator.runtime.kafka_log import KafkaGroup, KafkaSettings, _Assignments
-from schemas.ports import LogError
+from schemas.ports import MembershipEnded
 
 
 class Refusing:
@@ -87,7 +87,7 @@ async def test_a_refused_member_has_no_shard_and_asks_again(
 
 async def test_a_membership_that_has_ended_is_an_error(group: KafkaGroup, client: Refusing) -> None:
     client.broken = True
-    with pytest.raises(LogError, match="engine has ended"):  # noqa: PT012 - whenever it is
+    with pytest.raises(MembershipEnded, match="engine has ended"):  # noqa: PT012 - whenever it is
         async with asyncio.timeout(10):
             while True:
                 await group.changes(0.01)

@@ -183,6 +183,9 @@ class SimDatabase:
         await world.suspend(self._host, "after", "apply")
         return moved
 
+    async def let_go(self, shard: int) -> None:
+        """Nothing is held."""
+
     def _late(
         self, shard: int, expected: FilterState | None, new: FilterState, changes: Changes
     ) -> None:
