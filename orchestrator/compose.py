@@ -249,6 +249,12 @@ class Roles:
         self.states: dict[str, Callable[[], dict[int, str]]] = {}
         self.intake: Callable[[], str] | None = None
         self.audited: Callable[[], dict[int, Audited]] = dict
+        self.halts: Callable[[], dict[int, Halt]] = dict
+
+    def failure(self) -> SetupError | None:
+        """What who only looks at exit codes learns: which shards halt."""
+        said = "; ".join(f"shard {one} halted: {halt.what}" for one, halt in self.halts().items())
+        return SetupError(said, 1) if said else None
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Ready when every role runs and works, and every shard that it was given is open."""
@@ -276,8 +282,9 @@ async def run(
     stop: asyncio.Event,
     *,
     listening: socket.socket | None = None,
+    here: Roles | None = None,
 ) -> None:
-    """Run roles until told to stop.
+    """Run roles until told to stop; `here` tells of them meanwhile.
 
     1. Check what they need; SetupError where it is missing.
     2. Make the ports, start the roles and the HTTP server (on `listening`, where it is given).
@@ -285,8 +292,9 @@ async def run(
     3. On stop, or when a role fails: let each finish its batch and leave its group, within 10 s.
        Who is told to stop before that much is there leaves at once.
     """
+    here = here or Roles()
     async with AsyncExitStack() as stack:
-        starting = asyncio.create_task(_start(stack, settings, roles, stop, listening))
+        starting = asyncio.create_task(_start(stack, settings, roles, stop, listening, here))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -297,9 +305,9 @@ async def run(
                 await asyncio.wait([starting], timeout=_STOP_S / 2)
         if starting.cancelled() or not starting.done():
             return
-        tasks, engine = starting.result()
-        await _until_stopped(stop, tasks)
-        _exit_halted(engine.halts() if engine is not None else {})
+        await _until_stopped(stop, starting.result())
+        if (failure := here.failure()) is not None:
+            raise failure
 
 
 async def _start(
@@ -308,8 +316,9 @@ async def _start(
     roles: Sequence[str],
     stop: asyncio.Event,
     listening: socket.socket | None,
-) -> tuple[list[asyncio.Task[None]], Engine[Shard] | None]:
-    """What `run` starts: the tasks, and the engine, where there is one."""
+    here: Roles,
+) -> list[asyncio.Task[None]]:
+    """What `run` starts."""
     switched = {"history": settings.history, "past": settings.past}
     roles = [role for role in roles if switched.get(role, True)]
     if not _HOLD_SHARDS.isdisjoint(roles):
@@ -326,7 +335,6 @@ async def _start(
     stack.callback(listening.close)
     log = await stack.enter_async_context(connected(settings))
     database_url = await check_database(settings) if _NEED_POSTGRES & set(roles) else ""
-    here = Roles()
     follower = _follower(settings, log) if "api" in roles and settings.promise else None
     starts: dict[str, Start] = {}
     app = (
@@ -340,13 +348,13 @@ async def _start(
         intake = _intake(settings, log, groups["intake"])
         starts["intake"] = intake.run
         here.intake = intake.state
-    engine: Engine[Shard] | None = None
     if {"engine", "standby"} & set(roles):
         engine = _engine(settings, log, groups.get("engine"), standby="standby" in roles)
         name = "engine" if "engine" in roles else "standby"
         starts[name] = engine.run
         here.states[name] = engine.states
         here.audited = engine.audited
+        here.halts = engine.halts
     for name, make in (
         ("relay", _relay),
         ("history", _history),
@@ -379,7 +387,7 @@ async def _start(
         release=installed.release(),
         core=installed.core(),
     )
-    return [serving, *here.running.values()], engine
+    return [serving, *here.running.values()]
 
 
 def _keep_house(stack: AsyncExitStack, roles: Sequence[str]) -> None:
@@ -413,13 +421,6 @@ async def _until_stopped(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]
             raise SetupError(str(error), 1) from error
         if isinstance(error, Exception):
             raise error
-
-
-def _exit_halted(halts: Mapping[int, Halt]) -> None:
-    """SetupError with exit code 1 where shards halted: who only looks at exit codes learns it."""
-    if halts:
-        said = "; ".join(f"shard {number} halted: {one.what}" for number, one in halts.items())
-        raise SetupError(said, 1)
 
 
 async def _join(stack: AsyncExitStack, log: EventLog, roles: Sequence[str]) -> dict[str, Group]:
@@ -510,6 +511,7 @@ def _shadow(settings: Settings, log: KafkaLog, groups: Mapping[str, Group]) -> P
             now_ms=lambda shard: shard.now_ms,
             shadows=lambda: Shadows().beside,
             form=core_of.snapshots,
+            let_go=let_go,
         ),
     )
 

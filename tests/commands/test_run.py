@@ -1,6 +1,8 @@
 """`headrace run`: told to stop before it has begun to work."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -69,6 +71,28 @@ async def mute() -> AsyncIterator[tuple[str, asyncio.Event]]:
         for client in clients:
             client.close()
             await client.wait_closed()
+
+
+HALTED = """
+from orchestrator.commands.run import end_as_it_is
+from orchestrator.compose import Roles
+from orchestrator.runtime.halting import Halt
+
+here = Roles()
+if {halts}:
+    here.halts = lambda: {{3: Halt("a defect", ["inbox/3@7"])}}
+end_as_it_is(here)
+"""
+
+
+@pytest.mark.parametrize("halts", [True, False])
+def test_a_process_that_ends_as_it_is_says_still_that_a_shard_halted(
+    halts: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    command = [sys.executable, "-c", HALTED.format(halts=halts)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == halts, done.stderr
+    assert ("shard 3 halted: a defect" in done.stderr) == halts
 
 
 async def test_a_server_that_is_not_there_is_a_failure_still() -> None:

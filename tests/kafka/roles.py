@@ -59,7 +59,7 @@ class Process:
 
     async def stop(self) -> None:
         self.running.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(self.running.wait, 12) == 0, self.said.read_text()[-2000:]
+        assert await asyncio.to_thread(self.running.wait, 10) == 0, self.said.read_text()[-2000:]
 
 
 class Processes:
