@@ -62,6 +62,13 @@ class Known:
         self.orders: dict[str, KnownOrder] = {}  # by `<market>/<channel>/<order id>`
 
 
+def let_go(known: Known) -> Iterator[None]:
+    """Empty what nobody needs any more, an order a step: all at once is a pause."""
+    while known.orders:
+        known.orders.popitem()
+        yield
+
+
 class Flat(NamedTuple):
     """A record of history, and its key."""
 

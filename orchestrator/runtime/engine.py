@@ -20,7 +20,7 @@ from events.decided import DecidedEvent, InputRecord
 from orchestrator.runtime import metrics
 from orchestrator.runtime.auditor import Audited, Auditor
 from orchestrator.runtime.halting import Halt
-from orchestrator.runtime.replica import Replica, Slices
+from orchestrator.runtime.replica import Replica, in_slices
 from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.standby import Standby, StandbyConfig
 from orchestrator.runtime.workers import Workers
@@ -322,6 +322,8 @@ class ShardWriter(Generic[S]):
             elif why != "stop":
                 self._enter("pausing")
                 await self._pause(pause_s)
+        if self._standby is not None and (warm := await self._standby.hand_over()) is not None:
+            await in_slices(self._core.let_go(warm.state), self._clock)  # it was never opened
         self._enter("closed")
 
     async def _pause(self, seconds: float) -> None:
@@ -427,9 +429,7 @@ class ShardWriter(Generic[S]):
             if port is not None:
                 with suppress(LogError):
                     await port.close()
-        slices = Slices(self._clock)
-        for _ in self._core.let_go(before):
-            await slices.between()
+        await in_slices(self._core.let_go(before), self._clock)
 
     # --- opening
 
@@ -445,6 +445,8 @@ class ShardWriter(Generic[S]):
         began = self._clock.monotonic()
         standby, self._standby = self._standby, None
         warm = await standby.hand_over() if standby else None
+        if warm is not None:
+            self._shard = warm.state  # which is let go, whatever comes of the opening
         self._writer = await self._log.writer()
         self._check_wanted()  # an epoch of who is to leave would only fence who comes
         nonce = f"{self._randomness.bits(128):032x}"
@@ -455,7 +457,10 @@ class ShardWriter(Generic[S]):
         )
         if opened.timestamp_ms > 0:
             self._check_clock(clock_ms, opened.timestamp_ms)
+        if warm is not None:
+            _check_whole(warm.filter, opened.base_offset)
         replica = warm or await self._restored(opened.base_offset)
+        self._shard = replica.state
         events = await self._fold(replica, nonce, clock_ms)
         self._read_next = self.confirmed.inbox_next
         self.inbox_next = self.confirmed.inbox_next
@@ -500,7 +505,7 @@ class ShardWriter(Generic[S]):
                     record, _ = await replica.take(read)
                     if isinstance(record, Opened) and record.nonce == nonce:
                         self._check_clock(clock_ms, read.timestamp_ms)
-                        self._shard, self.confirmed = replica.state, replica.filter
+                        self.confirmed = replica.filter
                         return replica.events - before
                     gc.freeze()  # what was folded lives long: collections need not walk it
         finally:
@@ -914,6 +919,15 @@ async def _drop(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
+def _check_whole(followed: FilterState, end: int) -> None:
+    """What was followed before our ShardOpened stands before it; JournalError."""
+    if followed.next > end:
+        raise JournalError(
+            f"a standby had read the journal's record at offset {followed.next - 1}, but its end"
+            f" was {end}: it has lost records that were confirmed"
+        )
+
+
 def _unreadable(now_ms: int, names: list[str]) -> InputRecord:
     """Stands in the journal for a skipped inbox record that can't be read, or not be held there."""
     return {
@@ -1001,6 +1015,7 @@ class Engine(Generic[S]):
                 clock=clock,
                 randomness=randomness,
                 is_due=core.is_due,
+                let_go=core.let_go,
                 snapshots=snapshots(number),
                 config=standby or StandbyConfig(0),
                 voids=voids,

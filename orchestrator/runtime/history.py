@@ -20,9 +20,9 @@ from orchestrator.runtime.publisher import (
     Publishers,
     ShardPublisher,
 )
-from orchestrator.runtime.replica import Slices
+from orchestrator.runtime.replica import Slices, in_slices
 from orchestrator.runtime.snapshots import Format, Snapshots
-from schemas.history import Flat, Known, flatten, fold
+from schemas.history import Flat, Known, flatten, fold, let_go
 from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
 from schemas.ports import (
     Clock,
@@ -111,11 +111,22 @@ class HistoryPublisher(ShardPublisher, Generic[S]):
     """Of the journal, at a time."""
     _known: S  # from when it begins to publish
 
-    def __init__(self, number: int, ports: Ports, form: Format[S], new: Callable[[], S]) -> None:
-        """`new` makes what is known before the first entry; `form` says how snapshots hold it."""
+    def __init__(
+        self,
+        number: int,
+        ports: Ports,
+        form: Format[S],
+        new: Callable[[], S],
+        let_go: Callable[[S], Iterator[None]],
+    ) -> None:
+        """`new` makes what is known before the first entry; `form` says how snapshots hold it.
+
+        `let_go` empties what nobody needs any more, a piece a step.
+        """
         super().__init__(number, ports)
         self._form = form
         self._new = new
+        self._let_go = let_go
         self._slices = Slices(ports.clock)
         self._shards_there = 0
         self._partitions_there = 0
@@ -136,7 +147,6 @@ class HistoryPublisher(ShardPublisher, Generic[S]):
         there = await self._partitions(["history", "journal"])
         self._shards_there, self._partitions_there = there["journal"], there["history"]
         self._waiting, self._waiting_bytes = defaultdict(list), 0
-        self._known = self._new()  # not twice in memory
         kept, publish_from = await self._checkpoint()
         self._known, state = await known_at(
             kept,
@@ -148,10 +158,11 @@ class HistoryPublisher(ShardPublisher, Generic[S]):
             self._new,
             self._voids,
         )
-        writer = await self._log.writer()
+        writer: Writer | None = None
         reader: Reader | None = None
         saved = kept
         try:
+            writer = await self._log.writer()
             reader = await self._log.reader({self._journal: state.next or None})
             reader.gather()
             save_at = self._clock.monotonic()
@@ -180,9 +191,10 @@ class HistoryPublisher(ShardPublisher, Generic[S]):
                 await self._save(state)
         finally:
             metrics.forget(metrics.READER_LAG, self.role, "journal", self._label)
-            await writer.close()
-            if reader is not None:
-                await reader.close()
+            for port in (writer, reader):
+                if port is not None:
+                    await port.close()
+            await in_slices(self._let_go(self._known), self._clock)
 
     async def _take(
         self, writer: Writer, state: FilterState, read: Read, publish_from: int
@@ -251,7 +263,7 @@ class ShardHistory(HistoryPublisher[Known]):
     read_records = 200
 
     def __init__(self, number: int, ports: Ports, form: Format[Known], late_s: float) -> None:
-        super().__init__(number, ports, form, Known)
+        super().__init__(number, ports, form, Known, let_go)
         self._late_ms = int(late_s * 1000)
         self._source = source_of(number)
         self._behind_ms = 0  # the broker's clock, less the tick, of the newest commit

@@ -1,7 +1,7 @@
 """A replica: a shard's state as far as its journal was read, through the filter."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Generic, TypeVar
 
 from schemas.journal import Commit, Entry, FilterState, JournalError, Opened, Verdict
@@ -26,6 +26,13 @@ class Slices:
         if self._clock.monotonic() - self._began >= _SLICE_S:
             await asyncio.sleep(0)
             self._began = self._clock.monotonic()
+
+
+async def in_slices(steps: Iterable[object], clock: Clock) -> None:
+    """Do long work, a small piece a step."""
+    slices = Slices(clock)
+    for _ in steps:
+        await slices.between()
 
 
 class Replica(Generic[S]):

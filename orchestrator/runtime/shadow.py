@@ -5,7 +5,7 @@ decided, on the topic `history`, under positions of its own. Nothing is carried 
 reads it: engines know of a shadow only that there is one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -33,7 +33,8 @@ class Beside(Generic[S]):
     """The pure core's functions for following a shard, and deciding beside it.
 
     `shadows` makes what decides beside one shard: before an entry is folded, it tells what its
-    shadows would have decided of the orders that the entry accepts.
+    shadows would have decided of the orders that the entry accepts. `let_go` empties a state that
+    nobody needs any more, a piece a step.
     """
 
     new: Callable[[int], S]
@@ -41,6 +42,7 @@ class Beside(Generic[S]):
     now_ms: Callable[[S], int]
     shadows: Callable[[], Callable[[S, Entry], Sequence[Mapping[str, Any]]]]
     form: Format[S]
+    let_go: Callable[[S], Iterator[None]]
 
 
 def record_of(
@@ -101,7 +103,7 @@ class ShardShadow(HistoryPublisher[S]):
     _shadows: Callable[[S, Entry], Sequence[Mapping[str, Any]]]  # from when it begins to publish
 
     def __init__(self, number: int, ports: Ports, beside: Beside[S]) -> None:
-        super().__init__(number, ports, beside.form, lambda: beside.new(number))
+        super().__init__(number, ports, beside.form, lambda: beside.new(number), beside.let_go)
         self._core = beside
 
     async def _publish(self) -> None:

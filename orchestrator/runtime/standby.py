@@ -7,7 +7,7 @@ may be wrong. Then the owner is fenced, which costs it a pause and nobody a deci
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -16,7 +16,7 @@ import structlog
 
 from orchestrator.runtime import metrics
 from orchestrator.runtime.halting import halts
-from orchestrator.runtime.replica import Replica
+from orchestrator.runtime.replica import Replica, in_slices
 from orchestrator.runtime.snapshots import OLD_MS, Snapshots
 from schemas.journal import JournalError, Opened
 from schemas.ports import Clock, EventLog, LogError, OutOfRange, Partition, Randomness, Read, Reader
@@ -58,7 +58,7 @@ class StandbyConfig:
 class Standby(Generic[S]):
     """One shard, followed until told to stop. `suspects`: its owner seems to be dead."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its ports and settings, by name
         self,
         replica: Replica[S],
         *,
@@ -66,6 +66,7 @@ class Standby(Generic[S]):
         clock: Clock,
         randomness: Randomness,
         is_due: Callable[[S, int], bool],
+        let_go: Callable[[S], Iterator[None]],
         snapshots: Snapshots[S] | None,
         config: StandbyConfig,
         voids: Voids,
@@ -78,6 +79,7 @@ class Standby(Generic[S]):
         self._clock = clock
         self._jitter_s = _JITTER_S * randomness.bits(10) / 1024
         self._is_due = is_due
+        self._let_go = let_go
         self._snapshots = snapshots
         self._config = config
         self._voids = voids
@@ -133,6 +135,8 @@ class Standby(Generic[S]):
                 self._enter("closed")
             metrics.forget(metrics.READER_LAG, "standby", "journal", str(self.number))
             self._ended.set()
+            if self.state == "halted":  # else it is handed over, or the process ends
+                await in_slices(self._let_go(self._replica.state), self._clock)
 
     async def hand_over(self) -> Replica[S] | None:
         """Stop; the shard as far as it was folded, None where it couldn't be."""

@@ -378,9 +378,39 @@ MUTANTS: Final = (
     _mutant(
         "a shard that is closed keeps what it held",
         _ENGINE,
-        "        for _ in self._core.let_go(before):",
-        "        for _ in ():",
+        "        await in_slices(self._core.let_go(before), self._clock)\n",
+        "",
         f"{_ENGINE_TESTS}::test_what_a_shard_held_is_let_go_when_it_closes",
+    ),
+    _mutant(
+        "what a shadow held is dropped as it is",
+        "orchestrator/runtime/history.py",
+        "            await in_slices(self._let_go(self._known), self._clock)\n",
+        "",
+        "tests/runtime/test_shadow.py::test_what_a_shadow_held_is_let_go_when_it_begins_anew_or_ends",
+    ),
+    _mutant(
+        "a standby's word is taken whatever the journal's end",
+        _ENGINE,
+        "    if followed.next > end:",
+        "    if followed.next > end + 1:",
+        "tests/runtime/test_voids.py::"
+        "test_a_standby_that_had_read_what_the_journal_lost_is_not_opened_from",
+    ),
+    _mutant(
+        "intake waits for a membership that has ended",
+        "orchestrator/runtime/intake.py",
+        "            except MembershipEnded:\n",
+        "            except ZeroDivisionError:\n",
+        "tests/intake/test_intake.py::test_a_membership_that_has_ended_ends_the_role",
+    ),
+    _mutant(
+        "who ends as it is says nothing of a halt",
+        "orchestrator/commands/run.py",
+        "    os._exit(0 if failure is None else failure.exit_code)",
+        "    os._exit(0)",
+        "tests/commands/test_run.py::"
+        "test_a_process_that_ends_as_it_is_says_still_that_a_shard_halted",
     ),
     _mutant(
         "what planning made keeps a shard that is let go",

@@ -18,7 +18,7 @@ from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.verification import Kept
 from orchestrator.voiding import found_void
-from schemas.history import Known, flatten
+from schemas.history import Known, KnownOrder, flatten, let_go
 from schemas.journal import FilterState, encode_commit, encode_opened, step
 from schemas.journal import decode as decode_journal
 from schemas.ports import Appended, Checkpoint, Partition, Record, Unknown, Writer
@@ -319,6 +319,12 @@ async def test_repeats_after_a_lost_acknowledgement_can_be_dropped_by_position(
                 highest = at
                 kept.append(value["position"])
     assert sorted(kept) == sorted(wanted)
+
+
+def test_what_history_knew_is_let_go_an_order_a_step() -> None:
+    known = Known()
+    known.orders = {str(number): KnownOrder("") for number in range(3)}
+    assert [len(known.orders) for _ in let_go(known)] == [2, 1, 0]
 
 
 async def test_every_partition_says_every_ten_seconds_how_far_it_is_complete(

@@ -1,7 +1,7 @@
 """Role shadow over a memory log: each order decided beside, under positions of its own."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeAlias
 
 import orjson
@@ -19,7 +19,7 @@ from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.shadow import Beside, Shadow
 from orchestrator.runtime.snapshots import Snapshots
 from schemas.journal import Entry
-from schemas.ports import Partition, Read, Record
+from schemas.ports import Appended, Partition, Read, Record, Unknown, Writer
 from tests.core.story import Story
 from tests.core.test_shadowing import beside, shade, shop
 from tests.runtime.fakes import JOURNAL, Seeded, until
@@ -35,6 +35,7 @@ class Running:
     def __init__(self, log: MemoryLog, decides: Decides | None = None) -> None:
         self._log = log
         self._decides = decides
+        self.let_go: list[Shard] = []
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.role: Shadow | None = None
@@ -49,6 +50,7 @@ class Running:
                 now_ms=lambda shard: shard.now_ms,
                 shadows=lambda: self._decides or Shadows().beside,
                 form=CORE.snapshots,
+                let_go=self._let_go,
             ),
         )
         self._task = asyncio.create_task(self.role.run(self._stop))
@@ -58,6 +60,10 @@ class Running:
         self._stop.set()
         assert self._task is not None
         await self._task
+
+    def _let_go(self, state: Shard) -> Iterator[None]:
+        self.let_go.append(state)
+        yield from CORE.let_go(state)
 
     def state(self) -> str:
         assert self.role is not None
@@ -148,6 +154,45 @@ async def test_what_is_decided_again_after_a_crash_is_the_same_to_the_byte(
     assert len(records(log)) == 10 + again
     assert len(by_position) == 10
     assert all(len(values) == 1 for values in by_position.values())
+
+
+class _FailsOnce(MemoryLog):
+    """The first append to history lands, and its acknowledgement is lost."""
+
+    lost = False
+
+    async def writer(self) -> Writer:  # type: ignore[override]  # any writer will do
+        return _Failing(self, await super().writer())
+
+
+class _Failing:
+    def __init__(self, log: _FailsOnce, writer: Writer) -> None:
+        self._log = log
+        self._writer = writer
+
+    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
+        appended = await self._writer.append(to, records)
+        if not self._log.lost:
+            self._log.lost = True
+            raise Unknown("lost")
+        return appended
+
+    async def close(self) -> None:
+        await self._writer.close()
+
+
+async def test_what_a_shadow_held_is_let_go_when_it_begins_anew_or_ends() -> None:
+    log, story = _FailsOnce(SetClock(), TOPICS), a_day()
+    book = Book(log)
+    book.tell(story)
+    async with Running(log) as running:
+        await until(lambda: {one["order_id"] for one in told(log)} == set("012345"))
+        await until(lambda: running.state() == "open")
+        assert len(running.let_go) == 1
+    assert len(running.let_go) == 2
+    for shard in running.let_go:
+        (market,) = shard.markets.values()
+        assert (market.tables, market.orders) == (None, {})
 
 
 async def test_it_goes_on_from_a_snapshot_as_from_the_beginning() -> None:

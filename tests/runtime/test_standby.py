@@ -1,7 +1,7 @@
 """Standbys over a memory log: they take over from dead owners, and disturb no living one."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -9,18 +9,29 @@ import orjson
 import pytest
 from prometheus_client import REGISTRY
 
-from orchestrator.runtime.engine import Core, Engine, EngineConfig
+from orchestrator.runtime.engine import Core, Engine, EngineConfig, ShardWriter
 from orchestrator.runtime.memory_log import MemoryLog, MemoryReader, MemoryWriter
 from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.standby import Standby, StandbyConfig
 from orchestrator.runtime.world import SystemClock
 from schemas import inbox
 from schemas.journal import encode_opened
-from schemas.ports import Appended, Checkpoint, Clock, Group, Partition, Read, Record
+from schemas.ports import (
+    Appended,
+    Checkpoint,
+    Clock,
+    Group,
+    LogError,
+    Partition,
+    Read,
+    Record,
+    Writer,
+)
 from schemas.voids import Voids
 from tests.runtime.fakes import (
     CORE,
     JOURNAL,
+    PassingLog,
     Running,
     Seeded,
     Tally,
@@ -397,6 +408,7 @@ async def test_a_standby_reads_no_more_than_so_much_while_a_snapshot_is_written(
         clock=clock,
         randomness=Seeded(1),
         is_due=lambda *_: False,
+        let_go=CORE.let_go,
         snapshots=snapshots,
         config=StandbyConfig(1, snapshot_events=50, held_bytes=held_bytes),
         voids=voids,
@@ -443,6 +455,7 @@ async def test_a_snapshot_is_written_anew_before_retention_takes_it_however_litt
         clock=clock,
         randomness=Seeded(2),
         is_due=lambda *_: False,
+        let_go=CORE.let_go,
         snapshots=snapshots,
         config=StandbyConfig(1, snapshot_events=1_000),
         voids=voids,
@@ -492,3 +505,61 @@ async def test_what_the_group_gives_is_opened_from_what_was_followed_here(
             assert read == [end]
             give(log, "x")
             await until(lambda: happened(log)[1].inbox_next == 32)
+
+
+@pytest.mark.parametrize("end", ["halted", "no writer", "told to leave"])
+async def test_what_was_followed_and_is_not_opened_is_let_go(end: str) -> None:
+    log, held = Stalling(), list[list[str]]()
+
+    def let_go(state: Tally) -> Iterator[None]:
+        held.append([*state.seen])
+        yield from CORE.let_go(state)
+
+    async with Running(await the_owner(log)):
+        await opened_by_the_owner(log)
+    if end == "halted":
+        log.write(JOURNAL, [Record(None, b"{}")])
+    clock, voids = SystemClock(), Voids(log)
+    replica = CORE.replica(0, clock, voids)
+    standby = Standby(
+        replica,
+        log=log,
+        clock=clock,
+        randomness=Seeded(2),
+        is_due=lambda *_: False,
+        let_go=let_go,
+        snapshots=None,
+        config=StandbyConfig(1),
+        voids=voids,
+    )
+    following = asyncio.create_task(standby.run())
+    await until(lambda: replica.state.seen == ["first"])
+    await until(lambda: standby.state == ("halted" if end == "halted" else "standby"))
+    standby.stop.set()
+    await following
+    if end != "halted":
+        writer = ShardWriter(
+            0,
+            log=NoWriter(log),
+            clock=clock,
+            randomness=Seeded(3),
+            core=replace(CORE, let_go=let_go),
+            owner="taking over",
+            config=EngineConfig(failed_pause_s=0.01),
+            standby=standby,
+        )
+        if end == "told to leave":
+            writer.stop.set()
+        running = asyncio.create_task(writer.run())
+        await until(lambda: ["first"] in held)
+        writer.stop.set()
+        await running
+    assert held.count(["first"]) == 1
+    assert replica.state.seen == []
+
+
+class NoWriter(PassingLog):
+    """A log that has no writer for anybody."""
+
+    async def writer(self) -> Writer:
+        raise LogError("no writer")

@@ -12,12 +12,12 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from orchestrator.runtime.engine import Core, Engine, EngineConfig
+from orchestrator.runtime.engine import Core, Engine, EngineConfig, ShardWriter
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.snapshots import Format, Snapshots
-from orchestrator.runtime.standby import StandbyConfig
+from orchestrator.runtime.standby import Standby, StandbyConfig
 from orchestrator.runtime.world import SystemClock, SystemRandomness
 from orchestrator.verification import Kept
 from orchestrator.voiding import SEQ_AHEAD, NotVoidable, found_void
@@ -451,6 +451,55 @@ async def test_a_lost_end_that_somebody_has_read_is_found_and_halts() -> None:
     assert void.end_lost
     assert void.state.seq == since.seq + SEQ_AHEAD
     assert void.state.digest == before.digest
+
+
+async def followed(log: MemoryLog) -> Standby[Tally]:
+    """A standby that has read the journal to its end, and was told to stop."""
+    clock, voids = SystemClock(), Voids(log)
+    replica = SNAPPING.replica(0, clock, voids)
+    standby = Standby(
+        replica,
+        log=log,
+        clock=clock,
+        randomness=Seeded(2),
+        is_due=lambda *_: False,
+        let_go=SNAPPING.let_go,
+        snapshots=None,
+        config=StandbyConfig(1),
+        voids=voids,
+    )
+    following = asyncio.create_task(standby.run())
+    await until(lambda: replica.filter.next == log.held(JOURNAL).next)
+    standby.stop.set()
+    await following
+    return standby
+
+
+async def test_a_standby_that_had_read_what_the_journal_lost_is_not_opened_from() -> None:
+    log = a_log()
+    since = await decided(log, "a", "b")
+    standby = await followed(log)
+    del log.held(JOURNAL).records[-1:]
+    writer = ShardWriter(
+        0,
+        log=log,
+        clock=SystemClock(),
+        randomness=Seeded(3),
+        core=SNAPPING,
+        owner="taking over",
+        config=EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.05),
+        standby=standby,
+    )
+    running = asyncio.create_task(writer.run())
+    await until(lambda: writer.halt is not None and writer.state == "halted")
+    assert writer.halt is not None
+    assert "it has lost records that were confirmed" in writer.halt.what
+    await say(log, since)
+    await until(lambda: writer.state == "open")
+    await reached(log, 2)
+    writer.stop.set()
+    await running
+    assert (await happened(log))[0] == ["a", "b"]
 
 
 @pytest.mark.parametrize("written_on", [False, True])

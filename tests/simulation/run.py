@@ -122,6 +122,7 @@ _BESIDE: Final = Beside(
     now_ms=lambda shard: shard.now_ms,
     shadows=lambda: Shadows().beside,
     form=_FORM,
+    let_go=let_go,
 )
 _JUMPS_MS: Final = (-3_600_000, -2_000, 500, 90_000, 400_000, 2 * 86_400_000)
 _LATE_S: Final = 60.0  # longer than a host is frozen and an append on its way
