@@ -2,17 +2,30 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from orchestrator.runtime.snapshots import Snapshots
 from orchestrator.runtime.whole import Whole
 from orchestrator.verification import Kept
-from schemas.journal import FilterState, JournalError, NewerRecord, Verdict, digest_of
+from schemas import inbox
+from schemas.journal import (
+    Commit,
+    Entry,
+    FilterState,
+    JournalError,
+    NewerRecord,
+    Verdict,
+    digest_of,
+)
 from schemas.ports import EventLog, LogError, OutOfRange, Partition, Read
 from schemas.voids import Void, Voids
 
 SEQ_AHEAD: Final = 100_000
 """How far numbers of commits go on beyond the highest that is known to have been lost."""
+
+
+_Origins: TypeAlias = dict[tuple[str, int], int]
+"""An offset of each topic and partition."""
 
 
 class NotVoidable(Exception):
@@ -48,6 +61,7 @@ async def found_void(
     3. A snapshot, or a reader (`kept`: their checkpoints), is beyond its end or of another history
        than is there now: the journal lost its end. Go on where it ends, with numbers above all that
        was seen, so that no id means two things.
+    4. The inbox lacks what is to be decided next: go on with what it has.
 
     NotVoidable, LogError.
     """
@@ -62,11 +76,12 @@ async def found_void(
         seen.add(Kept(f"the snapshot at {manifest.offset}", manifest.filter))
     void: Void | None = None
     happened = state  # up to the newest commit
+    newest: _Origins = {}
     async with Whole(log, partition, state.next) as reading:
         async for reads in reading:
             for read in reads:
                 try:
-                    state, _, verdict = voids.take(shard, state, read, folds=False)
+                    state, record, verdict = voids.take(shard, state, read, folds=False)
                 except NewerRecord as error:
                     raise NotVoidable(str(error)) from error
                 except JournalError as error:
@@ -77,9 +92,12 @@ async def found_void(
                     return void
                 if verdict is Verdict.VALID or not read.offset:
                     happened = state
+                if verdict is Verdict.VALID and isinstance(record, Commit):
+                    newest.update(filter(None, map(_origin, record.entries)))
                 seen.compare(state)
             advanced(state.next, end)
-    return void or _end(shard, happened, seen.strayed(state))
+    void = void or _end(shard, happened, seen.strayed(state))
+    return void or await _inbox(log, shard, state, newest)
 
 
 async def _beginning(shard: int, first: int, snapshots: Snapshots[Any]) -> Void:
@@ -124,6 +142,48 @@ def _end(shard: int, state: FilterState, others: list[Kept]) -> Void | None:
     after = replace(state, seq=seq)
     void = a_void(shard, state.next, state.next, after, what)
     return void._replace(strayed=tuple(sorted({one.state.digest for one in others})))
+
+
+def _origin(entry: Entry) -> tuple[tuple[str, int], int] | None:
+    """Where an input was taken in from: topic and partition, offset."""
+    origin = entry["input"].get("origin")
+    return None if origin is None else ((origin[0], origin[1]), origin[2])
+
+
+async def _inbox(log: EventLog, shard: int, state: FilterState, newest: _Origins) -> Void | None:
+    """Where the inbox lacks what is to be decided next. `newest`: decided last of each origin.
+
+    Of an inbox that was shortened or made anew what it has may have been decided: it goes on with
+    the first record that was not.
+    """
+    partition, at = Partition("inbox", shard), state.inbox_next
+    goes_on = end = (await log.bounds(partition)).next
+    async with Whole(log, partition, at if at <= end else 0) as reading:
+        async for reads in reading:
+            found = [one.offset for one in reads if at <= end or not _decided(one, newest)]
+            if found:
+                goes_on = found[0]
+                break
+    if goes_on == at or not state.next:
+        return None
+    what = f"the inbox of shard {shard} was decided up to offset {at}, and "
+    if at > end:
+        what += f"ends at {end}: it was shortened or made anew"
+    else:
+        what += f"has nothing before offset {goes_on}: what stood between is gone"
+    after = replace(state, seq=state.seq + 1, inbox_next=goes_on)  # else it is none of another's
+    return a_void(shard, state.next, state.next, after, what)
+
+
+def _decided(read: Read, newest: _Origins) -> bool:
+    try:
+        record = inbox.decode(read.value or b"")
+    except ValueError:
+        return False
+    if "origin" not in record:
+        return True  # a person's order, about a halt that is over
+    topic, number, offset, _ = record["origin"]
+    return offset <= newest.get((topic, number), -1)
 
 
 class _Seen:

@@ -56,7 +56,7 @@ class Void(NamedTuple):
     them (`lost`): who folds must begin with a snapshot. Where `until` is `first` the journal has
     lost its end there: what was read beyond it never happened, and `state.seq` lies above all that
     was seen of it, so that no id is given twice. `strayed`: digests of the commits that checkpoints
-    then stood at that never happened.
+    then stood at that never happened; none where not the journal but the inbox lost something.
     """
 
     shard: int
@@ -75,6 +75,11 @@ class Void(NamedTuple):
     def end_lost(self) -> bool:
         """Whether the journal lost its end here."""
         return self.until == self.first
+
+    @property
+    def inbox_lost(self) -> bool:
+        """Whether it is the inbox that lacks records: readers go on at `state.inbox_next` of it."""
+        return self.end_lost and not self.strayed
 
     def refutes(self, state: FilterState) -> bool:
         """Whether a reader of this journal has read what never happened."""

@@ -102,10 +102,10 @@ def void(
 ) -> None:
     """Say what of a shard's journal is void, where its readers can't read on.
 
-    Without --at it reads the journal and says where that is, what is wrong there, and what would
-    become of it; exit code 1 then. With it, that is written to the void list (topic `voids`), with
-    the reason and the name, and every reader goes on behind that place. It can't be taken back. Try
-    to restore the topic from a replica first.
+    Or that its inbox lacks records. Without --at it reads both and says where that is, what is
+    wrong there, and what would become of it; exit code 1 then. With it, that is written to the void
+    list (topic `voids`), with the reason and the name, and every reader goes on behind that place.
+    It can't be taken back. Try to restore the topic from a replica first.
 
     Examples:
       headrace shard void 3
@@ -216,7 +216,10 @@ async def _void(
         except NotVoidable as error:
             raise SetupError(f"{error}.", _CHECK_FAILED) from error
     if found is None:
-        raise SetupError(f"The journal of shard {shard} can be read to its end.", _CHECK_FAILED)
+        raise SetupError(
+            f"The journal of shard {shard} can be read to its end, and so can its inbox.",
+            _CHECK_FAILED,
+        )
     place = f"journal/{shard}@{found.first}"
     if at is None:
         told = {"at": place, "what": found.what, "then": _consequence(found)}
@@ -242,6 +245,12 @@ def _tell(told: dict[str, str], *, as_json: bool) -> None:
 
 def _consequence(void: Void) -> str:
     """What becomes of it, in sentences."""
+    if void.inbox_lost:
+        return (
+            f"The shard goes on at inbox/{void.shard}@{void.state.inbox_next}. What stood before it"
+            " and was not decided is lost to the shard, and stands in the input topics still: have"
+            " it sent again, with new ids."
+        )
     if void.end_lost:
         return (
             f"Commits go on with number {void.state.seq + 1}, so that no id is given twice. What"

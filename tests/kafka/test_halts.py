@@ -111,7 +111,7 @@ async def test_a_foreign_record_in_a_journal_is_passed_over_by_a_persons_word_al
     sound = await headrace(environment, "shard", "void", "0")
     assert (sound.returncode, sound.stderr) == (
         1,
-        "The journal of shard 0 can be read to its end.\n",
+        "The journal of shard 0 can be read to its end, and so can its inbox.\n",
     )
     writer = await log.writer()
     place = (await writer.append(journal, [Record(None, b"a test client"), Record(None, b"!")]))[0]
@@ -216,6 +216,27 @@ async def test_a_journal_whose_beginning_was_deleted_is_refused_with_what_leads_
     assert "begins at offset 1, and there is no snapshot from behind that" in told.stderr
     with started(environment, tmp_path / "again"):
         await until_there(lambda: "begins at offset 1: its first" in said(tmp_path, "again"))
+
+
+async def test_a_shard_whose_inbox_lacks_records_goes_on_behind_them_by_a_persons_word(
+    log: KafkaLog, environment: Mapping[str, str], engine: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    await until_there(lambda: opened(tmp_path) == 1)
+    engine.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(engine.wait, 12) == 0
+    for _ in range(3):
+        await write(log, b"no JSON")
+    await log.trim(Partition("inbox", 0), 2)
+    told = await headrace(environment, "shard", "void", "0", "--json")
+    assert told.returncode == 1
+    found = json.loads(told.stdout)
+    assert "has nothing before offset 2: what stood between is gone" in found["what"]
+    assert "goes on at inbox/0@2" in found["then"]
+    who = ("--reason", "a retention", "--by", "ada")
+    done = await headrace(environment, "shard", "void", "0", "--at", found["at"], *who)
+    assert done.returncode == 0, done.stderr
+    with started(environment, tmp_path / "again"):
+        await until_there(lambda: "inbox record 2 can" in said(tmp_path, "again"))
 
 
 def said(at: Path, name: str = "said") -> str:

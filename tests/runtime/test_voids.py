@@ -528,6 +528,45 @@ def published_ids(log: MemoryLog) -> list[list[bytes]]:
     return [[value for name, value in one.headers if name == "ce_id"] for one in records]
 
 
+async def test_what_an_inbox_lost_is_passed_over_by_a_persons_word_and_by_every_role() -> None:
+    log = a_log()
+    await relayed(log, await decided(log, "a"))
+    give(log, "b", "c")
+    await log.trim(INBOX, 2)
+    running = await an_engine(log, 2)
+    async with running:
+        await until(lambda: running.role.states().get(0) == "halted")
+    void = await found(log)
+    assert void is not None
+    assert void.inbox_lost
+    assert "decided up to offset 1, and has nothing before offset 2" in void.what
+    await say(log)
+    await decided(log, "d", seed=3)
+    assert (await happened(log))[0] == ["a", "c", "d"]
+    async with relaying(log):
+        await until(lambda: skus(log) == ["c", "d"])
+    assert await found(log) is None
+
+
+async def test_an_inbox_that_was_made_anew_is_read_from_the_first_that_was_not_decided() -> None:
+    log = a_log()
+    await decided(log, "a", "b", "c")
+    held = log.held(INBOX)
+    decided_last = held.records[2].value
+    new = orjson.dumps(
+        {**orjson.loads(decided_last or b""), "id": "d", "origin": ["orders", 0, 3, 0]}
+    )
+    held.records.clear()
+    log.write(INBOX, [Record(None, decided_last), Record(None, new)])
+    void = await found(log)
+    assert void is not None
+    assert "was decided up to offset 3, and ends at 2" in void.what
+    assert void.state.inbox_next == 1
+    await say(log)
+    await decided(log, seed=4)
+    assert (await happened(log))[0] == ["a", "b", "c", "d"]
+
+
 async def test_what_a_newer_release_wrote_is_not_for_voiding() -> None:
     log = a_log()
     await decided(log, "a")
