@@ -484,10 +484,11 @@ def _ports(log: EventLog, group: Group) -> Ports:
 
 
 def _relay(settings: Settings, log: KafkaLog, groups: Mapping[str, Group]) -> Publishers:
-    takeover_s = settings.kafka_request_timeout_seconds + SESSION_TIMEOUT_MS / 1000
+    session_s = SESSION_TIMEOUT_MS / 1000
     return Relay(
         _ports(log, groups["relay"]),
-        takeover_s=takeover_s,
+        takeover_s=settings.kafka_request_timeout_seconds + session_s,
+        session_s=session_s,
         transactions=log if settings.relay_transactions else None,
     )
 

@@ -231,6 +231,9 @@ class HistoryPublisher(ShardPublisher, Generic[S]):
     def _records(self, read: Read, seq: int, number: int, entry: Entry) -> Iterable[Record]:
         """The records of an entry, which is folded in."""
 
+    def _check_awake(self) -> None:
+        """Whatever stands on `history` twice has one position, and is of one content."""
+
     def _taken(self, read: Read) -> None:
         """A commit was taken in."""
 

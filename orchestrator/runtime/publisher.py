@@ -209,8 +209,13 @@ class ShardPublisher(ABC):
         taken: list[tuple[Partition, Sequence[Record]]],
     ) -> None:
         for part in batches(self._acknowledged.lacking(to, records)):
+            self._check_awake()
             await writer.append(to, part)
             taken.append((to, part))
+
+    @abstractmethod
+    def _check_awake(self) -> None:
+        """LogError where what is to be published may be another process's to publish by now."""
 
     async def _save(self, state: FilterState) -> None:
         await self._group.save(self._checkpoints(state))

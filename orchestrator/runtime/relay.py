@@ -22,6 +22,7 @@ from orchestrator.runtime.publisher import (
 from schemas import journal
 from schemas.journal import Commit, FilterState, Verdict
 from schemas.ports import (
+    LogError,
     Partition,
     Reader,
     Record,
@@ -88,11 +89,18 @@ class ShardRelay(ShardPublisher):
     restarts = metrics.RELAY_RESTARTS
 
     def __init__(
-        self, number: int, ports: Ports, takeover_s: float, transactions: Transactions | None
+        self,
+        number: int,
+        ports: Ports,
+        takeover_s: float,
+        session_s: float,
+        transactions: Transactions | None,
     ) -> None:
         super().__init__(number, ports)
         self._takeover_s = takeover_s
+        self._session_s = session_s
         self._transactions = transactions
+        self._awake_s = 0.0  # when this process was last seen to run
 
     async def _publish(self) -> None:
         """Publish from the checkpoint on.
@@ -106,7 +114,8 @@ class ShardRelay(ShardPublisher):
            A transaction holds both: what one read brought, and the checkpoint after it.
         6. Once, a producer's time-out after taking over: publish the newest availability of each
            key touched since again: a predecessor's late append may have landed on top of it. Not
-           with transactions: the predecessor is fenced.
+           with transactions: the predecessor is fenced. Who stood still for longer than its session
+           sends nothing that it had read before, since by then it could land after that.
         """
         self.state = "opening"
         partitions = await self._partitions([*_TOPIC.values()])
@@ -120,9 +129,10 @@ class ShardRelay(ShardPublisher):
             saved = state
             reader = await self._log.reader({self._journal: state.next or None})
             touched: dict[tuple[Partition, bytes], Record] | None = None if transactional else {}
-            took_over = save_at = self._clock.monotonic()
+            took_over = save_at = self._awake_s = self._clock.monotonic()
             while not self.stop.is_set():
                 read = (await reader.read(_READ_RECORDS, IDLE_WAIT_MS)).get(self._journal, ())
+                self._check_awake()
                 outgoing: Outgoing = defaultdict(list)
                 placed_at_ms: list[int] = []
                 for one in read:
@@ -162,6 +172,15 @@ class ShardRelay(ShardPublisher):
             if reader is not None:
                 await reader.close()
 
+    def _check_awake(self) -> None:
+        now_s = self._clock.monotonic()
+        if self._transactions is None and now_s - self._awake_s > self._session_s:
+            raise LogError(
+                f"the relay stood still for {now_s - self._awake_s:.0f} s, longer than its group"
+                " waits: the shard may be another's by now"
+            )
+        self._awake_s = now_s
+
     async def _store(self, transactional: TransactionalWriter | None, state: FilterState) -> None:
         """Save the checkpoint, by the fenced way where there is one."""
         if transactional is None:
@@ -194,10 +213,20 @@ class Relay(Publishers):
     """The role: a ShardRelay for each shard that the group suggests."""
 
     def __init__(
-        self, ports: Ports, *, takeover_s: float, transactions: Transactions | None = None
+        self,
+        ports: Ports,
+        *,
+        takeover_s: float,
+        session_s: float = 6.0,
+        transactions: Transactions | None = None,
     ) -> None:
+        """`session_s`: after which a group takes a member for dead that isn't heard of.
+
+        `takeover_s`: that, and what an append may take: how long after a predecessor was last heard
+        of it may still publish.
+        """
         super().__init__(
             "relay",
             ports.group,
-            lambda number: ShardRelay(number, ports, takeover_s, transactions),
+            lambda number: ShardRelay(number, ports, takeover_s, session_s, transactions),
         )

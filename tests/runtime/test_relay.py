@@ -1,7 +1,7 @@
 """The relay over a memory log: what it publishes, and that nothing is left out."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import orjson
@@ -9,13 +9,13 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from events.outputs import OUTPUTS
-from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.memory_log import MemoryLog, MemoryReader
 from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.world import SystemRandomness
 from schemas.journal import FilterState, encode_commit, encode_entry, encode_opened, step
 from schemas.journal import decode as decode_journal
-from schemas.ports import Appended, Checkpoint, Partition, Read, Record, Unknown, Writer
+from schemas.ports import Appended, Checkpoint, Clock, Partition, Read, Record, Unknown, Writer
 from tests.runtime.fakes import JOURNAL, SteppedClock, until
 
 TOPICS = {
@@ -90,8 +90,11 @@ def ids(log: MemoryLog, topic: str = "order-updates") -> list[str]:
 class Relaying:
     """A relay that runs while the `async with` lasts."""
 
-    def __init__(self, log: MemoryLog, takeover_s: float = 60.0) -> None:
+    def __init__(
+        self, log: MemoryLog, takeover_s: float = 60.0, clock: Clock | None = None
+    ) -> None:
         self._log = log
+        self._clock = clock or SteppedClock()
         self._takeover_s = takeover_s
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -99,7 +102,7 @@ class Relaying:
 
     async def __aenter__(self) -> Self:
         group = await self._log.group("relay", ["journal"])
-        ports = Ports(self._log, group, SteppedClock(), SystemRandomness())
+        ports = Ports(self._log, group, self._clock, SystemRandomness())
         self.role = Relay(ports, takeover_s=self._takeover_s)
         self._task = asyncio.create_task(self.role.run(self._stop))
         return self
@@ -300,6 +303,71 @@ async def test_who_takes_over_publishes_the_newest_availability_of_each_key_agai
     a = [orjson.loads(one.value or b"") for one in published(log, "availability")]
     assert [one["available"] for one in a if one["sku"] == "A"] == [1, 2, 2, 3]
     assert [one["available"] for one in a if one["sku"] == "B"] == [9, 9]
+
+
+class _Freezing(SteppedClock):
+    """A clock of a process that stood still for a minute, when somebody says so."""
+
+    frozen_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.frozen_s
+
+
+class _Frozen(MemoryLog):
+    """Its process stands still for a minute when it has read; another one works meanwhile."""
+
+    def __init__(self, clock: _Freezing) -> None:
+        super().__init__(clock, TOPICS)
+        self.elsewhere: Callable[[], object] | None = None
+        self._freezing = clock
+
+    def has_read(self) -> None:
+        if self.elsewhere is not None:
+            self._freezing.frozen_s += 60
+            self.elsewhere()
+            self.elsewhere = None
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> MemoryReader:
+        return _FrozenReader(self, at)
+
+
+class _FrozenReader(MemoryReader):
+    def __init__(self, log: _Frozen, at: Mapping[Partition, int | None]) -> None:
+        super().__init__(log, at)
+        self._frozen = log
+
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        found = await super().read(max_records, wait_ms)
+        if found:
+            self._frozen.has_read()
+        return found
+
+
+async def test_who_stood_still_for_longer_than_its_session_puts_nothing_old_on_top() -> None:
+    clock = _Freezing()
+    log = _Frozen(clock)
+    book = Book(log)
+    book.commit(accepted("1"))
+
+    def elsewhere() -> None:
+        log.write(Partition("availability", 0), [Record(b"m///A", b"newer")])
+        kept = Checkpoint(book.state.next, book.state.to_json())
+        log._groups["relay"].checkpoints[JOURNAL] = kept
+
+    async with Relaying(log, clock=clock):
+        await until(lambda: ids(log) == ["0.1.0.0"])
+        restarts = _restarts()
+        log.elsewhere = elsewhere
+        book.commit(available("A", 1))
+        await until(lambda: _restarts() == restarts + 1)
+        book.commit(accepted("3"))
+        await until(lambda: ids(log)[-1] == f"0.{book.state.seq}.0.0")
+    assert [one.value for one in published(log, "availability")] == [b"newer"]
+
+
+def _restarts() -> float:
+    return REGISTRY.get_sample_value("headrace_relay_restarts_total", {"shard": "0"}) or 0.0
 
 
 class _FailsOnce(MemoryLog):
