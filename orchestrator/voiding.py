@@ -183,7 +183,7 @@ def _decided(read: Read, newest: _Origins) -> bool:
     if "origin" not in record:
         return True  # a person's order, about a halt that is over
     topic, number, offset, _ = record["origin"]
-    return offset <= newest.get((topic, number), -1)
+    return bool(offset <= newest.get((topic, number), -1))
 
 
 class _Seen:

@@ -277,6 +277,9 @@ class KafkaLog:
     def __init__(self, settings: KafkaSettings, admin: AIOKafkaAdminClient) -> None:
         self.settings = settings
         self._admin = admin
+        self._asking: list[KafkaReader] = []
+        """Readers that wait for a question about bounds: one that is closed leaves cycles behind,
+        and what holds a shard hardly looks for them."""
 
     @staticmethod
     async def open(settings: KafkaSettings) -> "KafkaLog":
@@ -337,13 +340,19 @@ class KafkaLog:
         """A consumer of these partitions; None: from the first offset held."""
         return await self._reader(at, self.settings.fetch_wait_ms)
 
-    async def _reader(self, at: Mapping[Partition, int | None], wait_ms: int) -> "KafkaReader":
+    async def _reader(
+        self,
+        at: Mapping[Partition, int | None],
+        wait_ms: int,
+        most_bytes: int = _BATCH_BYTES,
+    ) -> "KafkaReader":
+        """`most_bytes`: of a partition at a time, but for a first batch that is larger."""
         consumer = AIOKafkaConsumer(
             **self.settings.client(_ASK_S),
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=wait_ms,
-            max_partition_fetch_bytes=_BATCH_BYTES,
+            max_partition_fetch_bytes=most_bytes,
         )
         try:
             await _within(self.settings.request_timeout_s, "start a consumer", consumer.start())
@@ -354,16 +363,23 @@ class KafkaLog:
 
     async def bounds(self, partition: Partition) -> Bounds:
         """The first offset, and the high-water mark that comes with a fetch."""
-        reader = await self._reader({partition: None}, wait_ms=10)
+        if self._asking:
+            reader = self._asking.pop()
+        else:
+            reader = await self._reader({}, wait_ms=10, most_bytes=1)
         try:
+            reader.add(partition, None)
             async with _bounded(self.settings.request_timeout_s, f"read the bounds of {partition}"):
                 read: dict[Partition, list[Read]] = {}
                 while (high := reader.high_water(partition)) is None:
                     read = await reader.read(1, 100)
                 first = read[partition][0].offset if read else reader.position(partition)
-            return Bounds(high if first is None else first, high)
-        finally:
+            reader.vacate()
+        except BaseException:
             await reader.close()
+            raise
+        self._asking.append(reader)
+        return Bounds(high if first is None else first, high)
 
     async def trim(self, partition: Partition, before: int) -> None:
         """Delete the records below this offset; LogError where the broker can't."""
@@ -455,7 +471,9 @@ class KafkaLog:
         return await KafkaGroup.join(self, name, topics)
 
     async def close(self) -> None:
-        """Close the admin connection; writers, readers and groups are closed by their owners."""
+        """Close its own connections; writers, readers and groups are closed by their owners."""
+        while self._asking:
+            await self._asking.pop().close()
         await _cut_off(self._admin._client)  # noqa: SLF001 - its own `close` may take for ever
         self._admin._closed = True  # noqa: SLF001 - else its finaliser warns
 
@@ -739,6 +757,15 @@ class KafkaReader:
         self._high_water.pop(partition, None)
         self._beyond_since.pop(partition, None)
         self._changed = True
+
+    def vacate(self) -> None:
+        """No longer read any partition; until one is added nothing is fetched."""
+        assignment = self._consumer._subscription.subscription.assignment  # noqa: SLF001 - a cycle
+        self._consumer.unsubscribe()
+        for tp in assignment.tps:
+            assignment.state_value(tp)._assignment = None  # noqa: SLF001 - what closes it
+        for partition in list(self._at):
+            self.remove(partition)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Hold these back until `resume`."""

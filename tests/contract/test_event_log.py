@@ -1,6 +1,7 @@
 """One suite over every EventLog and its groups: memory, the simulator's, Apache Kafka, Tansu."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -207,6 +208,32 @@ async def test_reading_beyond_the_end_halts(log: EventLog) -> None:
     with pytest.raises(OutOfRange, match="7"):  # where the broker doesn't say so itself, later
         await _read_on(reader, 30)
     await reader.close()
+
+
+@pytest.mark.parametrize("log", _SERVERS, indirect=True)
+async def test_whoever_asks_for_bounds_again_and_again_leaves_nothing_behind(
+    log: EventLog,
+) -> None:
+    def clients() -> int:
+        return sum(str(type(one)).startswith("<class 'aiokafka.") for one in gc.get_objects())
+
+    async def ask(times: int) -> None:
+        for _ in range(times):
+            both = await asyncio.gather(log.bounds(INBOX), log.bounds(OTHER))
+            assert [one.next for one in both] == [2, 0]
+
+    await _append(log, INBOX, "a")
+    assert await log.bounds(INBOX) == (0, 1)
+    await _append(log, INBOX, "b")
+    await ask(1)
+    gc.collect()
+    gc.disable()  # as good as in processes that hold a shard
+    try:
+        before = clients()
+        await ask(5)
+        assert clients() - before < 100, "a consumer is some 20"
+    finally:
+        gc.enable()
 
 
 async def test_bounds_tell_the_first_and_the_next_offset(log: EventLog) -> None:

@@ -405,6 +405,30 @@ MUTANTS: Final = (
         "tests/intake/test_intake.py::test_a_membership_that_has_ended_ends_the_role",
     ),
     _mutant(
+        "a relay sends what it had read before it stood still",
+        "orchestrator/runtime/relay.py",
+        "now_s - self._awake_s > self._session_s:",
+        "now_s < self._awake_s:",
+        "tests/runtime/test_relay.py::"
+        "test_who_stood_still_for_longer_than_its_session_puts_nothing_old_on_top",
+    ),
+    _mutant(
+        "an inbox that lacks records is called sound",
+        "orchestrator/voiding.py",
+        "    if goes_on == at or not state.next:",
+        "    if goes_on >= at or not state.next:",
+        "tests/runtime/test_voids.py::"
+        "test_what_an_inbox_lost_is_passed_over_by_a_persons_word_and_by_every_role",
+    ),
+    _mutant(
+        "whoever asks for bounds makes a consumer",
+        "orchestrator/runtime/kafka_log.py",
+        "        self._asking.append(reader)\n",
+        "        await reader.close()\n",
+        "tests/contract/test_event_log.py::"
+        "test_whoever_asks_for_bounds_again_and_again_leaves_nothing_behind",
+    ),
+    _mutant(
         "who ends as it is says nothing of a halt",
         "orchestrator/commands/run.py",
         "    os._exit(0 if failure is None else failure.exit_code)",
