@@ -268,7 +268,18 @@ class Order:
         "unknown",
     )
 
-    def __init__(self, number: int, digest: bytes, data: Plain) -> None:
+    def __init__(
+        self,
+        number: int,
+        digest: bytes,
+        data: Plain,
+        raw: bytes = b"",
+        lines: list[OrderLine] | None = None,
+    ) -> None:
+        """An order as it was placed; `raw` and `lines` are made from that where they aren't given.
+
+        Both at once, or neither.
+        """
         self.market_id = intern(data["market_id"])
         self.channel = intern(data["channel"])
         self.order_id: str = data["order_id"]
@@ -278,16 +289,20 @@ class Order:
         self.allow_partial: bool = data.get("allow_partial", True)
         self.digest = digest
         # What later commands to nodes repeat; copied, since orjson leaves its buffer's size to it.
-        self.raw = bytes(memoryview(orjson.dumps(data)))
-        self.lines = [
-            OrderLine(
-                line["line_id"],
-                line["sku"],
-                line["quantity"],
-                allow_backorder=line.get("allow_backorder", True),
-            )
-            for line in data["lines"]
-        ]
+        self.raw = raw or bytes(memoryview(orjson.dumps(data)))
+        self.lines = (
+            [
+                OrderLine(
+                    line["line_id"],
+                    line["sku"],
+                    line["quantity"],
+                    allow_backorder=line.get("allow_backorder", True),
+                )
+                for line in data["lines"]
+            ]
+            if lines is None
+            else lines
+        )
         self.fulfillments: list[Fulfillment] = []
         self.refused = False
         self.closing = False  # closed, and to be retired

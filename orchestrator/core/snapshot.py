@@ -170,11 +170,16 @@ def rows(shard: Shard) -> Iterator[bytes]:
         yield orjson.dumps(
             ["node", node.defined, _TAKE[Node](node), [[*day] for day in node.booked.items()]]
         )
+    lines: dict[FulfillmentLine, int] = {}  # those with reserved units -> their places among them
     for market in shard.markets.values():
         for order in market.orders.values():
             yield orjson.dumps(_order_row(order, market.pool_taken))
+            for fulfillment in order.fulfillments:
+                for line in fulfillment.lines:
+                    if line.reserved:
+                        lines[line] = len(lines)
     for market in shard.markets.values():
-        yield from map(orjson.dumps, _index_rows(market))
+        yield from map(orjson.dumps, _index_rows(market, lines))
     yield from map(orjson.dumps, _waiting_rows(shard))
 
 
@@ -241,14 +246,15 @@ def _drew_on(line: FulfillmentLine, pools: Mapping[str, PoolCount]) -> list[str]
     return [pool.pool_id for pool in line.drew_on if pools.get(pool.pool_id) is pool]
 
 
-def _index_rows(market: Market) -> Iterator[Row]:
-    """What refers to orders."""
+def _index_rows(market: Market, lines: dict[FulfillmentLine, int]) -> Iterator[Row]:
+    """What refers to orders, and bins to `lines`, each of which one bin takes out of there."""
     of = market.market_id
     for sku, shelf in market.bins.items():
         for bins in _pieces(shelf.items()):
             yield ["bins", of, sku, [[at, *_bin_row(stock)] for at, stock in bins]]
-        for reserved in _pieces(_reserved(shelf)):
-            yield ["reserved", of, sku, reserved]
+        for at, stock in shelf.items():
+            for reserved in _pieces(stock.promises):  # one may have a hundred thousand
+                yield ["reserved", of, sku, at, [lines.pop(line) for line in reserved]]
     for sku, held in market.held.items():
         for orders in _pieces(held):
             yield ["held", of, sku, orders]
@@ -262,22 +268,6 @@ def _index_rows(market: Market) -> Iterator[Row]:
 
 def _bin_row(stock: Bin) -> Row:
     return [_TAKE[Bin](stock), stock.movements, stock.lots]
-
-
-def _reserved(shelf: Shelf) -> Iterator[Row]:
-    """The promises of all bins: one of an item in demand may have a hundred thousand."""
-    for at, stock in shelf.items():
-        for line, order in stock.promises.items():
-            yield [at, *_promise(order, line)]
-
-
-def _promise(order: Order, promised: FulfillmentLine) -> list[int]:
-    for number, fulfillment in enumerate(order.fulfillments):
-        for index, line in enumerate(fulfillment.lines):
-            if line is promised:
-                return [order.number, number, index]
-    message = f"a promise of {promised.sku} is none of order {order.key}'s"
-    raise AssertionError(message)  # the ledger made it with the order's fulfillment
 
 
 def _waiting_rows(shard: Shard) -> Iterator[Row]:
@@ -372,14 +362,15 @@ def _columns(shard: Shard, log: str, entries: list[Any]) -> Row:
 # --- restoring
 
 
-# Of these there are many, so their plain fields are set one by one, in the order of `FIELDS`. Each
-# is made blank first: compiled classes aren't made without their constructors.
+# Of these there are many, so their plain fields are set one by one, in the order of `FIELDS`. They
+# are made by their constructors, since compiled classes have no other way: with what those would
+# otherwise make from an input.
 
-_BLANK: Final[dict[str, Any]] = {"market_id": "", "channel": "", "order_id": "", "lines": []}
+_BLANK: Final[dict[str, Any]] = {"market_id": "", "channel": "", "order_id": ""}
 
 
-def _order(values: Row) -> Order:
-    one = Order(0, b"", _BLANK)
+def _order(values: Row, digest: bytes, raw: bytes, lines: list[OrderLine]) -> Order:
+    one = Order(0, digest, _BLANK, raw, lines)
     (
         one.market_id,
         one.channel,
@@ -403,25 +394,16 @@ def _order(values: Row) -> Order:
 
 
 def _order_line(values: Row) -> OrderLine:
-    one = OrderLine("", "", 0, allow_backorder=False)
-    (
-        one.line_id,
-        one.sku,
-        one.quantity,
-        one.allow_backorder,
-        one.allocated,
-        one.backordered,
-        one.shipped,
-        one.delivered,
-        one.cancelled,
-    ) = values
-    one.line_id = intern(one.line_id)
-    one.sku = intern(one.sku)
+    line_id, sku, quantity, allow_backorder, allocated, backordered, *ended = values
+    one = OrderLine(line_id, sku, quantity, allow_backorder=allow_backorder)
+    one.allocated = allocated
+    one.backordered = backordered
+    one.shipped, one.delivered, one.cancelled = ended
     return one
 
 
-def _fulfillment(values: Row) -> Fulfillment:
-    one = Fulfillment("", "", [])
+def _fulfillment(values: Row, lines: list[FulfillmentLine]) -> Fulfillment:
+    one = Fulfillment("", "", lines)
     (
         one.fulfillment_id,
         one.node_id,
@@ -446,7 +428,7 @@ def _fulfillment_line(
     values: Row, drew_on: list[str], pools: Mapping[str, PoolCount]
 ) -> FulfillmentLine:
     line_id, sku, asked, reserved, shipped, rejected, cancelled = values
-    pools_drawn = tuple([pools[pool_id] for pool_id in drew_on])
+    pools_drawn = tuple([pools[pool_id] for pool_id in drew_on]) if drew_on else ()
     one = FulfillmentLine(intern(line_id), intern(sku), asked, pools_drawn)
     one.reserved = reserved
     one.shipped = shipped
@@ -481,6 +463,8 @@ class Restoring:
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
         self._orders: dict[int, Order] = {}
+        self._lines: list[FulfillmentLine] = []  # with reserved units, as they came
+        self._whose: list[Order] = []  # each of them is
         self._retired: dict[str, dict[str, bytes]] = {}
         self._ids_held = 0
 
@@ -584,24 +568,26 @@ class Restoring:
         fulfillments: list[Row],
         held_by: dict[str, Row],
     ) -> None:
-        order = _order(values)
-        pools = self.shard.markets[order.market_id].pool_taken
-        order.digest = bytes.fromhex(digest)
-        order.raw = raw.encode()
-        order.lines = [_order_line(line) for line in lines]
-        order.held_by = {held: (by, why) for held, (by, why) in held_by.items()}
-        order.fulfillments = []
+        its = [_order_line(line) for line in lines]
+        order = _order(values, bytes.fromhex(digest), raw.encode(), its)
+        market = self.shard.markets[order.market_id]
+        for held, (by, why) in held_by.items():
+            order.held_by[held] = (by, why)
         for one, asked, cancellations, shipments in fulfillments:
-            fulfillment = _fulfillment(one)
-            fulfillment.lines = [_fulfillment_line(line, drew_on, pools) for line, drew_on in asked]
-            fulfillment.cancellations = [
-                _set(Cancellation("", {}, "", taken_back=False), pending)
-                for pending in cancellations
-            ]
-            fulfillment.shipments = [_set(Shipment({}, {}, {}), sent) for sent in shipments]
+            drawn = [_fulfillment_line(line, drew_on, market.pool_taken) for line, drew_on in asked]
+            fulfillment = _fulfillment(one, drawn)
+            for pending in cancellations:
+                known = _set(Cancellation("", {}, "", taken_back=False), pending)
+                fulfillment.cancellations.append(known)
+            for sent in shipments:
+                fulfillment.shipments.append(_set(Shipment({}, {}, {}), sent))
             order.fulfillments.append(fulfillment)
+            for promised in drawn:
+                if promised.reserved:
+                    self._lines.append(promised)
+                    self._whose.append(order)
         self._orders[order.number] = order
-        self.shard.markets[order.market_id].orders[order.key] = order
+        market.orders[order.key] = order
 
     def _bins(self, market_id: str, sku: str, bins: list[Row]) -> None:
         market = self.shard.markets[market_id]
@@ -613,11 +599,10 @@ class Restoring:
             stock.movements = movements and [(a, b, c, d, e) for a, b, c, d, e in movements]
             stock.lots = lots and [(day, units) for day, units in lots]
 
-    def _reserved(self, market_id: str, sku: str, promises: list[Row]) -> None:
-        shelf = self.shard.markets[market_id].bins[sku]
-        for node_id, number, fulfillment, index in promises:
-            order = self._orders[number]
-            shelf[node_id].promises[order.fulfillments[fulfillment].lines[index]] = order
+    def _reserved(self, market_id: str, sku: str, node_id: str, places: list[int]) -> None:
+        promises = self.shard.markets[market_id].bins[sku][node_id].promises
+        for place in places:
+            promises[self._lines[place]] = self._whose[place]
 
     def _held(self, market_id: str, sku: str, orders: list[int]) -> None:
         held = self.shard.markets[market_id].held.setdefault(sku, {})

@@ -7,7 +7,7 @@ that `ShardOpened` starts, commits chained to one another, and the filter that e
 import asyncio
 import gc
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ import structlog
 
 from events.decided import DecidedEvent, InputRecord
 from orchestrator.runtime import metrics
+from orchestrator.runtime.ahead import Ahead
 from orchestrator.runtime.auditor import Audited, Auditor
 from orchestrator.runtime.halting import Halt
 from orchestrator.runtime.replica import Replica, in_slices
@@ -497,11 +498,14 @@ class ShardWriter(Generic[S]):
         """Fold on, up to our own ShardOpened; the number of events folded."""
         before = replica.events
         reader = await self._log.reader({self._journal: replica.filter.next or None})
+        ahead = Ahead(partial(self._read_journal, reader))
         try:
             while True:
                 self._check_wanted()
-                batch = await reader.read(_FOLD_RECORDS, _IDLE_WAIT_MS)
-                for read in batch.get(self._journal, ()):
+                found = await ahead.next()
+                if found:
+                    ahead.begin()
+                for read in found:
                     record, _ = await replica.take(read)
                     if isinstance(record, Opened) and record.nonce == nonce:
                         self._check_clock(clock_ms, read.timestamp_ms)
@@ -509,7 +513,11 @@ class ShardWriter(Generic[S]):
                         return replica.events - before
                     gc.freeze()  # what was folded lives long: collections need not walk it
         finally:
+            await ahead.end()
             await reader.close()
+
+    async def _read_journal(self, reader: Reader) -> Sequence[Read]:
+        return (await reader.read(_FOLD_RECORDS, _IDLE_WAIT_MS)).get(self._journal, ())
 
     def _check_wanted(self) -> None:
         if self.stop.is_set():

@@ -1,29 +1,32 @@
 """Snapshots of a shard on the topic `snapshots`: written in chunks, the manifest last.
 
 A chunk is a JSON array of rows; what is in them is the core's business. A manifest names its chunks
-by offset and digest, so that a reader needs no other record of the topic. Segments that a writer
+by offset and checksum, so that a reader needs no other record of the topic. Segments that a writer
 has written before and that are full are named again, not written again. Nobody but their writer
 removes chunks; what a writer that is gone has left, the topic's retention takes.
 """
 
 import ast
 import gc
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from zlib import crc32
 
 import orjson
 import structlog
 
 from orchestrator.runtime import metrics
+from orchestrator.runtime.ahead import Ahead
 from orchestrator.runtime.replica import Slices
-from schemas.journal import FilterState, JournalError, digest_of
+from schemas.journal import FilterState, JournalError
 from schemas.ports import (
     Clock,
     EventLog,
@@ -32,6 +35,7 @@ from schemas.ports import (
     Partition,
     Randomness,
     Read,
+    Reader,
     Record,
     Writer,
 )
@@ -45,7 +49,7 @@ OLD_MS: Final = 2 * 86_400_000
 """Nor may the newest snapshot grow older than that, however little happens meanwhile."""
 _CHUNK_BYTES: Final = 400_000  # about; a row larger than that is a chunk of its own
 _MANIFEST: Final = b".manifest"
-_WINDOW: Final = 64  # records looked through for manifests, from the end on; then more
+_WINDOW: Final = 16  # records looked through for manifests, from the end on; then more
 _CANDIDATES: Final = 10  # manifests tried before the journal is refolded from its beginning
 _READ_RECORDS: Final = 8  # the client unpacks them in one piece
 _WAIT_MS: Final = 500
@@ -121,10 +125,10 @@ class _Unusable(Exception):
 
 
 class _Chunk(NamedTuple):
-    """Where a chunk stands on the topic, and the digest of its bytes."""
+    """Where a chunk stands on the topic, and the checksum of its bytes."""
 
     offset: int
-    digest: str
+    checksum: str
 
 
 @dataclass(slots=True)
@@ -259,7 +263,7 @@ class Snapshots(Generic[S]):
                         self._pass_over(read.offset, error)
                     else:
                         yield found
-            end, window = start, window * 4
+            end, window = start, window * 8
 
     async def _range(self, start: int, end: int) -> AsyncIterator[Read]:
         """The records from `start` to before `end`; compaction may have left gaps."""
@@ -290,44 +294,45 @@ class Snapshots(Generic[S]):
         """The state that a snapshot holds; _Unusable or what its rows raise, LogError."""
         slices = Slices(self._clock)
         restoring = self._form.restoring(self.number)
-        async for value in self._chunks([_Chunk(*one) for one in found.manifest["chunks"]]):
-            for row in orjson.loads(value):
-                restoring.take(row)
-                await slices.between()
-            gc.freeze()  # what is restored lives long: collections need not walk it
+        chunks = [_Chunk(*one) for one in found.manifest["chunks"]]
+        async with aclosing(self._chunks(chunks)) as values:
+            async for value in values:
+                for row in _rows(value):
+                    restoring.take(row)
+                    gc.freeze()  # it lives long: no collection need walk it, nor begin for it
+                    await slices.between()
         return restoring.finish()
 
-    async def _chunks(self, chunks: Sequence[_Chunk]) -> AsyncIterator[bytes]:
-        """The bytes of chunks, in the order of the topic; _Unusable where one isn't whole."""
-        wanted = iter(chunks)
-        chunk = next(wanted)
-        reader = await self._log.reader({self._partition: chunk.offset})
+    async def _chunks(self, chunks: Sequence[_Chunk]) -> AsyncGenerator[bytes, None]:
+        """The bytes of chunks, in the order of the topic; _Unusable where one isn't whole.
+
+        While some are taken in the next are read.
+        """
+        wanted = deque(chunks)
+        reader = await self._log.reader({self._partition: wanted[0].offset})
+        ahead = Ahead(partial(self._read_chunks, reader))
         try:
             silence = Silence(reader, self._partition, chunks[-1].offset + 1, _READS)
-            while True:
-                found = (await reader.read(_READ_RECORDS, _WAIT_MS)).get(self._partition, ())
+            while wanted:
+                found = await ahead.next()
                 if found:
                     silence.broken()
                 elif silence.is_the_end():
-                    raise _Unusable(f"the chunk at offset {chunk.offset} is gone")
-                for read in found:
-                    if read.offset < chunk.offset:
-                        continue
-                    if read.offset > chunk.offset:
-                        raise _Unusable(f"the chunk at offset {chunk.offset} is gone")
-                    if read.value is None or digest_of(read.value) != chunk.digest:
-                        raise _Unusable(f"the chunk at offset {chunk.offset} has other content")
-                    yield read.value
-                    following = next(wanted, None)
-                    if following is None:
-                        return
-                    chunk = following
-                    if chunk.offset - read.offset > _SKIPPED_OVER:
+                    raise _Unusable(f"the chunk at offset {wanted[0].offset} is gone")
+                here = list(_found(wanted, found))
+                if found and wanted:
+                    if wanted[0].offset - found[-1].offset > _SKIPPED_OVER:
                         reader.remove(self._partition)
-                        reader.add(self._partition, chunk.offset)
-                        break
+                        reader.add(self._partition, wanted[0].offset)
+                    ahead.begin()
+                for chunk, read in here:
+                    yield _content(chunk, read)
         finally:
+            await ahead.end()
             await reader.close()
+
+    async def _read_chunks(self, reader: Reader) -> Sequence[Read]:
+        return (await reader.read(_READ_RECORDS, _WAIT_MS)).get(self._partition, ())
 
     # --- writing
 
@@ -414,7 +419,7 @@ class Snapshots(Generic[S]):
         self._newest = appended.base_offset
         self._own.keys[appended.base_offset] = key
         metrics.SNAPSHOT_BYTES.labels(str(self.number)).inc(len(value))
-        return _Chunk(appended.base_offset, digest_of(value))
+        return _Chunk(appended.base_offset, checksum(value))
 
     async def _remove(self, writer: Writer) -> None:
         own = self._own
@@ -425,6 +430,40 @@ class Snapshots(Generic[S]):
             await writer.append(self._partition, [Record(own.keys[one], None) for one in some])
             for one in some:
                 del own.keys[one]
+
+
+def _found(wanted: deque[_Chunk], reads: Sequence[Read]) -> Iterator[tuple[_Chunk, Read]]:
+    """The chunks that stand among these, which are wanted no more; others stand between them."""
+    for read in reads:
+        if wanted and read.offset >= wanted[0].offset:
+            yield wanted.popleft(), read
+
+
+def _content(chunk: _Chunk, read: Read) -> bytes:
+    """The bytes of a chunk, of the record that was read for it; _Unusable."""
+    if read.offset > chunk.offset:
+        raise _Unusable(f"the chunk at offset {chunk.offset} is gone")
+    if read.value is None or checksum(read.value) != chunk.checksum:
+        raise _Unusable(f"the chunk at offset {chunk.offset} has other content")
+    return read.value
+
+
+def _rows(value: bytes) -> Any:  # noqa: ANN401 - JSON
+    """A chunk's rows. They are so many lists that a collection would begin: it is kept off."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        rows = orjson.loads(value)
+        gc.freeze()
+    finally:
+        if collects:
+            gc.enable()
+    return rows
+
+
+def checksum(value: bytes) -> str:
+    """Of a chunk's bytes: it tells what was torn or mangled, as of many MB a shard waits for it."""
+    return f"{crc32(value):08x}"
 
 
 def _check_whole(filter_state: FilterState, end: int) -> None:

@@ -632,6 +632,20 @@ MUTANTS: Final = (
         "tests/properties/test_snapshots.py",
     ),
     _mutant(
+        "lines without reserved units have places when a snapshot is restored",
+        "orchestrator/core/snapshot.py",
+        "                if promised.reserved:\n",
+        "                if True:\n",
+        "tests/properties/test_snapshots.py",
+    ),
+    _mutant(
+        "the next chunks are read when these are taken in",
+        _SNAPSHOTS,
+        "                    ahead.begin()\n",
+        "",
+        f"{_SNAPSHOT_TESTS}::test_while_some_chunks_are_taken_in_the_next_are_read",
+    ),
+    _mutant(
         "a snapshot beyond one's own opening",
         _SNAPSHOTS,
         "if before is not None and filter_state.next > before:",
@@ -639,9 +653,9 @@ MUTANTS: Final = (
         f"{_SNAPSHOT_TESTS}::test_a_snapshot_of_after_our_opening_is_not_ours_to_open_from",
     ),
     _mutant(
-        "a chunk's digest is not looked at",
+        "a chunk's checksum is not looked at",
         _SNAPSHOTS,
-        "if read.value is None or digest_of(read.value) != chunk.digest:",
+        "if read.value is None or checksum(read.value) != chunk.checksum:",
         "if read.value is None:",
         _SNAPSHOT_TESTS,
     ),

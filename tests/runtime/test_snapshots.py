@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
-from orchestrator.runtime.snapshots import REWRITE_S, Format, Snapshots, fingerprint
-from schemas.journal import FilterState, JournalError, digest_of, encode_opened
+from orchestrator.runtime.snapshots import REWRITE_S, Format, Snapshots, checksum, fingerprint
+from schemas.journal import FilterState, JournalError, encode_opened
 from schemas.ports import Appended, Bounds, LogError, Partition, Read, Record, Refused, Unknown
 from schemas.voids import VOIDS, Void, Voids
 from tests.runtime.fakes import JOURNAL, PassingLog, Seeded, StandingLog, SteppedClock
@@ -187,10 +187,10 @@ def _filter(log: MemoryLog) -> dict[str, Any]:
 
 
 def nonsense(log: MemoryLog) -> None:
-    """A row that doesn't fit, with the digest of what it says."""
+    """A row that doesn't fit, with the checksum of what it says."""
     written = log.write(SNAPSHOTS, [Record(b"0/0.9/x.1", b"[null]")]).base_offset
     chunks = orjson.loads(newest_manifest(log).value or b"")["chunks"]
-    changed(log, chunks=[*chunks, [written, digest_of(b"[null]")]])
+    changed(log, chunks=[*chunks, [written, checksum(b"[null]")]])
 
 
 DAMAGES: dict[str, Callable[[MemoryLog], None]] = {
@@ -209,6 +209,62 @@ DAMAGES: dict[str, Callable[[MemoryLog], None]] = {
     "other code": lambda log: changed(log, fingerprint="theirs"),
     "another journal": lambda log: changed(log, filter={**_filter(log), "journal_id": "n0"}),
 }
+
+
+class Counted:
+    """A reader that counts when reads begin."""
+
+    def __init__(self, reader: Any, log: "CountingLog") -> None:  # noqa: ANN401 - a reader
+        self._reader = reader
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what the reader has
+        return getattr(self._reader, name)
+
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        self._log.reads += 1
+        found: dict[Partition, list[Read]] = await self._reader.read(max_records, wait_ms)
+        return found
+
+
+class CountingLog(MemoryLog):
+    """Counts the reads that its readers have begun."""
+
+    reads = 0
+
+    async def reader(self, at: Any) -> Any:  # noqa: ANN401 - a reader
+        return Counted(await super().reader(at), self)
+
+
+class Slow(SteppedClock):
+    """A clock by which a slice is over each time it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now_s = 0.0
+
+    def monotonic(self) -> float:
+        self._now_s += 1
+        return self._now_s
+
+
+async def test_while_some_chunks_are_taken_in_the_next_are_read() -> None:
+    log = CountingLog(SteppedClock(), {"journal": 1, "snapshots": 1})
+    log.write(JOURNAL, [Record(None, encode_opened("one", "n1"))])
+    await store(log).write(state(100), at(100))
+    begun: list[int] = []
+
+    class Noting(Again):
+        def take(self, row: Any) -> None:  # noqa: ANN401 - JSON
+            begun.append(log.reads)
+            super().take(row)
+
+    form = replace(FORM, restoring=Noting)
+    one = Snapshots(0, log=log, clock=Slow(), randomness=Seeded(2), form=form)
+    assert await one.load(END) == (state(100), at(100))
+    taken_in_whole = [row for row in range(1, len(begun)) if begun[row] > begun[row - 1]]
+    assert taken_in_whole[0] < 8  # of the rows that the first read gave
+    assert begun[-1] == begun[0] + 3  # and none behind the last chunk: 26 rows, eight a read
 
 
 @pytest.mark.parametrize("what", DAMAGES)

@@ -338,7 +338,7 @@ class SimReader(MemoryReader):
             for partition in self._at:
                 if partition.topic == "snapshots" and world.strikes(Fault.SNAPSHOT_TORN):
                     sim.broker.tear(partition)
-                    if called_by("orchestrator/runtime/snapshots.py", "_chunks"):
+                    if called_by("orchestrator/runtime/snapshots.py", "_read_chunks"):
                         world.fired[Meeting.TORN_BETWEEN] += 1
         try:
             read = self.take(max_records)
