@@ -53,13 +53,15 @@ from schemas.topics import TOPICS, Topic
 
 SESSION_TIMEOUT_MS: Final = 6_000
 """Below it brokers refuse to let a member join; a dead member's partitions move after it."""
-HEARTBEAT_MS: Final = 1_500
+HEARTBEAT_MS: Final = 500
+"""A member that is gone is missed a session after its last, the others hear of it by their next."""
 _ASK_S: Final = 5.0
 """What a question may take one broker: another is asked before our own bound is over."""
 _JOIN_S: Final = 10.0
 """The same for a group's coordinator, which holds back joins for up to a session's time."""
 _CLOSE_S: Final = 2.0
 _NEVER_MS: Final = 2**31 - 1
+_ANSWER_MS: Final = 10  # within which a broker is to answer who asks for a partition's bounds alone
 _COORDINATOR_WAIT_S: Final = 0.1  # before a group's coordinator is asked again
 _BATCH_BYTES: Final = (
     3 * 1_048_576
@@ -366,13 +368,13 @@ class KafkaLog:
         if self._asking:
             reader = self._asking.pop()
         else:
-            reader = await self._reader({}, wait_ms=10, most_bytes=1)
+            reader = await self._reader({}, _ANSWER_MS, most_bytes=1)
         try:
             reader.add(partition, None)
             async with _bounded(self.settings.request_timeout_s, f"read the bounds of {partition}"):
                 read: dict[Partition, list[Read]] = {}
                 while (high := reader.high_water(partition)) is None:
-                    read = await reader.read(1, 100)
+                    read = await reader.read(1, _ANSWER_MS)
                 first = read[partition][0].offset if read else reader.position(partition)
             reader.vacate()
         except BaseException:
