@@ -63,7 +63,7 @@ def test_every_module_of_the_core_is_a_compiled_one(compiled: Path) -> None:
 def test_stories_laws_and_released_events_hold_for_the_compiled_core(compiled: Path) -> None:
     ran = running(
         [
-            *("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
+            *("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow"),
             *("-o", f"pythonpath={compiled} {ROOT}"),
             *("tests/core", "tests/golden", "tests/properties/test_core_invariants.py"),
             "tests/properties/test_plans_are_exact.py",
