@@ -216,6 +216,7 @@ class Standby(Generic[S]):
                     self.number, self._ahead, read, folds=True
                 )
                 self._saw(record)
+                await self._replica.slices.between()
             return
         while self._backlog and not self.stop.is_set():
             record, _ = await self._replica.take(self._backlog.popleft())

@@ -15,7 +15,7 @@ from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.standby import Standby, StandbyConfig
 from orchestrator.runtime.world import SystemClock
 from schemas import inbox
-from schemas.journal import encode_opened
+from schemas.journal import Commit, FilterState, Opened, Verdict, encode_opened
 from schemas.ports import (
     Appended,
     Checkpoint,
@@ -436,6 +436,60 @@ class Leaping(SystemClock):
 
     def monotonic(self) -> float:
         return super().monotonic() + self.ahead_s
+
+
+class Heavy(Voids):
+    """Void lists, and a machine on which every record takes 3 ms to look through."""
+
+    def __init__(self, log: MemoryLog, clock: Leaping, notes: asyncio.Event) -> None:
+        super().__init__(log)
+        self._clock = clock
+        self._notes = notes
+        self._turn = 0
+        self.turns: list[int] = []  # of others, before each record from the event on
+
+    def take(
+        self, shard: int, state: FilterState, read: Read, *, folds: bool
+    ) -> tuple[FilterState, Opened | Commit | None, Verdict]:
+        self._clock.ahead_s += 0.003
+        if self._notes.is_set():
+            self.turns.append(self._turn)
+        return super().take(shard, state, read, folds=folds)
+
+    async def others(self) -> None:
+        while True:
+            self._turn += 1
+            await asyncio.sleep(0)
+
+
+async def test_others_have_their_turn_while_records_are_looked_through_beside_a_snapshot() -> None:
+    topics = dict.fromkeys(("inbox", "journal", "voids", "snapshots"), 1)
+    log, clock = MemoryLog(SystemClock(), topics), Leaping()
+    async with Running(await the_owner(log)):
+        for number in range(60):
+            give(log, str(number))
+            await until(lambda end=number + 1: happened(log)[1].inbox_next == end)  # type: ignore[misc]
+    snapshots = Slow(log)
+    voids = Heavy(log, clock, snapshots.began)
+    standby = Standby(
+        CORE.replica(0, clock, voids),
+        log=log,
+        clock=clock,
+        randomness=Seeded(1),
+        is_due=lambda *_: False,
+        let_go=CORE.let_go,
+        snapshots=snapshots,
+        config=StandbyConfig(1, snapshot_events=10),
+        voids=voids,
+    )
+    running = asyncio.create_task(standby.run())
+    others = asyncio.create_task(voids.others())
+    await until(lambda: len(voids.turns) >= 32)
+    assert len({*voids.turns}) == len(voids.turns)
+    snapshots.may.set()
+    standby.stop.set()
+    await running
+    others.cancel()
 
 
 async def test_a_snapshot_is_written_anew_before_retention_takes_it_however_little_happened() -> (
