@@ -199,10 +199,10 @@ def step(state: FilterState, offset: int, record: Opened | Commit) -> tuple[Filt
         raise JournalError(message)
     void = replace(state, next=offset + 1)
     if (record.epoch, record.nonce) != (state.epoch, state.nonce):
-        if record.epoch >= offset:
+        if record.epoch > state.epoch:
             message = (
-                f"journal record at offset {offset} claims epoch {record.epoch},"
-                " which is not before it"
+                f"journal record at offset {offset} claims epoch {record.epoch}, which nobody was"
+                " seen to open: what was read before it is of another history"
             )
             raise JournalError(message)
         return void, Verdict.VOID  # a stale writer

@@ -33,7 +33,7 @@ class Rule(StrEnum):
     GAP = "a seq that skips one halts"
     HISTORY = "another prev or inbox_from than the newest commit left halts"
     TWO_CONTENTS = "a second content for the newest seq of an epoch halts"
-    FUTURE = "a record of an epoch not before itself halts"
+    FUTURE = "a record of an epoch that nobody was seen to open halts"
     OWN_REPEAT = "any later ShardOpened ends the epoch, even a repeat of one's own"
     SEQ_GOES_ON = "seq goes on across epochs"
     CHECKPOINT = "a checkpoint is the whole filter state"
@@ -167,7 +167,7 @@ def filter_without(
         shown = replace(shown, digest=record.prev, inbox_next=record.inbox_from)
     if Rule.TWO_CONTENTS in without and record.seq == shown.seq:
         record = record._replace(digest=shown.digest)
-    if Rule.FUTURE in without and record.epoch >= offset:
+    if Rule.FUTURE in without and record.epoch > shown.epoch:
         record = record._replace(epoch=-2)
     after, verdict = journal.step(shown, offset, record)
     if verdict is Verdict.VOID:

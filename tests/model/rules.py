@@ -76,7 +76,7 @@ FINDINGS: Final = (
     _doubled(Rule.FUTURE, "an alarm for journals that lost their end, which no writer can cause"),
     _doubled(Rule.OWN_REPEAT, "a writer reads no further than its first opening (FOLD_UP_TO)"),
     _breaks("has two valid contents", Rule.SEQ_GOES_ON),
-    _breaks("a reader resumed at offset 1 disagrees", Rule.CHECKPOINT),
+    _breaks("a reader resumed at offset 1 halts", Rule.CHECKPOINT),
     # Opening.
     _breaks("every reader halts: two contents", Rule.NONCES),
     _breaks("every reader halts: two contents", Rule.FRESH),

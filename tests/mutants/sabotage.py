@@ -182,11 +182,11 @@ MUTANTS: Final = (
         f"{_FILTER_TESTS}::test_the_right_epoch_with_another_nonce_is_stale",
     ),
     _mutant(
-        "an epoch may be its own commit's offset",
+        "an epoch may be one that nobody opened",
         _FILTER,
+        "if record.epoch > state.epoch:",
         "if record.epoch >= offset:",
-        "if record.epoch > offset:",
-        f"{_FILTER_TESTS}::test_an_epoch_that_is_not_before_its_commit_halts",
+        f"{_FILTER_TESTS}::test_an_epoch_that_nobody_was_seen_to_open_halts",
     ),
     _mutant(
         "no seq check",

@@ -523,6 +523,21 @@ async def test_behind_a_lost_end_inputs_are_decided_anew_under_ids_never_used(
     assert await found(log, since) is None  # it was said already
 
 
+async def test_who_had_read_what_a_journal_lost_takes_nothing_that_grew_in_its_place() -> None:
+    log = a_log()
+    since = await decided(log, "a", "b")
+    await relayed(log, since)
+    del log.held(JOURNAL).records[-1:]
+    await decided(log, "c", seed=2)
+    assert log.held(JOURNAL).next > since.next
+    async with relaying(log) as relay:
+        await until(lambda: relay.states().get(0) == "halted")
+    assert skus(log) == []
+    void = await found(log, since)
+    assert void is not None
+    assert void.end_lost
+
+
 def published_ids(log: MemoryLog) -> list[list[bytes]]:
     records: list[Read] = log.held(Partition("availability", 0)).records
     return [[value for name, value in one.headers if name == "ce_id"] for one in records]

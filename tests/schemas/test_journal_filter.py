@@ -100,10 +100,10 @@ def test_the_right_epoch_with_another_nonce_is_stale() -> None:
     assert (after, verdict) == (replace(OPENED, next=2), Verdict.VOID)
 
 
-@pytest.mark.parametrize("epoch", [1, 5])
-def test_an_epoch_that_is_not_before_its_commit_halts(epoch: int) -> None:
+@pytest.mark.parametrize("epoch", [1, 2, 5])
+def test_an_epoch_that_nobody_was_seen_to_open_halts(epoch: int) -> None:
     with pytest.raises(JournalError, match=f"claims epoch {epoch}"):
-        step(OPENED, 1, a_commit(OPENED, epoch=epoch))
+        step(committed(), 2, a_commit(committed(), epoch=epoch, nonce="n2"))
 
 
 def test_the_same_commit_again_is_void() -> None:
