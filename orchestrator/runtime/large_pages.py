@@ -9,6 +9,7 @@ nothing is asked for.
 
 import asyncio
 import ctypes
+import mmap
 import re
 import sys
 from collections.abc import Iterator
@@ -53,12 +54,17 @@ def collapsing() -> Iterator[int]:
     """
     if not allowed():
         return
-    advise = ctypes.CDLL(None).madvise
+    system = ctypes.CDLL(None)
+    advise, resident = system.madvise, system.mincore
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    resident.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
+    there = ctypes.create_string_buffer(_PAGE // mmap.PAGESIZE)
     for begin, end in _filled(_MAPS.read_text(encoding="utf-8", errors="replace")):
         first = -(-begin // _PAGE) * _PAGE
         for page in range(first, end - _PAGE + 1, _PAGE):
-            yield _PAGE if advise(page, _PAGE, _COLLAPSE) == 0 else 0
+            # It may have been given back since, and something else may lie there.
+            full = resident(page, _PAGE, there) == 0 and sum(there.raw) * 4 >= len(there) * 3
+            yield _PAGE if full and advise(page, _PAGE, _COLLAPSE) == 0 else 0
 
 
 def _filled(maps: str) -> Iterator[tuple[int, int]]:
