@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 ROLES: Final = ("intake", "engine", "standby", "relay", "history", "projector", "past", "api")
 """What `headrace run` runs where nothing is said. `shadow` is asked for: it folds it all again."""
-_HOLD_SHARDS: Final = frozenset({"engine", "standby", "api", "shadow"})
+_HOLD_SHARDS: Final = frozenset({"engine", "standby", "history", "api", "shadow"})
 _SHARED: Final = {
     "intake": INTAKE_TOPICS,
     "engine": ("inbox",),

@@ -63,6 +63,8 @@ _CLOSE_S: Final = 2.0
 _NEVER_MS: Final = 2**31 - 1
 _ANSWER_MS: Final = 10  # within which a broker is to answer who asks for a partition's bounds alone
 _COORDINATOR_WAIT_S: Final = 0.1  # before a group's coordinator is asked again
+_UNPACKED_BYTES: Final = 4 << 20
+"""About what one read gives: the client unpacks it in one piece, which takes some 20 ms."""
 _BATCH_BYTES: Final = (
     3 * 1_048_576
 )  # above the largest record of any topic; the broker holds the real limits
@@ -629,6 +631,7 @@ class KafkaReader:
         self._beyond_since: dict[Partition, float] = {}
         self._served: set[TopicPartition] = set()  # they gave something since all had their turn
         self._changed = True
+        self._most = 16  # records at once, by the size of those before
         self._pace_s = 0.0
         self._rests_until: float | None = None  # nothing is fetched before; by the loop's time
 
@@ -654,6 +657,7 @@ class KafkaReader:
 
     async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
         """What is there, waiting up to `wait_ms` for the first record."""
+        max_records = min(max_records, self._most)
         limit_s = self._settings.request_timeout_s + self._pace_s + wait_ms / 1000
         try:
             async with _bounded(limit_s, f"read {', '.join(sorted({p.topic for p in self._at}))}"):
@@ -684,10 +688,17 @@ class KafkaReader:
             ]
             self._at[partition] = messages[-1].offset + 1
             self._beyond_since.pop(partition, None)
+        self._measure(read.values())
         if self._pace_s and self._took_all(active, read):
             self._rests_until = asyncio.get_running_loop().time() + self._pace_s
             self._consumer.pause(*active)  # else the client fetches on: the next record, alone
         return read
+
+    def _measure(self, read: Iterable[Sequence[Read]]) -> None:
+        """The next read gives as many of their size as may be unpacked in one piece."""
+        sizes = [len(one.value or b"") + 1 for records in read for one in records]
+        if sizes:
+            self._most = max(1, _UNPACKED_BYTES * len(sizes) // sum(sizes))
 
     async def _fetched(
         self, active: AbstractSet[TopicPartition], max_records: int, wait_ms: int

@@ -21,9 +21,9 @@ class Consumer:
         self._records: list[ConsumerRecord] = []
         self.arrive(offsets)
 
-    def arrive(self, offsets: range) -> None:
+    def arrive(self, offsets: range, value: bytes = b"x") -> None:
         self._records += [
-            ConsumerRecord("journal", 0, offset, 0, 0, None, b"x", None, 0, 1, ())
+            ConsumerRecord("journal", 0, offset, 0, 0, None, value, None, 0, 1, ())
             for offset in offsets
         ]
 
@@ -164,3 +164,15 @@ async def test_a_rest_that_is_cancelled_goes_on() -> None:
     await asyncio.wait([reading])
     consumer.arrive(range(46, 47))
     assert await offsets(one) == [46]
+
+
+async def test_few_large_records_are_read_at_once_and_many_small_ones() -> None:
+    """The client unpacks them in one piece, and the loop stands still meanwhile."""
+    consumer = Consumer(range(45, 261), end=281)
+    one = reader(consumer, 5)
+    await one.read(2_000, 0)
+    assert len((await one.read(2_000, 0))[JOURNAL]) == 200
+    consumer.arrive(range(261, 271), bytes(1 << 20))
+    await one.read(2_000, 0)
+    consumer.arrive(range(271, 281), bytes(1 << 20))
+    assert len((await one.read(2_000, 0))[JOURNAL]) == 3
