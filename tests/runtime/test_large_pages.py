@@ -32,7 +32,10 @@ taken = large_pages.collapse() >> 20
 print(taken, now("AnonHugePages") - before, now("Rss") - there)
 assert held[699_999] == {"n": 699_999}
 """
-"""Holds some 160 MB, 98 of 128 in one piece and a quarter of the rest, and 8 idle threads; says what was taken, of that how much is there, growth."""
+"""Holds some 160 MB, 98 of 128 in one piece and a quarter of the rest, and 8 idle threads.
+
+It says what was taken, of that how much is there, and growth.
+"""
 
 
 @pytest.mark.skipif(not large_pages.allowed(), reason="this system gives nobody large pages")
