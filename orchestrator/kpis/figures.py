@@ -138,15 +138,18 @@ def _planned(record: Json, data: Json) -> Iterator[Addition]:
     """A plan; of one that is told in parts, the legs that are told here.
 
     Where an order is large, an entry tells some of its nodes, and the others are planned anew at a
-    tick. So a leg counts where its node is told, and the plan with the last of them.
+    tick. So a leg counts where its node is told, and the plan with the last of them. A last one
+    that is left alone looks like a plan that isn't split: that it is counts with those before it.
     """
     decision = orjson.loads(data["decision"])
     legs = _legs(decision)
     told = {one["node_id"] for one in data["fulfillments"]}
     given = [leg for leg in legs if leg.node_id in told]
-    later = sum(leg.units for leg in legs if leg.node_id not in told)
-    whole = 1 if len(given) == len(legs) else 0
+    left = [leg for leg in legs if leg.node_id not in told]
+    later = sum(leg.units for leg in left)
+    whole = 0 if left else 1
     split = 1 if len(legs) > 1 else 0
+    alone = left if len(left) == 1 else []
     cost_minor = sum(sum(leg.costs) for leg in given)
     if given and decision.get("split"):  # the one leg that costs no split is among the last told
         cost_minor += split_cost(decision, len(given) + 1 - whole)
@@ -154,7 +157,7 @@ def _planned(record: Json, data: Json) -> Iterator[Addition]:
     counts = {
         "planned": whole,
         "allocated": whole if legs else 0,
-        "split": whole and split,
+        "split": split if whole or alone else 0,
         "backordered": whole if data["backordered"] else 0,
         "units_wanted": sum(line[2] for line in decision["lines"]) - later,
         "units_found": (chosen["units"] if chosen else 0) - later,
@@ -165,16 +168,18 @@ def _planned(record: Json, data: Json) -> Iterator[Addition]:
         counts |= {"first_planned": 1, "first_paid_minor": sum(map(_paid, legs))}
     yield from _everywhere(record, counts)
     for leg in given:
-        market_id = record["market_id"]
-        of_leg = {
-            "allocated": 1,
-            "split": split,
-            "cost_minor": sum(leg.costs),
-            "paid_minor": _paid(leg),
-        }
-        yield Addition(f"{market_id}/node/{leg.node_id}", of_leg)
-        if leg.carrier is not None:
-            yield Addition(f"{market_id}/carrier/{leg.carrier}", of_leg)
+        costs = {"cost_minor": sum(leg.costs), "paid_minor": _paid(leg)}
+        yield from _of(record, leg, {"allocated": 1, "split": split, **costs})
+    for leg in alone:
+        yield from _of(record, leg, {"split": 1})
+
+
+def _of(record: Json, leg: _Leg, counts: dict[str, int]) -> Iterator[Addition]:
+    """To who is to carry a leg out."""
+    market_id = record["market_id"]
+    yield Addition(f"{market_id}/node/{leg.node_id}", counts)
+    if leg.carrier is not None:
+        yield Addition(f"{market_id}/carrier/{leg.carrier}", counts)
 
 
 def _paid(leg: _Leg) -> int:

@@ -1,8 +1,10 @@
 """What records of history add to whose figures, by lives of orders and sums made by hand."""
 
 from collections import Counter
+from typing import Any
 
 import orjson
+import pytest
 
 from orchestrator.kpis.figures import additions
 from schemas.history import Known, flatten
@@ -85,25 +87,32 @@ def test_every_plan_of_an_order_costs() -> None:
         assert said["first_paid_minor"] == once["paid_minor"]
 
 
-def test_a_plan_told_in_parts_is_counted_once() -> None:
+@pytest.mark.parametrize(
+    ("nodes", "attributes", "told"),
+    [(4, 55, 2), (3, 55, 2), (3, 70, 3), (2, 70, 2)],
+    ids=["two and two", "two and one", "one by one", "one and one"],
+)
+def test_a_plan_told_in_parts_is_counted_once(nodes: int, attributes: int, told: int) -> None:
     plans, figures = [], []
-    for attributes in ({}, {f"key {number}": "x" * 1_900 for number in range(55)}):
+    for number_of in (0, attributes):
         story = Story()
         story.service("ups")
         story.rules({"split": {"cost_per_extra_leg": 7}})
-        for node, sku in zip(("BOS", "CHI", "LAX", "NYC"), "ABCD", strict=True):
+        placed: dict[str, Any] = dict.fromkeys("ABCD"[:nodes], 1)
+        for node, sku in zip(("BOS", "CHI", "LAX", "NYC"), placed, strict=False):
             story.node(node)
             story.item(sku)
             story.receive(node, **{sku: 1})
-        story.order("7", A=1, B=1, C=1, D=1, attributes=attributes)
+        large = {f"key {number}": "x" * 1_900 for number in range(number_of)}
+        story.order("7", attributes=large, **placed)
         assert story.status("7") == "allocated"
         plans.append(sum(b'"order_allocated"' in entry for entry in story.entries))
         figures.append(counted(story))
-    assert plans == [1, 2], "the second is of an order whose nodes are told in two entries"
+    assert plans == [1, told], "the second is of an order whose nodes are told in several entries"
     at_once, in_parts = figures
     assert at_once["US"]["first_planned"] == at_once["US"]["split"] == 1
     assert at_once["US"]["first_paid_minor"] == at_once["US"]["paid_minor"] > 0
-    assert at_once["US"]["cost_minor"] == at_once["US"]["paid_minor"] + 3 * 7
+    assert at_once["US"]["cost_minor"] == at_once["US"]["paid_minor"] + (nodes - 1) * 7
     assert in_parts == at_once
 
 

@@ -1324,6 +1324,13 @@ MUTANTS: Final = (
         "tests/kpis/test_figures.py::test_a_plan_told_in_parts_is_counted_once",
     ),
     _mutant(
+        "live figures: a split plan whose last part is one leg counts as whole",
+        "orchestrator/kpis/figures.py",
+        "    alone = left if len(left) == 1 else []\n",
+        "    alone = left[:0]\n",
+        "tests/kpis/test_figures.py::test_a_plan_told_in_parts_is_counted_once",
+    ),
+    _mutant(
         "what a node held of an order in one piece is told as given back",
         "orchestrator/core/placing.py",
         'withdraw(turn, order, fulfillment, units, "replanned")',
