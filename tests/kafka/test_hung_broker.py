@@ -44,6 +44,11 @@ async def log(cluster: Cluster, prefix: str) -> AsyncIterator[KafkaLog]:
     await create_topics(
         log, Settings(kafka=cluster.bootstrap, prefix=prefix, shards=1, partitions=3)
     )
+    places = [("network", 0), ("inbox", 0), *(("orders", number) for number in range(3))]
+    async with asyncio.timeout(90):  # the broker that the test before had hang may be behind still
+        for topic, number in places:
+            while await cluster.in_sync(f"{prefix}{topic}", number) < len(cluster.brokers):
+                await asyncio.sleep(0.2)
     yield log
     await log.close()
 
