@@ -32,11 +32,17 @@ COMMANDS = (
     "version",
 )
 """In the order that `--help` shows them."""
+_SILENT = frozenset({"send", "places", "version"})
+"""Those that load nothing that logs, nor what would write it, which takes a while."""
 
 
 def main() -> None:
     """Run the command line; exits with CONTRACT's codes."""
     _check_packages()
+    if not _SILENT.issuperset(sys.argv[1:2]):
+        from orchestrator.runtime import logs  # noqa: PLC0415 - slow to load
+
+        logs.configure("console", "warning")  # to standard error: others read what is printed
     try:
         application(sys.argv[1:])()
     except SetupError as error:

@@ -247,7 +247,8 @@ class Roles:
     def __init__(self) -> None:
         self.running: dict[str, asyncio.Task[None]] = {}
         self.states: dict[str, Callable[[], dict[int, str]]] = {}
-        self.intake: Callable[[], str] | None = None
+        self.state: dict[str, Callable[[], str]] = {}
+        """Of roles that have one as a whole: open where they work."""
         self.audited: Callable[[], dict[int, Audited]] = dict
         self.halts: Callable[[], dict[int, Halt]] = dict
 
@@ -264,9 +265,9 @@ class Roles:
             shards = self.states[name]() if name in self.states else {}
             ready = ready and not task.done() and all(one == "open" for one in shards.values())
             roles[name] = {"running": not task.done()}
-            if name == "intake" and self.intake is not None:
-                roles[name]["state"] = self.intake()
-                ready = ready and self.intake() == "open"
+            if name in self.state:
+                roles[name]["state"] = self.state[name]()
+                ready = ready and roles[name]["state"] == "open"
             if shards:
                 roles[name]["shards"] = {str(number): state for number, state in shards.items()}
             if name in {"engine", "standby"} and (audited := self.audited()):
@@ -347,7 +348,7 @@ async def _start(
     if "intake" in roles:
         intake = _intake(settings, log, groups["intake"])
         starts["intake"] = intake.run
-        here.intake = intake.state
+        here.state["intake"] = intake.state
     if {"engine", "standby"} & set(roles):
         engine = _engine(settings, log, groups.get("engine"), standby="standby" in roles)
         name = "engine" if "engine" in roles else "standby"
@@ -359,12 +360,15 @@ async def _start(
         ("relay", _relay),
         ("history", _history),
         ("shadow", _shadow),
-        ("kpis", _kpis),
     ):
         if name in roles:
             publishers = make(settings, log, groups)
             starts[name] = publishers.run
             here.states[name] = publishers.states
+    if "kpis" in roles:
+        kpis = _kpis(settings, log)
+        starts["kpis"] = kpis.run
+        here.states["kpis"], here.state["kpis"] = kpis.states, kpis.state
     for name in [one for one in _WRITES if one in roles]:
         model = _WRITES[name]
         database = Postgres(database_url, schema.named(settings.db_schema, model.kind))
@@ -517,7 +521,7 @@ def _shadow(settings: Settings, log: KafkaLog, groups: Mapping[str, Group]) -> P
     )
 
 
-def _kpis(settings: Settings, log: KafkaLog, _: Mapping[str, Group]) -> "Kpis":
+def _kpis(settings: Settings, log: KafkaLog) -> "Kpis":
     """Live figures; SetupError without Faust, which has a group of its own, or by a wrong file."""
     try:
         from orchestrator.kpis.application import Kpis  # noqa: PLC0415 - Faust, an extra

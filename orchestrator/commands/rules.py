@@ -26,7 +26,7 @@ from orchestrator.commands.send import parse as parse_lines
 from orchestrator.core.sourcing.rule_checks import Defined, Known
 from orchestrator.core.sourcing.rule_checks import check as check_body
 from orchestrator.runtime.settings import Settings, SetupError
-from schemas.cloudevents import sentence
+from schemas.cloudevents import sentence_of
 from schemas.ports import EventLog
 
 app = typer.Typer(
@@ -132,6 +132,10 @@ def propose(file: File, *, api: Api = None) -> None:
     """
     written = load(file)
     _stop_where_wrong(written)
+    head = {"market_id" if name == "market" else name: one for name, one in written.head.items()}
+    if problems := _wrong_head(head):
+        _tell(written, problems)
+        raise typer.Exit(INPUT_ERROR)
     data = {**written.head, "body": written.body}
     _ask("rule_set_proposed", data, written, api)
 
@@ -355,7 +359,7 @@ def _tell(written: RuleFile | None, problems: Sequence[RuleProblem]) -> None:
     for one in problems:
         path = one["path"]
         inner = path.removeprefix("body.") if written else path
-        at = f"{written.at(inner)}: " if written and path else ""
+        at = f"{written.at(inner)}: " if written else ""
         typer.echo(f"{at}{inner}{': ' if path else ''}{one['detail']}", err=True)
 
 
@@ -421,12 +425,22 @@ def _head_problems(written: RuleFile, market: str | None) -> list[RuleProblem]:
     fields = {name: value for name, value in written.head.items() if name != "market"}
     if market is None:
         fields = {"version": "1", "author": "nobody", **fields}
-    data = orjson.dumps({**fields, "market_id": "any" if of is None else of, "body": {}})
+    wrong = _wrong_head({**fields, "market_id": "any" if of is None else of})
+    return [{**one, "detail": f"{one['detail']} (to propose it)"} for one in wrong]
+
+
+def _wrong_head(data: dict[str, Any]) -> list[RuleProblem]:
+    """All that is wrong with the fields of a proposal, apart from its body."""
     try:
-        RuleSetProposed.model_validate_json(data)
+        RuleSetProposed.model_validate_json(orjson.dumps({**data, "body": {}}))
     except ValidationError as error:
-        said = sentence(RuleSetProposed, error).replace("market_id:", "market:")
-        return [{"path": "", "detail": f"{said} (to propose it)"}]
+        found: list[RuleProblem] = []
+        for one in error.errors(include_url=False, include_context=False):
+            said = sentence_of(RuleSetProposed, RuleSetProposed.TYPE, [one])
+            name = str(one["loc"][0])
+            path = "market" if name == "market_id" else name
+            found.append({"path": path, "detail": said.removeprefix(f"{name}: ")})
+        return found
     return []
 
 

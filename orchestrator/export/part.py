@@ -14,6 +14,7 @@ import orjson
 
 from orchestrator.export.directory import ExportError
 from orchestrator.export.together import Json, Task, exporters, failed, take_part
+from orchestrator.runtime import logs
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from schemas.journal import JournalError
 from schemas.ports import LogError
@@ -53,6 +54,7 @@ async def _work(task: Task, kafka: dict[str, Any]) -> None:
 def main() -> None:
     """Do what standard input says."""
     sys.meta_path.insert(0, _WithoutPandas())
+    logs.configure("console", "warning")  # standard output is for what it tells
     given = orjson.loads(sys.stdin.buffer.readline())
     Thread(target=_end_with_whoever_waits, daemon=True).start()
     try:

@@ -102,9 +102,14 @@ class _Transport(kafka_driver.Transport):
     Consumer = _Consumer
 
 
+class _App(faust.App):
+    def _create_directories(self) -> None:
+        """Make none: nothing is kept in files, and where a service stands it may not write."""
+
+
 def application(kafka: KafkaSettings, group_id: str) -> faust.App:
     """An app that reads bytes, and starts nothing that the role doesn't need."""
-    app = faust.App(
+    app = _App(
         group_id,
         broker=";".join(f"kafka://{one.strip()}" for one in kafka.servers.split(",")),
         broker_credentials=_credentials(kafka),
@@ -160,8 +165,13 @@ class Kpis:
         self._partitions = partitions
         self._hours_back = hours_back
         self._worker: Worker | None = None
+        self._running: _Running | None = None
         for library in ("faust", "mode"):
             logging.getLogger(library).setLevel(logging.ERROR)
+
+    def state(self) -> str:
+        """Open once Faust has started; of no partition, where others have them all."""
+        return "open" if self._running is not None and self._running.started else "opening"
 
     def states(self) -> dict[int, str]:
         """Of each partition of history that is counted here: opening, open."""
@@ -184,13 +194,13 @@ class Kpis:
                 hours_back=self._hours_back,
             )
             self._worker = worker
-            running = _Running(self._log, worker)
+            self._running = running = _Running(self._log, worker)
             try:
                 await running.until(stop)
             except Exception:  # noqa: BLE001 - whatever Faust raises: nothing depends on it
                 _log.exception("Faust does not start")
             finally:
-                self._worker = None
+                self._worker = self._running = None
                 await running.close()
                 await worker.close()
             if not stop.is_set():
@@ -205,6 +215,7 @@ class _Running:
     """An app and its worker, from start to stop or crash."""
 
     def __init__(self, log: KafkaLog, worker: Worker) -> None:
+        self.started = False
         self.app = app = application(log.settings, log.group_id("kpis"))
         self._prefix = log.settings.prefix
         self._held: dict[Partition, int] = {}  # paused before a seek: for how many looks
@@ -254,6 +265,7 @@ class _Running:
     async def until(self, stop: asyncio.Event) -> None:
         """Run until told to stop, or crashed."""
         await self.app.start()
+        self.started = True
         while not stop.is_set() and not self.app.should_stop:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TEND_S):

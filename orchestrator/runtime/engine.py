@@ -55,6 +55,9 @@ _MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
 _LOOK_S: Final = 0.1  # between two looks at standbys
 _LOOK_IDLE_S: Final = 0.25
 _COOLING_S: Final = 30.0  # after an owner that seemed dead took its shard back
+_DOUBT_S: Final = 300.0  # before a clock that was refused is compared again, though nobody set it
+_MAX_DOUBT_S: Final = 3_600.0
+_SET_MS: Final = 60_000  # by so much at the least it was set
 TELL_S: Final = 0.5  # before a standby takes an owner that halts for dead
 
 _log = structlog.get_logger(__name__)
@@ -131,7 +134,54 @@ class _FencedError(Exception):
 
 
 class _ClockError(Exception):
-    """This machine's clock is wrong: decisions would bear wrong dates."""
+    """This machine's clock is wrong: decisions would bear wrong dates.
+
+    `again_in_s`: of one that the broker refused, when they are compared again unless it is set.
+    """
+
+    def __init__(self, what: str, again_in_s: float | None = None) -> None:
+        super().__init__(what)
+        self.again_in_s = again_in_s
+
+
+class _DoubtError(Exception):
+    """The clock was refused, which was said, and nobody has set it since."""
+
+
+class Doubt:
+    """Of this machine's clock, since a shard's broker refused it: until it is set, or for a while.
+
+    Whoever opened the shard by it meanwhile would fence who works, and be refused again. It may be
+    the broker's that was wrong: so they are compared again at last, after twice as long each time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead_ms = 0.0
+        self._until_s: float | None = None
+        self._wait_s = 0.0
+
+    def begin(self, ahead_ms: float) -> float:
+        """It was refused when it was so far ahead of the monotonic one; how many seconds it stands.
+
+        Longer after each that ended in another.
+        """
+        self._ahead_ms = ahead_ms
+        self._wait_s = min(2 * self._wait_s or _DOUBT_S, _MAX_DOUBT_S)
+        self._until_s = self._clock.monotonic() + self._wait_s
+        return self._wait_s
+
+    def end(self) -> None:
+        """The clock was compared, and is right."""
+        self._until_s, self._wait_s = None, 0.0
+
+    def stands(self) -> bool:
+        """Whether the shard is not to be opened by it."""
+        if self._until_s is None:
+            return False
+        now_s = self._clock.monotonic()
+        set_by_ms = self._clock.now_ms() - now_s * 1000 - self._ahead_ms
+        return now_s < self._until_s and abs(set_by_ms) < _SET_MS
 
 
 class _UnsafeError(Exception):
@@ -234,6 +284,7 @@ class ShardWriter(Generic[S]):
         voids: Voids | None = None,
         snapshots: Snapshots[S] | None = None,
         standby: Standby[S] | None = None,
+        doubt: Doubt | None = None,
     ) -> None:
         self.number = number
         self.stop = asyncio.Event()
@@ -255,6 +306,7 @@ class ShardWriter(Generic[S]):
         self._voids = voids or Voids(log)
         self._snapshots = snapshots
         self._standby = standby  # that followed the shard here until now
+        self._doubt = doubt or Doubt(clock)
         self._auditor = Auditor(number, clock, core.audit) if core.audit else None
         self._auditing: asyncio.Task[None] | None = None
         self._journal = Partition("journal", number)
@@ -295,7 +347,10 @@ class ShardWriter(Generic[S]):
                 _log.warning("fenced", shard=self.number, what=str(error), again_in_s=pause_s)
             except _ClockError as error:
                 why, pause_s = "clock", self._config.fenced_pause_s
-                _log.error("wrong clock", shard=self.number, what=str(error), again_in_s=pause_s)
+                again_s = error.again_in_s or pause_s
+                _log.error("wrong clock", shard=self.number, what=str(error), again_in_s=again_s)
+            except _DoubtError:
+                why = ""  # it was told when the doubt began
             except PoisonError as error:
                 why, poison, halt = "halted", error, Halt(str(error), error.names)
                 lead_on = partial(self._await_order, error)
@@ -313,9 +368,7 @@ class ShardWriter(Generic[S]):
                 _log.exception("halted by a defect", shard=self.number)
             finally:
                 await self._close()
-            metrics.REOPENED.labels(self._label, why).inc()
-            if poison is None:
-                self._tried = ([], 0)  # what came of an order may be lost
+            self._left(why, poison)
             if halt is not None:
                 self.halt = halt
                 self._enter("halted")
@@ -326,6 +379,12 @@ class ShardWriter(Generic[S]):
         if self._standby is not None and (warm := await self._standby.hand_over()) is not None:
             await in_slices(self._core.let_go(warm.state), self._clock)  # it was never opened
         self._enter("closed")
+
+    def _left(self, why: str, poison: PoisonError | None) -> None:
+        if why:
+            metrics.REOPENED.labels(self._label, why).inc()
+        if poison is None:
+            self._tried = ([], 0)  # what came of an order may be lost
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -438,8 +497,11 @@ class ShardWriter(Generic[S]):
         """Start an epoch, then fold what happened before it, from the newest snapshot on.
 
         The clock is compared with the broker's at once, since a fold may take minutes; by the
-        record itself again, since not every broker says its time when it acknowledges.
+        record itself again, since not every broker says its time when it acknowledges. One that was
+        refused opens nothing until it is set: each ShardOpened fences who works.
         """
+        if self._doubt.stands():
+            raise _DoubtError
         self._enter("opening")
         await self._voids.once()
         await self._check_topics()
@@ -509,6 +571,7 @@ class ShardWriter(Generic[S]):
                     record, _ = await replica.take(read)
                     if isinstance(record, Opened) and record.nonce == nonce:
                         self._check_clock(clock_ms, read.timestamp_ms)
+                        self._doubt.end()
                         self.confirmed = replica.filter
                         return replica.events - before
                     gc.freeze()  # what was folded lives long: collections need not walk it
@@ -536,7 +599,8 @@ class ShardWriter(Generic[S]):
         if abs(skew_ms) > _MAX_CLOCK_SKEW_MS:
             raise _ClockError(
                 f"this machine's clock is {skew_ms / 1000:+.0f} s from the broker's: correct it, "
-                "since decisions are dated by it"
+                "since decisions are dated by it",
+                self._doubt.begin(self._clock_ahead_ms),
             )
 
     def _now_ms(self) -> int:
@@ -985,6 +1049,7 @@ class Engine(Generic[S]):
         self._cooling: defaultdict[int, float] = defaultdict(
             float
         )  # shards taken back by their owners: not before then
+        self._doubts: defaultdict[int, Doubt] = defaultdict(partial(Doubt, clock))
         kept: dict[int, Snapshots[S]] = {}
 
         def snapshots(number: int) -> Snapshots[S] | None:
@@ -1013,6 +1078,7 @@ class Engine(Generic[S]):
                 voids=voids,
                 snapshots=snapshots(number),
                 standby=next((one for one in self._standing if one.number == number), None),
+                doubt=self._doubts[number],
             ),
         )
         self._standing: Workers[Standby[S]] = Workers(
@@ -1117,7 +1183,8 @@ class Engine(Generic[S]):
                 self._cooling[writer.number] = now + _COOLING_S
         for one in self._standing:
             known = self._taken | assigned
-            if one.suspects and one.number not in known and now >= self._cooling[one.number]:
+            cooling = now < self._cooling[one.number] or self._doubts[one.number].stands()
+            if one.suspects and one.number not in known and not cooling:
                 self._taken.add(one.number)
                 metrics.TAKEOVERS.labels(str(one.number)).inc()
                 _log.warning("takes over: the journal stands still", shard=one.number)

@@ -117,9 +117,9 @@ def test_check_says_everything_and_exits_with_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "said"),
     [
-        ("market: 5", "market: must be"),
-        ("version: true", "version: must be"),
-        ("author: []", "author"),
+        ("market: 5", "rules.yaml:1: market: must be"),
+        ("note: why\nversion: true", "rules.yaml:2: version: must be"),
+        ("author: []", "rules.yaml:1: author: must be"),
     ],
 )
 def test_check_looks_at_the_head_whatever_market_it_is_for(
@@ -141,7 +141,7 @@ def test_diff_says_in_which_file_and_line_a_mistake_stands(tmp_path: Path) -> No
 
 def test_an_empty_file_is_no_rule_set(tmp_path: Path) -> None:
     done = run(tmp_path, "check", "rules.yaml", rules="")
-    assert (done.exit_code, done.stderr) == (1, "is empty\n")
+    assert (done.exit_code, done.stderr) == (1, f"{tmp_path}/rules.yaml:1: is empty\n")
 
 
 def test_a_file_that_is_not_there_exits_with_2(tmp_path: Path) -> None:
@@ -153,8 +153,8 @@ def test_a_file_that_is_not_there_exits_with_2(tmp_path: Path) -> None:
 def test_what_can_not_be_sent_is_said_before_anything_is_asked(tmp_path: Path) -> None:
     done = run(tmp_path, "propose", "rules.yaml", rules=f"market: us\nversion: 0\n{EXAMPLE}")
     assert done.exit_code == 2
-    assert "version: must be" in done.stderr
-    assert "author: is missing" in done.stderr
+    assert "rules.yaml:2: version: must be" in done.stderr
+    assert "rules.yaml:1: author: is missing" in done.stderr
     nobody = run(tmp_path, "activate")
     assert nobody.exit_code == 2
     assert "--market" in nobody.stderr

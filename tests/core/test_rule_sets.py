@@ -380,6 +380,18 @@ def test_fences_that_no_node_of_the_market_passes_are_refused(
     assert detail in found[f"strategies[0].fences{where}"]
 
 
+def test_a_node_without_a_region_may_be_in_any_that_a_fence_names() -> None:
+    address = {"country": "US", "postal_code": "02108"}  # which says the region
+    site = Defined.of({"node_id": "S1", "kind": "store", "address": address})
+    known = Known.of([site], fences=True)
+    massachusetts = {"region": ["MA"]}
+    for nodes in (massachusetts, {"not": {"region": ["NY"]}}):
+        body = {"strategies": [{"name": "a", "fences": {"nodes": nodes}}]}
+        assert problems(body, known) == {}
+    body = {"strategies": [{"name": "a", "fences": {"nodes": {**massachusetts, "country": "CA"}}}]}
+    assert list(problems(body, known)) == ["strategies[0].fences.nodes"]
+
+
 def test_a_rule_set_may_be_proposed_before_the_nodes_that_it_is_for() -> None:
     story = Story()
     story.node("BOS")

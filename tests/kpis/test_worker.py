@@ -413,5 +413,5 @@ def test_a_wrong_file_of_alerts_ends_the_role_with_2_and_the_place(tmp_path: Pat
     file.write_text("alerts: [{rule: a, figure: placed, by: market, above: many}]")
     nothing: dict[str, object] = {}
     with pytest.raises(SetupError, match=r"alerts\[0\]\.above: must be a valid number") as error:
-        compose._kpis(Settings(kpis_alerts=str(file)), nothing, nothing)  # type: ignore[arg-type]
+        compose._kpis(Settings(kpis_alerts=str(file)), nothing)  # type: ignore[arg-type]
     assert error.value.exit_code == 2

@@ -376,6 +376,20 @@ MUTANTS: Final = (
         f"{_ENGINE_TESTS}::test_a_clock_that_is_set_forward_is_compared_anew_before_it_dates_anything",
     ),
     _mutant(
+        "a clock that was refused opens its shard again and again",
+        _ENGINE,
+        "        if self._doubt.stands():\n            raise _DoubtError\n",
+        "",
+        f"{_ENGINE_TESTS}::test_whose_clock_was_refused_opens_nothing_until_it_is_set",
+    ),
+    _mutant(
+        "a standby takes over by a clock that was refused",
+        _ENGINE,
+        " or self._doubts[one.number].stands()\n",
+        "\n",
+        f"{_STANDBY_TESTS}::test_a_standby_whose_clock_was_refused_takes_nothing_over_any_more",
+    ),
+    _mutant(
         "a shard that is closed keeps what it held",
         _ENGINE,
         "        await in_slices(self._core.let_go(before), self._clock)\n",

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from events.decided import DecidedEvent, InputRecord
-from orchestrator.runtime.engine import Core, EngineConfig, ShardWriter
+from orchestrator.runtime.engine import Core, Doubt, EngineConfig, ShardWriter
 from orchestrator.runtime.memory_log import MemoryLog, MemoryReader
 from orchestrator.runtime.metrics import TABLE
 from schemas.journal import MAX_COMMIT_BYTES, encode_opened
@@ -280,6 +280,18 @@ class Settable(SteppedClock):
         return super().now_ms() + self.ahead_ms
 
 
+class Passing(SteppedClock):
+    """A clock that goes on as it is told, `by_ms` from where it was."""
+
+    passed_s, by_ms = 0.0, 0
+
+    def now_ms(self) -> int:
+        return 1_000_000 + round(self.passed_s * 1000) + self.by_ms
+
+    def monotonic(self) -> float:
+        return self.passed_s
+
+
 class NeverRead(MemoryLog):
     async def reader(self, at: Mapping[Partition, int | None]) -> MemoryReader:
         raise AssertionError(f"read {at}")
@@ -297,7 +309,47 @@ async def test_a_wrong_clock_keeps_away_as_a_fenced_writer_does_before_it_reads_
     assert owners(log) == ["one"]
     said = capsys.readouterr().out
     assert "this machine's clock is +8000 s from the broker's" in said
-    assert "again_in_s=60.0" in said
+    assert "again_in_s=300.0" in said
+
+
+async def test_whose_clock_was_refused_opens_nothing_until_it_is_set(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log, clock = a_log(), Settable()
+    clock.ahead_ms = 86_400_000
+    give(log, "a")
+    config = EngineConfig(failed_pause_s=0.001, fenced_pause_s=0.001)
+    states: list[str | None] = []
+
+    def seen_often() -> bool:
+        states.append(running.role.states().get(0))
+        return states.count("pausing") > 100
+
+    async with Running(await engine(log, clock=clock, config=config)) as running:
+        await until(seen_often)
+        assert owners(log) == ["one"]
+        clock.ahead_ms = 0
+        await until(lambda: happened(log)[1].inbox_next == 1)
+    assert owners(log) == ["one", "one"]
+    assert capsys.readouterr().out.count("wrong clock") == 1
+
+
+def test_a_clock_that_nobody_sets_is_compared_again_after_longer_each_time() -> None:
+    clock = Passing()
+    doubt = Doubt(clock)
+    assert not doubt.stands()
+    for wait_s in (300.0, 600.0, 1_200.0, 2_400.0, 3_600.0, 3_600.0):
+        assert doubt.begin(ahead_ms=1_000_000.0) == wait_s
+        clock.passed_s += wait_s - 1
+        assert doubt.stands()
+        clock.passed_s += 1
+        assert not doubt.stands()
+    doubt.end()
+    assert doubt.begin(1_000_000.0) == 300.0
+    clock.by_ms = 59_999
+    assert doubt.stands()
+    for clock.by_ms in (-60_000, 60_000):
+        assert not doubt.stands()
 
 
 async def test_a_clock_that_is_set_forward_is_compared_anew_before_it_dates_anything(

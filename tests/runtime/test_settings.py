@@ -163,6 +163,7 @@ def test_what_is_wrong_is_one_sentence_and_an_exit_code(
     for name, value in {"HEADRACE_HTTP": "127.0.0.1:0", **environment}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.argv", ["headrace", *arguments])
+    monkeypatch.setattr("orchestrator.runtime.logs.configure", lambda *_: None)  # stays else
     with pytest.raises(SystemExit) as ended:
         cli.main()
     said = capsys.readouterr().err

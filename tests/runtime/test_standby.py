@@ -9,6 +9,7 @@ import orjson
 import pytest
 from prometheus_client import REGISTRY
 
+from orchestrator.runtime import engine
 from orchestrator.runtime.engine import Core, Engine, EngineConfig, ShardWriter
 from orchestrator.runtime.memory_log import MemoryLog, MemoryReader, MemoryWriter
 from orchestrator.runtime.snapshots import Format, Snapshots
@@ -20,6 +21,7 @@ from schemas.ports import (
     Appended,
     Checkpoint,
     Clock,
+    EventLog,
     Group,
     LogError,
     Partition,
@@ -43,6 +45,7 @@ from tests.runtime.fakes import (
 
 SNAPSHOTS = Partition("snapshots", 0)
 SUSPECT_S = 0.2
+AHEAD_MS = 20 * 60_000
 
 
 class Again:
@@ -115,7 +118,7 @@ class _StallingWriter(MemoryWriter):
 
 
 def an_engine(
-    log: MemoryLog,
+    log: EventLog,
     owner: str,
     group: Group | None,
     *,
@@ -253,6 +256,56 @@ async def test_an_owner_wrongly_suspected_loses_nothing_and_comes_back() -> None
     assert ids == ["first", "a", "b", "c"]
     assert void >= 1
     assert owners(log) == ["owner", "standby", "owner"]
+
+
+class _Ahead(SystemClock):
+    """A clock that is wrong."""
+
+    def now_ms(self) -> int:
+        return super().now_ms() + AHEAD_MS
+
+
+class _AheadReader(MemoryReader):
+    """Tells by a wrong clock when it was answered, as a client does."""
+
+    def fetched_ms(self, partition: Partition) -> int | None:
+        at_ms = super().fetched_ms(partition)
+        return None if at_ms is None else at_ms + AHEAD_MS
+
+
+class _ReadAhead(PassingLog):
+    async def reader(self, at: Mapping[Partition, int | None]) -> MemoryReader:
+        return _AheadReader(self.log, at)
+
+    async def writer(self) -> MemoryWriter:
+        return await self.log.writer()
+
+
+async def test_a_standby_whose_clock_was_refused_takes_nothing_over_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "_COOLING_S", 0.01)
+    log = Stalling()
+    due_ms = SystemClock().now_ms() + AHEAD_MS // 2
+    core = replace(CORE, work_due=lambda state, now_ms: state.owed > 0 or now_ms >= due_ms)
+    wrong = an_engine(_ReadAhead(log), "wrong", None, clock=_Ahead(), core=core)
+    suspecting = 0
+
+    def suspects() -> bool:
+        nonlocal suspecting
+        suspecting += any(one.suspects for one in wrong._standing)
+        return suspecting > 50
+
+    before = REGISTRY.get_sample_value("headrace_takeovers_total", {"shard": "0"}) or 0
+    async with Running(wrong), Running(await the_owner(log)):
+        await opened_by_the_owner(log)
+        await until(lambda: "wrong" in owners(log))
+        give(log, "a")
+        await until(lambda: happened(log)[1].inbox_next == 2)
+        await until(suspects)
+        taken = REGISTRY.get_sample_value("headrace_takeovers_total", {"shard": "0"})
+    assert owners(log) == ["owner", "wrong", "owner"]
+    assert taken == before + 1
 
 
 async def test_an_owner_that_is_opening_is_given_time() -> None:

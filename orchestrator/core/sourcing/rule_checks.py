@@ -426,11 +426,18 @@ def _nodes(at: Path, match: NodeMatch, known: Known | None) -> Iterator[tuple[Pa
 
 
 def _nobody(at: Path, strategy: Strategy, sites: Sequence[Site]) -> Iterator[tuple[Path, str]]:
-    """Fences that no node of the market passes: every order would wait for ever."""
+    """Fences that no node of the market passes: every order would wait for ever.
+
+    A node whose definition names no region may be in any: its postal code may say it.
+    """
     if not sites:
         return
     fences = FenceSet(strategy.fences)
-    failed = [fences.barred(node) for node in sites]
+    anywhere = fences
+    if (nodes := strategy.fences.nodes) is not None:
+        nodes = nodes.model_copy(update={"region": None})
+        anywhere = FenceSet(strategy.fences.model_copy(update={"nodes": nodes}))
+    failed = [(fences if node.region else anywhere).barred(node) for node in sites]
     if not all(failed):
         return
     if all("capability" in codes for codes in failed):
