@@ -145,7 +145,7 @@ class Fences(_Written):
     capability: Some[Word] | None = None  # the node has all of them
     max_km: Annotated[int, Field(ge=1, le=100_000)] | None = None
     cross_border: bool = True  # whether a node may ship to another country
-    reach_promise: bool = False  # whether a leg must arrive by the order's promise
+    reach_promise: bool = False  # whether a leg must arrive by the day that the order asks for
     min_shelf_days: Annotated[int, Field(ge=0, le=100_000)] | None = None
     keep: Some[Keep] | None = None
 

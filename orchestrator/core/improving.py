@@ -14,7 +14,7 @@ import orjson
 from events.decided import Line, Plain, Value
 from orchestrator.core.config import MINUTE_MS
 from orchestrator.core.orders import Fulfillment, Order
-from orchestrator.core.placing import as_promised, carry_out, lacks, told_service, withdraw
+from orchestrator.core.placing import carry_out, lacks, request_of, told_service, withdraw
 from orchestrator.core.shard import Market, Shard
 from orchestrator.core.sourcing.plan import Outcome, Request, Want
 from orchestrator.core.sourcing.planner import asked, source
@@ -162,7 +162,7 @@ def _request(turn: Turn, order: Order, held: Sequence[Fulfillment], data: Plain)
         for line in order.lines
         if units.get(line.line_id)
     ]
-    return Request(as_promised(order, data), wants, turn.now_ms, turn.cause["type"])
+    return request_of(turn, order, wants, data)
 
 
 def _replace(

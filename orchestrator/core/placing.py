@@ -205,15 +205,20 @@ def ask(turn: Turn, order: Order, lines: list[OrderLine], data: Plain) -> Outcom
     wants = [Want(line.line_id, line.sku, line.open + line.backordered) for line in lines]
     if not wants:
         return None
-    request = Request(as_promised(order, data), wants, turn.now_ms, turn.cause["type"])
-    return source(turn.shard, turn.market_of(order), request)
+    return source(turn.shard, turn.market_of(order), request_of(turn, order, wants, data))
 
 
-def as_promised(order: Order, data: Plain) -> Plain:
-    """The order as it is planned anew: what it was promised is what it asks for."""
-    if order.promised_ms is None or "deliver_by" in data:
-        return data
-    return {**data, "deliver_by": rfc3339(order.promised_ms)}
+def request_of(turn: Turn, order: Order, wants: list[Want], data: Plain) -> Request:
+    """To have an order planned, or planned anew: then to be late for its promise costs money.
+
+    It bars nobody: a day that nobody asked for must not keep an order from what is there. An order
+    that asks when to ship is planned by that.
+    """
+    promised = order.promised_ms
+    if promised is None or not data.keys().isdisjoint(("deliver_by", "ship_by")):
+        return Request(data, wants, turn.now_ms, turn.cause["type"])
+    data = {**data, "deliver_by": rfc3339(promised)}
+    return Request(data, wants, turn.now_ms, turn.cause["type"], promised=True)
 
 
 def _source(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+import pytest
 
 from schemas.times import instant_ms, iso_day
 from tests.core.story import Story, plain
@@ -106,14 +107,28 @@ def test_what_is_sourced_again_keeps_the_promise_where_that_is_worth_its_price()
     assert orjson.loads(story.told("order_allocated")[0]["decision"])["promise"] == promised_by
 
 
-def test_what_waited_is_filled_in_time_for_the_promise_that_stands() -> None:
+@pytest.mark.parametrize("seconds", [3_600, 4 * 86_400])  # within the promised days, and after
+def test_a_day_that_nobody_asked_for_keeps_no_order_from_what_is_there(seconds: int) -> None:
+    story = shop()
+    story.rules({"fences": {"reach_promise": True}, "unsourced": "cancel"})
+    story.receive("BOS", A=1)
+    story.order("1", A=1, line={"allow_backorder": False})
+    story.at(seconds)
+    story.receive("CHI", A=50)
+    story.report("rejected", "1.1", reason="damaged")
+    assert story.plan("1") == {"CHI": {"A": 1}}
+    assert story.told("order_promise_changed") != []
+
+
+def test_a_day_that_was_asked_for_bars_what_is_late_also_when_it_is_sourced_again() -> None:
     story = shop()
     story.rules({"fences": {"reach_promise": True}})
     story.receive("BOS", A=1)
-    story.order("1", A=1)
+    story.order("1", A=1, deliver_by="2027-01-19")
+    promised = story.told("order_allocated")[0]["promised_by"]
     story.receive("CHI", A=1)
     story.report("rejected", "1.1", reason="not_in_stock")
-    assert story.status("1") == "backordered", "Chicago would be late"
+    assert story.status("1") == "backordered", f"Chicago would be later than {promised}"
     story.receive("BOS", A=1)
     assert story.plan("1") == {"BOS": {"A": 1}}
 

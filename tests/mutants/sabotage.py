@@ -1140,10 +1140,18 @@ MUTANTS: Final = (
     _mutant(
         "what was promised is forgotten when it is sourced again",
         "orchestrator/core/placing.py",
-        "Request(as_promised(order, data), wants",
-        "Request(data, wants",
+        "    if promised is None or not data.keys().isdisjoint(",
+        "    if True or not data.keys().isdisjoint(",
         "tests/core/test_rated_plans.py::"
         "test_what_is_sourced_again_keeps_the_promise_where_that_is_worth_its_price",
+    ),
+    _mutant(
+        "what Headrace promised by itself is a fence",
+        "orchestrator/core/placing.py",
+        'turn.cause["type"], promised=True)',
+        'turn.cause["type"])',
+        "tests/core/test_rated_plans.py::"
+        "test_a_day_that_nobody_asked_for_keeps_no_order_from_what_is_there",
     ),
     _mutant(
         "what a closed node holds stays there",

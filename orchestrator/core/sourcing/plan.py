@@ -59,9 +59,10 @@ class Request:
     """What an order, or a question about one, wants sourced.
 
     `data` is the order as placed (canonical JSON): conditions, place and promise are read from it.
+    `promised`: its `deliver_by` is what Headrace promised, and nobody asked for.
     """
 
-    __slots__ = ("data", "draft_work", "now_ms", "trigger", "wants")
+    __slots__ = ("data", "draft_work", "now_ms", "promised", "trigger", "wants")
 
     def __init__(
         self,
@@ -70,8 +71,11 @@ class Request:
         now_ms: int,
         trigger: str,
         draft_work: int = DRAFT_WORK,
+        *,
+        promised: bool = False,
     ) -> None:
         self.data = data
+        self.promised = promised
         self.wants = wants
         self.now_ms = now_ms
         self.trigger = trigger  # the type of the input that asks

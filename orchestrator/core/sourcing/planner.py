@@ -62,6 +62,8 @@ def _chosen(shard: Shard, market: Market, request: Request) -> _Chosen:
     if not facts.region and place.region:  # the postal code says it where the order doesn't
         facts.region = place.region.casefold()
     strategy, why, passed_over = market.rules.choose(facts)
+    if request.promised:
+        strategy = strategy.without_reach()
     return place, strategy, why, passed_over
 
 

@@ -443,12 +443,16 @@ class Strategy:
         "parcel",
         "quantity",
         "replan_saving_minor",
+        "undated",
         "unsourced",
         "unsourced_days",
+        "written",
     )
 
     def __init__(self, written: Written) -> None:
         split, parcel = written.split, written.parcel
+        self.written = written
+        self.undated: Strategy | None = None  # once it was asked for
         self.name = written.name
         self.fences = FenceSet(written.fences)
         self.objective = _ranking(written.objective)
@@ -465,6 +469,14 @@ class Strategy:
         self.else_: Strategy | None = None  # asked next where this one finds no unit
         self.hold_ms = written.hold * _MINUTE_MS
         self.replan_saving_minor = written.replan_saving
+
+    def without_reach(self) -> "Strategy":
+        """The same where late is dear and bars nothing: no day was asked for."""
+        if self.undated is None:
+            made = self.undated = Strategy(self.written)
+            made.fences.reach_promise = False
+            made.else_ = None if self.else_ is None else self.else_.without_reach()
+        return self.undated
 
 
 def _ranking(objective: list[Criterion]) -> Ranking | None:

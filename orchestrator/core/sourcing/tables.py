@@ -1204,7 +1204,7 @@ class Tables:
         self._schedules_made = 0
         self._objectives: dict[str, Objective] = {}
         self._seen: dict[Place, None] = {}  # places asked for once
-        self._terms: dict[tuple[str, str, str | None, str | None], Terms] = {}
+        self._terms: dict[tuple[str, bool, str, str | None, str | None], Terms] = {}
         self._reaches: OrderedDict[tuple[Terms, Place], Reach] = OrderedDict()
         self._zones: OrderedDict[_ZoneKey, Zone] = OrderedDict()
         self._bytes = 0
@@ -1341,7 +1341,7 @@ class Tables:
         self, strategy: Strategy, level: str, carrier: str | None, service: str | None
     ) -> Terms:
         """The terms of a strategy, a service level and what an order asks of carriers."""
-        key = (strategy.name, level, carrier, service)
+        key = (strategy.name, strategy.fences.reach_promise, level, carrier, service)
         found = self._terms.get(key)
         if found is None:
             if len(self._terms) >= _TERMS_KEPT:
