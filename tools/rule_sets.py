@@ -115,7 +115,7 @@ _MEANS = {
     "Fences.capability": "nodes that have all of these",
     "Fences.max_km": "at most so far from the destination",
     "Fences.cross_border": "`false`: only nodes in the destination's country",
-    "Fences.reach_promise": "`true`: only legs that arrive by the order's promise",
+    "Fences.reach_promise": "`true`: only legs that arrive by the day that the order asks for",
     "Fences.min_shelf_days": "only units that live so many days longer",
     "Fences.keep": "units that stay at nodes, beside the safety stock: the larger counts",
     "NodeMatch.kind": "of these kinds",
