@@ -94,7 +94,7 @@ _MEANS = {
     "Strategy.split": "how an order may be divided",
     "Strategy.parcel": "what a parcel takes",
     "Strategy.unsourced": "what becomes of units that no node has: `backorder`, `cancel`, or `{cancel_after_days: n}`; a line with `allow_backorder: false` is cancelled at once",
-    "Strategy.else": "the strategy asked next where this one finds no unit, whatever that one's conditions",
+    "Strategy.else": "the strategy asked next where this one finds no unit, whatever that one's conditions. Where this one finds some, the rest waits, and is planned by itself once a unit, node, service or rule that may concern it changes: then this one is asked again first",
     "Strategy.hold": "minutes before a node is asked, in which the plan may be improved; 0: never",
     "Strategy.replan_saving": "what an improvement must save",
     "When.channel": "the order's channel",
