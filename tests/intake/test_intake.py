@@ -576,6 +576,8 @@ async def test_what_is_written_anew_at_the_same_place_is_not_taken_for_acknowled
         await until(lambda: world.days.tried.count(down) >= 2)
         held = world.log.held(ORDERS).records
         held[0] = held[0]._replace(value=(held[0].value or b"").replace(b"first", b"other"))
+        tried = world.days.tried.count(down)
+        await until(lambda: world.days.tried.count(down) >= tried + 2)  # it was read again
         world.days.down.clear()
         await until(lambda: len(world.inbox(3)) == 2)
     assert [one["data"]["order_id"] for one in world.inbox(0)[1:]] == ["first", "other"]

@@ -553,8 +553,8 @@ MUTANTS: Final = (
     _mutant(
         "an order whose commit is lost counts as tried",
         _ENGINE,
-        "            if poison is None:\n                self._tried = ([], 0)",
-        "            if False:\n                self._tried = ([], 0)",
+        "        if poison is None:\n            self._tried = ([], 0)",
+        "        if False:\n            self._tried = ([], 0)",
         "tests/runtime/test_halts.py::test_a_skip_is_journaled_once_whatever_becomes_of_its_commit",
     ),
     _mutant(

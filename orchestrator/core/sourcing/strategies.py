@@ -452,7 +452,7 @@ class Strategy:
     def __init__(self, written: Written) -> None:
         split, parcel = written.split, written.parcel
         self.written = written
-        self.undated: Strategy | None = None  # once it was asked for
+        self.undated: Strategy | None = None  # of a rule set's own
         self.name = written.name
         self.fences = FenceSet(written.fences)
         self.objective = _ranking(written.objective)
@@ -577,6 +577,8 @@ class RuleSet:
         for one in written:
             if one.else_ is not None:
                 self.strategies[one.name].else_ = self.strategies[one.else_]
+        for strategy in self.strategies.values():
+            strategy.without_reach()  # made here, so that to ask for one leaves no trace
         self._choices = [(self.strategies[one.name], *_compiled(one, time_zone)) for one in written]
 
     def __eq__(self, other: object) -> bool:
