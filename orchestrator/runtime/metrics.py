@@ -135,7 +135,9 @@ AUDIT_SECONDS = histogram(
 )
 LOOP_BLOCKED = histogram(
     "headrace_loop_blocked_seconds",
-    "How long a process kept its own event loop from whoever was due, looked at 20 times a second.",
+    "How long a process kept its own event loop from whoever was due, looked at 20 times a second,"
+    " by the processor time that it used: what only waits (a disk, a name server, a lock) is not"
+    " seen.",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0),
 )
 READER_LAG = gauge(

@@ -65,7 +65,8 @@ def main() -> int:
         if given.shrink:
             smallest, outcome = shrink(plan, outcome)
             console.print(outcome.what, highlight=False)
-            console.print(replay(plan, *_options(plan, smallest)), highlight=False)
+            command = replay(plan, *_options(plan, smallest))
+            console.print(command, highlight=False, soft_wrap=True)
         return 1
     console.print(f"seed {plan.seed} holds: digest {outcome.digest}", highlight=False)
     console.print({**outcome.count, **{str(one): n for one, n in outcome.fired.items()}})
@@ -113,7 +114,7 @@ def _many(
                     task, completed=done, description=f"{said}, {len(total.failures)} failed"
                 )
                 if isinstance(one, Failure) and len(total.failures) <= _SHOWN:
-                    console.print(f"{one}", style="red", highlight=False)
+                    console.print(f"{one}", style="red", highlight=False, soft_wrap=True)
         except KeyboardInterrupt:
             console.print("stopped; this is of the runs until now")
     return total

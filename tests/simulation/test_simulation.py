@@ -59,9 +59,11 @@ def test_what_was_found_once_is_not_found_again(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [220, 373, 792, 823])
 def test_no_unit_stays_at_a_node_that_says_twice_under_two_ids_what_it_can_not_stop(
-    seed: int,
+    seed: int, request: pytest.FixtureRequest
 ) -> None:
+    """Its command is this test: the seed by itself has other oddities."""
     drawn = a_plan(seed, without=(*Fault, *Change))
     plan = replace(drawn, oddities=SAID_TWICE, beside=(), hosts=2, shards=1, partitions=1)
     outcome = attempt(plan)
-    assert not isinstance(outcome, Failure), str(outcome)
+    again = f"python -m pytest '{request.node.nodeid}'"
+    assert not isinstance(outcome, Failure), f"{outcome.what}\n  replay: {again}"
