@@ -1,6 +1,7 @@
 """The documentation as data: pages, links, fenced samples."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,8 @@ NAMES = {page.relative_to(ROOT).as_posix(): page for page in PAGES}
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?P<to>[^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(?P<title>.+)$", re.MULTILINE)
+_NEXT_HEADING = re.compile(r"^##+ ", re.MULTILINE)
+_TYPED = re.compile(r"^ *(?:\d+\. `)?headrace (?P<words>[^`\n]*?)(?: +#.*)?(?:`.*)?$", re.MULTILINE)
 
 
 class Sample(NamedTuple):
@@ -51,3 +54,13 @@ def anchors(page: Path) -> set[str]:
     titles = [match["title"] for match in _HEADING.finditer(prose(page))]
     kept = [re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", title)).lower() for title in titles]
     return {title.replace(" ", "-") for title in kept}
+
+
+def commands(page: str, heading: str) -> list[list[str]]:
+    """What a section says to type, word by word: a line of a block, or what a step begins with."""
+    _, title, rest = NAMES[page].read_text(encoding="utf-8").partition(f"# {heading}\n")
+    section = _NEXT_HEADING.split(rest, maxsplit=1)[0]
+    found = [shlex.split(match["words"]) for match in _TYPED.finditer(section)]
+    assert title, f"{page} has no section {heading}"
+    assert found, f"{page} says nothing to type in {heading}"
+    return found

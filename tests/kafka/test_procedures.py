@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from orchestrator.demo.outbox import Outbox
 from orchestrator.demo.readmodel import ReadModel
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.world import SystemClock
-from tests.docs.pages import NAMES, ROOT
+from tests.docs.pages import ROOT, commands
 from tests.kafka.roles import Process, Processes
 from tests.kafka.storm import SCHEMA, SHARDS, an_order, network
 
@@ -28,16 +27,7 @@ pytestmark = [
 ]
 SNAPSHOT_EVENTS = "150"
 ORDERS = 200
-
-
-def commands(heading: str) -> list[list[str]]:
-    """What a section of the page says to type, word by word."""
-    _, _, rest = NAMES["docs/how-to/operate.md"].read_text().partition(f"\n## {heading}\n")
-    section = rest.partition("\n## ")[0]
-    lines = (line.strip().partition("  #")[0] for line in section.splitlines())
-    found = [shlex.split(line)[1:] for line in lines if line.startswith("headrace ")]
-    assert found, heading
-    return found
+PAGE = "docs/how-to/operate.md"
 
 
 class Shop:
@@ -154,7 +144,7 @@ async def test_postgres_and_snapshots_are_restored_from_the_journal_alone(shop: 
         while "snapshots" in await shop.log.describe():
             await asyncio.sleep(0.2)
 
-    *before, verify = commands("Restore from the journal alone")
+    *before, verify = commands(PAGE, "Restore from the journal alone")
     for words in before:
         await shop.type(*words)
     again = [shop.processes.start("projector"), shop.processes.start("standby")]
@@ -178,7 +168,7 @@ async def test_shards_move_to_a_machine_that_has_folded_them_and_the_old_one_sto
     await said(old, "open")
     await shop.send()
 
-    ((_, _, roles),) = commands("Move shards to another machine")
+    ((_, _, roles),) = commands(PAGE, "Move shards to another machine")
     new = shop.processes.start(roles)
     await ready(new)
     await shop.send()
@@ -206,7 +196,7 @@ async def test_a_release_that_folds_otherwise_takes_over_from_its_own_snapshots(
     path = {"PYTHONPATH": str(release), "PYTHONSAFEPATH": "1"}
     for name, value in path.items():
         monkeypatch.setenv(name, value)
-    *first, (_, _, standby), verify = commands("Upgrade")
+    *first, (_, _, standby), verify = commands(PAGE, "Upgrade")
     for words in first:
         await shop.type(*words, **path)
     upgraded = Shop(shop.log, shop.database, release)
