@@ -32,14 +32,11 @@ from tests.servers.killable import (
     processes_in,
 )
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.real_kafka("is a cluster of its own"),
-    pytest.mark.skipif(
-        "HEADRACE_TEST_LONG" not in os.environ,
-        reason="takes three minutes: make soak, or HEADRACE_TEST_LONG=1",
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.real_kafka("is a cluster of its own")]
+LONG = pytest.mark.skipif(
+    "HEADRACE_TEST_LONG" not in os.environ,
+    reason="all of them take three minutes: make soak, or HEADRACE_TEST_LONG=1",
+)
 
 READY, NOT_READY = 200, 503
 DISK_MB = 120
@@ -149,6 +146,7 @@ def small_disk() -> Iterator[Path]:
             subprocess.run(["umount", str(disk)], check=True)
 
 
+@LONG
 async def test_a_full_disk_below_postgres_is_waited_out(
     cluster: Cluster, prefix: str, small_disk: Path, tmp_path: Path
 ) -> None:
@@ -173,6 +171,7 @@ async def test_a_full_disk_below_postgres_is_waited_out(
             await one.goes_on_by_itself()
 
 
+@LONG
 async def test_a_database_whose_directory_is_read_only_is_waited_out(
     cluster: Cluster, prefix: str, mortal_postgres: Server, tmp_path: Path
 ) -> None:
@@ -191,7 +190,10 @@ async def test_a_database_whose_directory_is_read_only_is_waited_out(
         await one.goes_on_by_itself()
 
 
-@pytest.mark.parametrize("topic", ["inbox", "journal", "order-updates"])
+@pytest.mark.parametrize(
+    "topic",
+    ["journal", pytest.param("inbox", marks=LONG), pytest.param("order-updates", marks=LONG)],
+)
 async def test_a_topic_that_refuses_writes_is_waited_out(
     cluster: Cluster, prefix: str, mortal_postgres: Server, tmp_path: Path, topic: str
 ) -> None:
