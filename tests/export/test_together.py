@@ -118,6 +118,7 @@ async def shared(
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [2, 3])
 async def test_an_export_that_several_share_is_the_same(
     log: MemoryLog, tmp_path: Path, number: int
