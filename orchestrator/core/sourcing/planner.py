@@ -63,7 +63,7 @@ def _chosen(shard: Shard, market: Market, request: Request) -> _Chosen:
         facts.region = place.region.casefold()
     strategy, why, passed_over = market.rules.choose(facts)
     if request.promised:
-        strategy = strategy.without_reach()
+        strategy = strategy.undated or strategy
     return place, strategy, why, passed_over
 
 

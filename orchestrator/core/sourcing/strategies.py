@@ -446,13 +446,10 @@ class Strategy:
         "undated",
         "unsourced",
         "unsourced_days",
-        "written",
     )
 
     def __init__(self, written: Written) -> None:
         split, parcel = written.split, written.parcel
-        self.written = written
-        self.undated: Strategy | None = None  # of a rule set's own
         self.name = written.name
         self.fences = FenceSet(written.fences)
         self.objective = _ranking(written.objective)
@@ -469,14 +466,22 @@ class Strategy:
         self.else_: Strategy | None = None  # asked next where this one finds no unit
         self.hold_ms = written.hold * _MINUTE_MS
         self.replan_saving_minor = written.replan_saving
+        self.undated: Strategy | None = None  # the same where to be late bars nothing
 
-    def without_reach(self) -> "Strategy":
-        """The same where late is dear and bars nothing: no day was asked for."""
-        if self.undated is None:
-            made = self.undated = Strategy(self.written)
-            made.fences.reach_promise = False
-            made.else_ = None if self.else_ is None else self.else_.without_reach()
-        return self.undated
+
+def _strategies(written: list[Written]) -> dict[str, Strategy]:
+    """By their names, each with the one that it leaves the rest to."""
+    found = {one.name: Strategy(one) for one in written}
+    for one in written:
+        if one.else_ is not None:
+            found[one.name].else_ = found[one.else_]
+    return found
+
+
+def _undated(written: Written) -> Written:
+    """The same for an order that asks for no day."""
+    fences = written.fences.model_copy(update={"reach_promise": False})
+    return written.model_copy(update={"fences": fences})
 
 
 def _ranking(objective: list[Criterion]) -> Ranking | None:
@@ -573,12 +578,9 @@ class RuleSet:
         written = list(body.strategies)
         if all(has_conditions(one) for one in written):
             written.append(Written(name=LAST_RESORT))
-        self.strategies = {one.name: Strategy(one) for one in written}
-        for one in written:
-            if one.else_ is not None:
-                self.strategies[one.name].else_ = self.strategies[one.else_]
-        for strategy in self.strategies.values():
-            strategy.without_reach()  # made here, so that to ask for one leaves no trace
+        self.strategies = _strategies(written)
+        for name, undated in _strategies([_undated(one) for one in written]).items():
+            self.strategies[name].undated = undated
         self._choices = [(self.strategies[one.name], *_compiled(one, time_zone)) for one in written]
 
     def __eq__(self, other: object) -> bool:
