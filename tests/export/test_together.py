@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,11 +11,10 @@ import orjson
 import pytest
 
 from orchestrator.export.directory import Directory, ExportError
-from orchestrator.export.exporter import Alone, Done, Exporter, Period
-from orchestrator.export.together import Crew, Json, Start, Task, export, take_part
-from orchestrator.remembered import history_format
+from orchestrator.export.exporter import Alone, Done, Period
+from orchestrator.export.together import Crew, Json, Start, Task, export, exporters, take_part
 from orchestrator.runtime.memory_log import MemoryLog
-from orchestrator.runtime.world import SystemClock, SystemRandomness
+from orchestrator.runtime.world import SystemClock
 from schemas.journal import JournalError
 from schemas.ports import Partition, Record
 from schemas.times import instant_ms
@@ -46,16 +44,6 @@ def log(story: Story) -> MemoryLog:
     return log
 
 
-def maker(log: MemoryLog) -> Callable[..., Exporter]:
-    return partial(
-        Exporter,
-        log=log,
-        clock=SystemClock(),
-        randomness=SystemRandomness(),
-        form=history_format(),
-    )
-
-
 def as_it_was(said: Json) -> Json:
     return said
 
@@ -74,7 +62,7 @@ def beside(log: MemoryLog, heard: Callable[[Json], Json] = as_it_was) -> Start:
 
         async def work() -> None:
             try:
-                await take_part(Task.of(orjson.loads(sent)), maker(log), tell)
+                await take_part(Task.of(orjson.loads(sent)), exporters(log), tell)
             finally:
                 loop.call_soon(lines.put_nowait, b'{"done":true}')
 
@@ -107,7 +95,7 @@ async def shared(
     with place.locked():
         await export(
             place,
-            maker(log),
+            exporters(log),
             lambda *_: None,
             crew=Crew(number, start or beside(log), alone),
             period=period,

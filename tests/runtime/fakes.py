@@ -13,6 +13,9 @@ from events.decided import DecidedEvent, InputRecord
 from orchestrator.core.decide import tick
 from orchestrator.runtime.engine import Core, Engine, EngineConfig
 from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
+from orchestrator.runtime.replica import Replica
+from orchestrator.runtime.snapshots import Snapshots
+from orchestrator.runtime.standby import Standby, StandbyConfig
 from schemas import inbox
 from schemas.journal import Commit, Entry, FilterState, Opened, Verdict, decode, step
 from schemas.ports import (
@@ -20,6 +23,7 @@ from schemas.ports import (
     Bounds,
     Checkpoint,
     Clock,
+    EventLog,
     Group,
     MembershipEnded,
     Partition,
@@ -30,6 +34,7 @@ from schemas.ports import (
     Unknown,
     Writer,
 )
+from schemas.voids import Voids
 
 INBOX = Partition("inbox", 0)
 JOURNAL = Partition("journal", 0)
@@ -247,6 +252,43 @@ class _FaultyWriter:
         await self._writer.close()
 
 
+class LosesOne(MemoryLog):
+    """The `nth` append to a topic lands, and its acknowledgement is lost."""
+
+    def __init__(
+        self, clock: Clock, topics: Mapping[str, int], topic: str, *, nth: int = 1
+    ) -> None:
+        super().__init__(clock, topics)
+        self.lost = 0
+        """Records of it."""
+        self._topic, self._nth = topic, nth
+        self._appends = 0
+
+    async def writer(self) -> Writer:  # type: ignore[override]  # any writer will do
+        return _LosingWriter(self, await super().writer())
+
+    def appended(self, to: Partition, records: Sequence[Record]) -> None:
+        """Unknown where it is the one."""
+        self._appends += to.topic == self._topic
+        if self._appends == self._nth and not self.lost:
+            self.lost = len(records)
+            raise Unknown("lost")
+
+
+class _LosingWriter:
+    def __init__(self, log: LosesOne, writer: Writer) -> None:
+        self._log = log
+        self._writer = writer
+
+    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
+        appended = await self._writer.append(to, records)
+        self._log.appended(to, records)
+        return appended
+
+    async def close(self) -> None:
+        await self._writer.close()
+
+
 def give(log: MemoryLog, *ids: str, to: Partition = INBOX, **data: object) -> None:
     """Put inputs into an inbox."""
     for id_ in ids:
@@ -301,6 +343,31 @@ async def engine(
         core=core,
         owner=owner,
         config=config or EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.05),
+    )
+
+
+def a_standby(
+    replica: Replica[Tally],
+    log: EventLog,
+    clock: Clock,
+    voids: Voids,
+    *,
+    config: StandbyConfig,
+    snapshots: Snapshots[Tally] | None = None,
+    let_go: Callable[[Tally], Iterator[None]] = _let_go,
+    seed: int = 1,
+) -> Standby[Tally]:
+    """A standby of a shard whose owner owes nothing."""
+    return Standby(
+        replica,
+        log=log,
+        clock=clock,
+        randomness=Seeded(seed),
+        is_due=lambda *_: False,
+        let_go=let_go,
+        snapshots=snapshots,
+        config=config,
+        voids=voids,
     )
 
 

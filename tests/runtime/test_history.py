@@ -21,10 +21,10 @@ from orchestrator.voiding import found_void
 from schemas.history import Known, KnownOrder, flatten, let_go
 from schemas.journal import FilterState, encode_commit, encode_opened, step
 from schemas.journal import decode as decode_journal
-from schemas.ports import Appended, Checkpoint, Partition, Record, Unknown, Writer
+from schemas.ports import Checkpoint, Partition, Record
 from schemas.voids import VOIDS, Voids
 from tests.core.story import Story
-from tests.runtime.fakes import JOURNAL, Seeded, SteppedClock, until
+from tests.runtime.fakes import JOURNAL, LosesOne, Seeded, SteppedClock, until
 
 TOPICS = {"journal": 1, "snapshots": 1, "history": 3}
 LATE_S = 30.0
@@ -271,37 +271,10 @@ def snapshots(log: MemoryLog, clock: SetClock) -> Snapshots[Shard]:
     return Snapshots(0, log=log, clock=clock, randomness=Seeded(2), form=form)
 
 
-class _FailsOnce(MemoryLog):
-    """The third append to history lands, and its acknowledgement is lost."""
-
-    appends = 0
-    lost = 0  # records of it
-
-    async def writer(self) -> Writer:  # type: ignore[override]  # any writer will do
-        return _Failing(self, await super().writer())
-
-
-class _Failing:
-    def __init__(self, log: _FailsOnce, writer: Writer) -> None:
-        self._log = log
-        self._writer = writer
-
-    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
-        appended = await self._writer.append(to, records)
-        self._log.appends += 1
-        if self._log.appends == 3:
-            self._log.lost = len(records)
-            raise Unknown("lost")
-        return appended
-
-    async def close(self) -> None:
-        await self._writer.close()
-
-
 async def test_repeats_after_a_lost_acknowledgement_can_be_dropped_by_position(
     clock: SetClock,
 ) -> None:
-    log, story = _FailsOnce(clock, TOPICS), a_story()
+    log, story = LosesOne(clock, TOPICS, "history", nth=3), a_story()
     Book(log).tell(story)
     wanted = expected(story)
     async with Publishing(log, clock):

@@ -16,7 +16,7 @@ from orchestrator.runtime.world import SystemRandomness
 from schemas.journal import FilterState, encode_commit, encode_entry, encode_opened, step
 from schemas.journal import decode as decode_journal
 from schemas.ports import Appended, Checkpoint, Clock, Partition, Read, Record, Unknown, Writer
-from tests.runtime.fakes import JOURNAL, SteppedClock, until
+from tests.runtime.fakes import JOURNAL, LosesOne, SteppedClock, until
 
 TOPICS = {
     "journal": 1,
@@ -370,35 +370,10 @@ def _restarts() -> float:
     return REGISTRY.get_sample_value("headrace_relay_restarts_total", {"shard": "0"}) or 0.0
 
 
-class _FailsOnce(MemoryLog):
-    """The first append to order-updates lands, and its acknowledgement is lost."""
-
-    failed = False
-
-    async def writer(self) -> Writer:  # type: ignore[override]  # any writer will do
-        return _Failing(self, await super().writer())
-
-
-class _Failing:
-    def __init__(self, log: _FailsOnce, writer: Writer) -> None:
-        self._log = log
-        self._writer = writer
-
-    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
-        appended = await self._writer.append(to, records)
-        if to.topic == "order-updates" and not self._log.failed:
-            self._log.failed = True
-            raise Unknown("lost")
-        return appended
-
-    async def close(self) -> None:
-        await self._writer.close()
-
-
 async def test_after_a_lost_acknowledgement_everything_is_published_again_with_the_same_ids() -> (
     None
 ):
-    log = _FailsOnce(SteppedClock(), TOPICS)
+    log = LosesOne(SteppedClock(), TOPICS, "order-updates")
     book = Book(log)
     book.commit(accepted("1"), available("A", 1))
     async with Relaying(log):

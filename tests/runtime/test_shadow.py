@@ -1,7 +1,7 @@
 """Role shadow over a memory log: each order decided beside, under positions of its own."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeAlias
 
 import orjson
@@ -19,10 +19,10 @@ from orchestrator.runtime.settings import Settings
 from orchestrator.runtime.shadow import Beside, Shadow
 from orchestrator.runtime.snapshots import Snapshots
 from schemas.journal import Entry
-from schemas.ports import Appended, Partition, Read, Record, Unknown, Writer
+from schemas.ports import Partition, Read, Record
 from tests.core.story import Story
 from tests.core.test_shadowing import beside, shade, shop
-from tests.runtime.fakes import JOURNAL, Seeded, until
+from tests.runtime.fakes import JOURNAL, LosesOne, Seeded, until
 from tests.runtime.test_history import TOPICS, Book, SetClock
 
 CORE = a_core(Settings())
@@ -156,33 +156,8 @@ async def test_what_is_decided_again_after_a_crash_is_the_same_to_the_byte(
     assert all(len(values) == 1 for values in by_position.values())
 
 
-class _FailsOnce(MemoryLog):
-    """The first append to history lands, and its acknowledgement is lost."""
-
-    lost = False
-
-    async def writer(self) -> Writer:  # type: ignore[override]  # any writer will do
-        return _Failing(self, await super().writer())
-
-
-class _Failing:
-    def __init__(self, log: _FailsOnce, writer: Writer) -> None:
-        self._log = log
-        self._writer = writer
-
-    async def append(self, to: Partition, records: Sequence[Record]) -> Appended:
-        appended = await self._writer.append(to, records)
-        if not self._log.lost:
-            self._log.lost = True
-            raise Unknown("lost")
-        return appended
-
-    async def close(self) -> None:
-        await self._writer.close()
-
-
 async def test_what_a_shadow_held_is_let_go_when_it_begins_anew_or_ends() -> None:
-    log, story = _FailsOnce(SetClock(), TOPICS), a_day()
+    log, story = LosesOne(SetClock(), TOPICS, "history"), a_day()
     book = Book(log)
     book.tell(story)
     async with Running(log) as running:

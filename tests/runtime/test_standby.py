@@ -13,7 +13,7 @@ from orchestrator.runtime import engine
 from orchestrator.runtime.engine import Core, Engine, EngineConfig, ShardWriter
 from orchestrator.runtime.memory_log import MemoryLog, MemoryReader, MemoryWriter
 from orchestrator.runtime.snapshots import Format, Snapshots
-from orchestrator.runtime.standby import Standby, StandbyConfig
+from orchestrator.runtime.standby import StandbyConfig
 from orchestrator.runtime.world import SystemClock
 from schemas import inbox
 from schemas.journal import Commit, FilterState, Opened, Verdict, encode_opened
@@ -37,6 +37,7 @@ from tests.runtime.fakes import (
     Running,
     Seeded,
     Tally,
+    a_standby,
     give,
     happened,
     owners,
@@ -455,16 +456,13 @@ async def test_a_standby_reads_no_more_than_so_much_while_a_snapshot_is_written(
     log.given = 0
     clock, voids, snapshots = SystemClock(), Voids(log), Slow(log)
     replica = CORE.replica(0, clock, voids)
-    standby = Standby(
+    standby = a_standby(
         replica,
-        log=log,
-        clock=clock,
-        randomness=Seeded(1),
-        is_due=lambda *_: False,
-        let_go=CORE.let_go,
-        snapshots=snapshots,
+        log,
+        clock,
+        voids,
         config=StandbyConfig(1, snapshot_events=50, held_bytes=held_bytes),
-        voids=voids,
+        snapshots=snapshots,
     )
     running = asyncio.create_task(standby.run())
     async with asyncio.timeout(10):
@@ -524,16 +522,13 @@ async def test_others_have_their_turn_while_records_are_looked_through_beside_a_
             await until(lambda end=number + 1: happened(log)[1].inbox_next == end)  # type: ignore[misc]
     snapshots = Slow(log)
     voids = Heavy(log, clock, snapshots.began)
-    standby = Standby(
+    standby = a_standby(
         CORE.replica(0, clock, voids),
-        log=log,
-        clock=clock,
-        randomness=Seeded(1),
-        is_due=lambda *_: False,
-        let_go=CORE.let_go,
-        snapshots=snapshots,
+        log,
+        clock,
+        voids,
         config=StandbyConfig(1, snapshot_events=10),
-        voids=voids,
+        snapshots=snapshots,
     )
     running = asyncio.create_task(standby.run())
     others = asyncio.create_task(voids.others())
@@ -556,16 +551,14 @@ async def test_a_snapshot_is_written_anew_before_retention_takes_it_however_litt
     voids = Voids(log)
     snapshots = Snapshots(0, log=log, clock=clock, randomness=Seeded(1), form=FORM)
     replica = CORE.replica(0, clock, voids)
-    standby = Standby(
+    standby = a_standby(
         replica,
-        log=log,
-        clock=clock,
-        randomness=Seeded(2),
-        is_due=lambda *_: False,
-        let_go=CORE.let_go,
-        snapshots=snapshots,
+        log,
+        clock,
+        voids,
         config=StandbyConfig(1, snapshot_events=1_000),
-        voids=voids,
+        snapshots=snapshots,
+        seed=2,
     )
     written = log.held(SNAPSHOTS)
 
@@ -628,17 +621,7 @@ async def test_what_was_followed_and_is_not_opened_is_let_go(end: str) -> None:
         log.write(JOURNAL, [Record(None, b"{}")])
     clock, voids = SystemClock(), Voids(log)
     replica = CORE.replica(0, clock, voids)
-    standby = Standby(
-        replica,
-        log=log,
-        clock=clock,
-        randomness=Seeded(2),
-        is_due=lambda *_: False,
-        let_go=let_go,
-        snapshots=None,
-        config=StandbyConfig(1),
-        voids=voids,
-    )
+    standby = a_standby(replica, log, clock, voids, config=StandbyConfig(1), let_go=let_go, seed=2)
     following = asyncio.create_task(standby.run())
     await until(lambda: replica.state.seen == ["first"])
     await until(lambda: standby.state == ("halted" if end == "halted" else "standby"))

@@ -41,6 +41,7 @@ from tests.runtime.fakes import (
     Running,
     Seeded,
     Tally,
+    a_standby,
     give,
     until,
 )
@@ -457,17 +458,7 @@ async def followed(log: MemoryLog) -> Standby[Tally]:
     """A standby that has read the journal to its end, and was told to stop."""
     clock, voids = SystemClock(), Voids(log)
     replica = SNAPPING.replica(0, clock, voids)
-    standby = Standby(
-        replica,
-        log=log,
-        clock=clock,
-        randomness=Seeded(2),
-        is_due=lambda *_: False,
-        let_go=SNAPPING.let_go,
-        snapshots=None,
-        config=StandbyConfig(1),
-        voids=voids,
-    )
+    standby = a_standby(replica, log, clock, voids, config=StandbyConfig(1), seed=2)
     following = asyncio.create_task(standby.run())
     await until(lambda: replica.filter.next == log.held(JOURNAL).next)
     standby.stop.set()
