@@ -9,7 +9,8 @@ from bench.core import new_shard, order_inputs
 from bench.workload import Inbox
 from orchestrator.core.decide import decide
 from orchestrator.core.orders import Order
-from orchestrator.core.shard import Shard, let_go
+from orchestrator.core.shard import Market, Shard, let_go
+from orchestrator.core.sourcing.tables import Tables
 
 
 @pytest.fixture
@@ -32,20 +33,21 @@ def a_shard(orders: int, *, one_place: bool = False) -> Shard:
     return shard
 
 
-def alive() -> int:
-    return sum(type(one) is Order for one in gc.get_objects())
+def alive(kind: type = Order) -> int:
+    return sum(type(one) is kind for one in gc.get_objects())
 
 
 @pytest.mark.usefixtures("no_collections")
 @pytest.mark.parametrize("one_place", [False, True])
 def test_nothing_is_left_of_a_shard_that_planned_and_was_let_go(*, one_place: bool) -> None:
-    before = alive()
+    before, around = alive(), [alive(kind) for kind in (Market, Tables)]
     shard = a_shard(20, one_place=one_place)
     assert alive() == before + 20
     for _ in let_go(shard):
         """A piece."""
     del shard
     assert alive() == before
+    assert [alive(kind) for kind in (Market, Tables)] == around
 
 
 def test_a_large_shard_is_let_go_a_piece_at_a_time() -> None:

@@ -453,7 +453,14 @@ MUTANTS: Final = (
     _mutant(
         "what planning made keeps a shard that is let go",
         "orchestrator/core/shard.py",
-        "        market.tables = None\n",
+        "            market.tables = None\n",
+        "",
+        "tests/core/test_letting_go.py",
+    ),
+    _mutant(
+        "what planning made keeps itself and its market",
+        "orchestrator/core/shard.py",
+        "            held += market.tables.kept()\n",
         "",
         "tests/core/test_letting_go.py",
     ),

@@ -7,7 +7,7 @@ is the node with index i.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from events.decided import Decision, DecisionRow, Plain
 from orchestrator.core.ledger import Bin
@@ -1221,6 +1221,13 @@ class Tables:
         self._bars: dict[str, dict[str, int]] = {}
         self._suppression = -1
         self._suppressed: list[Node] = []
+
+    def kept(self) -> list[dict[Any, Any]]:
+        """All that it remembers, which refers back to it or to its market."""
+        return [
+            *(self._zones, self._reaches, self._stocked),
+            *(self._objectives, self._schedules, self._terms),
+        ]
 
     def assortment(self, strategy: Strategy, fresh_from: int | None) -> "dict[str, Stocked]":
         """The items by sku that a strategy has asked for; `fresh_from`: see `Holders`."""
