@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from heapq import heappush
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
 from events.decided import InputRecord, Plain
 from orchestrator.core.config import Config
@@ -55,13 +55,6 @@ class Changes:
 
 Inbound = dict[tuple[str, str, str | None], tuple[int, int]]
 """Node id, document, document line -> units, when they are expected (ms)."""
-
-
-class Planned(Protocol):
-    """What planning made of a market, for speed."""
-
-    def kept(self) -> list[dict[Any, Any]]:
-        """All that it remembers."""
 
 
 class Shelf(dict[str, Bin]):
@@ -206,7 +199,7 @@ class Market:
         self.network_version = 0
         self.suppression_version = 0  # bumped when a node's suppressions change
         self.booked_changes = Changes()  # nodes whose booked days changed
-        self.tables: Planned | None = None
+        self.tables: object = None  # what planning made of all this, for speed
         self.bins: dict[str, Shelf] = {}  # sku -> node id -> bin
         self.inbound: dict[str, Inbound] = {}  # sku -> what is announced
         self.fulfillments_planned = 0
@@ -385,9 +378,7 @@ def let_go(shard: Shard) -> Iterator[None]:
     """
     held: list[dict[Any, Any]] = []
     for market in shard.markets.values():
-        if market.tables is not None:
-            held += market.tables.kept()
-            market.tables = None
+        market.tables = None
         held += market.bins.values()
         held += [market.bins, market.held, market.promises, market.waiting]
         held += [market.orders, market.retired]

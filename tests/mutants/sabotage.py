@@ -453,15 +453,15 @@ MUTANTS: Final = (
     _mutant(
         "what planning made keeps a shard that is let go",
         "orchestrator/core/shard.py",
-        "            market.tables = None\n",
+        "        market.tables = None\n",
         "",
         "tests/core/test_letting_go.py",
     ),
     _mutant(
-        "what planning made keeps itself and its market",
-        "orchestrator/core/shard.py",
-        "            held += market.tables.kept()\n",
-        "",
+        "what planning made of a network keeps itself when the network changes",
+        "orchestrator/core/sourcing/tables.py",
+        "        self.kept = kept\n",
+        "        self.kept = kept and tables\n",
         "tests/core/test_letting_go.py",
     ),
     _mutant(

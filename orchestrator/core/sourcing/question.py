@@ -376,7 +376,7 @@ class Question:
 
     def _ranked(self, key: int, contents: Contents) -> Ranking:
         """The nodes by what a leg is worth, kept by its weight where that is all prices ask."""
-        found = self.zone.ranking(contents)  # may empty `plain`, hence stored after it
+        found = self.zone.ranking(contents, self.tables)  # may empty `plain`, hence stored after it
         if key >= 0:
             self.zone.plain[key] = found
         return found
@@ -711,7 +711,7 @@ class Question:
             return []
         contents = self.contents(amounts)
         few = bits.bit_count() * SPARSE < len(self.nodes)
-        ranking = self.zone.known(contents) if few else self.zone.ranking(contents)
+        ranking = self.zone.known(contents) if few else self.zone.ranking(contents, self.tables)
         units = sum(amounts)
         found = None
         if ranking is not None:

@@ -222,7 +222,7 @@ class _Record:
             whole = question.known_whole(amounts)
         if whole is None:
             offers, units = question.offers(amounts, 2), sum(amounts)
-            ranking = question.zone.ranking(question.contents(amounts))
+            ranking = question.zone.ranking(question.contents(amounts), question.tables)
             able = question.qualified(amounts)
             there = as_bytes(able & ranking.able, self._nodes) if self._nodes > WIDE else b""
         else:
@@ -542,7 +542,7 @@ def _kept(
     ready = there & line.open
     if ready:
         alone = question.contents_of([(line, 1)])
-        ranking = question.zone.ranking(alone)
+        ranking = question.zone.ranking(alone, question.tables)
         unpriced = ready & ~ranking.able
         late = set_of([index for index in nodes_in(unpriced) if ranking.value_of(index) >= 0])
         if question.strategy.fences.reach_promise:

@@ -7,7 +7,7 @@ is the node with index i.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from events.decided import Decision, DecisionRow, Plain
 from orchestrator.core.ledger import Bin
@@ -930,7 +930,10 @@ class Groups:
 
 
 class Zone:
-    """A place on certain terms and dates: prices, and rankings, made when asked for."""
+    """A place on certain terms and dates: prices, and rankings, made when asked for.
+
+    It refers to no tables: those that a network's change has replaced are gone with who uses them.
+    """
 
     __slots__ = (
         "_by_distance",
@@ -939,7 +942,6 @@ class Zone:
         "_prices",
         "_rankings",
         "_schedule",
-        "_tables",
         "bytes",
         "groups",
         "kept",
@@ -958,7 +960,6 @@ class Zone:
         kept: bool,
     ) -> None:
         self.kept = kept
-        self._tables = tables
         self._nodes = tables.market.node_list
         self._dates = dates
         self._schedule = schedule if dates.matter else None
@@ -1071,29 +1072,34 @@ class Zone:
         """The ranking of these contents where there is one already."""
         return self._rankings.get(contents)
 
-    def ranking(self, contents: Contents) -> "Ranking":
-        """The nodes by what a leg of these contents is worth, each on its first day."""
+    def ranking(self, contents: Contents, tables: "Tables") -> "Ranking":
+        """The nodes by what a leg of these contents is worth, each on its first day.
+
+        `tables`: those that gave this zone.
+        """
         found = self._rankings.get(contents)
         if found is None:
             if len(self._rankings) >= _RANKINGS_KEPT:
                 self._rankings.clear()
                 self.plain.clear()
                 self.several.clear()
-            found = self._rankings[contents] = self._rank(contents)
+            found = self._rankings[contents] = self._rank(contents, tables)
         return found
 
-    def _rank(self, contents: Contents) -> "Ranking":
-        made = self._rank_places(contents) if self._by_distance else self._rank_groups(contents)
+    def _rank(self, contents: Contents, tables: "Tables") -> "Ranking":
+        if self._by_distance:
+            made = self._rank_places(contents, tables)
+        else:
+            made = self._rank_groups(contents)
         if self.kept:
             nodes = len(self._nodes)
             size = 3_000 + (10_000 if nodes > WIDE else 0)
             size += 50 * nodes if self.reach.by_place else 0
             self.bytes += size
-            self._tables.grow(size)
+            tables.grow(size)
         return made
 
-    def _rank_places(self, contents: Contents) -> "Ranking":
-        tables = self._tables
+    def _rank_places(self, contents: Contents, tables: "Tables") -> "Ranking":
         values = Objective.nearest_of(
             tables.handling,
             tables.per_unit if contents.units else None,
@@ -1221,13 +1227,6 @@ class Tables:
         self._bars: dict[str, dict[str, int]] = {}
         self._suppression = -1
         self._suppressed: list[Node] = []
-
-    def kept(self) -> list[dict[Any, Any]]:
-        """All that it remembers, which refers back to it or to its market."""
-        return [
-            *(self._zones, self._reaches, self._stocked),
-            *(self._objectives, self._schedules, self._terms),
-        ]
 
     def assortment(self, strategy: Strategy, fresh_from: int | None) -> "dict[str, Stocked]":
         """The items by sku that a strategy has asked for; `fresh_from`: see `Holders`."""
