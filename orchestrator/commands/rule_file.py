@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from orchestrator.commands.connection import INPUT_ERROR
-from orchestrator.core.sourcing.rule_checks import where
+from orchestrator.core.sourcing.rule_checks import line_of, where
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
@@ -40,9 +40,7 @@ class RuleFile(NamedTuple):
 
     def at(self, path: str) -> str:
         """`FILE:line` of a path, or of what it would stand in."""
-        while path and path not in self.lines:
-            path = re.sub(r"(\.[^.\[\]]*|\[\d+\]|^[^.\[\]]*)$", "", path)
-        return f"{self.name}:{self.lines.get(path, 1)}"
+        return f"{self.name}:{line_of(path, self.lines)}"
 
 
 class _Reader:

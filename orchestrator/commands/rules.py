@@ -23,7 +23,7 @@ from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_
 from orchestrator.commands.rule_file import RuleFile, load
 from orchestrator.commands.send import BadLine, Event, deliver
 from orchestrator.commands.send import parse as parse_lines
-from orchestrator.core.sourcing.rule_checks import Defined, Known
+from orchestrator.core.sourcing.rule_checks import Defined, Known, told
 from orchestrator.core.sourcing.rule_checks import check as check_body
 from orchestrator.runtime.settings import Settings, SetupError
 from schemas.cloudevents import sentence_of
@@ -266,6 +266,8 @@ def _named(
 ) -> tuple[RuleFile | None, dict[str, Any]]:
     """Which version of which market is meant: the options count, then the file."""
     written = None if file is None else load(file)
+    if written is not None and written.body:
+        _stop_where_wrong(written)
     head = {} if written is None else written.head
     data = {"market_id": market or head.get("market"), "version": version or head.get("version")}
     if None in data.values():
@@ -287,8 +289,10 @@ def _ask(type_: str, data: dict[str, Any], written: RuleFile | None, api: str | 
     line = orjson.dumps({"type": type_, "source": "headrace-rules", "data": said})
     (event,) = parse_lines(line, new_ids=True, now=datetime.now(UTC))
     if isinstance(event, BadLine):
-        name = written.name if written else "the event"
-        typer.echo(f"{name}: {event.detail.replace('market_id:', 'market:')}", err=True)
+        said_of = event.detail.replace("market_id:", "market:")
+        field = said_of.partition(":")[0]
+        at = written.at(field) if written and field in written.head else "the event"
+        typer.echo(f"{at}: {said_of}", err=True)
         raise typer.Exit(INPUT_ERROR)
     server = _Api(api, settings)
     market, version = said["market_id"], str(said["version"])
@@ -298,8 +302,8 @@ def _ask(type_: str, data: dict[str, Any], written: RuleFile | None, api: str | 
         _same(written, before["body"], market, version)
     position = _send(settings, event)
     found = server.get(path, missing={}, position=position)
-    told = [one["position"] for one in before.get("refusals", ())]
-    fresh = [one for one in found.get("refusals", ()) if one["position"] not in told]
+    known = [one["position"] for one in before.get("refusals", ())]
+    fresh = [one for one in found.get("refusals", ()) if one["position"] not in known]
     if fresh:
         typer.echo(f"Rule set {version} of {market} is not {fresh[0]['asked']}:", err=True)
         _tell(written, fresh[0]["problems"])
@@ -356,11 +360,9 @@ def _send(settings: Settings, event: Event) -> str:
 
 
 def _tell(written: RuleFile | None, problems: Sequence[RuleProblem]) -> None:
+    file, lines = (written.name, written.lines) if written else ("", {})
     for one in problems:
-        path = one["path"]
-        inner = path.removeprefix("body.") if written else path
-        at = f"{written.at(inner)}: " if written else ""
-        typer.echo(f"{at}{inner}{': ' if path else ''}{one['detail']}", err=True)
+        typer.echo(told(one, file, lines), err=True)
 
 
 def _stop_where_wrong(written: RuleFile) -> None:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from events.base import MAX_QUANTITY, Fact
 from events.network import CarrierServiceDefined, NodeDefined
 from orchestrator.commands.rule_file import FileError, parse
+from orchestrator.core.sourcing.rule_checks import check, told
 from orchestrator.replay.changes import ChangeError, Changes, Opened, Rules, Stock
 from orchestrator.runtime.settings import SetupError
 from schemas.cloudevents import sentence
@@ -121,7 +122,10 @@ def _rules(name: str) -> Rules:
     except FileError as error:
         wrong(f"--rules: {error}")
     version = str(file.head.get("version") or Path(name).stem)
-    return Rules(str(file.head.get("market") or ""), version, file.body)
+    _, problems = check(file.body, None)
+    if problems:
+        wrong(f"--rules: {'; '.join(told(one, file.name, file.lines) for one in problems)}.")
+    return Rules(str(file.head.get("market") or ""), version, file.body, file.name, file.lines)
 
 
 def _yaml(option: str, name: str) -> Any:  # noqa: ANN401 - YAML

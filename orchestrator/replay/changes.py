@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from orchestrator.core.shard import Shard
-from orchestrator.core.sourcing.rule_checks import Defined, Known
+from orchestrator.core.sourcing.rule_checks import Defined, Known, told
 from orchestrator.core.sourcing.rule_checks import check as check_rules
 from orchestrator.replay.period import Period
 
@@ -24,6 +24,8 @@ class Rules(NamedTuple):
     market_id: str
     version: str
     body: Json
+    file: str = ""  # where it is written
+    lines: Mapping[str, int] = {}  # path -> line
 
 
 class Opened(NamedTuple):
@@ -214,11 +216,8 @@ def check(changes: Changes, periods: Sequence[Period]) -> None:
         theirs = [Defined.of(one) for one in known if one["market_id"] == rules.market_id]
         _, problems = check_rules(rules.body, Known.of(theirs))
         if problems:
-            said = "; ".join(
-                f"{one['path']}: {one['detail']}" if one["path"] else one["detail"]
-                for one in problems
-            )
-            raise ChangeError(f"--rules: rule set {rules.version}: {said}")
+            said = "; ".join(told(one, rules.file, rules.lines) for one in problems)
+            raise ChangeError(f"--rules: {said}")
 
 
 def _in(markets: set[str], option: str, market_id: str) -> None:

@@ -160,6 +160,18 @@ def test_what_can_not_be_sent_is_said_before_anything_is_asked(tmp_path: Path) -
     assert "--market" in nobody.stderr
 
 
+@pytest.mark.parametrize("command", ["approve", "activate", "shadow"])
+def test_whoever_names_a_file_hears_in_which_line_it_is_wrong(tmp_path: Path, command: str) -> None:
+    words = [command, "rules.yaml", *(["--approver", "Bo"] if command == "approve" else [])]
+    wrong = EXAMPLE.replace("max_km: 800", "max_km: -1")
+    done = run(tmp_path, *words, rules=f"market: us\nversion: 7\n{wrong}")
+    assert done.exit_code == 1
+    assert "rules.yaml:12: strategies[0].fences.max_km: must be" in done.stderr
+    done = run(tmp_path, *words, rules=f"market: us\nversion: [7]\n{EXAMPLE}")
+    assert done.exit_code == 2
+    assert "rules.yaml:2: version: must be" in done.stderr
+
+
 def test_diff_shows_values_by_name_and_not_how_they_are_written(tmp_path: Path) -> None:
     same = run(
         tmp_path,

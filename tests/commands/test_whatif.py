@@ -185,10 +185,11 @@ def test_variants_side_by_side_on_a_real_broker(
             assert done.returncode == 2, done.stdout
             assert done.stderr.startswith(sentence)
             assert done.stderr.count("\n") == 1
-    rules.write_text(RULES.replace("max_legs: 1", "max_legs: none"), encoding="utf-8")
+    elsewhere = "split: {max_legs: 1}\n    fences: {nodes: {node: [PARIS]}}"
+    rules.write_text(RULES.replace("split: {max_legs: 1}", elsewhere), encoding="utf-8")
     wrong = headrace("whatif", "--rules", str(rules), **servers)
     assert wrong.returncode == 2
-    assert wrong.stderr.startswith("--rules: rule set one-leg: strategies[0].split.max_legs: ")
+    assert wrong.stderr.startswith(f"--rules: {rules}:6: strategies[0].fences.nodes")
     middle = rfc3339(story.now_ms - 5 * 32 * HOUR * 1000 - 1)
     part = asked("--from", middle, **servers)
     assert part["drift"]["equals_history"] is True
@@ -270,6 +271,11 @@ def test_wrong_usage_is_said_before_anything_is_read(words: tuple[str, ...], sai
         ("--rates", "services: []", "--rates: FILE must be a list of carrier services"),
         ("--rates", "[{carrier: ups}]", "--rates: FILE: "),
         ("--rules", "a: [", "--rules: FILE:1: is not YAML"),
+        (
+            "--rules",
+            RULES.replace("max_legs: 1", "max_legs: none"),
+            "--rules: FILE:5: strategies[0].split.max_legs: must be",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(

@@ -127,6 +127,20 @@ def where(path: Path) -> str:
     return said
 
 
+def line_of(path: str, lines: Mapping[str, int]) -> int:
+    """Of the lines of a file's paths, that of this one, or of what it would stand in."""
+    while path and path not in lines:
+        path = re.sub(r"(\.[^.\[\]]*|\[\d+\]|^[^.\[\]]*)$", "", path)
+    return lines.get(path, 1)
+
+
+def told(problem: RuleProblem, file: str, lines: Mapping[str, int]) -> str:
+    """`FILE:line: path: what is wrong`; the file is left out where it has no name."""
+    path = problem["path"].removeprefix("body.") if file else problem["path"]
+    at = f"{file}:{line_of(path, lines)}: " if file else ""
+    return f"{at}{path}{': ' if path else ''}{problem['detail']}"
+
+
 # what doesn't parse
 
 
