@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from events.decided import InputRecord
 from events.inputs import INPUTS
@@ -26,7 +27,7 @@ from schemas.ports import (
     Unknown,
     Writer,
 )
-from tests.runtime.fakes import Careless, Ending, PassingLog
+from tests.runtime.fakes import Careless, Ending, PassingLog, metric
 
 SHARDS = 4
 ORDERS = Partition("orders", 0)
@@ -299,7 +300,12 @@ async def test_routing_never_changes(world: World) -> None:
 async def test_a_rejected_record_is_kept_as_it_was_with_the_reason(world: World) -> None:
     headers = [("trace", b"\xff\x00"), *emit("order_placed", "x", "shop", TIME)]
     world.write("orders", b'{"channel":"web"}', headers, key=b"7", partition=1)
-    await world.run_until(lambda: len(world.rejected()) == 1)
+    before = metric("headrace_rejected_total", reason="invalid_data")
+    with capture_logs() as logs:
+        await world.run_until(lambda: len(world.rejected()) == 1)
+    assert metric("headrace_rejected_total", reason="invalid_data") == before + 1
+    (told_of,) = [one for one in logs if one["event"] == "rejected"]
+    assert (told_of["reason"], told_of["at"]) == ("invalid_data", "orders/1@0")
     (record,) = world.log.held(Partition("rejected", 1)).records
     assert (record.key, record.value) == (b"7", b'{"channel":"web"}')
     assert list(record.headers[: len(headers)]) == headers

@@ -102,16 +102,15 @@ def main(arguments: Sequence[str]) -> int:
     there, made = _made(given.files, given.sample, given.seed)
     mutants = {_mutant(one): one for one in made}
     outcomes: dict[str, Counter[str]] = {}
-    left: list[str] = []
     trials = try_all([*mutants], given.workers, _TIMEOUT_S)
     with copy_of_the_tree() as copy:
         for trial in track(trials, "mutants", total=len(made), console=console, transient=True):
             one = mutants[trial.mutant]
             outcome = _outcome(copy, trial, given.runs)
             outcomes.setdefault(one.path, Counter())[outcome] += 1
+            console.print(f"{outcome}: {one.name}", highlight=False, markup=False)
             if outcome == "survived":
-                left.append(f"{one.name}\n{one.diff}\n")
-                console.print(left[-1], highlight=False, markup=False)
+                console.print(one.diff, highlight=False, markup=False)
     total = sum(outcomes.values(), Counter[str]())
     table = Table("module", "mutants", *_OUTCOMES, "score %")
     for module, counts in sorted(outcomes.items()):

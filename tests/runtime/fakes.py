@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any, Self
 
 import orjson
+from prometheus_client import REGISTRY
 
 from events.decided import DecidedEvent, InputRecord
 from orchestrator.core.decide import tick
@@ -289,12 +290,23 @@ class _LosingWriter:
         await self._writer.close()
 
 
-def give(log: MemoryLog, *ids: str, to: Partition = INBOX, **data: object) -> None:
+def metric(name: str, **labels: str) -> float:
+    """What this process says by now of a metric."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def give(
+    log: MemoryLog,
+    *ids: str,
+    to: Partition = INBOX,
+    type_: str = "order_cancel_requested",
+    **data: object,
+) -> None:
     """Put inputs into an inbox."""
     for id_ in ids:
         origin = ("orders", 0, log.held(to).next, 0)
         value = inbox.encode(
-            type_="order_cancel_requested",
+            type_=type_,
             version=1,
             id_=id_,
             source="test",

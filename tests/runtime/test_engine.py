@@ -38,6 +38,7 @@ from tests.runtime.fakes import (
     engine,
     give,
     happened,
+    metric,
     owners,
     until,
 )
@@ -55,6 +56,42 @@ async def test_decides_every_input_once_in_inbox_order() -> None:
         give(log, "d")
         await until(lambda: happened(log)[1].inbox_next == 4)
     assert happened(log)[0] == ["a", "b", "c", "d"]
+
+
+def counted() -> dict[str, float]:
+    """What this process says that it has committed."""
+    return {
+        "placed": metric("headrace_inputs_total", type="order_placed", outcome="applied"),
+        "called off": metric(
+            "headrace_inputs_total", type="order_cancel_requested", outcome="applied"
+        ),
+        "parked": metric("headrace_inputs_total", type="order_cancel_requested", outcome="parked"),
+        "events": metric("headrace_decided_events_total", type="availability_changed"),
+        "timed": metric("headrace_placed_to_journal_seconds_count"),
+        "commits": metric("headrace_batch_inputs_count", shard="0"),
+        "inputs": metric("headrace_batch_inputs_sum", shard="0"),
+        "bytes": metric("headrace_commit_bytes_total", shard="0"),
+    }
+
+
+async def test_counts_what_is_in_its_confirmed_commits() -> None:
+    before, log = counted(), a_log()
+    give(log, "a", type_="order_placed")
+    give(log, "b", "c")
+    give(log, "d", work=1)
+    async with Running(await engine(log)):
+        await until(lambda: happened(log)[1].inbox_next == 4)
+    commits = [one.value or b"" for one in log.held(JOURNAL).records if one.value][1:]
+    assert {name: value - before[name] for name, value in counted().items()} == {
+        "placed": 1,
+        "called off": 2,
+        "parked": 1,
+        "events": 3,
+        "timed": 1,
+        "commits": len(commits),
+        "inputs": 4,
+        "bytes": sum(map(len, commits)),
+    }
 
 
 async def test_the_same_seed_gives_the_same_journal_bytes() -> None:

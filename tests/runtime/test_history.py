@@ -24,7 +24,7 @@ from schemas.journal import decode as decode_journal
 from schemas.ports import Checkpoint, Partition, Record
 from schemas.voids import VOIDS, Voids
 from tests.core.story import Story
-from tests.runtime.fakes import JOURNAL, LosesOne, Seeded, SteppedClock, until
+from tests.runtime.fakes import JOURNAL, LosesOne, Seeded, SteppedClock, metric, until
 
 TOPICS = {"journal": 1, "snapshots": 1, "history": 3}
 LATE_S = 30.0
@@ -155,9 +155,11 @@ async def test_publishes_everything_flat_as_cloud_events(clock: SetClock) -> Non
     log, story = MemoryLog(clock, TOPICS), a_story()
     Book(log).tell(story)
     wanted = expected(story)
+    before = metric("headrace_published_total", topic="history")
     async with Publishing(log, clock):
         await until(lambda: len(values(log)) == len(wanted))
     assert {one["position"]: one for one in values(log)} == wanted
+    assert metric("headrace_published_total", topic="history") == before + len(wanted)
     for number in range(TOPICS["history"]):
         for one in log.held(Partition("history", number)).records:
             headers = dict(one.headers)

@@ -16,7 +16,7 @@ from orchestrator.runtime.world import SystemRandomness
 from schemas.journal import FilterState, encode_commit, encode_entry, encode_opened, step
 from schemas.journal import decode as decode_journal
 from schemas.ports import Appended, Checkpoint, Clock, Partition, Read, Record, Unknown, Writer
-from tests.runtime.fakes import JOURNAL, LosesOne, SteppedClock, until
+from tests.runtime.fakes import JOURNAL, LosesOne, SteppedClock, metric, until
 
 TOPICS = {
     "journal": 1,
@@ -116,8 +116,10 @@ class Relaying:
 async def test_publishes_what_happened_as_cloud_events_in_binary_mode() -> None:
     log = a_log()
     Book(log).commit(accepted("7"), {"type": "master_data_kept"}, accepted("8"))
+    before = metric("headrace_published_total", topic="order-updates")
     async with Relaying(log):
         await until(lambda: len(published(log, "order-updates")) == 2)
+    assert metric("headrace_published_total", topic="order-updates") == before + 2
     first = next(one for one in published(log, "order-updates") if one.key == b"7")
     assert dict(first.headers) == {
         "ce_specversion": b"1.0",
@@ -213,10 +215,7 @@ async def test_goes_on_at_its_checkpoint_which_is_the_whole_filter_state() -> No
 
 
 def _begun_anew() -> float:
-    return (
-        REGISTRY.get_sample_value("headrace_published_anew_total", {"role": "relay", "shard": "0"})
-        or 0.0
-    )
+    return metric("headrace_published_anew_total", role="relay", shard="0")
 
 
 async def test_who_finds_no_offset_says_that_it_publishes_all_again() -> None:
@@ -367,7 +366,7 @@ async def test_who_stood_still_for_longer_than_its_session_puts_nothing_old_on_t
 
 
 def _restarts() -> float:
-    return REGISTRY.get_sample_value("headrace_relay_restarts_total", {"shard": "0"}) or 0.0
+    return metric("headrace_relay_restarts_total", shard="0")
 
 
 async def test_after_a_lost_acknowledgement_everything_is_published_again_with_the_same_ids() -> (
@@ -426,12 +425,12 @@ async def test_while_one_topic_takes_nothing_consumers_of_the_others_hear_nothin
 
 
 async def test_the_lag_of_a_shard_that_is_left_is_told_no_longer() -> None:
-    def told() -> float | None:
+    def lag() -> float | None:
         labels = {"role": "relay", "topic": "journal", "partition": "0"}
         return REGISTRY.get_sample_value("headrace_reader_lag_records", labels)
 
     log = a_log()
     Book(log).commit(accepted("1"))
     async with Relaying(log):
-        await until(lambda: told() == 0)
-    assert told() is None
+        await until(lambda: lag() == 0)
+    assert lag() is None
