@@ -62,6 +62,14 @@ def wrong_sum(market: Market, _stock: Bin, _order: Order) -> None:
     market.available["B"] = 9
 
 
+def lost_sum(market: Market, _stock: Bin, _order: Order) -> None:
+    del market.available["B"]
+
+
+def lost_wait(market: Market, _stock: Bin, _order: Order) -> None:
+    del market.backordered["A"]
+
+
 def units_from_nowhere(_market: Market, stock: Bin, _order: Order) -> None:
     stock.on_hand += 1
 
@@ -92,6 +100,8 @@ def miscounted_line(_market: Market, _stock: Bin, order: Order) -> None:
         (forgotten_order, "A at BOS: 5 are reserved for web/1, which asks for none"),
         (moved_work, "A at BOS: 5 are reserved for web/1, which asks for none"),
         (wrong_sum, "B: 9 are available, nodes have 3"),
+        (lost_sum, "B: 0 are available, nodes have 3"),
+        (lost_wait, "A: 0 wait, lines in the queue want 7"),
         (units_from_nowhere, "A at BOS: 6 on hand are not 0 + 5 + 0 + 0 + 0"),
         (oversold, "A at BOS: a count is below 0: (-1, 5, 0, 1, 0)"),
         (wrong_waiting, "A: 8 wait, lines in the queue want 7"),

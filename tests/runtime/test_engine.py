@@ -8,6 +8,7 @@ from dataclasses import replace
 import orjson
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from events.decided import DecidedEvent, InputRecord
 from orchestrator.runtime.engine import Core, Doubt, EngineConfig, ShardWriter
@@ -513,7 +514,10 @@ async def test_a_shard_whose_topics_are_set_right_goes_on_by_itself() -> None:
             states.append(running.role.states().get(0))
             return "cleanup.policy=compact" in running.role.halts()[0].what
 
-        await until(worse)
+        with capture_logs() as logs:
+            await until(worse)
+        (said,) = [one["what"] for one in logs if one["event"] == "halted"]
+        assert "cleanup.policy=compact" in said
         log.settings.clear()
         await until(lambda: happened(log)[0] == ["a"])
         assert running.role.halts() == {}
