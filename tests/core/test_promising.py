@@ -315,6 +315,27 @@ def test_without_the_split_it_may_be_earlier(story: Story) -> None:
     )
 
 
+def test_in_one_piece_it_may_be_earlier(story: Story) -> None:
+    for sku in ("A", "B"):
+        story.send("item_defined", sku=sku, name=sku, weight_g=1000)
+    weight = {"per_kg_minor": 0, "weight_breaks": [{"to_g": 1500, "base_minor": 900}]}
+    ground = [
+        {"to_km": to_km, "transit_days": days, **weight} for to_km, days in ((500, 1), (9000, 4))
+    ]
+    story.service("ups", "ground", rates=ground)
+    truck = {"to_km": 9000, "base_minor": 2500, "per_kg_minor": 0, "transit_days": 1}
+    story.service("van", "truck", rates=[truck])
+    story.receive("BOS", A=1)
+    story.receive("CHI", A=1, B=1)
+    one = promised(story, {"A": 1, "B": 1})
+    assert summary(one)[2:] == ("2027-01-22", 1800, {"BOS": "now", "CHI": "now"})
+    assert earlier(one)["one_node"] == (
+        "without the split, all from CHI",
+        "2027-01-19",
+        2500,
+    )
+
+
 def test_without_what_arrives_last_the_rest_is_there_earlier(story: Story) -> None:
     story.receive("BOS", A=1)
     story.receive("CHI", B=1)
@@ -460,6 +481,18 @@ def test_not_more_than_a_few_moments_are_planned_for_and_the_last_is_one(story: 
     for day in range(MOMENTS + 2):
         announce(story, "BOS", str(20 + day), A=3)
     assert promised(story, {"A": 4})["delivery_date"] == "2027-01-28"
+
+
+def test_moments_before_the_last_unit_that_is_short_are_not_planned_for(story: Story) -> None:
+    """There are more of them than are planned for."""
+    story.receive("BOS", A=1, B=1)
+    announce(story, "BOS", "20", A=1)
+    for day in range(21, 28):
+        announce(story, "BOS", str(day), B=1)
+    announce(story, "BOS", "28", A=1)
+    announce(story, "BOS", "30", B=1)
+    one = promised(story, {"A": 3, "B": 2})
+    assert (one["possible"], one["delivery_date"]) == (True, "2027-01-29")
 
 
 def test_what_is_announced_for_a_day_beyond_all_calendars_never_comes(story: Story) -> None:
