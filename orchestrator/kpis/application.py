@@ -31,7 +31,7 @@ _TEND_S: Final = 0.25
 _HELD_TICKS: Final = 2
 _MAX_BATCH: Final = 500
 """Records that Faust takes from its consumer at once."""
-_STOP_S: Final = 6.0
+_STOP_S: Final = 4.0
 _PAUSE_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
