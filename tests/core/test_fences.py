@@ -150,6 +150,49 @@ def test_a_service_that_excludes_what_an_item_requires_is_no_rate(shop: Story) -
     assert decision(shop)["rest"]["dearer"] == 0
 
 
+def test_what_no_service_takes_by_itself_is_looked_for_in_no_leg_of_a_large_order(
+    shop: Story,
+) -> None:
+    skus = [f"A{n}" for n in range(12)]
+    shop.item(*skus)
+    shop.send("item_defined", sku="A3", name="A3", requires=["hazmat"])
+    shop.service(excluded_capabilities=["hazmat"])
+    for node_id in ("BOS", "CHI", "LAX"):
+        shop.node(node_id, capabilities=["hazmat"])
+        shop.receive(node_id, **dict.fromkeys(skus, 5))
+    lines: dict[str, Any] = dict.fromkeys(skus, 2)
+    shop.order("1", **lines)
+    assert [shop.counts("1", line) for line in ("3", "4")] == [{"allocated": 2}, {"backordered": 2}]
+    why = decision(shop)
+    assert (why["method"], why["bound"][0]) == ("best_found", 22)
+    assert why["left_out"] == [[3, 2, ["4"], [["no_rate", 3, []]]]]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_what_no_node_brings_in_time_is_looked_for_in_no_leg_of_a_large_order(
+    shop: Story, *, full: bool
+) -> None:
+    skus = [f"A{n}" for n in range(12)]
+    shop.item(*skus)
+    shop.service()
+    for node_id in ("BOS", "CHI", "LAX"):
+        shop.node(node_id, capacity_units_per_day=3)
+        shop.receive(node_id, **dict.fromkeys(skus, 9))
+    shop.rules({"fences": {"reach_promise": True}})
+    by = "2027-01-16"
+    if full:
+        by = "2027-01-17"
+        for n in range(3):
+            shop.order(f"full{n}", A0=3, deliver_by=by)
+    lines: dict[str, Any] = dict.fromkeys(skus, 2)
+    shop.order("1", **lines, deliver_by=by)
+    assert shop.plan("1") == {}
+    assert decision(shop)["bound"][0] == 0
+    assert {tuple(map(str, why)) for *_, [why] in decision(shop)["left_out"]} == {
+        ("reach_promise", "3", "[]")
+    }
+
+
 def test_the_nearest_node_is_not_called_dearer_where_no_service_takes_it_from_there(
     shop: Story,
 ) -> None:

@@ -1145,6 +1145,31 @@ MUTANTS: Final = (
         "tests/properties/test_most_units_come_first.py::test_no_plan_ships_less_than_a_plain_greedy",
     ),
     _mutant(
+        "what can't be one leg is looked through to its last line",
+        "orchestrator/core/sourcing/search.py",
+        "                in_a_row <= DRAFT_REFUSED and self.refused <=",
+        "                self.refused <=",
+        "tests/properties/test_most_units_come_first.py::"
+        "test_what_cannot_be_one_leg_is_halved_not_asked_for_line_by_line",
+    ),
+    _mutant(
+        "what no service takes by itself is looked for in every leg",
+        "orchestrator/core/sourcing/question.py",
+        "        return line.open & self.alone_from(line)[0] if self.reach.rated else line.open\n",
+        "        return line.open\n",
+        "tests/core/test_fences.py::"
+        "test_what_no_service_takes_by_itself_is_looked_for_in_no_leg_of_a_large_order",
+    ),
+    _mutant(
+        "what full days make late is looked for in every leg",
+        "orchestrator/core/sourcing/question.py",
+        "                    if priced is None or priced.days_late:\n"
+        "                        able &= ~(1 << index)\n",
+        "                    able &= able\n",
+        "tests/core/test_fences.py::"
+        "test_what_no_node_brings_in_time_is_looked_for_in_no_leg_of_a_large_order",
+    ),
+    _mutant(
         "what was promised is forgotten when it is sourced again",
         "orchestrator/core/placing.py",
         "    if promised is None or not data.keys().isdisjoint(",

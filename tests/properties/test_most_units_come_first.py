@@ -191,6 +191,39 @@ def test_a_line_is_divided_over_as_many_nodes_as_it_takes(
     check(problem, answer.best)
 
 
+def bulky(barred: Callable[[Contents], bool]) -> tuple[Problem, list[int]]:
+    """Many lines of which each node has all; where values were asked for."""
+    asked: list[int] = []
+
+    def value(node: int, contents: Contents) -> int | None:
+        asked.append(node)
+        return None if barred(contents) else 500 + node
+
+    rows = [[2] * 400] * 30
+    return Problem([2] * 400, [ANY] * 400, len(rows), lambda: rows, value), asked
+
+
+@pytest.mark.parametrize(
+    ("barred", "units", "legs"),
+    [
+        (lambda _: True, 0, 0),
+        (lambda contents: contents[300] > 0, 798, 1),
+        (lambda contents: sum(contents) > 500, 800, 2),
+        (lambda contents: any(contents[::2]) and any(contents[1::2]), 800, 2),
+        (lambda contents: any(contents[:150]) and any(contents[150:]), 800, 2),
+    ],
+    ids=["all", "one line", "many units", "every other line", "lines that follow"],
+)
+def test_what_cannot_be_one_leg_is_halved_not_asked_for_line_by_line(
+    barred: Callable[[Contents], bool], units: int, legs: int
+) -> None:
+    """A thousand lines that no node of a hundred could send took 5 s in one decision."""
+    problem, asked = bulky(barred)
+    best = best_two(problem).best
+    assert (best.units if best else 0, len(best.legs) if best else 0) == (units, legs)
+    assert len(asked) < 5_000
+
+
 class Counted(dict[int, int]):
     """Least costs that count how often one is looked up."""
 

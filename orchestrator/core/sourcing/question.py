@@ -176,6 +176,7 @@ class Question:
     """One request under one strategy."""
 
     __slots__ = (
+        "_alone",
         "_by_size",
         "_by_units",
         "_contents",
@@ -183,6 +184,7 @@ class Question:
         "_in_money",
         "_limits",
         "_nearest",
+        "_of_one",
         "_plain",
         "_wholes",
         "_wide",
@@ -212,8 +214,7 @@ class Question:
         self.market = market
         self.days = zone(market.time_zone)
         self.request = request
-        self.strategy = strategy
-        self.place = place
+        self.strategy, self.place = strategy, place
         self.now_ms = request.now_ms
         self.nodes = market.node_list
         self._wide = len(self.nodes) > WIDE
@@ -237,6 +238,8 @@ class Question:
         self.reach: Reach = self.zone.reach
         self._limits = self.terms.parcel
         self._by_units = tables.units_matter or self.objective.by_units
+        self._alone: dict[Contents, tuple[int, int]] = {}
+        self._of_one: dict[int, int | None] | None = None
         self._contents: dict[Amounts, Contents] = {}
         self._by_size: list[int] = []  # lines in the order in which parcels are filled
         self._wholes: dict[int, Whole] = {}
@@ -901,11 +904,52 @@ class Question:
 
     def free(self) -> Iterator[list[int]]:
         """Units that each node may give of each line."""
+        full = set_of([index for index, day in self._days_of_one().items() if day is None])
+        givers = [self._givers(line) & ~full for line in self.lines]
         for node in self.nodes:
             yield [
-                line.holders.free(node) if line.holders and line.open >> node.index & 1 else 0
-                for line in self.lines
+                line.holders.free(node) if line.holders and able >> node.index & 1 else 0
+                for line, able in zip(self.lines, givers, strict=True)
             ]
+
+    def _givers(self, line: Line) -> int:
+        """The nodes that a leg with units of a line may leave from, if on any day.
+
+        None where one by itself can't: what is more weighs more, asks for more, leaves later.
+        """
+        if line.mode == WHOLE or not line.target:
+            return line.able
+        return line.open & self.alone_from(line)[0] if self.reach.rated else line.open
+
+    def alone_from(self, line: Line) -> tuple[int, int]:
+        """The nodes whose services take a unit of a line by itself, in time where it must be.
+
+        And those where it would be too late.
+        """
+        alone = self.contents_of([(line, 1)])
+        found = self._alone.get(alone)
+        if found is None:
+            ranking = self.zone.ranking(alone, self.tables)
+            able, late = ranking.able, 0
+            if self.strategy.fences.reach_promise:
+                for index, day in self._days_of_one().items():
+                    priced = None if day is None else self.zone.price(index, alone, day)
+                    if priced is None or priced.days_late:
+                        able &= ~(1 << index)
+                others = nodes_in(self.tables.everyone & ~able)
+                late = set_of([index for index in others if ranking.value_of(index) >= 0])
+            found = self._alone[alone] = able, late
+        return found
+
+    def _days_of_one(self) -> dict[int, int | None]:
+        """Of the nodes whose first day may be full: the first day with room for a unit, if any."""
+        if self._of_one is None:
+            first = self.schedule.first
+            self._of_one = {
+                index: day_with_room(self.nodes[index], first[index], 1)
+                for index in nodes_in(self.closely(1))
+            }
+        return self._of_one
 
     def large_enough(self, amounts: Amounts) -> bool:
         """Whether a leg is large enough to be one of several."""

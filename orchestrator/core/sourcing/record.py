@@ -541,17 +541,11 @@ def _kept(
     told = {code: bits & there for code, bits in barred.items() if bits & there}
     ready = there & line.open
     if ready:
-        alone = question.contents_of([(line, 1)])
-        ranking = question.zone.ranking(alone, question.tables)
-        unpriced = ready & ~ranking.able
-        late = set_of([index for index in nodes_in(unpriced) if ranking.value_of(index) >= 0])
-        if question.strategy.fences.reach_promise:
-            amounts = tuple([1 if one is line else 0 for one in question.lines])
-            late |= question.too_late(ready & ranking.able & question.closely(1), amounts)
+        able, late = question.alone_from(line)
         for code, bits in (
-            ("no_rate", unpriced & ~late),
-            ("reach_promise", late),
-            ("split", ready & ~(unpriced | late)),
+            ("no_rate", ready & ~(able | late)),
+            ("reach_promise", ready & late),
+            ("split", ready & able),
         ):
             if bits:
                 told[code] = told.get(code, 0) | bits

@@ -9,7 +9,8 @@ What a `Problem` says:
 - `targets[i]` >= 1, units of line i; `modes[i]`: WHOLE (one node gives the whole target or none of
   it), ONE (at most one node gives the line: min(free, target) units), ANY (divided at will);
 - nodes are 0 .. `nodes` - 1, in the order of node ids; `free()` goes through rows of free units,
-  one a node, 0 where fenced; asked only where the two `cheapest` functions don't answer alone;
+  one a node, 0 where fenced or where no leg may hold any; asked only where the two `cheapest`
+  functions don't answer alone;
 - `value(node, contents)`: an integer >= 0, any function of the contents; None: this leg can't be.
   Ranked criteria come as one integer, each scaled past the largest sum of the next;
 - `floor`: no leg is worth less. The better it is, the fewer sets of lines are asked for;
@@ -68,6 +69,10 @@ DRAFT_VALUES = 1_000
 """Values asked for by the moves that improve plans, and by each greedy to choose well, about."""
 DRAFT_WORK = 500_000
 """Lines looked at, once for each leg, by the moves that it tries: some 150 ms, unless told less."""
+DRAFT_REFUSED = 64
+"""Legs in a row that can't be, after which no more is looked for that goes along with one."""
+DRAFT_GREEDY = 10
+"""Times that work in all such legs of a greedy plan, after which it is content with less."""
 _BOUNDLESS = 1 << 4096
 FEW: Final = 3
 """Whole lines of which all partitions are listed."""
@@ -940,6 +945,8 @@ class _Draft:
         self._whole: list[list[int]] = []
         self.holders: list[list[int]] = []  # of the pool, by line: who has all of it
         self._fullest: dict[tuple[int, ...], list[int]] = {}
+        self._parts: dict[tuple[int, Contents], Contents] = {}  # of what can't be a leg: what can
+        self.refused = 0  # lines looked at in legs that can't be, since a greedy plan was begun
         self.work = 0
         self.values_left = DRAFT_VALUES
         self.covers = min(DRAFT_COVERS, problem.draft_work // (10 * len(problem.targets)))
@@ -985,7 +992,7 @@ class _Draft:
         found = []
         for i, (units, mode) in enumerate(zip(left, modes, strict=True)):
             there = 0
-            if units and (mode == ANY or units == targets[i]):
+            if units and free[i] and (mode == ANY or units == targets[i]):
                 there = _choices(units, mode, free[i])[-1]
             found.append(there if there >= self.least[i] else 0)
         return tuple(found)
@@ -1003,20 +1010,51 @@ class _Draft:
         most = self.most(node, left)
         if not any(most) or self.value(node, most) is not None:
             return most
+        found = self._parts.get((node, most))
+        if found is None:
+            found = self._parts[node, most] = self._part(node, most)
+        return found
+
+    def _part(self, node: int, most: Contents) -> Contents:
+        """What can be a leg of what can't be one as a whole: the first lines first.
+
+        What doesn't go along is halved, to the last line; once enough was refused, no more, but for
+        what comes first.
+        """
+        lines = [line for line, units in enumerate(most) if units]
         found = [0] * len(most)
-        for line, units in enumerate(most):
-            can, cannot = 0, units + 1
-            found[line] = 1 if self.problem.modes[line] == ANY else units
-            while can + 1 < cannot:
-                if self.value(node, tuple(found)) is not None:
-                    can = found[line]
-                else:
-                    cannot = found[line]
-                if self.problem.modes[line] != ANY:
-                    break
-                found[line] = (can + cannot) // 2
-            found[line] = can
+        spans = [(0, len(lines))]
+        in_a_row = 0
+        while spans:
+            begin, end = spans.pop()
+            for line in lines[begin:end]:
+                found[line] = most[line]
+            if self.value(node, tuple(found)) is not None:
+                in_a_row = 0
+                continue
+            in_a_row += 1
+            self.refused += len(most)
+            for line in lines[begin:end]:
+                found[line] = 0
+            if end - begin == 1:
+                self._divide(node, lines[begin], most[lines[begin]], found)
+            elif not begin or (
+                in_a_row <= DRAFT_REFUSED and self.refused <= DRAFT_GREEDY * self.problem.draft_work
+            ):
+                middle = (begin + end) // 2
+                spans += [(middle, end), (begin, middle)]
         return tuple(found)
+
+    def _divide(self, node: int, line: int, units: int, found: list[int]) -> None:
+        """Adds of a line fewer units than these, as many as can go along."""
+        can, cannot = 0, units
+        while self.problem.modes[line] == ANY and can + 1 < cannot:
+            found[line] = (can + cannot) // 2 if can else 1
+            if self.value(node, tuple(found)) is not None:
+                can = found[line]
+            else:
+                cannot = found[line]
+        found[line] = can
 
     def begun(self, node: int) -> dict[int, Contents]:
         """A plan with a leg there alone; none where that is too small to be one of several."""
@@ -1057,13 +1095,14 @@ class _Draft:
         what a node could give can't be a leg.
         """
         legs, shorter = dict(legs), {}
+        self.refused = 0
         left = self.left(legs)
         gains: list[int] = []  # what each node could give of what is left
         for node in range(len(self.gifts)):
             gains.append(sum(self.most(node, left)))
             yield
         rated = [-1] * len(gains)  # what nodes could give when their legs' values were asked for
-        waiting = [(-gain, -1, node) for node, gain in enumerate(gains) if node not in legs]
+        waiting = [(-gain, -1, n) for n, gain in enumerate(gains) if gain and n not in legs]
         heapify(waiting)
         enough = len(self.values) + DRAFT_VALUES
         most_legs = self.problem.max_legs or self.problem.nodes
