@@ -27,6 +27,8 @@ from schemas.times import iso_day
 IMPROVED_BYTES = 3_000
 LATE_MS: Final = MINUTE_MS
 """How long after its day's cut-off a node is still asked: deciding takes a moment."""
+_Beside = dict[tuple[str, str], int]
+"""Units of held legs that may stay together, by node and item."""
 
 
 def schedule(turn: Turn) -> None:
@@ -219,18 +221,20 @@ def _barred(
     """
     place, strategies = asked(shard, market, request)
     left = list(held)
+    beside: _Beside = {}
     for strategy in strategies:
         question = Question(shard, market, request, strategy, place)
-        left = [one for one in left if _as_planned(shard, question, one) is None]
+        left = [one for one in left if _as_planned(shard, question, one, beside) is None]
     return left
 
 
 def _as_planned(
-    shard: Shard, question: Question, fulfillment: Fulfillment
+    shard: Shard, question: Question, fulfillment: Fulfillment, beside: _Beside
 ) -> tuple[Amounts, Priced] | None:
     """A held leg at today's price, on its day; None where it can't be any more.
 
-    A fence bars its node, its service takes it no longer, or its day is over.
+    A fence bars its node, its service takes it no longer, or its day is over. What can be is put
+    beside: of two legs at a node both stay only where enough is fresh for both.
     """
     node, day = shard.nodes[fulfillment.node_id], fulfillment.ship_day
     index = node.index
@@ -239,17 +243,22 @@ def _as_planned(
     units = {line.line_id: line.reserved for line in fulfillment.lines}
     amounts = question.amounts_by_line(units)
     for line, count in zip(question.lines, amounts, strict=True):
-        if count and not (line.open >> index & 1 and line.stays_fresh(node, count)):
+        together = count + beside.get((node.node_id, line.sku), 0)
+        if count and not (line.open >> index & 1 and line.stays_fresh(node, together)):
             return None
     contents = question.contents(amounts)
     priced = question.zone.price(index, contents, day)
     if priced is None or (priced.days_late and question.strategy.fences.reach_promise):
         return None
     carrier, service, data = fulfillment.carrier, fulfillment.service, question.request.data
-    if carrier is None or service is None or ("carrier" in data and "service" in data):
-        return amounts, priced  # by several services, by any, or by what the order asks for
-    key = f"{carrier}/{service}"
-    return (amounts, priced) if question.zone.takes(index, contents, key) else None
+    # else by several services, by any, or by what the order asks for
+    bound = None not in (carrier, service) and not ("carrier" in data and "service" in data)
+    if bound and not question.zone.takes(index, contents, f"{carrier}/{service}"):
+        return None
+    for line, count in zip(question.lines, amounts, strict=True):
+        key = (node.node_id, line.sku)
+        beside[key] = beside.get(key, 0) + count
+    return amounts, priced
 
 
 def _kept(
@@ -264,9 +273,10 @@ def _kept(
     values: list[Value] = []
     objective = question.objective
     worth = question.extra_leg * (len(held) - 1)
+    beside: _Beside = {}
     for fulfillment in held:
         node, day = shard.nodes[fulfillment.node_id], fulfillment.ship_day
-        found = _as_planned(shard, question, fulfillment)
+        found = _as_planned(shard, question, fulfillment, beside)
         if day is None or found is None:
             return None, 0
         amounts, priced = found

@@ -539,6 +539,21 @@ def test_what_ages_while_it_is_held_gives_way_to_what_is_fresh() -> None:
     assert story.plan("1") == {"CHI": {"A": 1}}
 
 
+def test_of_two_parts_at_a_node_one_goes_elsewhere_where_enough_is_fresh_for_one_alone() -> None:
+    story = far_is_slow()
+    story.node("BOS", working_days=["mon"])
+    story.rules({"hold": 10_000, "fences": {"min_shelf_days": 5}})
+    lot: dict[str, Any] = {"sku": "A", "quantity": 1}
+    story.send("stock_received", node_id="BOS", lot="L1", expires_on="2027-01-21", **lot)
+    story.order("1", A=2)
+    story.send("stock_received", node_id="BOS", lot="L2", expires_on="2027-03-01", **lot)
+    assert story.plan("1") == {"BOS": {"A": 2}}
+    story.at(2 * 86_400)
+    story.send("stock_received", node_id="CHI", lot="L3", expires_on="2027-03-01", **lot)
+    story.at(1)
+    assert story.plan("1") == {"BOS": {"A": 1}, "CHI": {"A": 1}}
+
+
 def test_what_the_strategy_of_a_closed_node_leaves_to_the_next_goes_by_that() -> None:
     story = far_is_slow()
     story.rules(

@@ -1188,9 +1188,17 @@ MUTANTS: Final = (
     _mutant(
         "what a closed node holds stays there",
         "orchestrator/core/improving.py",
-        "(line.open >> index & 1 and line.stays_fresh(node, count))",
-        "line.stays_fresh(node, count)",
+        "(line.open >> index & 1 and line.stays_fresh(node, together))",
+        "line.stays_fresh(node, together)",
         "tests/core/test_holding.py::test_what_a_closed_node_holds_goes_to_one_that_is_open",
+    ),
+    _mutant(
+        "each of two held parts is looked at as if the other were given back",
+        "orchestrator/core/improving.py",
+        "        together = count + beside.get((node.node_id, line.sku), 0)\n",
+        "        together = count\n",
+        "tests/core/test_holding.py::"
+        "test_of_two_parts_at_a_node_one_goes_elsewhere_where_enough_is_fresh_for_one_alone",
     ),
     _mutant(
         "what a closed node holds stays there unless another is as early",
@@ -1224,8 +1232,8 @@ MUTANTS: Final = (
     _mutant(
         "a suspended service still stands for a plan by it",
         "orchestrator/core/improving.py",
-        " if question.zone.takes(index, contents, key) else None",
-        "",
+        '    if bound and not question.zone.takes(index, contents, f"{carrier}/{service}"):\n',
+        "    if False:\n",
         "tests/core/test_holding.py::"
         "test_a_carrier_that_takes_nothing_gives_way_to_another_at_the_same_node",
     ),
