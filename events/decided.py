@@ -340,6 +340,9 @@ class Decision(TypedDict):
     # or nowhere, as ["postal_code", "US", "02108"]
     place: list[str]
     promise: str | None  # RFC 3339
+    # that is what Headrace had promised by itself: the order asks for no day (unreleased: missing
+    # in records from before, which say nothing of it)
+    own_promise: NotRequired[Literal[True]]
     service_level: str
     split: Split
     method: Literal["exact", "best_found"]

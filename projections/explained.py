@@ -78,6 +78,7 @@ class _Decision:
             "objective": decision["objective"],
             "destination": {"located_by": how, "by": where},
             "promise": decision["promise"],
+            "own_promise": decision.get("own_promise", False),
             "service_level": decision["service_level"],
             "split": {**_UNDIVIDED, **decision["split"]},
             "method": decision["method"],

@@ -111,6 +111,8 @@ class Telling:
     def paragraphs(self) -> Iterator[tuple[str, list[str]]]:
         """Label and sentences, in the order in which one asks."""
         yield "Asked", list(self._asked())
+        if self.decision.get("own_promise"):
+            yield "Promised", [f"by {self.decision['promise']}: the order itself asks for no day."]
         yield "Rules", list(self._rules())
         yield "Plan", list(self._plan())
         if why_not := list(self._why_not()):
@@ -126,7 +128,8 @@ class Telling:
             f"{line['wanted']} of {line['sku']} (line {line['line_id']})"
             for line in decision["lines"]
         )
-        due = f", by {decision['promise']}" if decision["promise"] else ""
+        asks = decision["promise"] and not decision.get("own_promise")
+        due = f", by {decision['promise']}" if asks else ""
         yield f"{units}, {decision['service_level']}{due}."
         destination = decision["destination"]
         where = " ".join(destination["by"])

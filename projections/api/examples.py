@@ -117,6 +117,7 @@ DECISIONS: Example = {
             "objective": ["cost"],
             "destination": {"located_by": "postal_code", "by": ["US", "02108"]},
             "promise": None,
+            "own_promise": False,
             "service_level": "standard",
             "split": {
                 "quantity": "when_short",

@@ -252,7 +252,10 @@ class DecisionShape(Shape):
     currency: str
     objective: list[str] = Field(description="`cost`, or the ranked criteria in order")
     destination: dict[str, Any] = Field(description="`located_by` what kind of place, and which")
-    promise: str | None
+    promise: str | None = Field(description="the day that late legs are priced by")
+    own_promise: bool = Field(
+        description="whether Headrace had promised that by itself: the order asks for none"
+    )
     service_level: str
     split: dict[str, Any]
     method: Literal["exact", "best_found"]

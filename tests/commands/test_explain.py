@@ -56,6 +56,18 @@ def test_says_what_was_asked_where_to_and_by_which_rules() -> None:
     assert "Most units first, then the least cost, fewest legs, node ids." in text
 
 
+def test_a_day_that_headrace_promised_by_itself_is_not_told_as_asked_for() -> None:
+    day = "2026-11-26T04:59:59Z"
+    asked = given.decided(market())
+    asked["promise"] = day
+    text = told(asked)
+    assert f"Asked      2 of A (line 1), standard, by {day}." in text
+    assert "Promised" not in text
+    text = told({**asked, "own_promise": True})
+    assert "Asked      2 of A (line 1), standard." in text
+    assert f"Promised   by {day}: the order itself asks for no day." in text
+
+
 def test_says_what_was_chosen_what_is_next_and_by_how_much() -> None:
     text = told(given.decided(market()))
     assert "N0 ships 2 of A over 4 km on 2026-11-23, to arrive on 2026-11-25, for 5.20 USD." in text

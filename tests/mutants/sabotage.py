@@ -1170,6 +1170,14 @@ MUTANTS: Final = (
         "test_what_no_node_brings_in_time_is_looked_for_in_no_leg_of_a_large_order",
     ),
     _mutant(
+        "what Headrace promised by itself is recorded as asked for",
+        "orchestrator/core/sourcing/record.py",
+        "    if question.request.promised:\n",
+        "    if False:\n",
+        "tests/core/test_rated_plans.py::"
+        "test_what_is_sourced_again_keeps_the_promise_where_that_is_worth_its_price",
+    ),
+    _mutant(
         "what was promised is forgotten when it is sourced again",
         "orchestrator/core/placing.py",
         "    if promised is None or not data.keys().isdisjoint(",

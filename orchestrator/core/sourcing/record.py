@@ -100,6 +100,8 @@ def _told(
     decision["currency"] = question.market.currency
     decision["place"] = question.reach.place_told
     decision["promise"] = question.request.data.get("deliver_by")
+    if question.request.promised:
+        decision["own_promise"] = True
     if question.one_leg or question.all_or_nothing:
         split = decision["split"] = decision["split"].copy()
         if question.one_leg:
