@@ -18,7 +18,7 @@ from orchestrator.core.orders import (
     remembered,
 )
 from orchestrator.core.shard import Market
-from orchestrator.core.sourcing.calendars import moment_of, start_of
+from orchestrator.core.sourcing.calendars import end_of, moment_of, start_of
 from orchestrator.core.sourcing.plan import Leg, Outcome, Request, Want
 from orchestrator.core.sourcing.planner import source
 from orchestrator.core.sourcing.strategies import Strategy
@@ -370,7 +370,7 @@ def _tell_plan(
     if whole and not event["backordered"] and order.promised_ms is None:
         promised_ms = latest_ms
         if "deliver_by" in data:
-            promised_ms = moment_of(data["deliver_by"], turn.market_of(order).time_zone)
+            promised_ms = end_of(data["deliver_by"], turn.market_of(order).time_zone)
         if promised_ms is not None:
             event["promised_by"] = rfc3339(promised_ms)
     if event["backordered"] and not order.patience_ms:

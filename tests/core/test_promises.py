@@ -1,6 +1,7 @@
 """The promise of an order: told once, kept or broken once."""
 
 from orchestrator.core.config import PROMISE_GRACE_MS
+from schemas.times import instant_ms
 from tests.core.story import Story
 
 IN_TIME, LATE = "2027-01-19T10:00:00Z", "2027-01-21T10:00:00Z"
@@ -32,6 +33,18 @@ def counted(story: Story) -> list[str]:
 
 def pass_the_day(story: Story) -> None:
     story.at(30 * 86_400)
+
+
+def test_of_a_time_of_day_the_day_counts_in_the_plan_and_in_the_promise() -> None:
+    story = shop()
+    story.service()
+    story.rules({"fences": {"reach_promise": True}})
+    story.order("1", A=1, deliver_by="2027-01-17T10:00:00-05:00")
+    told = story.told("order_allocated")[0]
+    assert told["promised_by"] == "2027-01-18T04:59:59.000Z"
+    assert told["fulfillments"][0]["deliver_by"] == told["promised_by"]
+    deliver(story, "2027-01-17T20:00:00-05:00")
+    assert counted(story) == ["promise_kept"]
 
 
 def test_what_is_asked_for_is_promised_once_all_of_it_has_a_source() -> None:
@@ -85,8 +98,9 @@ def test_a_promise_is_broken_once_the_day_has_passed() -> None:
 
 def test_news_of_a_delivery_in_time_may_come_a_little_late() -> None:
     story = shop()
-    story.order("1", A=1, deliver_by="2027-01-15T10:00:00Z")
-    story.at(2 * 3600 + PROMISE_GRACE_MS // 1000 - 1)
+    story.order("1", A=1, deliver_by="2027-01-15")
+    left_ms = instant_ms("2027-01-16T04:59:59Z") - story.now_ms
+    story.at((left_ms + PROMISE_GRACE_MS) // 1000 - 1)
     assert counted(story) == []
     story.at(1)
     assert counted(story) == ["promise_broken"]

@@ -1170,6 +1170,14 @@ MUTANTS: Final = (
         "test_what_no_node_brings_in_time_is_looked_for_in_no_leg_of_a_large_order",
     ),
     _mutant(
+        "a time of day is promised to the hour, and planned to the day",
+        "orchestrator/core/placing.py",
+        '            promised_ms = end_of(data["deliver_by"], ',
+        '            promised_ms = moment_of(data["deliver_by"], ',
+        "tests/core/test_promises.py::"
+        "test_of_a_time_of_day_the_day_counts_in_the_plan_and_in_the_promise",
+    ),
+    _mutant(
         "what Headrace promised by itself is recorded as asked for",
         "orchestrator/core/sourcing/record.py",
         "    if question.request.promised:\n",

@@ -108,6 +108,12 @@ def day_told(told: str, of: Zone) -> int:
     return day_number(told) if len(told) == _DATE_CHARACTERS else of.day_of(instant_ms(told))
 
 
+def end_of(told: str, zone_name: str) -> int:
+    """The last second of the day that a time or a date lies in."""
+    of = zone(zone_name)
+    return of.end_ms(day_told(told, of))
+
+
 def start_of(told: str, zone_name: str) -> int:
     """The same where a date is that day's start: `ship_not_before`, a rule set's `from`.
 
