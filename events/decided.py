@@ -361,6 +361,10 @@ class Decision(TypedDict):
     # fail; "split", where only the rules of dividing keep it there; "channel", "kept" (without
     # nodes): the channel may have no more; what is there stays there
     left_out: NotRequired[list[list[Any]]]
+    # services that legs of the chosen plan could not go by, where there are any, 5 at the most:
+    # [carrier/service, why, the first such node]. Why: "no_rate" to there, "lane_suspended",
+    # "too_heavy", "excluded": it takes nothing that requires what the items do
+    unused: NotRequired[list[list[str]]]
 
 
 def rows_of(decision: Decision, choice: Choice) -> list[NodeRow]:

@@ -112,6 +112,10 @@ class _Decision:
                 }
                 for line, units, line_ids, because in decision.get("left_out", [])
             ],
+            "unused": [
+                {"service": service, "because": because, "node_id": node_id}
+                for service, because, node_id in decision.get("unused", [])
+            ],
         }
         if "bound" in decision:
             units, value = decision["bound"]

@@ -31,6 +31,12 @@ _FENCES: Final = {  # what a node is that fails them
     "min_shelf_days": "left with units that expire too soon",
     "suppressed": "suppressed for the item, which it rejected lately",
 }
+_UNUSED: Final = {  # why a carrier service wasn't taken
+    "no_rate": "without a rate to there",
+    "lane_suspended": "suspended",
+    "too_heavy": "takes nothing so heavy",
+    "excluded": "takes nothing that requires what the items do",
+}
 _UNRATED: Final = ("fewest_legs", "distance")
 """What decides after the money where no carrier service rates anything."""
 _NOWHERE_M: Final = 10**9
@@ -274,6 +280,9 @@ class Telling:
             yield f"{_nodes(rest['few'])}: {few}."
         if rest["dearer"]:
             yield f"{_nodes(rest['dearer'])}: {self._dearer()}."
+        for one in self.decision.get("unused", ()):
+            because = _UNUSED.get(one["because"], one["because"])
+            yield f"{one['service']} from {one['node_id']}: {because}."
 
     def _dearer(self) -> str:
         """What is sure of the nodes without a row that may ship something."""

@@ -157,6 +157,7 @@ DECISIONS: Example = {
             },
             "decided_by": "value",
             "left_out": [],
+            "unused": [],
             "counterfactual": {
                 "lift_fence": {
                     "node_id": "NYC",

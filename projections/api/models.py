@@ -216,6 +216,17 @@ class LeftOutShape(Shape):
     because: list[KeptUnits] = Field(description="empty: no node has a free one")
 
 
+class UnusedShape(Shape):
+    """A carrier service that a leg of the plan could not go by."""
+
+    service: str = Field(description="`<carrier>/<service>`")
+    because: str = Field(
+        description="`no_rate` to there, `lane_suspended`, `too_heavy`, or `excluded`: it takes"
+        " nothing that requires what the items do"
+    )
+    node_id: str = Field(description="where the leg leaves from, the first of several")
+
+
 class ChangeShape(Shape):
     """A change that would have changed the plan: what it takes, and what comes of it."""
 
@@ -269,6 +280,9 @@ class DecisionShape(Shape):
     rest: RestShape
     decided_by: str
     left_out: list[LeftOutShape]
+    unused: list[UnusedShape] = Field(
+        description="services that legs of the plan could not go by, 5 at the most"
+    )
     counterfactual: CounterfactualShape | None
     fulfillments: list[dict[str, Any]]
     backordered: list[dict[str, Any]]

@@ -249,6 +249,17 @@ def test_what_may_not_wait_is_said_to_be_cancelled() -> None:
     assert "1 of A may not wait, and are cancelled for want of stock." in allocated(story)
 
 
+def test_services_that_a_leg_could_not_go_by_are_told_with_why() -> None:
+    decision = given.decided(market())
+    codes = ("no_rate", "lane_suspended", "too_heavy", "excluded")
+    decision["unused"] = [[f"ups/{code}", code, "N0"] for code in codes]
+    text = told(decision)
+    assert "ups/no_rate from N0: without a rate to there." in text
+    assert "ups/lane_suspended from N0: suspended." in text
+    assert "ups/too_heavy from N0: takes nothing so heavy." in text
+    assert "ups/excluded from N0: takes nothing that requires what the items do." in text
+
+
 def test_an_order_that_only_one_node_could_ship_has_no_otherwise() -> None:
     text = told(given.decided(market(free=[[2], [0], [0]])))
     assert "Otherwise  Nothing that was weighed would have changed it." in text

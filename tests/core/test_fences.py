@@ -248,6 +248,32 @@ def test_a_hole_in_the_rates_bars_its_node(shop: Story) -> None:
     assert told["nodes"] == ["BOS", "CHI"]
 
 
+def test_services_that_a_leg_could_not_go_by_are_told_with_why(shop: Story) -> None:
+    shop.node("BOS", capabilities=["cold"])
+    shop.send("item_defined", sku="A", name="A", weight_g=2_000, requires=["cold"])
+    shop.receive("BOS", A=1)
+    shop.service("near", rates=[{"to_km": 5, "base_minor": 1, "transit_days": 1}])
+    breaks = [{"to_g": 1_000, "base_minor": 1}]
+    shop.service("light", rates=[{"to_km": 9_000, "weight_breaks": breaks, "transit_days": 1}])
+    shop.service("warm", excluded_capabilities=["cold"])
+    shop.service("tired")
+    shop.service("other", service_levels=["overnight"])
+    shop.service("any")
+    shop.send("lane_suspended", market_id="US", carrier="tired", reason="strike")
+    shop.order("1", to="NYC", A=1)
+    why = decision(shop)
+    assert why["unused"] == [
+        ["near/ground", "no_rate", "BOS"],
+        ["light/ground", "too_heavy", "BOS"],
+        ["warm/ground", "excluded", "BOS"],
+        ["tired/ground", "lane_suspended", "BOS"],
+    ]
+    shop.send("lane_restored", market_id="US", carrier="tired")
+    shop.receive("BOS", A=1)
+    shop.order("2", A=1)
+    assert [one[0] for one in decision(shop)["unused"]] == ["light/ground", "warm/ground"]
+
+
 def test_units_that_will_not_live_long_enough_stay(shop: Story) -> None:
     lot: dict[str, Any] = {"sku": "A", "quantity": 2, "lot": "L"}
     shop.send("stock_received", node_id="BOS", expires_on="2027-01-19", **lot)

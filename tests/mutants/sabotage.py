@@ -1178,6 +1178,14 @@ MUTANTS: Final = (
         "test_of_a_time_of_day_the_day_counts_in_the_plan_and_in_the_promise",
     ),
     _mutant(
+        "a service that a heavy leg could not go by is not told",
+        "orchestrator/core/sourcing/tables.py",
+        '            return "too_heavy"\n',
+        '            return ""\n',
+        "tests/core/test_fences.py::"
+        "test_services_that_a_leg_could_not_go_by_are_told_with_why",
+    ),
+    _mutant(
         "what Headrace promised by itself is recorded as asked for",
         "orchestrator/core/sourcing/record.py",
         "    if question.request.promised:\n",

@@ -120,6 +120,29 @@ def check_rows(found: Found, decision: Decision) -> None:
                     assert units in {0, target, problem.free(node_id, sku)}, "a part of a part"
 
 
+def unused(problem: Problem, plan: Plan) -> list[list[str]]:
+    """The services that a plan's legs could not go by."""
+    found: dict[str, list[str]] = {}
+    for node_id, contents in plan.legs:
+        parcels = problem.parcels(contents)
+        items = [problem.world.items[sku] for parcel in parcels for sku in parcel]
+        for service in problem.services():
+            price = problem.price(service, node_id)
+            why = ""
+            if price is None:
+                why = "no_rate"
+            elif problem.suspended(service, node_id):
+                why = "lane_suspended"
+            elif any(problem.charge(service, price, parcel) is None for parcel in parcels):
+                needs = {one for item in items for one in item.get("requires", [])}
+                excludes = needs & {*service.get("excluded_capabilities", [])}
+                why = "excluded" if excludes else "too_heavy"
+            key = f"{service['carrier']}/{service['service']}"
+            if why:
+                found.setdefault(key, [key, why, node_id])
+    return list(found.values())
+
+
 def check(play: Play, request: Request, found: Found) -> Outcome:
     outcome = source(play.world.shard, play.world.state, request)
     problem, best, second = found.problem, found.best, found.second
@@ -137,6 +160,7 @@ def check(play: Play, request: Request, found: Found) -> Outcome:
     assert decision["method"] == "exact"
     check_plan(decision, decision["chosen"], best, found)
     check_rows(found, decision)
+    assert decision.get("unused", []) == (unused(problem, best) if best else [])
     if second is None:
         assert decision["runner_up"] is None
     else:

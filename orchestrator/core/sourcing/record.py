@@ -26,6 +26,8 @@ SINGLE_LINES: Final = 10
 """Of orders with more lines than the search solves exactly, no line is shown alone."""
 NAMED: Final = 6
 """Nodes named that have units which a plan leaves out, at the most, by what keeps these there."""
+UNUSED: Final = 5
+"""Carrier services that are told not to go, at the most."""
 CELLS: Final = 20_000
 """Lines times sets that are shown, at the most."""
 _SHORT: Final = NodeRow._fields.index("short")
@@ -116,6 +118,10 @@ def _told(
     decision["runner_up"] = record.choice(second)
     decision["rest"] = record.rest()
     decision["decided_by"] = _decided_by(question, best, second)
+    if best is not None and question.reach.rated:
+        unused = record.unused(best)
+        if unused:
+            decision["unused"] = unused
     if answer.bound is not None:
         decision["bound"] = [answer.bound[0], question.objective.unpacked(answer.bound[1])]
     if question.strategy.leg_min_value_minor is not None:
@@ -405,6 +411,17 @@ class _Record:
         if extra and total is not None:
             total = question.objective.with_extra(total, extra)
         return {"legs": legs, "units": plan.units, "value": 0 if total is None else total}
+
+    def unused(self, plan: Plan) -> list[list[str]]:
+        """Services that a plan's legs could not go by: their key, why, the first such node."""
+        question = self._question
+        found: dict[str, list[str]] = {}
+        for index, amounts in plan.legs:
+            ranking = self._rankings[self._sets[amounts].place]
+            for key, why in question.zone.unused(index, ranking):
+                if key not in found:
+                    found[key] = [key, why, question.nodes[index].node_id]
+        return list(found.values())[:UNUSED]
 
     def _tell_apart(self, bits: int, told: dict[str, int]) -> int:
         """What keeps open nodes, which have some units, from every set that is shown.

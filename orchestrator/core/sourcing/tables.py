@@ -425,6 +425,7 @@ class Ranking:
         "goes_on",
         "groups",
         "head",
+        "unused",
         "worths",
     )
 
@@ -463,6 +464,7 @@ class Ranking:
             self.goes_on = len(self.head) == room
         self._shown: list[Shown | None] = [None] * len(self.head)
         self._others: dict[int, Shown] = {}  # by index: those that stand behind
+        self.unused: dict[int, list[tuple[str, str]]] = {}  # by index: as `Zone.unused` says
 
     def _find_head(self) -> None:
         """Merge the cells, of which each has its groups in order."""
@@ -653,6 +655,7 @@ class Terms:
         "carrier",
         "late_per_day",
         "parcel",
+        "refuses",
         "service",
         "service_level",
         "services",
@@ -677,6 +680,10 @@ class Terms:
         named = [one for one in active if one.carrier == carrier and service in (None, one.service)]
         self.services = named or [one for one in active if service_level in one.levels]
         self.parcel = _carried(strategy.parcel, self.services)
+        # whether one of them takes no parcel above some weight, or without some capability
+        self.refuses = any(one.excluded for one in self.services) or any(
+            lane.heaviest_g is not None for one in self.services for lane in one.lanes()
+        )
         self.told: Decision | None = None  # a decision on these terms, to be copied
 
 
@@ -722,6 +729,7 @@ class Reach:
         "open",
         "place_told",
         "rated",
+        "stopped",
         "terms",
         "way_bits",
         "way_of",
@@ -749,6 +757,7 @@ class Reach:
         self.ways: list[Way] = [()]
         # by index; 0 where there is no service, or the node never ships
         self.way_of: list[int] = [0] * len(nodes)
+        self.stopped: dict[int, list[str]] = {}  # by index: the services suspended from there
         if self.rated:
             self._find_ways(market, place)
         self._fence(nodes, place)
@@ -777,15 +786,17 @@ class Reach:
         way_of: list[int] = []
         for node in market.node_list:
             way: list[tuple[Service, Lane]] = []
-            stopped = False
+            stopped: list[str] = []
             for service in named:
                 lane = service.lane(node, place)
                 if lane is None:
                     continue
                 if suspended(suspensions, service, node, place):
-                    stopped = True
+                    stopped.append(service.key)
                 else:
                     way.append((service, lane))
+            if stopped:
+                self.stopped[node.index] = stopped
             if not way:
                 self._bar("lane_suspended" if stopped else "no_rate", node.index)
             key = tuple([id(lane) for _, lane in way]) if node.calendar.working else ()
@@ -1068,6 +1079,31 @@ class Zone:
                 )
         return False
 
+    def unused(self, index: int, ranking: Ranking) -> Sequence[tuple[str, str]]:
+        """The services of the terms that don't take what is ranked from a node, and why."""
+        reach = self.reach
+        terms = reach.terms
+        way = reach.ways[reach.way_of[index]]
+        if not terms.refuses and len(way) == len(terms.services):
+            return ()
+        found = ranking.unused.get(index)
+        if found is None:
+            lanes = {service.key: lane for service, lane in way}
+            stopped = reach.stopped.get(index, [])
+            found = []
+            for service in terms.services:
+                lane = lanes.get(service.key)
+                if lane is None:
+                    why = "lane_suspended" if service.key in stopped else "no_rate"
+                else:
+                    why = _refusal(service, lane, ranking.contents.parcels)
+                if why:
+                    found.append((service.key, why))
+            if len(ranking.unused) >= _SHOWN_KEPT:
+                ranking.unused.clear()
+            ranking.unused[index] = found
+        return found
+
     def known(self, contents: Contents) -> "Ranking | None":
         """The ranking of these contents where there is one already."""
         return self._rankings.get(contents)
@@ -1139,6 +1175,17 @@ class Zone:
             away = reach.away[node.index]
             values.append(reach.objective.of_place(node, away, minor, units))
         return Ranking(contents, self.groups, [], values, able)
+
+
+def _refusal(service: Service, lane: Lane, parcels: Sequence[Parcel]) -> str:
+    """Why a service takes not all of some parcels; nothing where it does."""
+    for parcel in parcels:
+        if not service.excluded.isdisjoint(parcel.requires):
+            return "excluded"
+    for parcel in parcels:
+        if lane.charge(parcel.weight_g, parcel.units, parcel.volume_ml) is None:
+            return "too_heavy"
+    return ""
 
 
 class Dates(NamedTuple):
