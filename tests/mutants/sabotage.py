@@ -1182,8 +1182,7 @@ MUTANTS: Final = (
         "orchestrator/core/sourcing/tables.py",
         '            return "too_heavy"\n',
         '            return ""\n',
-        "tests/core/test_fences.py::"
-        "test_services_that_a_leg_could_not_go_by_are_told_with_why",
+        "tests/core/test_fences.py::test_services_that_a_leg_could_not_go_by_are_told_with_why",
     ),
     _mutant(
         "what Headrace promised by itself is recorded as asked for",

@@ -1,4 +1,4 @@
-"""The oracle's own books: stock and orders, counted from the journal's movements.
+"""The oracle's own books: stock, orders and rules, counted from the journal's movements.
 
 Nothing here knows the core's rules; what the journal says stands after each entry is compared.
 """
@@ -6,6 +6,8 @@ Nothing here knows the core's rules; what the journal says stands after each ent
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
+
+import orjson
 
 from events.decided import InputRecord
 from schemas.journal import Happened
@@ -61,6 +63,9 @@ class Books:
         self._holds: dict[tuple[str, str], Counter[str]] = {}  # by market and fulfillment: by line
         self._unasked: set[tuple[str, str]] = set()  # held fulfillments that no node was asked for
         self._touched: dict[Bin, None] = {}
+        self._rules: dict[str, str] = {}  # by market: the version that was activated last
+        self.decided_by_rules = 0
+        """Decisions by a version that was activated amid orders."""
 
     def entry(self, where: str, events: list[Happened]) -> int:
         """Take in what an entry decided; how many units on hand its movements say they moved."""
@@ -78,6 +83,8 @@ class Books:
             elif kind == "balanced":
                 self._balanced(where, event)
                 balanced = True
+            elif kind == "rule_set_changed" and event["status"] == "active":
+                self._rules[event["market_id"]] = event["version"]
             elif "order_id" in event:
                 self._of_order(where, one.cause, event)
         if self._touched and not balanced:
@@ -136,8 +143,18 @@ class Books:
                     order.cancelled[line["line_id"]] += line["quantity"]
             case "order_allocated":
                 self.backorders += bool(event["backordered"])
+                self._decided(where, event["market_id"], event["decision"])
+            case "order_improved":
+                self._decided(where, event["market_id"], event["after"][1])
             case _:
                 pass  # moves no units
+
+    def _decided(self, where: str, market_id: str, decision: str) -> None:
+        """A decision names the version that was active at its place in the journal."""
+        named, active = orjson.loads(decision)["rule_set"], self._rules.get(market_id, "default-1")
+        if named != active:
+            self._wrong("rules", f"{where}: decided by {named}, while {active} was active")
+        self.decided_by_rules += market_id in self._rules
 
     def _release(
         self,

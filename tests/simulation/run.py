@@ -531,6 +531,7 @@ class Run:
                 journal.update(one.value or b"")
         count = self.oracle.count
         count["backorders"] = self.oracle.books.backorders
+        count["decided by activated rules"] = self.oracle.books.decided_by_rules
         count["races"] = self.partners.raced
         count["sent"] = len(self.oracle.sent)
         for what, least in _FLOORS.items() if not self.plan.scenario else ():

@@ -46,9 +46,12 @@ def test_no_promise_is_broken_whatever_goes_wrong() -> None:
 
 
 def test_no_promise_is_broken_in_a_few_runs() -> None:
+    decided = 0
     for seed in range(1_000_000, 1_000_010):
         outcome = attempt(a_plan(seed))
         assert not isinstance(outcome, Failure), str(outcome)
+        decided += outcome.count["decided by activated rules"]
+    assert decided > 5, "rules are activated while orders flow"
 
 
 @pytest.mark.parametrize("seed", NAMED, ids=list(NAMED.values()))
