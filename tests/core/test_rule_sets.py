@@ -4,6 +4,7 @@
 import timeit
 from copy import deepcopy
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
@@ -463,6 +464,122 @@ def test_a_strategy_that_no_order_comes_to_is_refused() -> None:
     twin["when"]["service_level"] = "expedited"
     body["strategies"].insert(1, twin)
     assert "the same conditions" in problems(body)["strategies[1]"]
+
+
+BETWEEN_THEM: list[list[dict[str, Any]]] = [
+    [{"country": "US"}, {"not": {"country": "US"}}, {}],
+    [{"not": {"country": "US"}}, {"country": ["US", "CA"]}, {}],
+    [{"channel": "web"}, {"channel": "app"}, {"channel": ["app", "web"], "sku": "A"}],
+    [{"region": "ny"}, {"not": {"region": ["NY"]}}, {"country": "US"}],
+    [{"postal_prefix": "1"}, {"not": {"postal_prefix": "10"}}, {}],
+    [{"sku": ["A", "B"]}, {"not": {"sku": "A"}}, {"priority": {"min": 1}}],
+    [
+        {"attribute": {"a": "x", "b": "y"}},
+        {"not": {"attribute": {"a": "x"}}},
+        {"attribute": {"b": "y"}},
+    ],
+    [{"order_value": {"max": 100}}, {"order_value": {"min": 101}}, {}],
+    [
+        {"order_value": {"min": 51, "max": 100}},
+        {"order_value": {"max": 50}},
+        {"order_value": {"min": 101}},
+        {},
+    ],
+    [{"quantity": {"max": 2}}, {"not": {"quantity": {"max": 2}}}, {"channel": "web"}],
+    [{"not": {"weight_g": {"min": 9}}}, {"weight_g": {"min": 5}}, {"weight_g": {"min": 0}}],
+    [{"priority": {"max": -1}}, {"priority": {"min": 0, "max": 5}}, {"priority": {"max": 3}}],
+]  # the last of each is decided by the others
+APART: list[list[dict[str, Any]]] = [
+    [{"country": "US"}, {"not": {"country": ["US", "CA"]}}, {}],
+    [{"country": "US"}, {"not": {"country": "US"}, "channel": "web"}, {}],
+    [{"country": "US", "channel": "web"}, {"not": {"country": "US"}}, {}],
+    [{"sku": "A"}, {"sku": "B"}, {"sku": ["A", "B", "C"]}],
+    [{"sku": "A"}, {"not": {"sku": ["A", "B"]}}, {}],
+    [{"order_value": {"max": 100}}, {"order_value": {"min": 102}}, {}],
+    [{"priority": {"max": -2}}, {"priority": {"min": 0}}, {"priority": {"max": 3}}],
+    [{"attribute": {"a": "x"}}, {"not": {"attribute": {"b": "x"}}}, {}],
+    [{"channel": "web", "country": "US"}, {"not": {"channel": "web"}, "country": "US"}, {}],
+]
+
+
+def named(conditions: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"strategies": [{"name": f"s{n}", "when": when} for n, when in enumerate(conditions)]}
+
+
+@pytest.mark.parametrize("conditions", BETWEEN_THEM, ids=str)
+def test_a_strategy_whose_orders_earlier_ones_decide_between_them_is_refused(
+    conditions: list[dict[str, Any]],
+) -> None:
+    found = problems(named(conditions))
+    assert list(found) == [f"strategies[{len(conditions) - 1}]"]
+    assert "those before it decide all its orders between them" in "".join(found.values())
+    for one in range(len(conditions) - 1):  # all of them are needed
+        assert problems(named(conditions[:one] + conditions[one + 1 :])) == {}
+
+
+def every_order() -> list[Facts]:
+    """Orders of a few channels, countries, items, attributes, priorities and units."""
+    skus = ("A1", "A2", "B2", "C3")
+    return [
+        Facts(
+            order(
+                channel=channel,
+                ship_to={"country": country, "postal_code": f"{n}{n}0"},
+                lines=[
+                    {"line_id": str(i), "sku": skus[i], "quantity": 1 + n % 2, **given}
+                    for i in range(4)
+                    if has >> i & 1
+                ],
+                priority=n - 1,
+            ),
+            {},
+        )
+        for channel in ("web", "app")
+        for country in ("US", "CA")
+        for has in range(1, 16)
+        for n in range(4)
+        for given in ({}, {"attributes": {"a": "x"}}, {"attributes": {"a": "y", "b": "x"}})
+    ]
+
+
+def some_conditions(luck: Random) -> dict[str, Any]:
+    spans: list[dict[str, int]] = [{"max": 0}, {"min": 1}, {"min": 0, "max": 1}, {"max": 1}]
+    when: dict[str, Any] = {
+        "channel": luck.choice([["web"], ["app"], ["web", "app"]]),
+        "country": luck.choice([["US"], ["CA"]]),
+        "postal_prefix": luck.choice([["1"], ["11", "2"]]),
+        "sku": luck.sample(["A1", "A2", "B2"], luck.choice([1, 2])),
+        "attribute": {luck.choice("ab"): luck.choice([["x"], ["x", "y"]])},
+        "priority": luck.choice(spans),
+        "quantity": luck.choice([{"max": 2}, {"min": 3}, {"min": 2, "max": 4}]),
+    }
+    return {name: when[name] for name in luck.sample(list(when), luck.choice([0, 1, 1, 1, 2]))}
+
+
+def test_no_order_comes_to_a_strategy_that_is_refused_for_that() -> None:
+    luck, orders, refused = Random(1), every_order(), 0
+    for _ in range(1_000):
+        conditions = [some_conditions(luck) for _ in range(luck.choice([4, 5, 6]))]
+        for when in conditions:
+            if luck.random() < 0.4:
+                barred = {
+                    name: of for name, of in some_conditions(luck).items() if name not in when
+                }
+                when.update({"not": barred} if barred else {})
+        found = {path for path, said in problems(named(conditions)).items() if "between" in said}
+        if found:
+            refused += 1
+            compiled = RuleSet("1", Body.model_validate(named(conditions)), "UTC")
+            asked = {compiled.choose(facts)[0].name for facts in orders}
+            assert not {f"s{path[11:-1]}" for path in found} & asked, (conditions, found)
+    assert refused > 10
+
+
+@pytest.mark.parametrize("conditions", APART, ids=str)
+def test_a_strategy_that_earlier_ones_leave_an_order_to_is_taken(
+    conditions: list[dict[str, Any]],
+) -> None:
+    assert problems(named(conditions)) == {}
 
 
 WIDER: list[tuple[dict[str, Any], dict[str, Any]]] = [

@@ -1178,6 +1178,14 @@ MUTANTS: Final = (
         "test_of_a_time_of_day_the_day_counts_in_the_plan_and_in_the_promise",
     ),
     _mutant(
+        "a strategy that two before it leave nothing to is taken",
+        "orchestrator/core/sourcing/rule_checks.py",
+        "            less = _less(left, unmet[0]) if len(unmet) == 1 else left\n",
+        "            less = left\n",
+        "tests/core/test_rule_sets.py::"
+        "test_a_strategy_whose_orders_earlier_ones_decide_between_them_is_refused",
+    ),
+    _mutant(
         "a service that a heavy leg could not go by is not told",
         "orchestrator/core/sourcing/tables.py",
         '            return "too_heavy"\n',

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -37,6 +37,7 @@ Path: TypeAlias = tuple[str | int, ...]
 MAX_PROBLEMS: Final = 100
 """Problems told of one body, at the most."""
 _ROUNDS: Final = 100  # of leaving out what doesn't parse; each takes out something
+_ROUNDS_LEFT: Final = 10  # through the strategies before one, for what they leave to it
 _SHOWN: Final = 60
 _NOTHING: Final = "asks for nothing"
 _EMPTY: Final = "is empty"
@@ -44,6 +45,7 @@ _LEAST: Final = {"order_value": 0, "weight_g": 0, "quantity": 1}
 """What no order has less of."""
 _ONE_OF: Final = frozenset({"channel", "service_level", "country", "region"})
 """What an order has one of, at the most."""
+_ATTRIBUTE: Final = "attribute "
 _PERCENT = re.compile(r"0|[1-9][0-9]?|100", re.ASCII)
 _SPANS = ("order_value", "weight_g", "priority", "quantity")
 _LISTS = ("channel", "service_level", "country", "region", "postal_prefix", "sku", "category")
@@ -511,20 +513,23 @@ def _reach(strategies: Sequence[Strategy]) -> Iterator[tuple[Path, str]]:
     targets = {strategy.name: strategy.else_ for strategy in strategies}
     asked: dict[str, None] = {}
     why: dict[int, str] = {}
-    conditions: list[tuple[When, str]] = []
+    conditions: list[tuple[When, list[_One], str]] = []
     decided_by: str | None = None
     for number, strategy in enumerate(strategies):
-        same = [name for one, name in conditions if _comparable(one) == _comparable(strategy.when)]
-        wider = [name for one, name in conditions if _implies(strategy.when or When(), one)]
+        when = strategy.when or When()
+        same = [name for one, _, name in conditions if _comparable(one) == _comparable(when)]
+        wider = [name for _, of, name in conditions if all(_implies(when, one) for one in of)]
         if decided_by is not None:
             why[number] = f"{_shown(decided_by)} before it has no conditions"
         elif same:
             why[number] = f"{_shown(same[0])} before it has the same conditions"
         elif wider:
             why[number] = f"all its orders are decided by {_shown(wider[0])} before it"
+        elif _none_left(when, [of for _, of, _ in conditions]):
+            why[number] = "those before it decide all its orders between them"
         else:
             asked.update(dict.fromkeys([strategy.name, *_after(strategy.name, targets)]))
-        conditions.append((strategy.when or When(), strategy.name))
+        conditions.append((when, list(_one_by_one(when)), strategy.name))
         if decided_by is None and not has_conditions(strategy):
             decided_by = strategy.name
     for number, reason in why.items():
@@ -536,45 +541,139 @@ def _reach(strategies: Sequence[Strategy]) -> Iterator[tuple[Path, str]]:
             )
 
 
-def _implies(when: When, other: When) -> bool:
-    """Whether every order that meets these conditions meets the others, as far as is plain."""
-    no, barred = when.not_ or Conditions(), other.not_ or Conditions()
-    for name in _LISTS:
-        values, wanted = getattr(when, name), getattr(other, name)
-        if wanted is not None and (values is None or not _within(name, values, wanted)):
+class _One(NamedTuple):
+    """One condition: on an order's attribute by `attribute <its name>`; `barred`: must not hold."""
+
+    name: str
+    value: Any
+    barred: bool
+
+
+def _one_by_one(when: When) -> Iterator[_One]:
+    for barred, conditions in ((False, when), (True, when.not_ or Conditions())):
+        for name in Conditions.model_fields:
+            value = getattr(conditions, name)
+            if name == "attribute":
+                for key, values in (value or {}).items():
+                    yield _One(_ATTRIBUTE + key, values, barred)
+            elif value is not None:
+                yield _One(name, value, barred)
+
+
+def _of(conditions: Conditions | None, name: str) -> Any:  # noqa: ANN401 - a condition's value
+    """What the conditions ask of that, if anything."""
+    if conditions is None:
+        return None
+    if name.startswith(_ATTRIBUTE):
+        return (conditions.attribute or {}).get(name.removeprefix(_ATTRIBUTE))
+    return getattr(conditions, name)
+
+
+def _implies(when: When, one: _One) -> bool:
+    """Whether every order that meets these conditions meets one more, as far as is plain."""
+    name, value, barred = one
+    has, out = _of(when, name), _of(when.not_, name)
+    if name in _SPANS:
+        if not barred:
+            return _covers((value.min, value.max), _span(when, name))
+        kept = out is not None and _covers((out.min, out.max), (value.min, value.max))
+        return kept or _apart(_span(when, name), (value.min, value.max))
+    if name == "placed":
+        if not barred:
+            return _covers(_ends(value), (None, None) if has is None else _ends(has))
+        return out is not None and _covers(_ends(out), _ends(value))
+    if not barred:
+        return has is not None and _within(name, has, value)
+    if out is not None and _within(name, value, out):
+        return True
+    return name in _ONE_OF and has is not None and not _those(name, has, value)
+
+
+def _none_left(when: When, before: Sequence[Sequence[_One]]) -> bool:
+    """Whether all orders that meet these conditions meet all of one of those before, if not one.
+
+    What each of those leaves of them is gone on with, where conditions can say that.
+    """
+    for _ in range(_ROUNDS_LEFT):
+        left = when
+        for conditions in before:
+            unmet = [one for one in conditions if not _implies(left, one)]
+            less = _less(left, unmet[0]) if len(unmet) == 1 else left
+            if not unmet or less is None:
+                return True
+            left = less
+        if left is when:
             return False
-        out, kept = getattr(barred, name), getattr(no, name)
-        if out is not None and not (kept is not None and _within(name, out, kept)):
-            apart = name in _ONE_OF and values is not None
-            if not apart or any(_within(name, [one], out) for one in values):
-                return False
-    has, lacks = when.attribute or {}, no.attribute or {}
-    return (
-        all(name in has and {*has[name]} <= {*of} for name, of in (other.attribute or {}).items())
-        and all(
-            name in lacks and {*of} <= {*lacks[name]}
-            for name, of in (barred.attribute or {}).items()
-        )
-        and _spans_imply(when, other)
+        when = left
+    return False
+
+
+def _less(when: When, one: _One) -> When | None:
+    """Those orders that don't meet one more condition; None: there are none.
+
+    All of them, where that can't be said by conditions, or is said already.
+    """
+    name, value, barred = one
+    if name in _SPANS:
+        return _less_of_span(when, one)
+    has, out = _of(when, name), _of(when.not_, name)
+    if name == "placed" or (barred and has is not None and name not in _ONE_OF):
+        return when
+    if name in _ONE_OF and has is not None:
+        those = _those(name, has, value)
+        left = those if barred else [each for each in has if each not in those]
+        return _with(when, name, left) if left != has else when
+    if barred:
+        return _with(when, name, value)
+    if out is not None and _within(name, value, out):
+        return when
+    excluded = _with(when.not_ or Conditions(), name, [*(out or ()), *value])
+    return when.model_copy(update={"not_": excluded})
+
+
+def _less_of_span(when: When, one: _One) -> When | None:
+    name, value, barred = one
+    first, last = _span(when, name)
+    least: int | None = value.min
+    most: int | None = value.max
+    if not barred:  # what is above it, where nothing is below, or the other way round
+        if most is not None and (least is None or _covers((least, None), (first, last))):
+            least, most = most + 1, None
+        elif least is not None and (most is None or _covers((None, most), (first, last))):
+            most, least = least - 1, None
+        else:
+            return when
+    first = max([end for end in (first, least) if end is not None], default=None)
+    last = min([end for end in (last, most) if end is not None], default=None)
+    if (first, last) == _span(when, name):
+        return when
+    if first is not None and last is not None and first > last:
+        return None
+    return _with(when, name, value.model_copy(update={"min": first, "max": last}))
+
+
+_C = TypeVar("_C", bound=Conditions)
+
+
+def _with(conditions: _C, name: str, value: Any) -> _C:  # noqa: ANN401 - a condition's value
+    """The conditions, that one anew."""
+    if name.startswith(_ATTRIBUTE):
+        others = conditions.attribute or {}
+        name, value = "attribute", {**others, name.removeprefix(_ATTRIBUTE): value}
+    return conditions.model_copy(update={name: value})
+
+
+def _apart(one: tuple[int | None, int | None], other: tuple[int | None, int | None]) -> bool:
+    """Whether two spans have nothing in common."""
+    return any(
+        last is not None and first is not None and last < first
+        for last, first in ((one[1], other[0]), (other[1], one[0]))
     )
 
 
-def _spans_imply(when: When, other: When) -> bool:
-    no, barred = when.not_ or Conditions(), other.not_ or Conditions()
-    for name in _SPANS:
-        wanted, out, kept = getattr(other, name), getattr(barred, name), getattr(no, name)
-        if wanted is not None and not _covers((wanted.min, wanted.max), _span(when, name)):
-            return False
-        if out is not None and (
-            kept is None or not _covers((kept.min, kept.max), (out.min, out.max))
-        ):
-            return False
-    placed = (None, None) if when.placed is None else _ends(when.placed)
-    if other.placed is not None and not _covers(_ends(other.placed), placed):
-        return False
-    return barred.placed is None or (
-        no.placed is not None and _covers(_ends(no.placed), _ends(barred.placed))
-    )
+def _those(name: str, some: Sequence[str], of: Sequence[str]) -> list[str]:
+    """Those of some values that are one of others."""
+    return [one for one in some if _within(name, [one], of)]
 
 
 def _within(name: str, inner: Sequence[str], outer: Sequence[str]) -> bool:
