@@ -1,9 +1,17 @@
-from dataclasses import replace
+"""The network that sourcing is measured on; and that what is decided there is the same anywhere."""
 
+from dataclasses import replace
+from hashlib import sha256
+
+import orjson
 import pytest
 
 from bench.sourcing import CASES, EAST, EVERY_MS, World, cut_off_ms, decide_all
 from orchestrator.core.sourcing.calendars import zone
+from orchestrator.core.sourcing.planner import source
+
+DECIDED = "e9a10756bae315bd9709c292ffbefc10239bea5373318556b5cf39cdfaa408c6"
+"""SHA-256 of decisions, as written on x86-64 under Linux."""
 
 
 @pytest.fixture
@@ -42,6 +50,18 @@ def test_a_cut_off_passes_in_the_middle_of_a_run(world: World) -> None:
         if node.calendar.first_ship_day(before) != node.calendar.first_ship_day(after)
     ]
     assert EAST in moved
+
+
+def test_what_is_decided_is_the_same_bytes_on_every_platform() -> None:
+    """Rates, days, distances, parcels, splits: whoever changes what is recorded changes this."""
+    digest = sha256()
+    for case in (CASES[0], CASES[1], CASES[4]):
+        world = World(replace(case, skus=40, assortment=0.5))
+        for order in world.orders("anywhere", 40, cut_off_ms(0) - 20 * EVERY_MS):
+            outcome = source(world.shard, world.market, order.request)
+            world.book(order, outcome.legs)
+            digest.update(orjson.dumps(outcome.decision))
+    assert digest.hexdigest() == DECIDED
 
 
 def test_every_run_is_on_a_working_day(world: World) -> None:

@@ -69,6 +69,7 @@ def test_stories_laws_and_released_events_hold_for_the_compiled_core(compiled: P
             "tests/properties/test_plans_are_exact.py",
             "tests/properties/test_snapshots.py",
             "tests/properties/test_promises_change_nothing.py",
+            "tests/bench/test_sourcing.py",
         ],
         compiled,
     )
