@@ -398,15 +398,19 @@ class Question:
                 requires |= line.stocked.content.requires
         limits = self._limits
         if not limits.apart and _fits(limits, weight_g, volume_ml):
-            parcels: tuple[Parcel, ...] = (self._class(weight_g, volume_ml, total, requires, 1),)
-        else:
-            parcels = tuple(
-                [
-                    self._class(box.weight_g, box.volume_ml, box.units, box.requires, box.copies)
-                    for box in self._boxes(sorted(units, key=_decreasing))
-                ]
-            )
-        return Contents(total if self._by_units else 0, parcels)
+            parcel = self._class(weight_g, volume_ml, total, requires, 1)
+            return Contents(total if self._by_units else 0, (parcel,))
+        return self._contents_in(self._boxes(sorted(units, key=_decreasing)), total)
+
+    def _contents_in(self, boxes: Sequence[Box], units: int) -> Contents:
+        """The same of units that are in parcels already."""
+        parcels = tuple(
+            [
+                self._class(box.weight_g, box.volume_ml, box.units, box.requires, box.copies)
+                for box in boxes
+            ]
+        )
+        return Contents(units if self._by_units else 0, parcels)
 
     def _boxes(self, units: Sequence[tuple[Line, int]]) -> list[Box]:
         """The parcels of these units; lines as they are sorted to fill them."""
@@ -522,14 +526,15 @@ class Question:
         amounts = self.amounts_of(whole)
         tables = self.tables
         numbers = [units if self._by_units else 0]
-        for box in self._boxes(self._parts(amounts)):
+        filled = self._boxes(self._parts(amounts))
+        for box in filled:
             step_g = tables.step_g(box.weight_g)
             numbers.append(step_g << _UNITS_BITS | box.units if tables.units_matter else step_g)
             numbers.append(box.copies)
         several = tuple(numbers)
         ranking = zone.several.get(several)
         if ranking is None:
-            ranking = self._ranked(-1, self.contents(amounts))
+            ranking = self._ranked(-1, self._contents_in(filled, units))
             zone.several[several] = ranking
         return ranking
 
@@ -1063,14 +1068,14 @@ class Question:
 def look_up(
     shard: Shard, market: Market, request: Request, strategy: Strategy
 ) -> Generator[None, None, None]:
-    """What a question asks tables first, giving way after each item that wasn't asked for yet."""
+    """What a question asks tables first, giving way after each item."""
     fresh_from = _fresh_from(strategy, zone(market.time_zone), request.now_ms)
     tables = tables_of(market)
-    assortment = tables.assortment(strategy, fresh_from)
-    for _, sku, _ in request.wants:
-        if sku not in assortment:
-            tables.stocked(strategy, shard.items[sku], fresh_from)
-            yield
+    for _, sku, units in request.wants:
+        holders = tables.stocked(strategy, shard.items[sku], fresh_from).holders
+        if holders is not None:
+            holders.bits(units)
+        yield
 
 
 def _fresh_from(strategy: Strategy, days: Days, now_ms: int) -> int | None:

@@ -212,8 +212,18 @@ class _Record:
             self._fill(amounts, shown)
 
     def fill_in_steps(self) -> Generator[None, None, None]:
-        """The same, giving way after each set."""
+        """The same, giving way after each set; of a large one its price and who has it first."""
+        question = self._question
         for amounts, shown in self._sets.items():
+            if len(amounts) > SINGLE_LINES:
+                whole = shown.whole or question.known_whole(amounts)
+                if whole is not None:
+                    question.ranking_of(whole)
+                else:
+                    question.zone.ranking(question.contents(amounts), question.tables)
+                yield
+                question.offers(amounts, 2)
+                yield
             self._fill(amounts, shown)
             yield
 

@@ -935,6 +935,7 @@ class _Draft:
         self.problem = problem
         self.free: list[Sequence[int]] = []
         self.gifts: list[Contents] = []  # all that each node can give
+        self.totals: list[int] = []  # of them, the units
         self.lines: list[Contents] = []  # the same by line
         self.peaks: list[int] = []  # of each line, the most of those, or of all where it is divided
         self.least = [0] * len(problem.targets)  # of each line, what is too little to be given
@@ -942,7 +943,7 @@ class _Draft:
         self.values: dict[tuple[int, Contents], int | None] = {}
         self.best: list[_DraftKey] = []
         self.pool: list[int] = []
-        self._whole: list[list[int]] = []
+        self._whole: list[list[int]] = []  # what each gives of a line nothing of which is placed
         self.holders: list[list[int]] = []  # of the pool, by line: who has all of it
         self._fullest: dict[tuple[int, ...], list[int]] = {}
         self._parts: dict[tuple[int, Contents], Contents] = {}  # of what can't be a leg: what can
@@ -958,25 +959,24 @@ class _Draft:
         for node, free in enumerate(self.problem.free()):
             self.free.append(free)
             gifts.append(self.most(node, targets))
+            self.totals.append(sum(gifts[-1]))
             yield
-        self.order = sorted(range(len(gifts)), key=lambda node: (-sum(gifts[node]), node))
-        self.lines = list(zip(*gifts, strict=True)) if gifts else [(0,) for _ in targets]
+        self.order = sorted(range(len(gifts)), key=lambda node: (-self.totals[node], node))
         pool = dict.fromkeys(self.order[:DRAFT_POOL])
         for line, (units, mode) in enumerate(zip(targets, self.problem.modes, strict=True)):
             yield
-            most = list(self.lines[line])
+            most = [gift[line] for gift in gifts] or [0]
+            self.lines.append(tuple(most))
             self.peaks.append(min(units, sum(most)) if mode == ANY else max(most))
             for _ in range(min(_TWO, len(most))):
                 node = most.index(max(most))
                 pool[node] = None
                 most[node] = -1
         self.pool = sorted(pool)
-        self.holders = [
-            [node for node in self.pool if gifts[node][line] == units]
-            for line, units in enumerate(targets)
-        ]
-        # What each of them can give of a line nothing of which is placed.
-        self._whole = [[gifts[node][line] for node in self.pool] for line in range(len(targets))]
+        for line, units in enumerate(targets):
+            yield
+            self.holders.append([node for node in self.pool if gifts[node][line] == units])
+            self._whole.append([gifts[node][line] for node in self.pool])
 
     def value(self, node: int, contents: Contents) -> int | None:
         """As the problem says, asked once."""
@@ -1288,9 +1288,9 @@ def _best_found(problem: Problem, given_up: _Search | None) -> Steps:
     """
     draft = _Draft(problem)
     yield from draft.look()
-    targets, modes, gifts, order = problem.targets, problem.modes, draft.gifts, draft.order
+    targets, modes, totals, order = problem.targets, problem.modes, draft.totals, draft.order
     most_legs = problem.max_legs or problem.nodes
-    units = min(sum(draft.peaks), sum(sum(gifts[node]) for node in order[:most_legs]))
+    units = min(sum(draft.peaks), sum(totals[node] for node in order[:most_legs]))
     plans = [
         dict(zip(nodes, contents, strict=True))
         for _, nodes, contents in ((*given_up.best, *given_up.found) if given_up else ())
@@ -1318,7 +1318,7 @@ def _best_found(problem: Problem, given_up: _Search | None) -> Steps:
         yield from draft.grown(dict(zip(nodes, contents, strict=True)))
     fewest = given = 0
     while given < units:
-        given += sum(gifts[order[fewest]])
+        given += totals[order[fewest]]
         fewest += 1
     found = [
         Plan(-least, value, tuple(zip(nodes, contents, strict=True)))
