@@ -14,7 +14,6 @@ from orchestrator.runtime.engine import Core, Engine, EngineConfig, ShardWriter
 from orchestrator.runtime.memory_log import MemoryLog, MemoryReader, MemoryWriter
 from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.standby import StandbyConfig
-from orchestrator.runtime.world import SystemClock
 from schemas import inbox
 from schemas.journal import Commit, FilterState, Opened, Verdict, encode_opened
 from schemas.ports import (
@@ -30,6 +29,7 @@ from schemas.ports import (
     Writer,
 )
 from schemas.voids import Voids
+from tests.leaping import LoopClock
 from tests.runtime.fakes import (
     CORE,
     JOURNAL,
@@ -79,7 +79,7 @@ class Stalling(MemoryLog):
     """
 
     def __init__(self) -> None:
-        super().__init__(SystemClock(), {"inbox": 1, "journal": 1, "snapshots": 1})
+        super().__init__(LoopClock(), {"inbox": 1, "journal": 1, "snapshots": 1})
         self.going = asyncio.Event()
         self.going.set()
         self.writers = self.looks = self.asked = 0
@@ -132,7 +132,7 @@ def an_engine(
     return Engine(
         log=log,
         group=group,
-        clock=clock or SystemClock(),
+        clock=clock or LoopClock(),
         randomness=Seeded(hash_of(owner)),
         core=replace(core, snapshots=FORM),
         owner=owner,
@@ -259,7 +259,7 @@ async def test_an_owner_wrongly_suspected_loses_nothing_and_comes_back() -> None
     assert owners(log) == ["owner", "standby", "owner"]
 
 
-class _Ahead(SystemClock):
+class _Ahead(LoopClock):
     """A clock that is wrong."""
 
     def now_ms(self) -> int:
@@ -287,7 +287,7 @@ async def test_a_standby_whose_clock_was_refused_takes_nothing_over_any_more(
 ) -> None:
     monkeypatch.setattr(engine, "_COOLING_S", 0.01)
     log = Stalling()
-    due_ms = SystemClock().now_ms() + AHEAD_MS // 2
+    due_ms = LoopClock().now_ms() + AHEAD_MS // 2
     core = replace(CORE, work_due=lambda state, now_ms: state.owed > 0 or now_ms >= due_ms)
     wrong = an_engine(_ReadAhead(log), "wrong", None, clock=_Ahead(), core=core)
     suspecting = 0
@@ -338,7 +338,7 @@ class _SilentReader(_CountedReader):
         return None if fetched_ms is None else fetched_ms - 60_000 * self._silent.silent
 
 
-async def suspects_nobody(log: Stalling, clock: SystemClock, ails: Callable[[bool], None]) -> None:
+async def suspects_nobody(log: Stalling, clock: LoopClock, ails: Callable[[bool], None]) -> None:
     """A standby takes a dead owner's shard over when what ailed it is over, and not before."""
     async with Running(an_engine(log, "standby", None, clock=clock)) as standby:
         async with Running(await the_owner(log)):
@@ -356,10 +356,10 @@ async def suspects_nobody(log: Stalling, clock: SystemClock, ails: Callable[[boo
 
 async def test_who_has_old_answers_of_the_broker_alone_suspects_nobody() -> None:
     log = Silent()
-    await suspects_nobody(log, SystemClock(), partial(setattr, log, "silent"))
+    await suspects_nobody(log, LoopClock(), partial(setattr, log, "silent"))
 
 
-class Stopped(SystemClock):
+class Stopped(LoopClock):
     """A clock that goes on by two seconds whenever it is looked at: this process stands still."""
 
     ahead_s = 0.0
@@ -406,9 +406,7 @@ class Counting(MemoryLog):
     """A log that counts the bytes of the journal that it gives."""
 
     def __init__(self) -> None:
-        super().__init__(
-            SystemClock(), dict.fromkeys(("inbox", "journal", "voids", "snapshots"), 1)
-        )
+        super().__init__(LoopClock(), dict.fromkeys(("inbox", "journal", "voids", "snapshots"), 1))
         self.given = 0
 
     async def reader(self, at: Mapping[Partition, int | None]) -> "CountingReader":
@@ -430,7 +428,7 @@ class Slow(Snapshots[Tally]):
     """Snapshots of which none is written before it is told to."""
 
     def __init__(self, log: MemoryLog) -> None:
-        super().__init__(0, log=log, clock=SystemClock(), randomness=Seeded(1), form=FORM)
+        super().__init__(0, log=log, clock=LoopClock(), randomness=Seeded(1), form=FORM)
         self.began = asyncio.Event()
         self.may = asyncio.Event()
 
@@ -454,7 +452,7 @@ async def test_a_standby_reads_no_more_than_so_much_while_a_snapshot_is_written(
     journal = log.held(JOURNAL)
     largest, held_bytes = max(len(one.value or b"") for one in journal.records), 500_000
     log.given = 0
-    clock, voids, snapshots = SystemClock(), Voids(log), Slow(log)
+    clock, voids, snapshots = LoopClock(), Voids(log), Slow(log)
     replica = CORE.replica(0, clock, voids)
     standby = a_standby(
         replica,
@@ -477,7 +475,7 @@ async def test_a_standby_reads_no_more_than_so_much_while_a_snapshot_is_written(
     await running
 
 
-class Leaping(SystemClock):
+class Leaping(LoopClock):
     """A clock, and a log's, that leaps ahead."""
 
     ahead_s = 0.0
@@ -515,7 +513,7 @@ class Heavy(Voids):
 
 async def test_others_have_their_turn_while_records_are_looked_through_beside_a_snapshot() -> None:
     topics = dict.fromkeys(("inbox", "journal", "voids", "snapshots"), 1)
-    log, clock = MemoryLog(SystemClock(), topics), Leaping()
+    log, clock = MemoryLog(LoopClock(), topics), Leaping()
     async with Running(await the_owner(log)):
         for number in range(60):
             give(log, str(number))
@@ -619,7 +617,7 @@ async def test_what_was_followed_and_is_not_opened_is_let_go(end: str) -> None:
         await opened_by_the_owner(log)
     if end == "halted":
         log.write(JOURNAL, [Record(None, b"{}")])
-    clock, voids = SystemClock(), Voids(log)
+    clock, voids = LoopClock(), Voids(log)
     replica = CORE.replica(0, clock, voids)
     standby = a_standby(replica, log, clock, voids, config=StandbyConfig(1), let_go=let_go, seed=2)
     following = asyncio.create_task(standby.run())

@@ -18,7 +18,7 @@ from orchestrator.runtime.publisher import Ports
 from orchestrator.runtime.relay import Relay
 from orchestrator.runtime.snapshots import Format, Snapshots
 from orchestrator.runtime.standby import Standby, StandbyConfig
-from orchestrator.runtime.world import SystemClock, SystemRandomness
+from orchestrator.runtime.world import SystemRandomness
 from orchestrator.verification import Kept
 from orchestrator.voiding import SEQ_AHEAD, NotVoidable, found_void
 from schemas.journal import (
@@ -34,6 +34,7 @@ from schemas.journal import (
 )
 from schemas.ports import Bounds, Checkpoint, Partition, Read, Record
 from schemas.voids import VOIDS, Foreign, Void, Voids
+from tests.leaping import LoopClock
 from tests.runtime.fakes import (
     CORE,
     INBOX,
@@ -78,14 +79,14 @@ SNAPPING: Core[Tally] = replace(CORE, snapshots=FORM)
 
 
 def a_log() -> MemoryLog:
-    return MemoryLog(SystemClock(), TOPICS)
+    return MemoryLog(LoopClock(), TOPICS)
 
 
 async def an_engine(log: MemoryLog, seed: int = 1, standby: StandbyConfig | None = None) -> Running:
     role = Engine(
         log=log,
         group=await log.group("engine", ["inbox"]),
-        clock=SystemClock(),
+        clock=LoopClock(),
         randomness=Seeded(seed),
         core=SNAPPING,
         owner=f"engine {seed}",
@@ -98,7 +99,7 @@ async def an_engine(log: MemoryLog, seed: int = 1, standby: StandbyConfig | None
 @asynccontextmanager
 async def relaying(log: MemoryLog) -> AsyncIterator[Relay]:
     stop, group = asyncio.Event(), await log.group("relay", ["journal"])
-    role = Relay(Ports(log, group, SystemClock(), SystemRandomness()), takeover_s=60)
+    role = Relay(Ports(log, group, LoopClock(), SystemRandomness()), takeover_s=60)
     running = asyncio.create_task(role.run(stop))
     try:
         yield role
@@ -108,7 +109,7 @@ async def relaying(log: MemoryLog) -> AsyncIterator[Relay]:
 
 
 def store(log: MemoryLog, seed: int = 9) -> Snapshots[Tally]:
-    return Snapshots(0, log=log, clock=SystemClock(), randomness=Seeded(seed), form=FORM)
+    return Snapshots(0, log=log, clock=LoopClock(), randomness=Seeded(seed), form=FORM)
 
 
 async def found(log: MemoryLog, *kept: FilterState) -> Void | None:
@@ -203,7 +204,7 @@ async def test_a_standby_goes_on_as_well_and_takes_over_behind_the_void() -> Non
     role = Engine(
         log=log,
         group=None,
-        clock=SystemClock(),
+        clock=LoopClock(),
         randomness=Seeded(3),
         core=SNAPPING,
         owner="standby",
@@ -262,7 +263,7 @@ NEWER = Record(b"0", b'{"version":2}')
 
 async def test_a_word_that_this_release_can_not_read_ends_no_process() -> None:
     """Other shards go on; the halted one waits for the release that can read it."""
-    log = MemoryLog(SystemClock(), {**TOPICS, "inbox": 2, "journal": 2, "snapshots": 2})
+    log = MemoryLog(LoopClock(), {**TOPICS, "inbox": 2, "journal": 2, "snapshots": 2})
     beside, theirs = Partition("inbox", 1), Partition("journal", 1)
     log.write(JOURNAL, [Record(b"k", b"hello")])
     running = await an_engine(log)
@@ -284,7 +285,7 @@ def waits(said: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, 
     return [one for one in said if one["event"] == "a halted shard waits"]
 
 
-class Impatient(SystemClock):
+class Impatient(LoopClock):
     """A clock that lets nobody sleep, and tells to stop after so many times."""
 
     def __init__(self, times: int) -> None:
@@ -306,7 +307,7 @@ async def test_a_word_that_can_not_be_read_is_told_once_however_often_it_is_look
 
 
 async def test_who_starts_beside_a_word_that_it_can_not_read_halts_and_says_so() -> None:
-    log = MemoryLog(SystemClock(), {**TOPICS, "inbox": 2, "journal": 2, "snapshots": 2})
+    log = MemoryLog(LoopClock(), {**TOPICS, "inbox": 2, "journal": 2, "snapshots": 2})
     log.write(VOIDS, [NEWER])
     running = await an_engine(log, standby=StandbyConfig(2))
     async with relaying(log) as relay, running:
@@ -319,7 +320,7 @@ class Looked(MemoryLog):
     """A log that counts who looks at the void list how often."""
 
     def __init__(self) -> None:
-        super().__init__(SystemClock(), TOPICS)
+        super().__init__(LoopClock(), TOPICS)
         self.looked = Counter[object]()
 
     async def bounds(self, partition: Partition) -> Bounds:
@@ -456,7 +457,7 @@ async def test_a_lost_end_that_somebody_has_read_is_found_and_halts() -> None:
 
 async def followed(log: MemoryLog) -> Standby[Tally]:
     """A standby that has read the journal to its end, and was told to stop."""
-    clock, voids = SystemClock(), Voids(log)
+    clock, voids = LoopClock(), Voids(log)
     replica = SNAPPING.replica(0, clock, voids)
     standby = a_standby(replica, log, clock, voids, config=StandbyConfig(1), seed=2)
     following = asyncio.create_task(standby.run())
@@ -474,7 +475,7 @@ async def test_a_standby_that_had_read_what_the_journal_lost_is_not_opened_from(
     writer = ShardWriter(
         0,
         log=log,
-        clock=SystemClock(),
+        clock=LoopClock(),
         randomness=Seeded(3),
         core=SNAPPING,
         owner="taking over",

@@ -7,17 +7,17 @@ import pytest
 
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.whole import Whole
-from orchestrator.runtime.world import SystemClock
 from schemas.journal import encode_opened
 from schemas.ports import Bounds, LogError, OutOfRange, Partition, Record
 from schemas.voids import Voids
+from tests.leaping import LoopClock
 from tests.runtime.fakes import StandingLog
 
 UPDATES = Partition("order-updates", 0)
 
 
 def a_log() -> MemoryLog:
-    log = MemoryLog(SystemClock(), {"order-updates": 1})
+    log = MemoryLog(LoopClock(), {"order-updates": 1})
     log.write(UPDATES, [Record(None, b"%d" % number) for number in range(6)])
     return log
 
@@ -50,7 +50,7 @@ async def test_what_must_not_be_removed_is_an_error() -> None:
 
 
 async def test_a_broker_that_stands_still_has_not_come_to_the_end() -> None:
-    log = StandingLog(SystemClock(), {"order-updates": 1})
+    log = StandingLog(LoopClock(), {"order-updates": 1})
     log.write(UPDATES, [Record(None, b"%d" % number) for number in range(6)])
     log.reads = 20
     async with Whole(log, UPDATES) as reading:
@@ -60,7 +60,7 @@ async def test_a_broker_that_stands_still_has_not_come_to_the_end() -> None:
 
 
 async def test_one_that_stays_still_is_an_error() -> None:
-    log = StandingLog(SystemClock(), {"order-updates": 1})
+    log = StandingLog(LoopClock(), {"order-updates": 1})
     log.write(UPDATES, [Record(None, b"%d" % number) for number in range(6)])
     log.reads = 1_000_000
     async with Whole(log, UPDATES) as reading:
@@ -70,7 +70,7 @@ async def test_one_that_stays_still_is_an_error() -> None:
 
 
 async def test_a_journal_whose_broker_stands_still_is_not_another_one() -> None:
-    log = StandingLog(SystemClock(), {"journal": 1, "voids": 1})
+    log = StandingLog(LoopClock(), {"journal": 1, "voids": 1})
     log.write(Partition("journal", 0), [Record(None, encode_opened("owner", "nonce"))])
     log.reads, log.at_once = 12, True
     assert await Voids(log).journal_id(0) == "nonce"
@@ -91,7 +91,7 @@ class MarkedLog(MemoryLog):
 
 
 async def test_an_end_that_is_never_read_is_where_the_broker_answers_with_nothing() -> None:
-    log = MarkedLog(SystemClock(), {"order-updates": 1})
+    log = MarkedLog(LoopClock(), {"order-updates": 1})
     log.write(UPDATES, [Record(None, b"%d" % number) for number in range(6)])
     async with Whole(log, UPDATES) as reading:
         assert reading.end == 7
