@@ -55,6 +55,7 @@ _MAX_CLOCK_SKEW_MS: Final = 5 * 60_000
 _LOOK_S: Final = 0.1  # between two looks at standbys
 _LOOK_IDLE_S: Final = 0.25
 _COOLING_S: Final = 30.0  # after an owner that seemed dead took its shard back
+_MOST_AWAY_S: Final = 300.0  # of who opens a shard and fails, again and again
 _DOUBT_S: Final = 300.0  # before a clock that was refused is compared again, though nobody set it
 _MAX_DOUBT_S: Final = 3_600.0
 _SET_MS: Final = 60_000  # by so much at the least it was set
@@ -119,7 +120,8 @@ class EngineConfig:
 
     `failed_pause_s`: how long before a shard is opened again after a failure. `fenced_pause_s`: how
     long a writer keeps away that was fenced or whose clock is wrong; longer than a group takes to
-    notice that a member is gone, so that two writers don't fight over a shard.
+    notice that a member is gone, so that two writers don't fight over a shard. Who opened it twice
+    and confirmed nothing keeps away as long, and twice as long after each further time.
     """
 
     batch_ms: int = 40
@@ -319,6 +321,8 @@ class ShardWriter(Generic[S]):
         self._queue_bytes = 0
         self._pending: _Pending | None = None
         self._read_next = 0  # the inbox offset that the reader gives next
+        self._in_vain = 0  # ShardOpened in a row, each of which fenced who worked, and no commit
+        self._opened_s = 0.0  # when the last of them was acknowledged
         self._clock_ahead_ms = 0.0  # of the monotonic one, when it was compared with the broker's
         self._label = str(number)
 
@@ -343,7 +347,7 @@ class ShardWriter(Generic[S]):
                 await self._work_or_give_way()
                 why = "stop"
             except _FencedError as error:
-                why, pause_s = "fenced", self._config.fenced_pause_s
+                why, pause_s = "fenced", self._away_s(self._config.fenced_pause_s)
                 _log.warning("fenced", shard=self.number, what=str(error), again_in_s=pause_s)
             except _ClockError as error:
                 why, pause_s = "clock", self._config.fenced_pause_s
@@ -361,7 +365,7 @@ class ShardWriter(Generic[S]):
                 lead_on = self._await_safety if unsafe else self._await_word
                 _log.error("halted", shard=self.number, what=str(error))
             except LogError as error:
-                why = "unknown"
+                why, pause_s = "unknown", self._away_s(self._config.failed_pause_s)
                 _log.warning("reopens", shard=self.number, what=str(error), again_in_s=pause_s)
             except Exception as error:  # noqa: BLE001 - one shard's defect must not take the others down
                 why, halt = "halted", Halt(f"a defect: {error!r}", [])
@@ -385,6 +389,17 @@ class ShardWriter(Generic[S]):
             metrics.REOPENED.labels(self._label, why).inc()
         if poison is None:
             self._tried = ([], 0)  # what came of an order may be lost
+        if why == "halted":
+            self._in_vain = 0  # by what it has read
+
+    def _away_s(self, least_s: float) -> float:
+        """How long who failed leaves the shard to others: longer, the more often in vain."""
+        if self._clock.monotonic() - self._opened_s > _MOST_AWAY_S:
+            self._in_vain = 0  # it could work, and had nothing to do
+        if self._in_vain <= 1:  # which may be chance
+            return least_s
+        longer_s = self._config.fenced_pause_s * 2.0 ** min(self._in_vain - 2, 10)
+        return max(least_s, min(longer_s, _MOST_AWAY_S))
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -518,6 +533,7 @@ class ShardWriter(Generic[S]):
         opened = await self._writer.append(
             self._journal, [Record(None, journal.encode_opened(self._owner, nonce))]
         )
+        self._in_vain, self._opened_s = self._in_vain + 1, self._clock.monotonic()
         if opened.timestamp_ms > 0:
             self._check_clock(clock_ms, opened.timestamp_ms)
         if warm is not None:
@@ -936,6 +952,7 @@ class ShardWriter(Generic[S]):
         if verdict is not Verdict.VALID:
             self._fenced(appended.base_offset)
         self.confirmed = state
+        self._in_vain = 0
         self.inbox_next = state.inbox_next
         batch, label = sent.batch, self._label
         metrics.COMMIT_SECONDS.labels(label).observe(sent.seconds)

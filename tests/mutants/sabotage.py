@@ -314,9 +314,23 @@ MUTANTS: Final = (
     _mutant(
         "two writers fight",
         _ENGINE,
-        'why, pause_s = "fenced", self._config.fenced_pause_s',
+        'why, pause_s = "fenced", self._away_s(self._config.fenced_pause_s)',
         'why, pause_s = "fenced", self._config.failed_pause_s',
         _FENCED,
+    ),
+    _mutant(
+        "who opens a shard in vain does so again at once",
+        _ENGINE,
+        "        if self._in_vain <= 1:",
+        "        if self._in_vain:",
+        f"{_STANDBY_TESTS}::test_an_owner_that_opens_and_can_not_work_leaves_the_shard_to_its_standby",
+    ),
+    _mutant(
+        "whose commits are confirmed counts as one who opens in vain",
+        _ENGINE,
+        "        self.confirmed = state\n        self._in_vain = 0\n",
+        "        self.confirmed = state\n",
+        f"{_ENGINE_TESTS}::test_who_commits_between_failures_is_never_away_for_longer",
     ),
     _mutant(
         "a hole in the inbox passes",

@@ -170,6 +170,18 @@ async def test_a_stale_writers_commit_is_void_and_it_takes_over_only_after_a_pau
     assert owners(log) == ["one", "two", "one"]
 
 
+async def test_who_commits_between_failures_is_never_away_for_longer() -> None:
+    log = a_log()
+    faulty = FaultyLog(log, ["ok", "ok", "lost"] * 6)  # it opens, commits, and fails
+    config = EngineConfig(failed_pause_s=0.01, fenced_pause_s=60.0)
+    async with Running(await engine(faulty, config=config)):
+        for number in range(1, 10):
+            give(log, str(number))
+            await until(lambda n=number: happened(log)[1].inbox_next == n)  # type: ignore[misc]
+    assert len(owners(log)) > 6
+    assert happened(log)[0] == [*map(str, range(1, 10))]
+
+
 class _SlowToDescribe(PassingLog):
     """A log that describes its topics when it is told to."""
 

@@ -127,6 +127,7 @@ def an_engine(
     suspect_s: float = SUSPECT_S,
     clock: Clock | None = None,
     core: Core[Tally] = CORE,
+    config: EngineConfig = EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.3),  # noqa: B008 - frozen
 ) -> Engine[Tally]:
     """An owner where it has a group; without one it only stands by."""
     return Engine(
@@ -136,7 +137,7 @@ def an_engine(
         randomness=Seeded(hash_of(owner)),
         core=replace(core, snapshots=FORM),
         owner=owner,
-        config=EngineConfig(failed_pause_s=0.01, fenced_pause_s=0.3),
+        config=config,
         standby=StandbyConfig(1, suspect_s=suspect_s, snapshot_events=snapshot_events),
     )
 
@@ -317,6 +318,63 @@ async def test_an_owner_that_is_opening_is_given_time() -> None:
         await until(standing(standby.role))
         await asyncio.sleep(5 * SUSPECT_S)
         assert owners(log) == ["slow"]
+
+
+class Barred(PassingLog):
+    """A log of which the inbox can't be read any more once that is so; who tries waits for that."""
+
+    fails_after_s: float | None = None
+
+    async def reader(self, at: Mapping[Partition, int | None]) -> MemoryReader:
+        return _BarredReader(self, at)
+
+    async def writer(self) -> MemoryWriter:
+        return await self.log.writer()
+
+
+class _BarredReader(MemoryReader):
+    def __init__(self, barred: Barred, at: Mapping[Partition, int | None]) -> None:
+        super().__init__(barred.log, at)
+        self._barred = barred
+        self._of_inbox = any(one.topic == "inbox" for one in at)
+
+    async def read(self, max_records: int, wait_ms: int) -> dict[Partition, list[Read]]:
+        if self._of_inbox and self._barred.fails_after_s is not None:
+            await asyncio.sleep(self._barred.fails_after_s)
+            raise LogError("the inbox can't be read")
+        return await super().read(max_records, wait_ms)
+
+
+@pytest.mark.parametrize("fails_after_s", [0.0, pytest.param(15.0, marks=pytest.mark.slow)])
+async def test_an_owner_that_opens_and_can_not_work_leaves_the_shard_to_its_standby(
+    fails_after_s: float,
+) -> None:
+    log, minutes = Stalling(), 8
+    barred = Barred(log)
+    group = await log.group("engine", ["inbox"])
+    in_earnest = EngineConfig()
+    async with (
+        Running(an_engine(log, "standby", None, suspect_s=1.0, config=in_earnest)) as standby,
+        Running(an_engine(barred, "owner", group, config=in_earnest)) as owner,
+    ):
+        await opened_by_the_owner(log)
+        await until(standing(standby.role))
+        barred.fails_after_s = fails_after_s
+        handled: list[int] = []
+        for minute in range(minutes):
+            for tenth in range(10):
+                give(log, f"{minute}.{tenth}")
+                await asyncio.sleep(6)
+            handled.append(happened(log)[1].inbox_next)
+        assert handled[2] > 1, "it has had it for a while, early on"
+        assert handled[-1] - handled[-5] >= 35, "of 40 in the last four minutes"
+        opened = owners(log).count("owner")
+        barred.fails_after_s = None
+        await until(lambda: owner.role.states() == {0: "open"}, within_s=301)
+        give(log, "last")
+        await until(lambda: happened(log)[1].inbox_next == 10 * minutes + 2)
+    assert opened <= 8, "after 0, 1, 10, 20, 40, 80, 160 s"
+    assert owners(log)[-1] == "owner"
 
 
 class Silent(Stalling):
