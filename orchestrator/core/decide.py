@@ -49,13 +49,13 @@ def decide(shard: Shard, record: InputRecord) -> list[DecidedEvent]:
 def skip(shard: Shard, record: InputRecord, reason: str, by: str) -> list[DecidedEvent]:
     """Pass over an input that can't be decided, by a person's order; as `decide` else.
 
-    Of a tick, the timer or piece of work that it came to is done with.
+    Of a tick, the timer or piece of work that it came to is done with. Of a repeat, who
+    had it passed over is told as well: its order may stand far behind it.
     """
     turn = Turn(shard, record)
     repeat = begin(shard, record)
     if repeat is not None:
         turn.emit(repeat)
-        return turn.events
     if record["type"] == "clock_ticked":
         _reached(turn)
     turn.emit({"type": "input_skipped", "reason": reason, "by": by})

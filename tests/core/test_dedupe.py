@@ -6,6 +6,7 @@ import pytest
 from events.decided import InputRecord
 from orchestrator.core import evolve
 from orchestrator.core.config import DEDUPE_IDS, ORIGINS_KEPT
+from orchestrator.core.decide import skip
 from orchestrator.core.shard import Shard
 from schemas.inbox import ORDERS_SOURCE, RENEWAL_ORDERED, TopicMadeAnew
 from tests.core.story import Story
@@ -53,6 +54,12 @@ def test_an_offset_older_than_those_remembered_must_be_known_by_its_id(shop: Sto
     shop.receive("BOS", A=1)  # forgets the ids of yesterday
     with pytest.raises(TopicMadeAnew):
         shop.take(old)
+    skipped = {"type": "input_skipped", "reason": "offsets were set back", "by": "ada"}
+    assert skip(shop.shard, old, "offsets were set back", "ada") == [
+        {"type": "input_repeated", "by": "origin"},
+        skipped,
+    ]
+    assert shop.stock("BOS", "A") == (ORIGINS_KEPT + 2, 0, ORIGINS_KEPT + 2)
 
 
 def test_what_was_rejected_once_and_is_read_again_with_others_is_no_new_topic(shop: Story) -> None:

@@ -406,6 +406,7 @@ async def decided_anew(log: KafkaLog) -> list[str]:
                 record = journal.decode(read.value, read.offset)
                 for entry in record.entries if isinstance(record, journal.Commit) else ():
                     cause, events = entry["input"], {one["type"] for one in entry["events"]}
-                    if cause["type"] == "order_placed" and "input_repeated" not in events:
+                    passed = {"input_repeated", "input_skipped"} & events
+                    if cause["type"] == "order_placed" and not passed:
                         found.append(cause["id"])
     return found
