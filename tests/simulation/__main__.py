@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--crash-at", type=int, help="of a sweep: the suspension to crash at")
     parser.add_argument("--strike-at", metavar="N:FAULT", help="of a sweep: the call that fails")
     given = parser.parse_args()
-    console = Console()
+    console = Console(markup=False)  # what failed is told as it is
     if given.sweeps:
         plans = [plan for scenario in SCENARIOS.values() for plan in variations(scenario)]
         return _told(console, _many(console, iter(plans), runs=len(plans)), [], given.sites)

@@ -13,7 +13,7 @@ from tests.simulation.plan import Fault, a_plan
 
 
 def _defect(_: Partners) -> None:
-    raise ZeroDivisionError("planted")
+    raise ZeroDivisionError("planted [here]")
 
 
 @pytest.mark.slow
@@ -31,4 +31,4 @@ def test_a_run_that_fails_is_shrunk_to_what_it_takes_and_its_command_shows_it(
 
     monkeypatch.setattr(sys, "argv", shlex.split(command)[2:])
     assert main() == 1
-    assert "planted" in capsys.readouterr().out
+    assert "planted [here]" in capsys.readouterr().out
