@@ -348,8 +348,8 @@ class Voids:
         JournalError where its beginning is gone, and nobody accepted that; LogError.
         """
         partition = Partition("journal", shard)
-        end = (await self._log.bounds(partition)).next
-        if not end:
+        first, end = await self._log.bounds(partition)
+        if first == end:
             return ""
         reader = await self._log.reader({partition: None})
         silence = Silence(reader, partition, end)

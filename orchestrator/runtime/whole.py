@@ -13,7 +13,7 @@ class Whole:
     """What a partition holds from `at` on, up to its end as of now, in order, some at a time.
 
     `async with` it, and iterate. An iterator, no generator: whoever stops half-way, or is
-    cancelled, closes its reader at once. LogError where the broker says nothing for half a minute.
+    cancelled, closes its reader at once. LogError where the broker gives nothing for half a minute.
 
     `retained`: retention may remove records while it reads. It goes on then where the partition
     begins; `first` is from where on nothing was left out. OutOfRange otherwise.

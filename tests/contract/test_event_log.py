@@ -390,13 +390,14 @@ async def test_a_partition_that_ends_with_a_transactions_marker_is_read_to_its_e
     await (await log.group("relay", ["inbox"])).close()  # the coordinator is there
     writer = await log.transactional("relay")
     await writer.begin()
-    await writer.append(INBOX, _records("a", "b"))
+    marked = Partition("availability", 0)
+    await writer.append(marked, [Record(b"k", b"a"), Record(b"l", b"b")])
     await writer.commit("relay", {OTHER: Checkpoint(0, "")})
     await writer.close()
     async with asyncio.timeout(10):  # the marker comes after the answer to the commit
-        while (await log.bounds(INBOX)).next < 3:
+        while (await log.bounds(marked)).next < 3:
             await asyncio.sleep(0.01)
-    async with asyncio.timeout(10), Whole(log, INBOX) as reading:
+    async with asyncio.timeout(10), Whole(log, marked) as reading:
         assert [one.value for some in [some async for some in reading] for one in some] == [
             b"a",
             b"b",

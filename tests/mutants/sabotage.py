@@ -826,6 +826,14 @@ MUTANTS: Final = (
         "tests/runtime/test_whole.py::test_a_broker_that_stands_still_has_not_come_to_the_end",
     ),
     _mutant(
+        "a journal ends where its broker gives nothing",
+        "schemas/silence.py",
+        " and self._partition.topic not in _WITHOUT_GAPS:",
+        ":",
+        "tests/runtime/test_whole.py::"
+        "test_where_no_offset_is_ever_left_out_an_answer_with_nothing_is_no_end",
+    ),
+    _mutant(
         "a journal whose first record isn't read at once is another one",
         "schemas/voids.py",
         "                if silence.is_the_end():\n",

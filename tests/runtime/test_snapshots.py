@@ -307,7 +307,7 @@ async def test_where_the_journals_beginning_is_lost_the_topics_answer_is_waited_
     one = Snapshots(0, log=log, clock=SteppedClock(), randomness=Seeded(1), form=FORM, voids=voids)
     await one.write(state(3), at(3))
     log.reads, log.at_once = 1_000_000, True
-    with pytest.raises(LogError, match="its broker says nothing"):
+    with pytest.raises(LogError, match="its broker gives nothing"):
         await one.load()
 
 

@@ -90,11 +90,26 @@ class MarkedLog(MemoryLog):
         return reader
 
 
+def a_marked_log(partition: Partition) -> MarkedLog:
+    log = MarkedLog(LoopClock(), {partition.topic: 1})
+    log.write(partition, [Record(None, b"%d" % number) for number in range(6)])
+    return log
+
+
 async def test_an_end_that_is_never_read_is_where_the_broker_answers_with_nothing() -> None:
-    log = MarkedLog(LoopClock(), {"order-updates": 1})
-    log.write(UPDATES, [Record(None, b"%d" % number) for number in range(6)])
-    async with Whole(log, UPDATES) as reading:
+    async with Whole(a_marked_log(UPDATES), UPDATES) as reading:
         assert reading.end == 7
         assert [one.offset for some in [some async for some in reading] for one in some] == [
             *range(6)
         ]
+
+
+@pytest.mark.parametrize("topic", ["inbox", "journal"])
+async def test_where_no_offset_is_ever_left_out_an_answer_with_nothing_is_no_end(
+    topic: str,
+) -> None:
+    partition = Partition(topic, 0)
+    async with Whole(a_marked_log(partition), partition) as reading:
+        await anext(reading)
+        with pytest.raises(LogError, match=f"{topic}/0 can't be read on to its end, 7"):
+            await anext(reading)
