@@ -1,110 +1,23 @@
 """One suite over who publishes in transactions: the simulator's broker and Apache Kafka."""
 
-import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
-from schemas.ports import (
-    Checkpoint,
-    Fenced,
-    LogError,
-    Partition,
-    Record,
-    TransactionalWriter,
-)
+from schemas.ports import Checkpoint, Fenced, LogError, Partition, Record, TransactionalWriter
 from schemas.topics import TOPIC_DEFAULTS, TOPICS
+from tests.contract.committing import (
+    EXCEPTIONS,
+    JOURNAL,
+    TOPICS_HERE,
+    UPDATES,
+    Committing,
+    Real,
+    Simulated,
+)
 from tests.contract.real_time import RealTime
-from tests.simulation.broker import Broker, SimLog
-from tests.simulation.plan import Fault
-from tests.simulation.world import SimHost
-
-UPDATES = Partition("order-updates", 0)
-EXCEPTIONS = Partition("exceptions", 0)
-JOURNAL = Partition("journal", 0)
-TOPICS_HERE = {"order-updates": 1, "exceptions": 1, "journal": 1}
-NAME = "relay-0"
-
-
-class Committing(ABC):
-    """A log with transactions, and what counts of it."""
-
-    log: SimLog | KafkaLog
-
-    async def writer(self, name: str = NAME) -> TransactionalWriter:
-        """The one writer of this name from now on."""
-        return await self.log.transactional(name)
-
-    @abstractmethod
-    async def committed(self, partition: Partition = UPDATES) -> list[bytes | None]:
-        """What a consumer of committed records reads there, up to the end as of now."""
-
-    async def saved(self) -> dict[Partition, Checkpoint]:
-        """The checkpoint that the next writer finds.
-
-        It asks for its own first: until then what was just committed may not be seen yet. A group's
-        coordinator may not be there at first.
-        """
-        await (await self.writer()).close()
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    return await self.log.saved("relay", [JOURNAL])
-                except LogError:
-                    await asyncio.sleep(0.1)
-
-
-class Simulated(Committing):
-    """The simulator's broker."""
-
-    def __init__(self) -> None:
-        self.world = RealTime()
-        self._broker = Broker(self.world, TOPICS_HERE)
-        self.log = SimLog(self._broker, SimHost("one", 1))
-
-    async def committed(self, partition: Partition = UPDATES) -> list[bytes | None]:
-        """What has landed: what isn't committed never does."""
-        return [one.value for one in self._broker.held(partition).records]
-
-
-class Real(Committing):
-    """Apache Kafka."""
-
-    def __init__(self, log: KafkaLog) -> None:
-        self.log = log
-        self._settings = log.settings
-
-    async def committed(self, partition: Partition = UPDATES) -> list[bytes | None]:
-        """What a consumer of its own reads before a marker that is written for it."""
-        end = await self.writer("end")
-        await end.begin()
-        await end.append(partition, [Record(None, b"end")])
-        await end.commit("others", {JOURNAL: Checkpoint(0, "")})
-        await end.close()
-        settings = self._settings
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.servers,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-        )
-        await consumer.start()
-        values: list[bytes | None] = []
-        try:
-            tp = TopicPartition(settings.prefix + partition.topic, partition.number)
-            consumer.assign([tp])
-            consumer.seek(tp, 0)
-            at = (await self.log.bounds(partition)).next
-            async with asyncio.timeout(30):
-                while b"end" not in values or await consumer.position(tp) < at:
-                    read = await consumer.getmany(tp, timeout_ms=100)
-                    values += [one.value for one in read.get(tp, ())]
-        finally:
-            await consumer.stop()
-        return [one for one in values if one != b"end"]
+from tests.simulation.broker import Broker
 
 
 @pytest.fixture(
@@ -117,7 +30,7 @@ class Real(Committing):
 )
 async def committing(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Committing]:
     if request.param == "simulation":
-        yield Simulated()
+        yield Simulated(Broker(RealTime(), TOPICS_HERE))
         return
     log = await KafkaLog.open(KafkaSettings(request.getfixturevalue("kafka"), prefix))
     for name, partitions in TOPICS_HERE.items():
@@ -224,25 +137,3 @@ async def test_writers_of_other_names_are_left_alone(committing: Committing) -> 
     await other.close()
     assert sorted(one or b"" for one in await committing.committed()) == [b"one", b"other"]
     assert await committing.saved() == {JOURNAL: Checkpoint(1, "one")}
-
-
-@pytest.mark.parametrize(
-    "fault", [Fault.SAVE_FAILED, Fault.SAVE_UNANSWERED, Fault.APPEND_LATE], ids=str
-)
-async def test_after_a_commit_of_unknown_outcome_the_simulated_writer_is_dead_as_the_real_one_is(
-    fault: Fault, prefix: str
-) -> None:
-    del prefix
-    committing = Simulated()
-    writer = await committing.writer()
-    await writer.begin()
-    await appended(writer, b"a")
-    committing.world.strike_next(fault)
-    with pytest.raises(LogError):
-        await writer.commit("relay", {JOURNAL: Checkpoint(1, "one")})
-    for again in (writer.begin(), writer.commit("relay", {}), appended(writer, b"b")):
-        with pytest.raises(LogError, match="failed before"):
-            await again
-    kept = await committing.saved()
-    landed = await committing.committed()
-    assert (kept, landed) in [({}, []), ({JOURNAL: Checkpoint(1, "one")}, [b"a"])]

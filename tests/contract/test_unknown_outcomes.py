@@ -24,24 +24,36 @@ from schemas.ports import (
     Unknown,
 )
 from schemas.topics import TOPIC_DEFAULTS, TOPICS
+from tests.contract import committing
+from tests.contract.committing import JOURNAL, NAME, UPDATES, Committing
 from tests.contract.real_time import RealTime
 from tests.servers import kafka_jars
-from tests.servers.proxy import Proxy
+from tests.servers.proxy import Loss, Proxy
 from tests.simulation.broker import Broker, SimLog
 from tests.simulation.plan import Fault
 from tests.simulation.world import SimHost
 
 INBOX = Partition("inbox", 0)
+TOPICS_HERE = {"inbox": 1, **committing.TOPICS_HERE}
 LIMIT_S = 2.0
+_END_TRANSACTION = b"\x00\x1a\x00\x00"
+"""How a request to commit begins, behind its length: the 26th of Kafka's protocol, version 0."""
+_LOSSES = {
+    Fault.SAVE_FAILED: Loss.UNASKED,
+    Fault.SAVE_UNANSWERED: Loss.UNANSWERED,
+    Fault.APPEND_LATE: Loss.HELD,
+}
 
 
 class Link(ABC):
     """A log as one process reaches it over a link that loses things, and as others do."""
 
-    log: EventLog
+    log: SimLog | KafkaLog
     """Over the link."""
     besides: EventLog
     """The same log, as somebody else reaches it."""
+    committing: Committing
+    """What counts of transactions, as somebody else finds it."""
 
     @abstractmethod
     def lose_requests(self, fault: Fault) -> None:
@@ -50,6 +62,10 @@ class Link(ABC):
     @abstractmethod
     def lose_answers(self, fault: Fault) -> None:
         """What is asked next is done, and its answer is lost."""
+
+    @abstractmethod
+    def lose_a_commit(self, fault: Fault) -> None:
+        """The request to commit a transaction that comes next meets this; no other arrives."""
 
     @abstractmethod
     def restore(self) -> None:
@@ -61,7 +77,8 @@ class Simulated(Link):
 
     def __init__(self) -> None:
         self._world = RealTime()
-        broker = Broker(self._world, {"inbox": 1})
+        broker = Broker(self._world, TOPICS_HERE)
+        self.committing = committing.Simulated(broker)
         self.log = SimLog(broker, SimHost("one", 1))
         self.besides = SimLog(broker, SimHost("other", 2))
 
@@ -70,6 +87,10 @@ class Simulated(Link):
         self._world.strike_next(fault)
 
     def lose_answers(self, fault: Fault) -> None:
+        """The fault says it."""
+        self._world.strike_next(fault)
+
+    def lose_a_commit(self, fault: Fault) -> None:
         """The fault says it."""
         self._world.strike_next(fault)
 
@@ -83,7 +104,9 @@ class Real(Link):
     def __init__(self, log: KafkaLog, besides: KafkaLog, proxy: Proxy) -> None:
         self.log = log
         self.besides = besides
+        self.committing = committing.Real(besides)
         self._proxy = proxy
+        self._until_lost: asyncio.Task[None] | None = None
 
     def lose_requests(self, fault: Fault) -> None:
         """All of them."""
@@ -95,9 +118,19 @@ class Real(Link):
         del fault
         self._proxy.mute = True
 
+    def lose_a_commit(self, fault: Fault) -> None:
+        """That one, and then all that the client tries."""
+        self._proxy.lose(_END_TRANSACTION, _LOSSES[fault])
+        self._until_lost = asyncio.create_task(self._deaf_once_lost())
+
+    async def _deaf_once_lost(self) -> None:
+        await self._proxy.lost.wait()
+        self._proxy.deaf = True
+
     def restore(self) -> None:
         """The proxy passes on what comes."""
         self._proxy.deaf = self._proxy.mute = False
+        self._proxy.release()
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +181,8 @@ async def link(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Lin
             )
             for port in (lossy, sound)
         ]
-        topic = TOPICS["inbox"]
-        assert await besides.create(topic, 1, TOPIC_DEFAULTS | topic.config, 1)
+        for topic in map(TOPICS.__getitem__, TOPICS_HERE):
+            assert await besides.create(topic, 1, TOPIC_DEFAULTS | topic.config, 1)
         yield Real(log, besides, proxy)
         await besides.close()
         await log.close()
@@ -241,3 +274,30 @@ async def test_a_checkpoint_that_is_lost_itself_is_an_error_and_the_one_before_i
     assert await link.besides.saved("relay", [INBOX]) == {INBOX: Checkpoint(1, "one")}
     link.restore()
     await group.close()
+
+
+@pytest.mark.parametrize("fault", _LOSSES, ids=str)
+async def test_after_a_commit_of_unknown_outcome_its_writer_is_dead_and_all_of_it_counts_or_nothing(
+    link: Link, fault: Fault
+) -> None:
+    writer = await link.log.transactional(NAME)
+    await writer.begin()
+    await writer.append(UPDATES, [Record(b"k", b"a")])
+    link.lose_a_commit(fault)
+    with pytest.raises(LogError):
+        await writer.commit("relay", {JOURNAL: Checkpoint(1, "one")})
+    for again in (
+        writer.begin(),
+        writer.commit("relay", {}),
+        writer.append(UPDATES, [Record(b"k", b"b")]),
+    ):
+        with pytest.raises(LogError, match="failed before"):
+            await again
+    link.restore()
+    await writer.close()
+    kept = await link.committing.saved()  # by who comes next, which ends what was begun
+    counts = await link.committing.committed()
+    nothing: tuple[dict[Partition, Checkpoint], list[bytes]] = ({}, [])
+    everything = ({JOURNAL: Checkpoint(1, "one")}, [b"a"])
+    may_be = {Fault.SAVE_FAILED: [nothing], Fault.SAVE_UNANSWERED: [everything]}
+    assert (kept, counts) in may_be.get(fault, [nothing, everything])
