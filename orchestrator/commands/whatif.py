@@ -359,7 +359,7 @@ def _told(
                 folder = folders[variant.name].get(period.shard, baseline_folder)
                 compared.add(Path(baseline_folder), Path(folder), period.span.end_ms)
         json = compared.as_json(_SKUS)
-        if variant.changes:
+        if variant is not variants[0]:
             json["flips"] = _flips(compared.flips, currency, asked.explain)
             json["unused"] = [*_unused(variant.changes, compared.load)]
         told.append(json)
@@ -454,7 +454,7 @@ def _show(report: Json, html: Path | None) -> None:
     for sentence in cut_short(report):
         say(sentence)
     for run in runs[1:]:
-        say(f"{run['name']}: {', '.join(run['changes'])}")
+        say(f"{run['name']}: {', '.join(run['changes']) or 'nothing'}")
     table = Table("", *(run["name"] for run in runs), box=None)
     for column in table.columns[1:]:
         column.justify = "right"

@@ -198,7 +198,7 @@ def _table(runs: Sequence[Json]) -> str:
         ]
         body.append(f"<tr><td>{escape(row.title)}</td>{''.join(cells)}</tr>")
     changes = "".join(
-        f"<p><b>{escape(run['name'])}</b>: {escape(', '.join(run['changes']))}.</p>"
+        f"<p><b>{escape(run['name'])}</b>: {escape(', '.join(run['changes']) or 'nothing')}.</p>"
         for run in runs[1:]
     )
     return (

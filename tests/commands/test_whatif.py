@@ -136,6 +136,8 @@ def test_variants_side_by_side_on_a_real_broker(
         f"rules=--rules {rules}",
         "--variant",
         f"bare=--open {bare}",
+        "--variant",
+        "same=--demand 1",
         "--html",
         str(page),
         **servers,
@@ -144,10 +146,11 @@ def test_variants_side_by_side_on_a_real_broker(
     assert report["drift"]["entries_compared"] > 40
     assert report["baseline"]["orders"] == 10
     assert report["baseline"]["rests_on"]["answers"] == {"in place": 30}
-    closed, more, ruled, empty = report["variants"]
+    closed, more, ruled, empty, same = report["variants"]
     said = ["NYC was opened and got no work; it has no stock"]
     assert [one.partition(":")[0] for one in more["unused"] + empty["unused"]] == said
     _check_documented(report)
+    _check_unchanged(report["baseline"], same)
     assert closed["name"] == "what if"
     assert closed["changes"] == ["BOS closed"]
     assert closed["flipped_orders"] == len(closed["flips"]) == 10
@@ -164,9 +167,9 @@ def test_variants_side_by_side_on_a_real_broker(
     _check_page(page.read_text(encoding="utf-8"))
     again = asked("--close", "BOS", **servers)
     assert again["variants"][0]["flips"] == closed["flips"]
-    shown = headrace("whatif", "--close", "BOS", **servers)
-    assert "Unchanged it equals history" in shown.stdout
-    assert "BOS → CHI" in shown.stdout
+    shown = headrace("whatif", "--close", "BOS", "--variant", "same=", **servers)
+    for shows in ("Unchanged it equals history", "BOS → CHI", "\nsame: nothing\n"):
+        assert shows in shown.stdout
 
     wrongs = {
         ("--close", "BOSTON"): "--close: nobody knew a node BOSTON when the period began (there"
@@ -209,6 +212,12 @@ def _check_documented(report: dict[str, Any]) -> None:
     assert {one for one in fields if f"`{one}`" not in text} == set()
 
 
+def _check_unchanged(baseline: dict[str, Any], same: dict[str, Any]) -> None:
+    """A variant that changes nothing is told as the others are."""
+    assert same == baseline | {"name": "same", "flips": [], "unused": []}
+    assert same["changes"] == []
+
+
 class _Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -229,6 +238,7 @@ def _check_page(text: str) -> None:
     assert "default-src 'none'" in text
     charts = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
     assert len(charts) >= 4
+    assert "<b>same</b>: nothing." in text
     for chart in charts:
         ET.fromstring(chart)  # noqa: S314 - our own
     assert "NaN" not in text
