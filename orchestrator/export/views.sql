@@ -117,21 +117,50 @@ LEFT JOIN changed c USING (fulfillment_id, market_id, channel, order_id)
 LEFT JOIN sent s USING (fulfillment_id, market_id, channel, order_id)
 LEFT JOIN arrived v USING (fulfillment_id, market_id, channel, order_id);
 
+-- Of a plan too large to be told at once, what is told first: its other nodes are planned anew, in a later row.
+CREATE OR REPLACE VIEW plans_begun AS
+WITH cut AS (
+    SELECT DISTINCT shard, seq, entry FROM events.work_queued WHERE starts_with(work, '["plan",')
+), told AS (
+    SELECT position, decision.chosen AS chosen, decision.candidates AS candidates,
+        list_transform(fulfillments, lambda x: {'node_id': x.node_id, 'lines':
+            list_sort(list_transform(x.lines, lambda y: {'line_id': y.line_id, 'units': y.quantity}))}) AS parts
+    FROM events.order_allocated SEMI JOIN cut USING (shard, seq, entry)
+), legs AS (
+    SELECT position, chosen.nodes AS planned, chosen.split_minor AS split_minor,
+        unnest(list_filter(candidates, lambda x: list_contains(chosen.nodes, x.node_id)
+            AND list_contains(parts, {'node_id': x.node_id, 'lines': list_sort(x.for_lines)}))) AS c
+    FROM told
+)
+SELECT position, list(c.node_id) AS nodes,
+    list_filter(any_value(planned), lambda x: NOT list_contains(list(c.node_id), x)) AS nodes_later,
+    sum(list_sum(list_transform(c.for_lines, lambda x: x.units)))::BIGINT AS units,
+    (sum(c.cost_minor) + any_value(split_minor) // (len(any_value(planned)) - 1) * count(*))::BIGINT AS cost_minor,
+    sum(c.transport_minor)::BIGINT AS transport_minor, sum(c.handling_minor)::BIGINT AS handling_minor,
+    sum(c.per_unit_minor)::BIGINT AS per_unit_minor, sum(c.late_minor)::BIGINT AS late_minor,
+    sum(c.load_minor)::BIGINT AS load_minor, sum(c.price_minor)::BIGINT AS price_minor,
+    any_value(split_minor) // (len(any_value(planned)) - 1) * count(*) AS split_minor
+FROM legs GROUP BY position HAVING count(*) < len(any_value(planned));
+
 -- A plan a row: what made Headrace decide, by which rules, what it costs by component, and what of that is paid.
 CREATE OR REPLACE VIEW decisions AS
-SELECT position, shard, seq, entry, n, recorded_at AS decided_at, market_id, channel, order_id, placed_at,
+SELECT a.position, shard, seq, entry, n, recorded_at AS decided_at, market_id, channel, order_id, placed_at,
     promised_by, d.trigger AS trigger, d.rule_set AS rule_set, d.strategy AS strategy,
     d.method AS method, d.decided_by AS decided_by, d.service_level AS service_level,
-    d.currency AS currency, d.chosen.nodes AS nodes, len(d.chosen.nodes) AS legs,
-    d.chosen.units AS units, d.chosen.cost_minor AS cost_minor,
-    d.chosen.cost_minor - coalesce(d.chosen.late_minor, 0) - coalesce(d.chosen.load_minor, 0)
-        - coalesce(d.chosen.price_minor, 0) - coalesce(d.chosen.split_minor, 0) AS paid_minor,
-    d.chosen.transport_minor AS transport_minor, d.chosen.handling_minor AS handling_minor,
-    d.chosen.per_unit_minor AS per_unit_minor, d.chosen.late_minor AS late_minor,
-    d.chosen.load_minor AS load_minor, d.chosen.price_minor AS price_minor,
-    d.chosen.split_minor AS split_minor, d.runner_up.nodes AS runner_up_nodes,
+    d.currency AS currency, coalesce(b.nodes, d.chosen.nodes) AS nodes,
+    len(coalesce(b.nodes, d.chosen.nodes)) AS legs, b.nodes_later AS nodes_later,
+    coalesce(b.units, d.chosen.units) AS units, coalesce(b.cost_minor, d.chosen.cost_minor) AS cost_minor,
+    coalesce(b.transport_minor + b.handling_minor + b.per_unit_minor,
+        d.chosen.transport_minor + d.chosen.handling_minor + d.chosen.per_unit_minor) AS paid_minor,
+    coalesce(b.transport_minor, d.chosen.transport_minor) AS transport_minor,
+    coalesce(b.handling_minor, d.chosen.handling_minor) AS handling_minor,
+    coalesce(b.per_unit_minor, d.chosen.per_unit_minor) AS per_unit_minor,
+    coalesce(b.late_minor, d.chosen.late_minor) AS late_minor,
+    coalesce(b.load_minor, d.chosen.load_minor) AS load_minor,
+    coalesce(b.price_minor, d.chosen.price_minor) AS price_minor,
+    coalesce(b.split_minor, d.chosen.split_minor) AS split_minor, d.runner_up.nodes AS runner_up_nodes,
     d.runner_up.cost_minor AS runner_up_cost_minor, len(d.candidates) AS candidates
-FROM (SELECT *, decision AS d FROM events.order_allocated);
+FROM (SELECT *, decision AS d FROM events.order_allocated) a LEFT JOIN plans_begun b ON b.position = a.position;
 
 -- A node that a plan looked at a row: its cost by component, and what kept it out.
 CREATE OR REPLACE VIEW candidates AS

@@ -1,6 +1,7 @@
 """The views of an export say what the shard's state says."""
 
 import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from schemas.ports import Partition, Record
 from tests.core.story import Story
 from tests.export.exporting import ALL
 from tests.export.test_export import export
+from tests.kpis.exact import Exact
+from tests.kpis.test_figures import a_split_order, counted
 from tests.projections.test_from_the_core import journal, told
 from tests.replay.test_closed_loop import HOUR, serve
 
@@ -237,6 +240,29 @@ def test_decisions_have_what_their_nodes_cost(connection: duckdb.DuckDBPyConnect
         one["nodes"] for one in found if one["order_id"] == "81"
     )
     assert any(one["transport_minor"] for one in found)
+
+
+def test_a_plan_told_in_parts_costs_each_node_once(tmp_path: Path) -> None:
+    totals = """SELECT sum(cost_minor), sum(paid_minor), sum(split_minor), sum(units), sum(legs),
+        count(*) FILTER (nodes_later IS NULL), list_sort(flatten(list(nodes))) FROM decisions"""
+    found, told = [], []
+    for attributes in (0, 70):
+        story = a_split_order(3, attributes)
+        place = exported(story, tmp_path / f"{attributes}")
+        with opened(place) as connection:
+            found.append(rows(connection, totals))
+            told.append(rows(connection, "SELECT legs, len(nodes_later) AS later FROM decisions"))
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for scope, minutes in Exact(place).minutes.items():
+            for one in minutes.values():
+                counts[scope].update(one)
+        figures = counted(story)
+        for scope in figures:
+            if "/node/" in scope or "/carrier/" in scope:  # what legs cost has no SQL
+                del figures[scope]["cost_minor"], figures[scope]["paid_minor"]
+        assert {scope: +of for scope, of in counts.items()} == figures
+    assert found[0] == found[1]
+    assert {(one["legs"], one["later"]) for one in told[1]} == {(1, 2), (1, 1), (1, None)}
 
 
 def test_exceptions_are_open_until_they_are_resolved(

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from orchestrator.export.ask import ask, opened
 
-_ENVELOPE: Final = "epoch_ms(date_trunc('minute', recorded_at)) AS minute, market_id, channel"
+_MINUTE: Final = "epoch_ms(date_trunc('minute', recorded_at)) AS minute"
+_ENVELOPE: Final = f"{_MINUTE}, market_id, channel"
 # Of an order the first decision with a leg: rows come in the order in which they were decided.
 _FIRST: Final = """(shard, seq, entry, n) IN (
-      SELECT min((shard, seq, entry, n)) FROM events.order_allocated
-      WHERE len(decision.chosen.nodes) > 0 GROUP BY market_id, channel, order_id)"""
-_CHOSEN: Final = "decision.chosen"
-_PAID: Final = f"({_CHOSEN}.transport_minor + {_CHOSEN}.handling_minor + {_CHOSEN}.per_unit_minor)"
+      SELECT min((shard, seq, entry, n)) FROM decisions
+      WHERE legs > 0 GROUP BY market_id, channel, order_id)"""
+_PAID: Final = "(chosen.transport_minor + chosen.handling_minor + chosen.per_unit_minor)"
 _UNITS: Final = "list_sum(list_transform(lines, lambda x: x.quantity))"
 
 # Of each row: whom it is about, and what it counts there. `part` is true of what only counts at a
@@ -24,40 +24,45 @@ WITH sent AS (
   GROUP BY fulfillment_id
 ), arrived AS (
   SELECT * FROM events.shipment_delivered JOIN sent USING (fulfillment_id)
+), plans AS (  -- one that is told in several rows counts with the last, each leg where it is told
+  SELECT d.*, a.recorded_at, a.cause_position, a.backordered,
+    a.decision.lines AS lines, a.decision.chosen AS chosen, d.nodes_later IS NULL AS whole,
+    list_concat(d.nodes, d.nodes_later) AS all_nodes,
+    CASE WHEN len(d.nodes_later) = 1 THEN d.nodes_later[1] END AS alone
+  FROM decisions d JOIN events.order_allocated a USING (position)
 ), rows AS (
   SELECT {_ENVELOPE}, NULL AS node_id, NULL AS carrier, NULL AS part, 'placed' AS name, 1 AS number
     FROM events.order_accepted
   UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, unnest(['placed', 'refused']), 1
     FROM events.order_refused WHERE NOT conflict
-  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'planned', 1 FROM events.order_allocated
-  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'allocated', 1
-    FROM events.order_allocated WHERE len(decision.chosen.nodes) > 0
+  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'planned', 1 FROM plans WHERE whole
+  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'allocated', 1 FROM plans WHERE whole AND legs > 0
   UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'split', 1
-    FROM events.order_allocated WHERE len(decision.chosen.nodes) > 1
+    FROM plans WHERE (whole AND legs > 1) OR alone IS NOT NULL
   UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'backordered', 1
-    FROM events.order_allocated WHERE len(backordered) > 0
+    FROM plans WHERE whole AND len(backordered) > 0
   UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'units_wanted',
-    list_sum(list_transform(decision.lines, lambda x: x.wanted)) FROM events.order_allocated
-  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'units_found', coalesce(decision.chosen.units, 0)
-    FROM events.order_allocated
-  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'cost_minor',
-    coalesce(decision.chosen.cost_minor, 0) FROM events.order_allocated
-  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'first_planned', 1
-    FROM events.order_allocated WHERE {_FIRST}
+    list_sum(list_transform(lines, lambda x: x.wanted)) - coalesce(chosen.units - units, 0)
+    FROM plans
+  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'units_found', coalesce(units, 0) FROM plans
+  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'cost_minor', coalesce(cost_minor, 0) FROM plans
+  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'first_planned', 1 FROM plans WHERE {_FIRST}
   UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'first_paid_minor', {_PAID}
-    FROM events.order_allocated WHERE {_FIRST}
-  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'paid_minor', coalesce({_PAID}, 0)
-    FROM events.order_allocated
-  UNION ALL SELECT {_ENVELOPE}, unnest(decision.chosen.nodes), NULL, true, 'allocated', 1
-    FROM events.order_allocated
-  UNION ALL SELECT {_ENVELOPE}, unnest(decision.chosen.nodes), NULL, true, 'split', 1
-    FROM events.order_allocated WHERE len(decision.chosen.nodes) > 1
+    FROM plans WHERE {_FIRST}
+  UNION ALL SELECT {_ENVELOPE}, NULL, NULL, NULL, 'paid_minor', coalesce(paid_minor, 0) FROM plans
+  UNION ALL SELECT {_ENVELOPE}, unnest(nodes), NULL, true, 'allocated', 1 FROM plans
+  UNION ALL SELECT {_ENVELOPE}, unnest(nodes), NULL, true, 'split', 1
+    FROM plans WHERE len(all_nodes) > 1
+  UNION ALL SELECT {_ENVELOPE}, alone, NULL, true, 'split', 1 FROM plans WHERE alone IS NOT NULL
   UNION ALL SELECT {_ENVELOPE}, NULL, carrier, true, 'allocated', 1
     FROM events.fulfillment_requested
-  UNION ALL SELECT {_ENVELOPE}, NULL, carrier, true, 'split', 1 FROM events.fulfillment_requested f
-    WHERE (SELECT count(*) FROM events.fulfillment_requested o
-           WHERE (o.shard, o.seq, o.entry, o.order_id, o.cause_position)
-             = (f.shard, f.seq, f.entry, f.order_id, f.cause_position)) > 1
+  UNION ALL SELECT f.minute, f.market_id, f.channel, NULL, f.carrier, true, 'split', 1
+    FROM (SELECT *, {_MINUTE} FROM events.fulfillment_requested) f
+    JOIN plans p USING (shard, seq, entry, order_id, cause_position)
+    WHERE len(p.all_nodes) > 1 AND list_contains(p.nodes, f.node_id)
+  UNION ALL SELECT {_ENVELOPE}, NULL, split_part(c.service, '/', 1), true, 'split', 1
+    FROM (SELECT p.*, list_filter(a.decision.candidates, lambda x: x.node_id = p.alone)[1] AS c
+          FROM plans p JOIN events.order_allocated a USING (position) WHERE alone IS NOT NULL)
   UNION ALL SELECT {_ENVELOPE}, node_id, packages[1].carrier, NULL, 'shipped', 1
     FROM events.shipment_sent
   UNION ALL SELECT {_ENVELOPE}, node_id, packages[1].carrier, NULL, 'units_shipped', {_UNITS}
@@ -88,9 +93,9 @@ UNION ALL SELECT market_id || '/carrier/' || carrier, minute, name, sum(number) 
 """  # noqa: S608 - constants
 
 _LEGS_COST: Final = """
-SELECT epoch_ms(date_trunc('minute', recorded_at)) AS minute,
-  sum(decision.chosen.cost_minor - coalesce(decision.chosen.split_minor, 0))
-FROM events.order_allocated WHERE decision.chosen IS NOT NULL GROUP BY ALL
+SELECT epoch_ms(date_trunc('minute', decided_at)) AS minute,
+  sum(cost_minor - coalesce(split_minor, 0))
+FROM decisions WHERE legs > 0 GROUP BY ALL
 """
 
 Counts = dict[str, int]

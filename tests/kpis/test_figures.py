@@ -87,6 +87,22 @@ def test_every_plan_of_an_order_costs() -> None:
         assert said["first_paid_minor"] == once["paid_minor"]
 
 
+def a_split_order(nodes: int, attributes: int) -> Story:
+    """An order of a line at each node; with many attributes it's told in parts."""
+    story = Story()
+    story.service("ups")
+    story.rules({"split": {"cost_per_extra_leg": 7}})
+    placed: dict[str, Any] = dict.fromkeys("ABCD"[:nodes], 1)
+    for node, sku in zip(("BOS", "CHI", "LAX", "NYC"), placed, strict=False):
+        story.node(node)
+        story.item(sku)
+        story.receive(node, **{sku: 1})
+    large = {f"key {number}": "x" * 1_900 for number in range(attributes)}
+    story.order("7", attributes=large, **placed)
+    assert story.status("7") == "allocated"
+    return story
+
+
 @pytest.mark.parametrize(
     ("nodes", "attributes", "told"),
     [(4, 55, 2), (3, 55, 2), (3, 70, 3), (2, 70, 2)],
@@ -95,17 +111,7 @@ def test_every_plan_of_an_order_costs() -> None:
 def test_a_plan_told_in_parts_is_counted_once(nodes: int, attributes: int, told: int) -> None:
     plans, figures = [], []
     for number_of in (0, attributes):
-        story = Story()
-        story.service("ups")
-        story.rules({"split": {"cost_per_extra_leg": 7}})
-        placed: dict[str, Any] = dict.fromkeys("ABCD"[:nodes], 1)
-        for node, sku in zip(("BOS", "CHI", "LAX", "NYC"), placed, strict=False):
-            story.node(node)
-            story.item(sku)
-            story.receive(node, **{sku: 1})
-        large = {f"key {number}": "x" * 1_900 for number in range(number_of)}
-        story.order("7", attributes=large, **placed)
-        assert story.status("7") == "allocated"
+        story = a_split_order(nodes, number_of)
         plans.append(sum(b'"order_allocated"' in entry for entry in story.entries))
         figures.append(counted(story))
     assert plans == [1, told], "the second is of an order whose nodes are told in several entries"
