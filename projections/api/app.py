@@ -107,6 +107,7 @@ def create_app(  # noqa: PLR0913 - every port it may be given
             ),
         ] = None,
     ) -> None:
+        _check_at(request)
         if position:
             await (planned if asks_planning(request) else positions).reach(position)
 
@@ -281,6 +282,17 @@ def _add_operations(
         ]
         position = ",".join(f"{one.shard}:{one.seq}" for one in found)
         return _json({"items": items}, position)
+
+
+def _check_at(request: Request) -> None:
+    """What tells only of now is not asked of then: its answer would look like one of then."""
+    answered = {one.alias for one in request.scope["route"].dependant.query_params}
+    if "at" in request.query_params and "at" not in answered:
+        raise ProblemError(
+            HTTPStatus.BAD_REQUEST,
+            "at: this is known only of now; an order, an item's stock (`GET /stock/{sku}`) and"
+            " `GET /nodes` are answered as of then",
+        )
 
 
 def _answers(model: type[models.Shape], *failures: int) -> dict[str, Any]:

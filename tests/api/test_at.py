@@ -1,6 +1,7 @@
 """`?at=`: what was true then, by position and by time, and what is said where nothing was."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -187,6 +188,24 @@ async def test_what_can_not_be_known_is_400(
     answer = await ask(api, "/stock/MUG", "0:1", channel="web")
     assert answer.status_code == 400
     assert "known only of now" in answer.json()["detail"]
+
+
+async def test_what_is_known_only_of_now_is_not_answered_as_of_then(
+    api: httpx.AsyncClient, writing: Writing, keeping: Writing
+) -> None:
+    await written(writing, keeping)
+    paths: dict[str, Any] = (await api.get("/openapi.json")).json()["paths"]
+    asked = 0
+    for path, methods in paths.items():
+        for method, said in methods.items():
+            if "at" in {one["name"] for one in said.get("parameters", ())}:
+                continue
+            where = re.sub(r"\{\w+\}", "1", path)
+            answer = await api.request(method.upper(), where, params={"at": "0:1"})
+            assert (answer.status_code, path) == (400, path)
+            assert answer.json()["detail"].startswith("at: this is known only of now; an order")
+            asked += 1
+    assert asked > 7
 
 
 @pytest.mark.parametrize("path", ["/orders/web/1", "/stock/MUG", "/nodes"])
