@@ -1,11 +1,15 @@
 """The reference page of an export's tables and views, from the schemas of the events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from orchestrator.export.tables import ENVELOPE, KINDS, Table, tables
-from orchestrator.export.views import asked_first
+from orchestrator.export.views import asked_first, views
 
 _HEAD = """\
 What [`headrace export`](../how-to/analyse-history.md) writes: a table for each type of input and of
@@ -26,9 +30,9 @@ is under way, or left from a crash and removed by the next; `headrace sql` leave
 
 In an export of a period they know what happened in it: `orders`, `lines` and `fulfillments` have
 what was placed and asked for then, `promises` what was promised or settled then; "now" is its end.
-
-| View | What |
-|---|---|
+A plan that is too large to be told at once has several rows in `decisions`, each with what its own
+nodes get and cost: `nodes_later` of all but the last, which is the one to count plans by (`WHERE
+nodes_later IS NULL`).
 """
 
 
@@ -38,8 +42,11 @@ def page() -> str:
 
 
 def _body() -> Iterator[str]:
+    columns = _columns_of_views()
     for view in asked_first():
-        yield f"| `{view.name}` | {view.what} |\n"
+        yield f"\n### {view.name}\n\n{view.what}\n\n| Column | Type |\n|---|---|\n"
+        for name, type_ in columns[view.name].items():
+            yield f"| `{name}` | {type_} |\n"
     yield "\n## Every table\n\nWhat the columns mean: [history](history.md).\n\n"
     yield "| Column | Type |\n|---|---|\n"
     for name, type_ in ENVELOPE.items():
@@ -50,6 +57,32 @@ def _body() -> Iterator[str]:
         for table in tables().values():
             if table.kind == kind:
                 yield from _section(table, folder)
+
+
+def _columns_of_views() -> Mapping[str, Mapping[str, str]]:
+    """Types by column, as DuckDB says them of an export in which nothing happened."""
+    with TemporaryDirectory() as folder, duckdb.connect() as connection:
+        files = {}
+        for table in tables().values():
+            file = Path(folder) / table.folder / "day=1970-01-01" / "empty.parquet"
+            file.parent.mkdir(parents=True)
+            pq.write_table(table.schema.empty_table(), file)
+            files[table.folder] = [file]
+        connection.execute(views(files))
+        return {
+            view.name: {
+                name: _said(type_)
+                for name, type_, *_ in connection.execute(f"DESCRIBE {view.name}").fetchall()
+            }
+            for view in asked_first()
+        }
+
+
+def _said(type_: str) -> str:
+    """A type of DuckDB's as `_type` says it."""
+    for name, word in (("VARCHAR", "text"), ("TIMESTAMP WITH TIME ZONE", "timestamptz"), ('"', "")):
+        type_ = type_.replace(name, word)
+    return type_.lower()
 
 
 def _section(table: Table, folder: str) -> Iterator[str]:
