@@ -327,10 +327,11 @@ class Exporter:
     def _nothing(self) -> NoReturn:
         first_ms, last_ms = self.done.first_ms, self.done.last_ms
         if first_ms is None or last_ms is None:
-            raise ExportError("Nothing has happened yet: the journals are empty.")
+            raise ExportError("Nothing has happened yet: the journals are empty.", 2)
         raise ExportError(
             f"Nothing happened {self._period}: what was read of the journals happened between"
-            f" {rfc3339(first_ms)} and {rfc3339(last_ms)}."
+            f" {rfc3339(first_ms)} and {rfc3339(last_ms)}.",
+            2,
         )
 
     async def _restored(self) -> AsyncIterator[_Shard]:

@@ -257,8 +257,11 @@ async def test_a_period_without_data_is_one_sentence_and_leaves_nothing(
     log: MemoryLog, tmp_path: Path
 ) -> None:
     far = _ms("2099-01-01T00:00:00Z")
-    with pytest.raises(ExportError, match=r"Nothing happened between 2099.* and now: .* between"):
+    with pytest.raises(
+        ExportError, match=r"Nothing happened between 2099.* and now: .* between"
+    ) as said:
         await export(log, Directory(tmp_path), Period(far))
+    assert said.value.exit_code == 2, "as a what-if has it"
     assert files(tmp_path, "*") == [".lock"]
     long_ago = Period(_ms("2001-01-01T00:00:00Z"), _ms("2001-01-02T00:00:00Z"))
     with pytest.raises(ExportError, match=r"Nothing happened between 2001.* between 20[^0]"):
@@ -269,8 +272,9 @@ async def test_a_period_without_data_is_one_sentence_and_leaves_nothing(
 
 async def test_an_empty_journal_is_one_sentence(tmp_path: Path) -> None:
     log = MemoryLog(SystemClock(), {"journal": 2})
-    with pytest.raises(ExportError, match="Nothing has happened yet"):
+    with pytest.raises(ExportError, match="Nothing has happened yet") as said:
         await export(log, Directory(tmp_path))
+    assert said.value.exit_code == 2
 
 
 def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
