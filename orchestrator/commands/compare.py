@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from events.decided import COMPONENTS, PAID
+from orchestrator.commands.bars import Advanced, bars
 from orchestrator.commands.connection import load_settings, run_on_kafka
 from orchestrator.runtime.whole import Whole
 from schemas.money import money
@@ -86,7 +87,7 @@ def _paid(side: Json) -> int:
     return sum(side["costs_minor"].get(name, 0) for name in _PAID)
 
 
-async def read_shadow(log: EventLog, compared: Compared) -> None:
+async def read_shadow(log: EventLog, compared: Compared, advanced: Advanced) -> None:
     """All of the topic `history` up to its end; LogError."""
     topics = await log.describe()
     if "history" not in topics:
@@ -94,6 +95,7 @@ async def read_shadow(log: EventLog, compared: Compared) -> None:
     for number in range(topics["history"].partitions):
         async with Whole(log, Partition("history", number)) as reading:
             async for reads in reading:
+                advanced(f"History {number}", reads[-1].offset + 1, reading.end)
                 for read in reads:
                     if dict(read.headers).get("ce_type") == _TYPE:
                         compared.take(orjson.loads(read.value or b"{}"))
@@ -118,7 +120,8 @@ def compare(
     compared = Compared(market, version)
 
     async def work(log: EventLog) -> None:
-        await read_shadow(log, compared)
+        with bars() as advanced:
+            await read_shadow(log, compared, advanced)
 
     run_on_kafka(load_settings(), work)
     told = compared.as_json(show)

@@ -63,7 +63,10 @@ async def test_what_differs_is_counted_and_priced_and_repeats_are_not() -> None:
         decided("4", ["BOS"], ["CHI"], 1, version="7"),
     )
     compared = Compared("us", "8")
-    await read_shadow(log, compared)
+    seen: list[tuple[str, int, int]] = []
+    await read_shadow(log, compared, lambda *one: seen.append(one))
+    assert seen, "a bar was to be told"
+    assert all(name.startswith("History ") and at == end > 0 for name, at, end in seen)
     told = compared.as_json(show=1)
     assert (told["orders"], told["decided_otherwise"]) == (3, 2)
     assert told["active"] == {
@@ -87,7 +90,7 @@ async def test_what_differs_is_counted_and_priced_and_repeats_are_not() -> None:
 
 async def test_a_log_without_history_is_said() -> None:
     with pytest.raises(LogError, match="headrace topics create"):
-        await read_shadow(MemoryLog(SystemClock(), {}), Compared("us", "8"))
+        await read_shadow(MemoryLog(SystemClock(), {}), Compared("us", "8"), lambda *_: None)
 
 
 def test_it_is_shown_as_a_table_with_the_orders_that_differ_most(
