@@ -330,7 +330,9 @@ before it in the partition. It goes on when nothing happens: then `complete_unti
 clock, two request timeouts behind (30 s), as long as a commit may be on its way. (An engine that
 was suspended for longer, and that nobody took over from, may still commit with an earlier clock.) A
 partition is complete up to the lowest of the newest watermarks of all `shards`. After a restart one
-may say less than one before it; both are true.
+may say less than one before it; both are true. That clock is the one of the process that publishes:
+where it is ahead of the engines' by more than those 30 s, it promises what it doesn't know, and
+records may come late. Keep clocks together (NTP).
 
 *Shadows*: where a rule set runs in shadow, role `shadow` puts what it would have decided here too,
 as events of a type of their own, `shadow_decided.v1`: they are no entries, watermarks say nothing

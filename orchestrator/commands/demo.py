@@ -25,7 +25,9 @@ def demo(
     rate: Annotated[float, typer.Option(min=0.1, max=2_000, help="Orders a second.")] = 25.0,
     leave: Annotated[
         bool,
-        typer.Option("--exit", help="End once everything is settled and audited (with --orders)."),
+        typer.Option(
+            "--exit", help="End once everything is settled and audited (with --orders or --day)."
+        ),
     ] = False,
     seed: Annotated[
         int, typer.Option(min=0, help="Chooses baskets, stock and what partners do.")
