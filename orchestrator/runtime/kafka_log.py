@@ -180,7 +180,17 @@ async def _bounded(seconds: float, what: str) -> AsyncIterator[None]:
     except TimeoutError as error:
         raise LogError(f"Kafka did not answer within {seconds:g} s: {what}") from error
     except (KafkaError, OSError) as error:
-        raise LogError(f"Kafka can't {what}: {error!r}") from error
+        raise LogError(f"Kafka can't {what}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """What the client throws, for a person; it has words of its own for no broker at all."""
+    if isinstance(error, KafkaConnectionError) and "Unable to bootstrap" in str(error):
+        return (
+            f"no broker answers: is one running there, and are {variable('kafka')} and its security"
+            " settings right?"
+        )
+    return str(error) or type(error).__name__
 
 
 async def _within(seconds: float, what: str, work: Coroutine[Any, Any, T]) -> T:

@@ -115,7 +115,12 @@ COMMANDS = [
         (["run"], {}, 3, "HEADRACE_KAFKA is not set"),
         (["run"], {"HEADRACE_SHARDS": "x"}, 2, "HEADRACE_SHARDS: "),
         (["run", "--roles", "cook"], {}, 2, "choose from intake,engine"),
-        (["run"], {"HEADRACE_KAFKA": "127.0.0.1:1"}, 3, "connect to 127.0.0.1:1"),
+        (
+            ["run"],
+            {"HEADRACE_KAFKA": "127.0.0.1:1"},
+            3,
+            "connect to 127.0.0.1:1: no broker answers: is one running there, and are HEADRACE_",
+        ),
         (["topics", "create"], {}, 3, "HEADRACE_KAFKA is not set"),
         (["run"], {"HEADRACE_HTTP": "127.0.0.1:99999"}, 2, "HEADRACE_HTTP: must be host:port"),
         *(
