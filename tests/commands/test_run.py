@@ -95,6 +95,26 @@ def test_a_process_that_ends_as_it_is_says_still_that_a_shard_halted(
     assert ("shard 3 halted: a defect" in done.stderr) == halts
 
 
+async def test_history_and_the_past_can_be_switched_off_and_then_need_nothing(
+    tansu: str, prefix: str
+) -> None:
+    settings = Settings(
+        kafka=tansu, prefix=prefix, shards=1, http="127.0.0.1:0", history=False, past=False
+    )
+    log = await KafkaLog.open(KafkaSettings(tansu, prefix))
+    await compose.create_topics(log, settings)
+    await log.close()
+    stop, here = asyncio.Event(), compose.Roles()
+    roles = ["intake", "history", "past"]  # without a database, which the past needs
+    running = asyncio.create_task(compose.run(settings, roles, stop, here=here))
+    async with asyncio.timeout(60):
+        while not here.running and not running.done():
+            await asyncio.sleep(0.02)
+    assert here.running.keys() == {"intake"}
+    stop.set()
+    await running
+
+
 async def test_a_server_that_is_not_there_is_a_failure_still() -> None:
     settings = Settings(kafka="127.0.0.1:1", http="127.0.0.1:0")
     with pytest.raises(SetupError, match=r"HEADRACE_KAFKA=127\.0\.0\.1:1"):
