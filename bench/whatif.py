@@ -11,20 +11,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
-
-from rich.progress import Progress
+from typing import Any, Final
 
 from bench import report
 from bench.report import Figure, Result, say
 from orchestrator import installed
-from orchestrator.commands.whatif import read_periods
-from orchestrator.compose import collect_rarely, config_of_core
-from orchestrator.demo import days
 from orchestrator.replay.changes import Changes
 from orchestrator.replay.period import Period
 from orchestrator.replay.runs import BASELINE, Task, Variant, fields_of, read_run, run_all
-from orchestrator.runtime.settings import Settings
 
 _A_DAY: Final = 25_000
 _PER: Final = 100_000
@@ -40,7 +34,16 @@ def run(*, quick: bool, runs: int) -> Result:
 
 def measure(orders: int, max_lines: int | None, runs: int) -> Result:
     """Make a past, read it, replay it."""
+    # The processes of runs load this module again: of the command's they load none of these either.
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from orchestrator.commands.whatif import read_periods  # noqa: PLC0415
+    from orchestrator.compose import collect_rarely, config_of_core  # noqa: PLC0415
+    from orchestrator.demo import days  # noqa: PLC0415
+    from orchestrator.runtime.settings import Settings  # noqa: PLC0415
+
     settings = Settings(shards=days.SHARDS)
+    config = fields_of(config_of_core(settings))
     scale = _PER / orders
     collect_rarely()
     began = time.perf_counter()
@@ -59,12 +62,12 @@ def measure(orders: int, max_lines: int | None, runs: int) -> Result:
         pairs: list[float] = []
         memory = 0.0
         for number in range(runs):
-            once = _tasks([_CLOSED], periods, folder / f"a{number}", settings)
+            once = _tasks([_CLOSED], periods, folder / f"a{number}", config)
             alone.append(_scaled(run_all(once, lambda *_: None, workers=1), once, scale))
             told = [read_run(task.folder) for task in once]
             cpu.append(sum(one["cpu_seconds"] for one in told))
             memory = max(memory, *(one["peak_memory_mb"] or 0 for one in told))
-            both = _tasks([_UNCHANGED, _CLOSED], periods, folder / f"b{number}", settings)
+            both = _tasks([_UNCHANGED, _CLOSED], periods, folder / f"b{number}", config)
             pairs.append(_scaled(run_all(both, lambda *_: None, workers=2), both, scale))
             differing = sum(read_run(one.folder)["differing"] for one in both)
             if differing:
@@ -109,9 +112,8 @@ def _scaled(seconds: float, tasks: Sequence[Task], scale: float) -> float:
 
 
 def _tasks(
-    variants: Sequence[Variant], periods: Sequence[Period], folder: Path, settings: Settings
+    variants: Sequence[Variant], periods: Sequence[Period], folder: Path, config: dict[str, Any]
 ) -> list[Task]:
-    config = fields_of(config_of_core(settings))
     return [
         Task(variant, period, config, 1, str(folder / f"{number}-{period.shard}"))
         for number, variant in enumerate(variants)

@@ -18,9 +18,18 @@ def rfc3339(time_ms: int) -> str:
     What lies outside the years 1 to 9999, such as the end of 9999-12-31 in New York, is told as
     their end.
     """
-    time_ms = min(max(time_ms, _FIRST_MS), _LAST_MS)
-    moment = _NAIVE + timedelta(milliseconds=time_ms)
-    return f"{moment.isoformat(timespec='milliseconds')}Z"  # strftime writes the year 1 as "1"
+    if not _FIRST_MS <= time_ms <= _LAST_MS:
+        time_ms = _FIRST_MS if time_ms < 0 else _LAST_MS
+    minute, ms = divmod(time_ms, 60_000)
+    s, ms = divmod(ms, 1_000)
+    return f"{_minute(minute)}:{s:02d}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=1024)  # what is told of one tick, and cut-offs, lie in few minutes
+def _minute(minute: int) -> str:
+    """A minute since 1970 as `2026-11-22T10:00`."""
+    moment = _NAIVE + timedelta(minutes=minute)
+    return moment.isoformat(timespec="minutes")  # strftime writes the year 1 as "1"
 
 
 @lru_cache(maxsize=1024)

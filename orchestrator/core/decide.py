@@ -29,6 +29,11 @@ from schemas.times import rfc3339
 
 def decide(shard: Shard, record: InputRecord) -> list[DecidedEvent]:
     """Decide one input: the events to journal with it, which the shard has taken in already."""
+    return decided(shard, record).events
+
+
+def decided(shard: Shard, record: InputRecord) -> Turn:
+    """The same, with its plans' explanations for who looks at them at once."""
     if record["version"] != 1 or record["type"] not in DECIDE:
         message = (
             f"{record['type']} in version {record['version']} is unknown to this release: a newer"
@@ -40,10 +45,10 @@ def decide(shard: Shard, record: InputRecord) -> list[DecidedEvent]:
     repeat = begin(shard, record)
     if repeat is not None:
         turn.emit(repeat)
-        return turn.events
+        return turn
     DECIDE[record["type"]](turn)
     _finish(turn)
-    return turn.events
+    return turn
 
 
 def skip(shard: Shard, record: InputRecord, reason: str, by: str) -> list[DecidedEvent]:

@@ -380,6 +380,7 @@ def _tell_plan(
     if held:
         event["held"] = outcome.strategy.name
     turn.tell(event, order)
+    turn.explained.append(outcome.decision)
     turn.weight += len(explanation)
     if latest_ms is not None and order.promised_ms is not None and latest_ms > order.told_ms:
         turn.tell(

@@ -5,7 +5,7 @@ What is emitted is applied at once, so that decisions see their own effects.
 
 from typing import Any, Literal
 
-from events.decided import AskedUnits, DecidedEvent, InputRecord, LineUnits, Plain
+from events.decided import AskedUnits, DecidedEvent, Decision, InputRecord, LineUnits, Plain
 from orchestrator.core.evolve import evolve, exception_key, order_of
 from orchestrator.core.orders import Fulfillment, Order
 from orchestrator.core.shard import Market, Shard
@@ -17,12 +17,13 @@ ENTRY_BYTES = 200_000
 class Turn:
     """The shard, the cause, and what has been decided so far."""
 
-    __slots__ = ("cause", "events", "shard", "weight")
+    __slots__ = ("cause", "events", "explained", "shard", "weight")
 
     def __init__(self, shard: Shard, cause: InputRecord) -> None:
         self.shard = shard
         self.cause = cause
         self.events: list[DecidedEvent] = []
+        self.explained: list[Decision] = []  # as each `order_allocated` holds it, in order
         self.weight = 0  # about how many bytes the entry has: what fans out adds to it
 
     def emit(self, event: Any) -> None:

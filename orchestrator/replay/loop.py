@@ -12,7 +12,7 @@ from itertools import count
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from events.decided import DecidedEvent, InputRecord, Plain
+from events.decided import DecidedEvent, Decision, InputRecord, Plain
 from orchestrator.core import decide as core
 from orchestrator.core.config import HOUR_MS
 from orchestrator.core.handshake import parse
@@ -33,7 +33,6 @@ from orchestrator.replay.period import (
     days_between,
     days_of,
     digest_of,
-    encoded_digest,
     order_key,
     plan_digest,
     work_id,
@@ -203,10 +202,12 @@ class Loop:
         shard = self._shard
         try:
             events: list[DecidedEvent]
+            explained: list[Decision] = []
             if row is not None and row.skipped is not None:
                 events = core.skip(shard, record, *row.skipped)
             else:
-                events = core.decide(shard, record)
+                turn = core.decided(shard, record)
+                events, explained = turn.events, turn.explained
         except Exception as error:
             where = f" (entry {row.position} of history)" if row is not None else ""
             raise UndecidableError(
@@ -214,8 +215,8 @@ class Loop:
                 f" here: {error!r}"
             ) from error
         if self._unchanged and row is not None:
-            self._compare(row, record, events)
-        self._outcome.note(record, events, shard.now_ms, copy=copy)
+            self._compare(row, events)
+        self._outcome.note(record, events, explained, shard.now_ms, copy=copy)
         told: Any
         for told in events:
             kind = told["type"]
@@ -224,11 +225,11 @@ class Loop:
             elif kind == "fulfillment_cancellation_requested":
                 self._cancellation_requested(told)
 
-    def _compare(self, row: Row, record: InputRecord, events: list[DecidedEvent]) -> None:
+    def _compare(self, row: Row, events: list[DecidedEvent]) -> None:
         if self._now_ms >= self._span.until_ms:
             return
         self.compared += 1
-        if encoded_digest(record, events) == row.digest:
+        if digest_of(events) == row.digest:
             return
         self._differs(row)
         decided: list[Any] = list(events)

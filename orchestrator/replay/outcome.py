@@ -97,9 +97,18 @@ class Outcome:
         self.dropped: Counter[str] = Counter()
         self.promises: Counter[str] = Counter()
 
-    def note(self, cause: InputRecord, events: list[Any], now_ms: int, *, copy: bool) -> None:
-        """Take down what an entry decided."""
+    def note(
+        self,
+        cause: InputRecord,
+        events: list[Any],
+        explained: list[Decision],
+        now_ms: int,
+        *,
+        copy: bool,
+    ) -> None:
+        """Take down what an entry decided; `explained`: of each `order_allocated`, in order."""
         self._new.clear()
+        plans = 0
         known = ""
         order: _Order | None = None
         for event in events:
@@ -114,11 +123,12 @@ class Outcome:
                 known = ""
             if key != known:
                 order, known = self.orders.get(key), key
+            plans += kind == "order_allocated"
             if order is None:
                 continue
             match kind:
                 case "order_allocated":
-                    self._allocated(order, event, cause, now_ms)
+                    self._allocated(order, event, explained[plans - 1], cause, now_ms)
                 case "fulfillment_planned" | "fulfillment_requested":
                     self._given(event)
                 case "shipment_sent":
@@ -161,8 +171,10 @@ class Outcome:
             load[0] += 1
             load[1] += sum(line["quantity"] for line in event["lines"])
 
-    def _allocated(self, order: _Order, event: Plain, cause: InputRecord, now_ms: int) -> None:
-        text = event["decision"]
+    def _allocated(
+        self, order: _Order, event: Plain, decision: Decision, cause: InputRecord, now_ms: int
+    ) -> None:
+        text: str = event["decision"]
         beside = orjson.dumps(event["backordered"])
         packed = bytes(cramjam.lz4.compress_block(text.encode() + b"\n" + beside))
         self._decisions.write(packed)
@@ -171,12 +183,12 @@ class Outcome:
         if not order.decisions and event["backordered"]:
             order.short_lines = len(event["backordered"])
             order.backordered = sum(line["quantity"] for line in event["backordered"])
-            self._short(event, orjson.loads(text))
+            self._short(event, decision)
         order.decisions.append(told)
         if order.promised_ms is None and "promised_by" in event:
             order.promised_ms = instant_ms(event["promised_by"])
         if self._new:
-            self._cost(orjson.loads(text))
+            self._cost(decision)
 
     def _short(self, event: Plain, decision: Decision) -> None:
         skus = {line_id: sku for line_id, sku, *_ in decision["lines"]}

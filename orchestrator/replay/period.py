@@ -23,7 +23,6 @@ from orchestrator.past import Until, nearest
 from orchestrator.replay.habits import Answer, Draws, Habits
 from orchestrator.runtime.snapshots import Format
 from orchestrator.runtime.whole import Whole
-from schemas import journal
 from schemas.journal import Commit, Entry, JournalError, Verdict
 from schemas.ports import EventLog, Partition
 from schemas.times import instant_ms
@@ -73,7 +72,7 @@ class Row(NamedTuple):
 
     position: str  # <seq>.<entry>
     now_ms: int  # the shard's clock
-    digest: str  # of the entry as it was journaled
+    digest: str  # of what was decided, as it was journaled
     input: InputRecord
     did: list[Any] | None  # of a tick: ["fired", due_ms, kind, *key] or ["work", …]
     found: list[list[Any]]  # [node id, sku, delta]: differences from the books
@@ -149,11 +148,6 @@ def plan_digest(event: Plain) -> str:
 def digest_of(value: object) -> str:
     """A short digest of plain data."""
     return blake2b(orjson.dumps(value), digest_size=8).hexdigest()
-
-
-def encoded_digest(cause: InputRecord, events: Any) -> str:  # noqa: ANN401 - decided events
-    """Of an entry as the journal holds it."""
-    return blake2b(journal.encode_entry(cause, events), digest_size=8).hexdigest()
 
 
 @dataclass(slots=True)
@@ -425,7 +419,7 @@ class _Writing:
         row = Row(
             position,
             self._now_ms,
-            encoded_digest(cause, events),
+            digest_of(events),
             cause,
             did,
             found,

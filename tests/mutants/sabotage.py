@@ -1476,4 +1476,20 @@ MUTANTS: Final = (
         "len(rows)",
         "tests/replay/test_closed_loop.py::test_a_plan_that_is_told_in_parts_is_paid_for_once",
     ),
+    _mutant(
+        "an order pays for the plan of another that the entry told before",
+        "orchestrator/replay/outcome.py",
+        "explained[plans - 1]",
+        "explained[0]",
+        "tests/replay/test_closed_loop.py::"
+        "test_of_orders_that_are_filled_together_each_pays_for_its_own_plan",
+    ),
+    _mutant(
+        "a process keeps the runs before its newest in memory",
+        "orchestrator/replay/runs.py",
+        "        deque(let_go(_before[0]), maxlen=0)\n",
+        "",
+        "tests/replay/test_runs.py::"
+        "test_a_process_keeps_the_newest_run_in_memory_and_none_before_it",
+    ),
 )

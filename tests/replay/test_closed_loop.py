@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from orchestrator.past import order_then
@@ -410,6 +411,25 @@ def test_other_rates_hold_all_along_and_cost_what_they_say(shop: Story, tmp_path
     assert [row.costs[0] for row in run.orders.values()] == [900, 900]
     assert run.outcome.dropped["carrier_service_defined that the variant replaces"] == 1
     assert run.outcome.answers == {"in place": 6}
+
+
+def test_of_orders_that_are_filled_together_each_pays_for_its_own_plan(tmp_path: Path) -> None:
+    shop = Story()
+    shop.node("BOS")
+    shop.service(rates=[{"to_km": 9_000, "base_minor": 7, "per_kg_minor": 100, "transit_days": 2}])
+    shop.send("item_defined", sku="MUG", name="Mug", weight_g=1_000)
+    shop.order("before", MUG=3)
+    shop.at(HOUR)
+    from_ms = shop.now_ms
+    shop.order("1", MUG=1)
+    shop.order("2", MUG=2)
+    shop.receive("BOS", MUG=9)
+    filled = [one["type"] for one in orjson.loads(shop.entries[-1])["events"]]
+    assert filled.count("order_allocated") == 3
+    for number in ("before.1", "1.1", "2.1"):
+        serve(shop, number, f"P{number}")
+    run = replayed(of(shop, tmp_path, Span(from_ms, FOREVER)))
+    assert {key: row.costs[0] for key, row in run.orders.items()} == {"web/1": 107, "web/2": 207}
 
 
 def test_a_plan_that_is_told_in_parts_is_paid_for_once(tmp_path: Path) -> None:
