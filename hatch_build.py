@@ -18,10 +18,12 @@ from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _CORE = "orchestrator/core"
+_LOOP = ("orchestrator/replay/loop.py", "orchestrator/replay/outcome.py")
+"""What a what-if does around each decision of the core's."""
 
 
 class CompiledCore(BuildHookInterface[BuilderConfig]):
-    """Puts all of the core into the wheel twice: as it is written, and compiled by mypyc."""
+    """Puts the core and the loop of what-ifs into the wheel twice: as written, and by mypyc."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and name what came of it; raises SystemExit where types or the C don't fit."""
@@ -31,7 +33,7 @@ class CompiledCore(BuildHookInterface[BuilderConfig]):
         place = Path(self._place.name)
         with chdir(self.root):
             modules = sorted(str(path) for path in Path(_CORE).rglob("*.py"))
-            _compile(modules, place)
+            _compile([*modules, *_LOOP], place)
         library = place / "lib"
         for path in library.rglob("*.so"):
             build_data["force_include"][str(path)] = str(path.relative_to(library))
