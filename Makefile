@@ -20,7 +20,7 @@ test: .venv/.stamp ## all tests, on real servers; installs what is missing. ARGS
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadscope $(ARGS)
 
 quick: .venv/.stamp ## the tests that take no server and little time. ARGS go to pytest
-	@$(BIN)/python -m pytest --quick --numprocesses 3 --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest --quick --numprocesses 2 --dist loadscope $(ARGS)
 
 check: .venv/.stamp generated ## what CI checks beside the tests: format, lint, types, import rules, generated files
 	@$(BIN)/ruff format --check .

@@ -72,6 +72,7 @@ def run(scenario: Scenario) -> tuple[World, Watched, Measures]:
     return world, watched, world.run()
 
 
+@pytest.mark.slow
 def test_a_seed_names_one_run(scenario: Scenario, run: tuple[World, Watched, Measures]) -> None:
     again = Scenario(3, days=2)
     assert again.orders == scenario.orders

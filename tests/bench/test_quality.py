@@ -65,6 +65,7 @@ def test_a_sku_is_at_four_to_eight_nodes(few: Instance) -> None:
     assert few.skus == 100
 
 
+@pytest.mark.slow
 def test_real_baskets_are_as_stated(baskets: Instance) -> None:
     assert baskets.skus == 200
     assert max(len(order.lines) for order in baskets.orders) == 6

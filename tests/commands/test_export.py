@@ -46,6 +46,7 @@ def nothing(tmp_path: Path) -> Path:
     return place.path
 
 
+@pytest.mark.slow
 def test_an_answer_is_a_table_csv_or_json(history: Path) -> None:
     query = "SELECT order_id, placed_at, lines FROM orders WHERE order_id = '1'"
     code, said, _ = headrace("sql", query, str(history))

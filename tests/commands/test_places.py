@@ -218,6 +218,7 @@ def test_without_the_extra_the_builtin_says_how_to_get_it(monkeypatch: pytest.Mo
     assert 'pip install "headrace[us]"' in str(ran.exception)
 
 
+@pytest.mark.slow
 def test_the_builtin_knows_the_united_states() -> None:
     ran = CliRunner().invoke(app, ["load", "--builtin", "US", "--dry-run", "--json"])
     (us,) = [orjson.loads(line) for line in ran.stdout.splitlines()]

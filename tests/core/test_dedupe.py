@@ -123,6 +123,7 @@ def test_an_id_is_its_sources(shop: Story) -> None:
     assert again(shop, source="another") != ["input_repeated"]
 
 
+@pytest.mark.slow
 def test_where_too_many_ids_come_in_a_day_the_oldest_fall_out_and_are_counted(
     shop: Story,
 ) -> None:

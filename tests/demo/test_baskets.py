@@ -10,6 +10,7 @@ from orchestrator.demo.network import MARKETS, Network
 from orchestrator.demo.supply import Stocking
 
 
+@pytest.mark.slow
 def test_every_basket_is_whole_and_of_a_big_store(baskets: Baskets) -> None:
     some = list(islice(baskets.stream(1), 500))
 

@@ -157,6 +157,7 @@ async def test_an_export_ended_anywhere_goes_on_to_what_one_without_end_is(
     assert not files(tmp_path, "*.tmp")
 
 
+@pytest.mark.slow
 async def test_a_question_counts_what_the_manifest_names(
     log: MemoryLog, story: Story, tmp_path: Path
 ) -> None:
@@ -169,6 +170,7 @@ async def test_a_question_counts_what_the_manifest_names(
     assert content(tmp_path) == before != {}
 
 
+@pytest.mark.slow
 async def test_a_question_is_answered_of_an_export_that_an_older_release_wrote(
     log: MemoryLog, tmp_path: Path
 ) -> None:
@@ -466,6 +468,7 @@ def resize(disk: Path, size: str) -> None:
     subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
 
 
+@pytest.mark.slow
 async def test_a_full_disk_is_one_sentence_and_what_is_there_stays_whole(
     log: MemoryLog, small_disk: Path, tmp_path: Path
 ) -> None:
@@ -497,6 +500,7 @@ def test_a_disk_that_is_full_at_the_first_byte_is_one_sentence(tmp_path: Path) -
         assert files(place, "*") == [".lock"]
 
 
+@pytest.mark.slow
 async def test_an_empty_file_that_a_power_failure_left_is_made_again(
     log: MemoryLog, story: Story, tmp_path: Path
 ) -> None:
@@ -539,6 +543,7 @@ async def test_following_goes_on_until_it_is_ended(story: Story, tmp_path: Path)
     assert positions == sorted(one["position"] for one in expected(story))
 
 
+@pytest.mark.slow
 async def test_following_until_a_moment_ends_once_it_has_passed(
     story: Story, tmp_path: Path
 ) -> None:

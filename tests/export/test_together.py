@@ -123,6 +123,7 @@ async def test_an_export_that_several_share_is_the_same(
     assert (await shared(log, Directory(tmp_path / "shared"), number)).rows == 0
 
 
+@pytest.mark.slow
 async def test_all_of_them_have_work(log: MemoryLog, tmp_path: Path) -> None:
     wrote: list[list[str]] = []
 
@@ -170,6 +171,7 @@ async def test_a_shared_export_ended_anywhere_goes_on_to_what_one_without_end_is
     assert not files(tmp_path, ".beside-*")
 
 
+@pytest.mark.slow
 async def test_what_others_left_beside_is_removed(log: MemoryLog, tmp_path: Path) -> None:
     left = tmp_path / ".beside-1" / "events"
     with Directory(tmp_path).locked():
@@ -193,6 +195,7 @@ async def test_a_shared_export_ends_where_its_period_does(log: MemoryLog, tmp_pa
     assert content(tmp_path / "shared") == content(tmp_path / "alone")
 
 
+@pytest.mark.slow
 async def test_a_little_is_exported_by_one(log: MemoryLog, tmp_path: Path) -> None:
     def nobody(_: Task) -> NoReturn:
         raise AssertionError
@@ -224,6 +227,7 @@ def content_rows(path: Path) -> int:
     return manifest.rows if manifest is not None else 0
 
 
+@pytest.mark.slow
 async def test_what_stops_one_of_them_is_said(log: MemoryLog, tmp_path: Path) -> None:
     log.write(Partition("journal", 1), [Record(None, b"{}")])
     with pytest.raises(JournalError, match="is not a journal record"):

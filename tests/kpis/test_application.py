@@ -73,6 +73,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_where_nobody_may_make_a_folder_it_comes_to_the_broker_and_is_not_ready_without() -> None:
     done = subprocess.run(
         [sys.executable, "-c", NOT_READY], capture_output=True, text=True, check=True, timeout=60

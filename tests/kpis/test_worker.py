@@ -399,6 +399,7 @@ async def test_what_another_member_has_by_now_is_left(log: MemoryLog) -> None:
     await worker.close()
 
 
+@pytest.mark.slow
 def test_nothing_loads_faust_but_the_role() -> None:
     program = (
         "import sys, orchestrator.cli, orchestrator.compose, orchestrator.kpis.worker\n"

@@ -15,7 +15,12 @@ from orchestrator.core.sourcing.search import WHOLE, Plan, Problem, best_two
 from tests.core import decisions as given
 from tests.core.story import Story
 
-SEEDS = range(3_000)
+PARTS = [range(first, first + 1_000) for first in range(0, 3_000, 1_000)]
+by_parts = pytest.mark.parametrize(
+    "seeds",
+    [PARTS[0], *(pytest.param(part, marks=pytest.mark.slow) for part in PARTS[1:])],
+    ids=str,
+)
 
 
 def outcome(decision: Decision) -> tuple[int, list[int]]:
@@ -41,9 +46,10 @@ def said(decision: Decision, change: Change) -> tuple[int, list[int]]:
     return wanted - change["plan"]["units"], measured(change["plan"]["value"])
 
 
-def test_a_lifted_fence_gains_at_least_what_is_said() -> None:
+@by_parts
+def test_a_lifted_fence_gains_at_least_what_is_said(seeds: range) -> None:
     asked = 0
-    for seed in SEEDS:
+    for seed in seeds:
         market = given.instance(Random(seed))
         decision = given.decided(market)
         change = counterfactual(decision)["lift_fence"]
@@ -55,12 +61,13 @@ def test_a_lifted_fence_gains_at_least_what_is_said() -> None:
         assert outcome(after) <= said(decision, change), seed
         assert decision["chosen"] is None or better(said(decision, change), before, market), seed
         assert change["by"] > 0 or change["more_units"] > 0, seed
-    assert asked > 300
+    assert asked > 90
 
 
-def test_more_stock_gains_at_least_what_is_said() -> None:
+@by_parts
+def test_more_stock_gains_at_least_what_is_said(seeds: range) -> None:
     asked = 0
-    for seed in SEEDS:
+    for seed in seeds:
         market = given.instance(Random(seed))
         decision = given.decided(market)
         change = counterfactual(decision)["add_stock"]
@@ -73,12 +80,13 @@ def test_more_stock_gains_at_least_what_is_said() -> None:
         assert outcome(given.decided(stocked)) <= said(decision, change), seed
         before = outcome(decision)
         assert decision["chosen"] is None or better(said(decision, change), before, market), seed
-    assert asked > 100
+    assert asked > 30
 
 
-def test_a_dearer_leg_changes_the_plan_and_a_cent_less_does_not() -> None:
+@by_parts
+def test_a_dearer_leg_changes_the_plan_and_a_cent_less_does_not(seeds: range) -> None:
     asked = exact = 0
-    for seed in SEEDS:
+    for seed in seeds:
         market = given.instance(Random(seed))
         decision = given.decided(market)
         change = counterfactual(decision)["dearer"]
@@ -92,8 +100,8 @@ def test_a_dearer_leg_changes_the_plan_and_a_cent_less_does_not() -> None:
         if by and runner_up and node_id not in [leg[1] for leg in runner_up["legs"]]:
             exact += 1
             assert plan_of(given.decided(alter(market, node_id, by - 1))) == plan_of(decision), seed
-    assert asked > 500
-    assert exact > 400
+    assert asked > 150
+    assert exact > 120
 
 
 def test_the_greatest_gain_that_the_table_holds_is_told() -> None:

@@ -190,12 +190,12 @@ def play_out(seed: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    "start", [0, *(pytest.param(start, marks=pytest.mark.slow) for start in range(50, WORLDS, 50))]
+    "start", [0, *(pytest.param(start, marks=pytest.mark.slow) for start in range(25, WORLDS, 25))]
 )
 def test_no_plan_is_better_and_the_decision_says_what_it_is(start: int) -> None:
-    counted = [play_out(seed) for seed in range(start, start + 50)]
-    assert sum(checked for checked, _ in counted) >= 1_000
-    assert sum(planned for _, planned in counted) >= 500
+    counted = [play_out(seed) for seed in range(start, start + 25)]
+    assert sum(checked for checked, _ in counted) >= 450
+    assert sum(planned for _, planned in counted) >= 220
 
 
 def decisions(play: Play, requests: list[Request], *, cold: bool = False) -> list[bytes]:

@@ -38,6 +38,7 @@ It says what was taken, of that how much is there, and growth.
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not large_pages.allowed(), reason="this system gives nobody large pages")
 def test_what_is_held_lies_in_large_pages_and_takes_little_more() -> None:
     said = subprocess.run(

@@ -50,6 +50,7 @@ sys.stdin = io.TextIOWrapper(io.BytesIO(b'{"task": {}, "kafka": {}}'))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "begin", [A_COMMAND, A_PART], ids=["a command", "a process that shares an export"]
 )
