@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 from events.base import Channel
 from events.outputs import OrderStatus
 from projections.api import models, problems
-from projections.api.kpis import ByState, add_kpis
+from projections.api.kpis import ByState, Kept, add_kpis
 from projections.api.past import Past
 from projections.api.positions import HEADER, Ends, IntakeProgress, Positions
 from projections.api.problems import ProblemError
@@ -125,7 +125,7 @@ def create_app(  # noqa: PLR0913 - every port it may be given
     async def states() -> Mapping[str, list[dict[str, Any]]]:
         return await (by_state or reads.by_state)()
 
-    add_kpis(app, figures, states)
+    add_kpis(app, figures, Kept(states, clock))
 
     @app.get("/orders/{channel}/{order_id}", tags=["orders"], **_answers(models.OrderDetail, 404))
     async def order(

@@ -16,8 +16,9 @@ from orchestrator.runtime import server
 from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.world import SystemClock
 from projections.api import create_app
+from projections.api.kpis import KEPT_S, Kept
 from projections.kpis import LiveFigures
-from projections.queries import Page, open_reads
+from projections.queries import Page, ShardPosition, open_reads
 from schemas.ports import Record
 from tests.api.conftest import SCHEMA, Writing
 from tests.projections import journals as given
@@ -28,10 +29,13 @@ END_MS = 1_795_341_660_000
 class Fake:
     """Reads that know how many orders are in which state."""
 
-    async def shards(self) -> list[Any]:
-        raise NotImplementedError
+    counted = 0
+
+    async def shards(self) -> list[ShardPosition]:
+        return [ShardPosition(0, None, 1, 7, 8, 0)]
 
     async def by_state(self) -> dict[str, list[dict[str, Any]]]:
+        self.counted += 1
         await asyncio.sleep(0)
         orders = {"channel": "web", "status": "shipped", "orders": 3}
         work = {"node_id": "BOS", "carrier": "ups", "status": "open", "fulfillments": 2}
@@ -59,11 +63,15 @@ def log() -> MemoryLog:
 
 
 @pytest.fixture
-async def served(log: MemoryLog) -> AsyncIterator[str]:
+def reads() -> Fake:
+    return Fake()
+
+
+@pytest.fixture
+async def served(log: MemoryLog, reads: Any) -> AsyncIterator[str]:  # noqa: ANN401 - a fake
     """The address of a server whose figures were read."""
     stop = asyncio.Event()
     figures = LiveFigures(log, SystemClock())
-    reads: Any = Fake()
     app = create_app(reads, SystemClock(), figures=figures)
     listening = socket.create_server(("127.0.0.1", 0))
     tasks = [
@@ -215,6 +223,43 @@ async def test_before_the_topic_was_read_figures_are_not_answered() -> None:
             answer = await client.get(path)
             assert answer.status_code == 503
             assert answer.json()["detail"] == "live figures are not read yet"
+
+
+async def test_orders_by_state_are_counted_now_and_then_or_for_who_waits_for_a_position() -> None:
+    now_s, counted = 7.0, 0
+
+    class Hands(SystemClock):
+        def monotonic(self) -> float:
+            return now_s
+
+    async def count() -> dict[str, list[dict[str, Any]]]:
+        nonlocal counted
+        counted += 1
+        await asyncio.sleep(0)
+        return {"orders_by_state": [{"orders": counted}]}
+
+    kept = Kept(count, Hands())
+
+    async def told(*, now: bool = False) -> int:
+        found: int = (await kept.counts(now=now))["orders_by_state"][0]["orders"]
+        return found
+
+    assert list(await asyncio.gather(told(), told(), told())) == [1, 1, 1]
+    now_s += KEPT_S - 1
+    assert await told() == 1
+    assert await told(now=True) == 2
+    now_s += KEPT_S
+    assert await told() == 3
+
+
+async def test_who_asks_with_a_position_gets_counts_that_are_as_new(
+    served: str, reads: Fake
+) -> None:
+    async with httpx.AsyncClient(base_url=served) as client:
+        for headers, counted in (({}, 1), ({}, 1), ({"Headrace-Position": "0:7"}, 2)):
+            answer = await client.get("/kpis", headers=headers)
+            assert answer.status_code == 200, answer.text
+            assert reads.counted == counted
 
 
 async def test_orders_and_fulfillments_are_counted_by_state_in_the_database(
