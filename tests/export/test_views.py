@@ -1,6 +1,7 @@
 """The views of an export say what the shard's state says."""
 
 import asyncio
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ from tests.kpis.exact import Exact
 from tests.kpis.test_figures import a_split_order, counted
 from tests.projections.test_from_the_core import journal, told
 from tests.replay.test_closed_loop import HOUR, serve
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def a_story() -> Story:
@@ -226,6 +229,14 @@ def test_movements_add_up_to_what_is_there(
     for sku, shelf in story.shard.markets["US"].bins.items():
         for node_id, stock in shelf.items():
             assert found.get((node_id, sku), 0) == stock.on_hand
+
+
+def test_what_the_pages_ask_is_answered(connection: duckdb.DuckDBPyConnection) -> None:
+    text = "".join(page.read_text("utf-8") for page in sorted(DOCS.rglob("*.md")))
+    asked = re.findall(r'headrace sql "([^"]+)" history', text)
+    assert len(asked) == text.count('headrace sql "') > 8
+    for question in asked:
+        assert rows(connection, question) is not None
 
 
 def test_decisions_have_what_their_nodes_cost(connection: duckdb.DuckDBPyConnection) -> None:
