@@ -55,7 +55,7 @@ VICTIMS: Final = ("broker", "PostgreSQL", "engine", "intake", "relay", "projecto
 PAUSED: Final = ("leader", "follower", "role")
 _CANCELLED: Final = 0.2  # of the orders, within the time in which they ship
 _SUPPLIED: Final = 0.9  # of what is ordered: some lines wait for stock
-_WINDOW_S: Final = 4  # of load may be on its way: a slower machine takes fewer orders a second
+_WINDOW_S: Final = 30  # of load may be on its way: a slower machine takes fewer orders a second
 _TICK_S: Final = 0.05
 GAP_S: Final = (5.0, 10.0)
 SHORT_GAP_S: Final = (4.0, 6.0)
@@ -127,9 +127,13 @@ class Storm:
         kills: int,
         rate: int,
         gap_s: tuple[float, float] = GAP_S,
+        calm_s: float | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`rate`: orders a second; `gap_s`: between two kills, apart from those that come soon."""
+        """`rate`: orders a second; `gap_s`: between two kills, apart from those that come soon.
+
+        `calm_s`: before the first kill; else as long as between two.
+        """
         self.outcome = Outcome(seed)
         self._cluster = cluster
         self._postgres = postgres
@@ -137,6 +141,7 @@ class Storm:
         self._kills = kills
         self._rate = rate
         self._gap_s = gap_s
+        self._calm_s = gap_s[0] if calm_s is None else calm_s
         self._tell = tell
         self._prefix = f"t{secrets.token_hex(4)}-"
         self._began = time.monotonic()
@@ -291,7 +296,7 @@ class Storm:
 
     async def _kill_in_turn(self) -> None:
         chance = Random(self.outcome.seed)
-        await asyncio.sleep(self._gap_s[0])
+        await asyncio.sleep(self._calm_s)
         async with asyncio.TaskGroup() as recoveries:
             for number, victim in enumerate(itertools.islice(_turns(chance, VICTIMS), self._kills)):
                 kill = self._kill_server if victim in {"broker", "PostgreSQL"} else self._kill_role
@@ -500,6 +505,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=None, help="default: by chance")
     parser.add_argument("--rate", type=int, default=500, help="orders a second")
     parser.add_argument("--short", action="store_true", help="a kill every 5 s, not 5 to 10")
+    parser.add_argument("--calm", type=float, default=None, help="seconds before the first kill")
     given = parser.parse_args()
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
 
@@ -521,6 +527,7 @@ def main() -> None:
                 kills=given.kills,
                 rate=given.rate,
                 gap_s=SHORT_GAP_S if given.short else GAP_S,
+                calm_s=given.calm,
                 tell=tell,
             )
             sys.stdout.write(f"{asyncio.run(storm.run())}\n")
