@@ -61,7 +61,7 @@ def test_a_lifted_fence_gains_at_least_what_is_said(seeds: range) -> None:
         assert outcome(after) <= said(decision, change), seed
         assert decision["chosen"] is None or better(said(decision, change), before, market), seed
         assert change["by"] > 0 or change["more_units"] > 0, seed
-    assert asked > 90
+    assert asked > 100
 
 
 @by_parts
@@ -80,7 +80,7 @@ def test_more_stock_gains_at_least_what_is_said(seeds: range) -> None:
         assert outcome(given.decided(stocked)) <= said(decision, change), seed
         before = outcome(decision)
         assert decision["chosen"] is None or better(said(decision, change), before, market), seed
-    assert asked > 30
+    assert asked > 34
 
 
 @by_parts
@@ -100,8 +100,8 @@ def test_a_dearer_leg_changes_the_plan_and_a_cent_less_does_not(seeds: range) ->
         if by and runner_up and node_id not in [leg[1] for leg in runner_up["legs"]]:
             exact += 1
             assert plan_of(given.decided(alter(market, node_id, by - 1))) == plan_of(decision), seed
-    assert asked > 150
-    assert exact > 120
+    assert asked > 167
+    assert exact > 134
 
 
 def test_the_greatest_gain_that_the_table_holds_is_told() -> None:
