@@ -14,7 +14,7 @@ from events.decided import (
     Value,
 )
 from orchestrator.core.sourcing.question import Amounts, Evaluated, Line, Question, Whole
-from orchestrator.core.sourcing.search import Answer, Plan
+from orchestrator.core.sourcing.search import Answer, Offer, Plan
 from orchestrator.core.sourcing.strategies import Strategy
 from orchestrator.core.sourcing.tables import WIDE, Holders, Ranking, as_bytes, nodes_in, set_of
 
@@ -164,11 +164,12 @@ def _form(question: Question) -> Decision:
 class _Set:
     """Units that are shown: where in the record, and the nodes that plans use with their rows."""
 
-    __slots__ = ("place", "rows", "used", "whole")
+    __slots__ = ("offers", "place", "rows", "used", "whole")
 
     def __init__(self, whole: Whole | None) -> None:
         self.place = 0
         self.whole = whole  # where they are lines at their targets, and that is known
+        self.offers: list[Offer] | None = None  # of others, where they are asked for already
         self.used: list[int] | None = None
         self.rows: list[DecisionRow] | None = None  # of those used
 
@@ -216,13 +217,15 @@ class _Record:
         question = self._question
         for amounts, shown in self._sets.items():
             if len(amounts) > SINGLE_LINES:
-                whole = shown.whole or question.known_whole(amounts)
+                whole = shown.whole = shown.whole or question.known_whole(amounts)
                 if whole is not None:
                     question.ranking_of(whole)
+                    yield
+                    question.offers_for(whole, 2)  # which remembers them
                 else:
                     question.zone.ranking(question.contents(amounts), question.tables)
-                yield
-                question.offers(amounts, 2)
+                    yield
+                    shown.offers = question.offers(amounts, 2)
                 yield
             self._fill(amounts, shown)
             yield
@@ -239,7 +242,9 @@ class _Record:
         if whole is None:
             whole = question.known_whole(amounts)
         if whole is None:
-            offers, units = question.offers(amounts, 2), sum(amounts)
+            offers, units = shown_as.offers, sum(amounts)
+            if offers is None:
+                offers = question.offers(amounts, 2)
             ranking = question.zone.ranking(question.contents(amounts), question.tables)
             able = question.qualified(amounts)
             there = as_bytes(able & ranking.able, self._nodes) if self._nodes > WIDE else b""

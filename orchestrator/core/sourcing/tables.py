@@ -1072,11 +1072,7 @@ class Zone:
         """Whether the service `<carrier>/<service>` takes all of it from a node."""
         for service, lane in self.reach.ways[self.reach.way_of[index]]:
             if service.key == key:
-                return all(
-                    service.excluded.isdisjoint(parcel.requires)
-                    and lane.charge(parcel.weight_g, parcel.units, parcel.volume_ml) is not None
-                    for parcel in contents.parcels
-                )
+                return not _refusal(service, lane, contents.parcels)
         return False
 
     def unused(self, index: int, ranking: Ranking) -> Sequence[tuple[str, str]]:
