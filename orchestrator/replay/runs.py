@@ -92,10 +92,13 @@ def _run_task(task: Task, number: int) -> tuple[Shard, Loop]:
 
     large = Kept()
 
-    def advanced(entries: int) -> None:
-        large.look()
+    def done(entries: int) -> None:
         if _done is not None:
             _done[number] = entries
+
+    def advanced(entries: int) -> None:
+        large.look()
+        done(entries)
 
     try:
         loop.run(advanced)
@@ -112,8 +115,7 @@ def _run_task(task: Task, number: int) -> tuple[Shard, Loop]:
             "peak_memory_mb": _peak_memory_mb(),
         }
     )
-    if _done is not None:
-        _done[number] = task.period.entries
+    done(task.period.entries)
     return shard, loop
 
 

@@ -286,8 +286,9 @@ def _add_operations(
 
 def _check_at(request: Request) -> None:
     """What tells only of now is not asked of then: its answer would look like one of then."""
-    answered = {one.alias for one in request.scope["route"].dependant.query_params}
-    if "at" in request.query_params and "at" not in answered:
+    if "at" in request.query_params and all(
+        one.alias != "at" for one in request.scope["route"].dependant.query_params
+    ):
         raise ProblemError(
             HTTPStatus.BAD_REQUEST,
             "at: this is known only of now; an order, an item's stock (`GET /stock/{sku}`) and"
