@@ -6,8 +6,10 @@
 - `broker`: bootstrap address; the test runs on both.
 - `prefix`: a prefix of topic names of one's own.
 - `postgres`: libpq URL of a new database.
+- `no_collections`: no server: cycles stay in memory.
 """
 
+import gc
 import logging
 import os
 import secrets
@@ -167,6 +169,15 @@ def broker(request: pytest.FixtureRequest) -> str:
     chosen: str = request.param
     bootstrap: str = request.getfixturevalue(chosen)
     return bootstrap
+
+
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    """Only reference counts free anything, as in processes that hold a shard."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A shard that nobody needs any more is gone, though collections look for no cycles."""
 
 import gc
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,14 +10,6 @@ from orchestrator.core.decide import decide
 from orchestrator.core.orders import Order
 from orchestrator.core.shard import Market, Shard, let_go
 from orchestrator.core.sourcing.tables import Tables
-
-
-@pytest.fixture
-def no_collections() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def a_shard(orders: int, *, one_place: bool = False, network_changes_every: int = 0) -> Shard:

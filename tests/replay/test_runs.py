@@ -1,7 +1,6 @@
 """Runs in processes of their own: what they leave behind."""
 
 import gc
-from collections.abc import Iterator
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -34,14 +33,6 @@ def tasks(tmp_path: Path) -> list[Task]:
         Task(Variant(name, one), period, config, 1, str(tmp_path / name))
         for name, one in changes.items()
     ]
-
-
-@pytest.fixture
-def no_collections() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.usefixtures("no_collections")

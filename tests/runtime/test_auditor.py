@@ -3,12 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from orchestrator.runtime.auditor import Audited, Auditor
 from orchestrator.runtime.memory_log import MemoryLog
-from tests.runtime.fakes import CORE, Running, SteppedClock, Tally, engine, give, happened, until
+from tests.runtime.fakes import (
+    CORE,
+    Running,
+    SteppedClock,
+    Tally,
+    engine,
+    give,
+    happened,
+    metric,
+    until,
+)
 
 
 class CountedClock(SteppedClock):
@@ -33,7 +42,7 @@ def _leaks(state: Tally) -> Iterator[list[str]]:
 
 
 def findings() -> float:
-    return REGISTRY.get_sample_value("headrace_audit_findings_total", {"shard": "0"}) or 0.0
+    return metric("headrace_audit_findings_total", shard="0")
 
 
 async def test_what_does_not_add_up_is_logged_counted_and_told_and_decisions_go_on() -> None:

@@ -749,7 +749,7 @@ async def test_what_arrives_while_a_commit_is_on_its_way_is_decided_meanwhile() 
 
 async def test_the_time_to_decide_is_told_of_full_batches_too() -> None:
     def told() -> float:
-        return REGISTRY.get_sample_value("headrace_decide_seconds_count", {"shard": "0"}) or 0
+        return metric("headrace_decide_seconds_count", shard="0")
 
     before = told()
     log = a_log()
@@ -773,7 +773,7 @@ class SetClock(SteppedClock):
 
 async def test_a_commits_time_ends_with_its_acknowledgement_not_with_the_batch_after_it() -> None:
     def told() -> float:
-        return REGISTRY.get_sample_value("headrace_commit_seconds_sum", {"shard": "0"}) or 0
+        return metric("headrace_commit_seconds_sum", shard="0")
 
     clock, log = SetClock(), Held(a_log())
     decided: list[str] = []

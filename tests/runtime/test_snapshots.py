@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import orjson
 import pytest
-from prometheus_client import REGISTRY
 
 from orchestrator.runtime.memory_log import MemoryLog, MemoryWriter
 from orchestrator.runtime.snapshots import REWRITE_S, Format, Snapshots, checksum, fingerprint
 from schemas.journal import FilterState, JournalError, encode_opened
 from schemas.ports import Appended, Bounds, LogError, Partition, Read, Record, Refused, Unknown
 from schemas.voids import VOIDS, Void, Voids
-from tests.runtime.fakes import JOURNAL, PassingLog, Seeded, StandingLog, SteppedClock
+from tests.runtime.fakes import JOURNAL, PassingLog, Seeded, StandingLog, SteppedClock, metric
 
 SNAPSHOTS = Partition("snapshots", 0)
 SEGMENT = 4
@@ -272,7 +271,7 @@ async def test_what_is_not_whole_or_not_ours_is_passed_over_for_the_one_before(
     what: str,
 ) -> None:
     def skipped() -> float:
-        return REGISTRY.get_sample_value("headrace_snapshots_skipped_total", {"shard": "0"}) or 0
+        return metric("headrace_snapshots_skipped_total", shard="0")
 
     log, before = a_log(), skipped()
     one = store(log)

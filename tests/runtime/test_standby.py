@@ -7,7 +7,6 @@ from functools import partial
 
 import orjson
 import pytest
-from prometheus_client import REGISTRY
 
 from orchestrator.runtime import engine
 from orchestrator.runtime.engine import Core, Engine, EngineConfig, ShardWriter
@@ -40,6 +39,7 @@ from tests.runtime.fakes import (
     a_standby,
     give,
     happened,
+    metric,
     owners,
     until,
 )
@@ -298,14 +298,14 @@ async def test_a_standby_whose_clock_was_refused_takes_nothing_over_any_more(
         suspecting += any(one.suspects for one in wrong._standing)
         return suspecting > 50
 
-    before = REGISTRY.get_sample_value("headrace_takeovers_total", {"shard": "0"}) or 0
+    before = metric("headrace_takeovers_total", shard="0")
     async with Running(wrong), Running(await the_owner(log)):
         await opened_by_the_owner(log)
         await until(lambda: "wrong" in owners(log))
         give(log, "a")
         await until(lambda: happened(log)[1].inbox_next == 2)
         await until(suspects)
-        taken = REGISTRY.get_sample_value("headrace_takeovers_total", {"shard": "0"})
+        taken = metric("headrace_takeovers_total", shard="0")
     assert owners(log) == ["owner", "wrong", "owner"]
     assert taken == before + 1
 
@@ -435,7 +435,7 @@ async def test_who_stood_still_itself_suspects_nobody_for_it() -> None:
 
 async def test_a_shard_opens_from_the_snapshot_that_a_standby_took() -> None:
     def folded() -> float:
-        return REGISTRY.get_sample_value("headrace_recovered_events_total", {"shard": "0"}) or 0
+        return metric("headrace_recovered_events_total", shard="0")
 
     log = Stalling()
     written = log.held(SNAPSHOTS)
