@@ -55,7 +55,7 @@ VICTIMS: Final = ("broker", "PostgreSQL", "engine", "intake", "relay", "projecto
 PAUSED: Final = ("leader", "follower", "role")
 _CANCELLED: Final = 0.2  # of the orders, within the time in which they ship
 _SUPPLIED: Final = 0.9  # of what is ordered: some lines wait for stock
-_WINDOW_S: Final = 30  # of load may be on its way: a slower machine takes fewer orders a second
+_STILL_S: Final = 120  # without any change, after the storm: it will not come to rest
 _TICK_S: Final = 0.05
 GAP_S: Final = (5.0, 10.0)
 SHORT_GAP_S: Final = (4.0, 6.0)
@@ -146,7 +146,6 @@ class Storm:
         self._prefix = f"t{secrets.token_hex(4)}-"
         self._began = time.monotonic()
         self._sent: set[str] = set()
-        self._readable = 0
         self._slots: list[Slot] = []
         self._down: set[str] = set()  # servers that are killed or paused now
 
@@ -217,7 +216,6 @@ class Storm:
             asyncio.create_task(_lasting(channel.run)),
             asyncio.create_task(_lasting(answers.run)),
             asyncio.create_task(_lasting(lambda: warehouses.run(log, partitions))),
-            asyncio.create_task(self._watch(database)),
         ]
         try:
             for fact, event_id in network(Random(self.outcome.seed)):
@@ -248,22 +246,16 @@ class Storm:
             await outbox.flush()
 
     async def _order(self, channel: Outbox, clock: SystemClock, over: asyncio.Event) -> None:
-        """Orders at the wished rate, or as fast as they become readable; cancellations after."""
+        """Orders at the wished rate, whatever becomes of them, and cancellations after them."""
         chance = Random(self.outcome.seed + 1)
         agenda = Agenda(clock)
-        owed = 0.0
-        numbers = itertools.count()
-        self._load_began = before = clock.monotonic()
+        self._load_began = clock.monotonic()
         while not over.is_set() or agenda.waiting:
             await asyncio.sleep(_TICK_S)
-            now = clock.monotonic()
-            owed, before = min(owed + (now - before) * self._rate, self._rate), now
+            due = (clock.monotonic() - self._load_began) * self._rate
             agenda.do_what_is_due()
-            while owed >= 1 and not over.is_set():
-                if len(self._sent) - self._readable >= self._rate * _WINDOW_S:
-                    break
-                owed -= 1
-                order = an_order(chance, str(next(numbers)))
+            while len(self._sent) < due and not over.is_set():
+                order = an_order(chance, str(len(self._sent)))
                 self._sent.add(order.order_id)
                 channel.put(order, order.order_id)
                 if chance.random() < _SUPPLIED / 10:  # ten orders' worth at once
@@ -273,14 +265,6 @@ class Storm:
                     self.outcome.cancels += 1
                     agenda.after(chance.uniform(0, 2), _cancelling(channel, order))
         self.outcome.orders = len(self._sent)
-
-    async def _watch(self, database: str) -> None:
-        """How many orders are readable, as far as PostgreSQL answers."""
-        while True:
-            with suppress(psycopg.Error, OSError, TimeoutError):
-                async with asyncio.timeout(5):
-                    self._readable = (await _asked(database, "SELECT count(*) FROM orders"))[0][0]
-            await asyncio.sleep(0.5)
 
     async def _supervise(self) -> None:
         """Start again what ended by itself, as what runs it in earnest does."""
@@ -369,15 +353,17 @@ class Storm:
 
     async def _at_rest(self, database: str, answers: Outbox) -> None:
         """Every order is readable; every line shipped or cancelled, or waits for stock."""
-        began = time.monotonic()
-        until = began + 240
+        began = changed = time.monotonic()
+        before: tuple[int, int] | None = None
         while True:
             await self._flushed(answers)
             orders = (await _asked(database, "SELECT count(*) FROM orders"))[0][0]
             moving = (await _asked(database, "SELECT sum(open + allocated) FROM lines"))[0][0]
             if orders == len(self._sent) and not moving and not await _stranded(database):
                 break
-            if time.monotonic() > until:
+            if (orders, moving) != before:
+                before, changed = (orders, moving), time.monotonic()
+            if time.monotonic() > changed + _STILL_S:
                 stranded = await _stranded(database)
                 raise AssertionError(
                     f"{orders} of {len(self._sent)} orders readable, {moving} units still move, "
