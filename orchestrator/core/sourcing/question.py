@@ -180,6 +180,7 @@ class Question:
         "_by_size",
         "_by_units",
         "_contents",
+        "_days_at",
         "_easy",
         "_in_money",
         "_limits",
@@ -213,9 +214,8 @@ class Question:
         data = request.data
         self.market = market
         self.days = zone(market.time_zone)
-        self.request = request
+        self.request, self.now_ms = request, request.now_ms
         self.strategy, self.place = strategy, place
-        self.now_ms = request.now_ms
         self.nodes = market.node_list
         self._wide = len(self.nodes) > WIDE
         self.tables: Tables = tables_of(market)
@@ -241,6 +241,7 @@ class Question:
         self._alone: dict[Contents, tuple[int, int]] = {}
         self._of_one: dict[int, int | None] | None = None
         self._contents: dict[Amounts, Contents] = {}
+        self._days_at: dict[int, tuple[int, int]] = {}  # see `_day_at`
         self._by_size: list[int] = []  # lines in the order in which parcels are filled
         self._wholes: dict[int, Whole] = {}
         # whether no more comes on top of the rankings' values than the day's load, in minor units,
@@ -552,15 +553,16 @@ class Question:
     def evaluate(self, index: int, amounts: Amounts) -> Evaluated | None:
         """The leg on the first day with room for it; None where no service takes it, ever."""
         node = self.nodes[index]
-        day = first = self.schedule.first[index]
-        whole = self.known_whole(amounts)
-        load = 0
-        if self.schedule.limited >> index & 1 and first is not None:
-            day = day_with_room(node, first, sum(amounts))
-            if day is not None:
-                load = self.market.rules.load_price(load_percent(node, day))
-        if day is None or first is None:
+        first = self.schedule.first[index]
+        if first is None:
             return None
+        whole = self.known_whole(amounts)
+        day, load = first, 0
+        if self.schedule.limited >> index & 1:
+            units = sum(amounts) if whole is None else whole.units
+            day, load = self._day_at(index, first, units)
+            if day < 0:
+                return None
         contents = self.contents(amounts) if whole is None else self.ranking_of(whole).contents
         priced = self.zone.price(index, contents, day)
         if priced is None:
@@ -571,6 +573,23 @@ class Question:
             away = self.reach.away[index]
             value += objective.of_today(node, away, load, self.of_lines(amounts), self.now_ms)
         return Evaluated(value, priced, load, None if day == first else first)
+
+    def _day_at(self, index: int, first: int, units: int) -> tuple[int, int]:
+        """A node's first day with room for so many units (-1: none), and its load's price.
+
+        Remembered: one search asks for the same number of units in many sets of lines.
+        """
+        key = units * len(self.nodes) + index
+        found = self._days_at.get(key)
+        if found is None:
+            node = self.nodes[index]
+            day = day_with_room(node, first, units)
+            if day is None:
+                found = (-1, 0)
+            else:
+                found = (day, self.market.rules.load_price(load_percent(node, day)))
+            self._days_at[key] = found
+        return found
 
     def row_of(self, index: int, priced: Priced, load: int, value: Value) -> DecisionRow:
         """A node as explanations show it."""

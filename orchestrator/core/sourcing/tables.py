@@ -330,7 +330,8 @@ class Schedule:
 
 def has_room(node: Node, day: int, units: int) -> bool:
     """Whether a leg of so many units fits on a node's day; one above a whole day needs it empty."""
-    orders, booked = node.booked.get(day, (0, 0))
+    there = node.booked.get(day)
+    orders, booked = (0, 0) if there is None else (there[0], there[1])
     if node.capacity_orders is not None and orders >= node.capacity_orders:
         return False
     limit = node.capacity_units
@@ -989,13 +990,12 @@ class Zone:
     def price(self, index: int, contents: Contents, day: int) -> Priced | None:
         """What a leg costs that leaves a node on a day; None where no service takes it."""
         key = (index, contents, day)
-        try:
-            return self._prices[key]
-        except KeyError:
+        found = self._prices.get(key)
+        if found is None and key not in self._prices:
             if len(self._prices) >= _PRICES_KEPT:
                 self._prices.clear()
             found = self._prices[key] = self.priced(index, contents, day)
-            return found
+        return found
 
     def priced(self, index: int, contents: Contents, day: int) -> Priced | None:
         """The same, worked out."""
