@@ -18,7 +18,7 @@ from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _CORE = "orchestrator/core"
-_LOOP = ("orchestrator/replay/loop.py", "orchestrator/replay/outcome.py")
+_LOOP = tuple(f"orchestrator/replay/{name}.py" for name in ("keys", "loop", "outcome"))
 """What a what-if does around each decision of the core's."""
 
 

@@ -21,6 +21,7 @@ from orchestrator.core.orders import Fulfillment, Order
 from orchestrator.core.shard import Shard
 from orchestrator.core.stock import count_delta, counted_ms
 from orchestrator.replay.changes import Changes
+from orchestrator.replay.keys import asked_key, digest_of, order_key, plan_digest, work_id
 from orchestrator.replay.outcome import Outcome
 from orchestrator.replay.period import (
     ANSWERS,
@@ -29,13 +30,8 @@ from orchestrator.replay.period import (
     Row,
     Rows,
     Span,
-    asked_key,
     days_between,
     days_of,
-    digest_of,
-    order_key,
-    plan_digest,
-    work_id,
 )
 from schemas.times import instant_ms, rfc3339
 

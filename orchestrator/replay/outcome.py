@@ -7,9 +7,17 @@ from typing import Any, Final, NamedTuple
 import cramjam
 import orjson
 
-from events.decided import COMPONENTS, Decision, InputRecord, Plain, rows_of, split_cost
+from events.decided import (
+    COMPONENTS,
+    Decision,
+    DecisionSet,
+    InputRecord,
+    NodeRow,
+    Plain,
+    split_cost,
+)
 from orchestrator.core.shard import Shard
-from orchestrator.replay.period import digest_of, order_key, plan_digest, work_id
+from orchestrator.replay.keys import digest_of, order_key, plan_digest, work_id
 from schemas.times import instant_ms
 
 COSTS: Final = (*COMPONENTS, "split")
@@ -204,15 +212,14 @@ class Outcome:
         chosen, new = decision["chosen"], self._new
         if chosen is None:
             return
-        rows = rows_of(decision, chosen)
+        legs = chosen["legs"]
         last: list[int] | None = None
-        for row in rows:
-            work = new.get(row.node_id)
+        for place, node_id in legs:
+            work = new.get(node_id)
             if work is not None:
-                last = [*row.costs, *[0] * (len(COSTS) - len(row.costs))]
-                self._costs[work] = last
+                last = self._costs[work] = _costs_of(decision["sets"][place], node_id)
         if last is not None:
-            last[-1] = split_cost(decision, min(len(rows), len(new) + 1))
+            last[-1] = split_cost(decision, min(len(legs), len(new) + 1))
         new.clear()
 
     def _sent(self, order: _Order, event: Plain) -> None:
@@ -253,6 +260,16 @@ class Outcome:
         self._decisions.close()
 
 
+def _costs_of(rows: DecisionSet, node_id: str) -> list[int]:
+    """What a leg costs, by COSTS."""
+    place = 1
+    while rows[place][0] != node_id:
+        place += 1
+    costs: list[int] = rows[place][_ROW_COSTS]
+    return [*costs, *[0] * (len(COSTS) - len(costs))]
+
+
+_ROW_COSTS: Final = NodeRow._fields.index("costs")
 _DECISIONS: Final = OrderRow._fields.index("decisions") - 1
 _TAKEN: Final = frozenset({"order_accepted", "order_waits", "order_refused"})
 _NOTED: Final = _TAKEN | {

@@ -6,7 +6,6 @@ and no process holds more of it than an index of what nodes were asked.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
@@ -21,6 +20,7 @@ from orchestrator.core.shard import Shard
 from orchestrator.core.sourcing.calendars import day_number
 from orchestrator.past import Until, nearest
 from orchestrator.replay.habits import Answer, Draws, Habits
+from orchestrator.replay.keys import asked_key, digest_of, order_key, plan_digest, work_id
 from orchestrator.runtime.snapshots import Format
 from orchestrator.runtime.whole import Whole
 from schemas.journal import Commit, Entry, JournalError, Verdict
@@ -100,19 +100,6 @@ class Asked:
         self.cancellations: list[list[Any]] = []  # [id, ms after the request, digest of its lines]
 
 
-def order_key(told: Mapping[str, Any]) -> str:
-    """Of what is told of an order: `<market>/<channel>/<order id>`.
-
-    A channel that gives an order id in two markets has two orders.
-    """
-    return f"{told['market_id']}/{told['channel']}/{told['order_id']}"
-
-
-def work_id(market_id: str, fulfillment_id: str) -> str:
-    """What a fulfillment is called here: those of two orders of one id are called alike."""
-    return f"{market_id}/{fulfillment_id}"
-
-
 def tracked(data: Mapping[str, Any], works: Mapping[str, T], markets: Iterable[str]) -> T | None:
     """Of works by their ids, that which a tracking update names; it may leave out its market."""
     if "fulfillment_id" not in data:
@@ -120,34 +107,6 @@ def tracked(data: Mapping[str, Any], works: Mapping[str, T], markets: Iterable[s
     said = [data["market_id"]] if "market_id" in data else markets
     found = (works.get(work_id(market_id, data["fulfillment_id"])) for market_id in said)
     return next((one for one in found if one is not None), None)
-
-
-def asked_key(event: Plain) -> str:
-    """Equal for what is identically asked: the order, the node, the lines."""
-    lines = sorted([one["line_id"], one["sku"], one["quantity"]] for one in event["lines"])
-    what = [event["market_id"], event["channel"], event["order_id"], event["node_id"], lines]
-    return digest_of(what)
-
-
-def plan_digest(event: Plain) -> str:
-    """Equal for equal plans, whatever their fulfillments are called."""
-    return digest_of(
-        [
-            sorted(
-                [
-                    one["node_id"],
-                    sorted([line["line_id"], line["quantity"]] for line in one["lines"]),
-                ]
-                for one in event["fulfillments"]
-            ),
-            sorted([line["line_id"], line["quantity"]] for line in event["backordered"]),
-        ]
-    )
-
-
-def digest_of(value: object) -> str:
-    """A short digest of plain data."""
-    return blake2b(orjson.dumps(value), digest_size=8).hexdigest()
 
 
 @dataclass(slots=True)

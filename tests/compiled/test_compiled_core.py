@@ -49,7 +49,7 @@ def test_every_module_of_the_core_is_a_compiled_one(compiled: Path) -> None:
         for path in sorted((ROOT / "orchestrator" / "core").rglob("*.py"))
         if path.name != "__init__.py"
     ]
-    names += ["orchestrator.replay.loop", "orchestrator.replay.outcome"]
+    names += [f"orchestrator.replay.{name}" for name in ("keys", "loop", "outcome")]
     code = (
         "import importlib, sys; [print(importlib.import_module(n).__file__) for n in sys.argv[1:]]"
     )

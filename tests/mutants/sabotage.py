@@ -1472,8 +1472,8 @@ MUTANTS: Final = (
     _mutant(
         "each part of a plan is charged for the legs of all",
         "orchestrator/replay/outcome.py",
-        "min(len(rows), len(new) + 1)",
-        "len(rows)",
+        "min(len(legs), len(new) + 1)",
+        "len(legs)",
         "tests/replay/test_closed_loop.py::test_a_plan_that_is_told_in_parts_is_paid_for_once",
     ),
     _mutant(
