@@ -12,7 +12,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -295,10 +295,8 @@ class Storm:
 
     async def _kill_server(self, victim: str, chance: Random) -> None:
         down_s = chance.uniform(*_DOWN_S)
-        if victim == "PostgreSQL":
-            server = self._postgres
-        else:
-            server = await self._free_broker(chance)
+        servers = [self._postgres] if victim == "PostgreSQL" else self._cluster.brokers
+        server = await self._one_free(servers, chance)
         self._down.add(server.name)
         self._say(f"kill {server.name}")
         await asyncio.to_thread(server.kill)
@@ -308,11 +306,11 @@ class Storm:
         self._down.discard(server.name)
         self._say(f"{server.name} answers again, {time.monotonic() - began:.1f} s after its start")
 
-    async def _free_broker(self, chance: Random) -> Server:
-        """One that runs: with two of the three down nothing could be decided in the meantime."""
-        while any(broker.name in self._down for broker in self._cluster.brokers):
+    async def _one_free(self, servers: Sequence[Server], chance: Random) -> Server:
+        """One of them, once all run: with two brokers of three down nothing could be decided."""
+        while any(one.name in self._down for one in servers):
             await asyncio.sleep(0.1)
-        return chance.choice(self._cluster.brokers)
+        return chance.choice(servers)
 
     async def _kill_role(self, victim: str, chance: Random) -> None:
         slot = chance.choice([slot for slot in self._slots if slot.role == victim])
@@ -337,7 +335,7 @@ class Storm:
             slot.process.running.send_signal(signal.SIGCONT)
             slot.free.set()
             return
-        broker = await self._free_broker(chance)
+        broker = await self._one_free(self._cluster.brokers, chance)
         number = chance.randrange(SHARDS)
         leader = await self._cluster.leader(f"{self._prefix}journal", number)
         if whom == "leader":
