@@ -9,6 +9,7 @@ import pytest
 from orchestrator.kpis.figures import additions
 from schemas.history import Known, flatten
 from tests.core.story import Story
+from tests.golden.test_journal import read
 
 
 def counted(story: Story) -> dict[str, Counter[str]]:
@@ -19,6 +20,23 @@ def counted(story: Story) -> dict[str, Counter[str]]:
             for one in additions(flat.record):
                 sums.setdefault(one.scope, Counter()).update(one.counts)
     return {scope: +counts for scope, counts in sums.items()}
+
+
+def test_a_journal_of_the_first_release_counts_as_todays_do() -> None:
+    known, sums, told = Known(), Counter[str](), Counter[str]()
+    for commit in read("journal-0.1.0")[1]:
+        for number, entry in enumerate(commit.entries):
+            told.update(event["type"] for event in entry["events"])
+            for flat in flatten(known, 0, commit.seq, number, entry):
+                for one in additions(flat.record):
+                    if one.scope == "US":
+                        sums.update(one.counts)
+    assert sums["placed"] == told["order_accepted"] + sums["refused"]
+    assert sums["planned"] == told["order_allocated"]
+    assert sums["shipped"] == told["shipment_sent"]
+    assert sums["delivered"] == told["shipment_delivered"]
+    assert sums["exceptions"] == told["exception_opened"]
+    assert min(sums[name] for name in ("placed", "planned", "delivered", "lead_ms")) > 0
 
 
 def a_sold_unit(planned: str) -> Story:

@@ -1,5 +1,6 @@
 """The unchanged world, decided again, is history byte for byte; where it isn't, that is said."""
 
+import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 
 from orchestrator.core.config import Config
 from orchestrator.demo import days
+from orchestrator.replay.changes import Changes
 from orchestrator.replay.period import Rows, Span
 from orchestrator.runtime.memory_log import MemoryLog
+from orchestrator.runtime.world import SystemClock
+from schemas.ports import Partition, Record
 from tests.core.story import Story
 from tests.projections.test_from_the_core import told
 from tests.replay.worlds import FOREVER, a_log, a_period, of, replayed
@@ -66,6 +70,20 @@ def test_a_story_with_everything_in_it_is_decided_as_it_was(tmp_path: Path) -> N
     run = replayed(period)
     assert run.loop.compared == period.entries > 30
     assert run.loop.differing == 0
+
+
+def test_the_first_releases_journal_is_decided_again_and_its_drift_told(tmp_path: Path) -> None:
+    lines = gzip.decompress(Path("tests/golden/journal-0.1.0.jsonl.gz").read_bytes()).splitlines()
+    log = MemoryLog(SystemClock(), {"journal": 1})
+    log.write(Partition("journal", 0), [Record(None, one) for one in lines])
+    period = a_period(log, tmp_path)
+    unchanged = replayed(period)
+    assert period.entries >= unchanged.loop.compared > unchanged.loop.differing > 0
+    placed = [one for one in unchanged.loop.differences if one.input == "order_placed"]
+    assert placed  # by the nearest node then, by money now: with other words at the least
+    closed = replayed(period, Changes(closed=["BOS"]), name="closed")
+    assert closed.orders.keys() == unchanged.orders.keys() != set()
+    assert closed.outcome.answers["drawn"] > unchanged.outcome.answers["drawn"]
 
 
 def test_what_history_holds_byte_for_byte_is_compared(tmp_path: Path) -> None:
