@@ -33,3 +33,8 @@ def major(minor: float, currency: str) -> float:
 def money(minor: int, currency: str) -> str:
     """1234 as "12.34 USD"."""
     return f"{amount(minor, currency)} {currency}"
+
+
+def difference(minor: int, currency: str) -> str:
+    """1234 as "+12.34 USD"."""
+    return f"{'+' if minor > 0 else ''}{money(minor, currency)}"

@@ -12,7 +12,7 @@ from events.decided import COMPONENTS, PAID
 from orchestrator.commands.bars import Advanced, bars
 from orchestrator.commands.connection import load_settings, run_on_kafka
 from orchestrator.runtime.whole import Whole
-from schemas.money import money
+from schemas.money import difference, money
 from schemas.ports import EventLog, LogError, Partition
 
 Json = dict[str, Any]
@@ -163,5 +163,5 @@ def _show(told: Json) -> None:
     console.print(table, highlight=False)
     for one in told["flips"]:
         was, now = (" + ".join(one[side]) or "waits" for side in ("active", "shadow"))
-        cost = money(one["paid_difference_minor"], told["currency"])
+        cost = difference(one["paid_difference_minor"], told["currency"])
         console.print(f"{one['order']}: {was} → {now}, {cost}", highlight=False, markup=False)

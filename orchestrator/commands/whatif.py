@@ -40,7 +40,7 @@ from orchestrator.replay.runs import BASELINE, Task, Variant, fields_of, run_all
 from orchestrator.runtime.settings import Settings, SetupError
 from projections.explained import explained
 from schemas.journal import JournalError
-from schemas.money import money
+from schemas.money import difference, money
 from schemas.ports import EventLog, Partition
 from schemas.times import instant_ms, rfc3339
 from schemas.voids import Voids
@@ -478,7 +478,7 @@ def _show(report: Json, html: Path | None) -> None:
             say(f"{run['name']}: {sentence}")
         for flip in run["flips"][:5]:
             was, now = sources_of(flip["was"], flip["now"])
-            cost = money(flip["cost_difference_minor"], flip["currency"])
+            cost = difference(flip["cost_difference_minor"], flip["currency"])
             say(f"{run['name']}: {flip['order']}: {was} → {now}, {cost}")
     if html is not None:
         say(f"Written: {html}")

@@ -9,6 +9,7 @@ COLORS: Final = ("#5b6470", "#0b7285", "#d9480f", "#5f3dc4", "#2b8a3e", "#a61e4d
 PARTS: Final = ("#0b7285", "#3bc9db", "#c5f6fa", "#d9480f", "#ffa94d", "#ffe066", "#868e96")
 _WIDTH: Final = 720
 _STEPS: Final = (1, 2, 2.5, 5, 10)
+_APART: Final = 14.0  # bands of a node from the next: their names need a line each
 
 
 class Point(NamedTuple):
@@ -116,22 +117,21 @@ def flows(some: Sequence[Flow], color_: str) -> str:
     """Units that moved: bands from the nodes on the left to those on the right."""
     from_ = _sides([(one.from_, one.units) for one in some])
     to = _sides([(one.to, one.units) for one in some])
-    height = max(60, 16 + 26 * max(len(from_), len(to)))
+    height = max(60, 16 + 28 * max(len(from_), len(to)))
     total = sum(one.units for one in some)
     room = height - 16
     left, right = 130, _WIDTH - 130
 
     def places(side: Mapping[str, int]) -> dict[str, float]:
-        gap = 8.0
-        scale = (room - gap * (len(side) - 1)) / total
+        scale = (room - _APART * (len(side) - 1)) / total
         found, y = {}, 8.0
         for name, units in side.items():
             found[name] = y
-            y += units * scale + gap
+            y += units * scale + _APART
         return found
 
     drawn: list[str] = []
-    scales = [(room - 8.0 * (len(side) - 1)) / total for side in (from_, to)]
+    scales = [(room - _APART * (len(side) - 1)) / total for side in (from_, to)]
     starts, ends = places(from_), places(to)
     for side, place, scale, x, anchor in (
         (from_, starts, scales[0], left, "end"),

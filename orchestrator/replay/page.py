@@ -9,7 +9,7 @@ from orchestrator.replay import charts
 from orchestrator.replay.charts import Flow, Point
 from orchestrator.replay.compare import sources_of
 from orchestrator.replay.outcome import COSTS
-from schemas.money import amount, major, money
+from schemas.money import amount, difference, major, money
 
 Json = dict[str, Any]
 _FLOWS: Final = 20
@@ -23,7 +23,7 @@ h1 { font-size: 26px; margin: 8px 0 2px; } h2 { font-size: 19px; margin: 36px 0 
 h3 { font-size: 15px; margin: 18px 0 6px; }
 p.lead { color: #495057; margin: 0 0 8px; }
 section { background: #fff; border: 1px solid #dee2e6; border-radius: 8px; padding: 4px 20px 16px;
-  margin-top: 18px; }
+  margin-top: 18px; overflow-x: auto; }
 section h2 { margin-top: 14px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid #e9ecef; }
@@ -188,8 +188,8 @@ def _table(runs: Sequence[Json]) -> str:
             class_ = "better" if less < 0 else "worse"
             sign = "+" if less > 0 else ""  # a minus comes with the amount
             said = f"{sign}{amount(less, currency)}"
-            difference = f'<small class="{class_}">{said}</small>' if less else ""
-            cells.append(f"<td>{escape(money(round(value), currency))}{difference}</td>")
+            against = f'<small class="{class_}">{said}</small>' if less else ""
+            cells.append(f"<td>{escape(money(round(value), currency))}{against}</td>")
         body.append(f"<tr><td>{escape(row.title)}</td>{''.join(cells)}</tr>")
     for row in ROWS:
         cells = [
@@ -326,7 +326,7 @@ def _variant(variant: Json, number: int) -> Iterator[str]:
 
 def _flip(flip: Json) -> str:
     was, now = sources_of(flip["was"], flip["now"])
-    difference = money(flip["cost_difference_minor"], flip["currency"])
+    dearer = difference(flip["cost_difference_minor"], flip["currency"])
     sides = "".join(
         f"<div><b>{title}</b><dl>{_told(told)}</dl></div>"
         for title, told in (
@@ -336,7 +336,7 @@ def _flip(flip: Json) -> str:
     )
     return (
         f"<details><summary>{escape(flip['order'])}: {escape(was)} → {escape(now)},"
-        f" {escape(difference)}</summary>"
+        f" {escape(dearer)}</summary>"
         f'<div class="sides">{sides}</div></details>'
     )
 

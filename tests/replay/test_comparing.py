@@ -1,5 +1,6 @@
 """What variants come to beside the baseline; charts."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -119,6 +120,15 @@ def test_charts_are_well_formed_whatever_they_show() -> None:
     for one in drawn:
         ET.fromstring(one)  # noqa: S314 - our own
         assert "nan" not in one
+
+
+def test_names_beside_small_flows_have_a_line_each() -> None:
+    small = [Flow("A", f"N{number}", 1) for number in range(8)]
+    drawn = ET.fromstring(charts.flows([Flow("A", "B", 500), *small], "#000"))  # noqa: S314 - our own
+    right = [float(one.attrib["y"]) for one in drawn.iter("text") if "+" in (one.text or "")]
+    assert len(right) == 9
+    assert all(after - before >= 12 for before, after in pairwise(sorted(right)))
+    assert max(right) < float(drawn.attrib["viewBox"].split()[3])
 
 
 def test_charts_show_money_in_its_currencys_units_as_the_table_does() -> None:
