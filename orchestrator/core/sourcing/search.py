@@ -86,6 +86,8 @@ _Try = tuple[int, int, int, int, bool]
 """What a plan costs with a leg, its node and part, what is left, whether of the same line."""
 _DraftKey = tuple[int, int, int, tuple[int, ...], tuple[Contents, ...]]
 """Units below 0, value, legs, nodes, contents: what all plans compare by."""
+_Move = tuple[dict[int, Contents], list[int]]
+"""The legs after it, and what they leave of each line."""
 
 
 class Plan:
@@ -940,7 +942,8 @@ class _Draft:
         self.peaks: list[int] = []  # of each line, the most of those, or of all where it is divided
         self.least = [0] * len(problem.targets)  # of each line, what is too little to be given
         self.order: list[int] = []  # the nodes, those with most in all first
-        self.values: dict[tuple[int, Contents], int | None] = {}
+        self.values: list[dict[Contents, int | None]] = [{} for _ in range(problem.nodes)]
+        self.asked = 0  # values
         self.best: list[_DraftKey] = []
         self.pool: list[int] = []
         self._whole: list[list[int]] = []  # what each gives of a line nothing of which is placed
@@ -980,10 +983,12 @@ class _Draft:
 
     def value(self, node: int, contents: Contents) -> int | None:
         """As the problem says, asked once."""
-        key = (node, contents)
-        if key not in self.values:
-            self.values[key] = self.problem.value(node, contents)
-        return self.values[key]
+        values = self.values[node]
+        found = values.get(contents)
+        if found is None and contents not in values:
+            found = values[contents] = self.problem.value(node, contents)
+            self.asked += 1
+        return found
 
     def most(self, node: int, left: Sequence[int]) -> Contents:
         """All that a node can give of what is left: by stock."""
@@ -1104,7 +1109,7 @@ class _Draft:
         rated = [-1] * len(gains)  # what nodes could give when their legs' values were asked for
         waiting = [(-gain, -1, n) for n, gain in enumerate(gains) if gain and n not in legs]
         heapify(waiting)
-        enough = len(self.values) + DRAFT_VALUES
+        enough = self.asked + DRAFT_VALUES
         most_legs = self.problem.max_legs or self.problem.nodes
         while waiting and len(legs) < most_legs:
             yield
@@ -1114,7 +1119,7 @@ class _Draft:
                 heapreplace(waiting, (-gain, -1, node))
                 continue
             gift = self.gift(node, left)
-            if any(gift) and rated[node] != gain and len(self.values) < enough:
+            if any(gift) and rated[node] != gain and self.asked < enough:
                 rated[node] = gain
                 heapreplace(waiting, (-sum(gift), self.value(node, gift) or 0, node))
                 continue
@@ -1189,10 +1194,16 @@ class _Draft:
             found = self._fullest[asked] = [node for units, node in ranked if units]
         return list(islice((node for node in found if node not in legs), DRAFT_NODES))
 
-    def filled(self, legs: dict[int, Contents]) -> dict[int, Contents]:
+    def filled(self, legs: dict[int, Contents], left: list[int]) -> dict[int, Contents]:
         """The legs, each with what it can take of what is left."""
-        left = self.left(legs)
-        for node, contents in legs.items() if any(left) else ():
+        short = [line for line, units in enumerate(left) if units]
+        for node, contents in legs.items() if short else ():
+            free = self.free[node]
+            for line in short:
+                if free[line] > contents[line]:
+                    break
+            else:
+                continue
             wanted = [
                 units + more if mode == ANY or not units else 0
                 for units, more, mode in zip(contents, left, self.problem.modes, strict=True)
@@ -1202,6 +1213,7 @@ class _Draft:
             if grown != contents and self.value(node, grown) is not None:
                 legs[node] = grown
                 left = self.left(legs)
+                short = [line for line, units in enumerate(left) if units]
         return legs
 
     def improve(self, legs: dict[int, Contents]) -> Generator[None, None, None]:
@@ -1211,11 +1223,11 @@ class _Draft:
         can of what is left.
         """
         at = self.key(legs)
-        before = len(self.values)
-        while at is not None and len(self.values) - before < self.values_left:
+        before = self.asked
+        while at is not None and self.asked - before < self.values_left:
             moves = []
-            for moved in self._moves(legs):
-                moves.append(self.filled(moved))
+            for moved, left in self._moves(legs):
+                moves.append(self.filled(moved, left))
                 yield
             best: tuple[_DraftKey, dict[int, Contents]] | None = None
             for moved in moves:
@@ -1226,37 +1238,41 @@ class _Draft:
             if best is None or best[0] >= at:
                 break
             at, legs = best
-        self.values_left -= len(self.values) - before
+        self.values_left -= self.asked - before
 
-    def _moves(self, legs: dict[int, Contents]) -> Iterator[dict[int, Contents]]:
+    def _moves(self, legs: dict[int, Contents]) -> Iterator[_Move]:
         """Whole legs first, then line by line, for as long as there is work left."""
-        for moved in chain(self._moves_of_legs(legs), self._moves_of_lines(legs)):
+        left = self.left(legs)
+        for move in chain(self._moves_of_legs(legs, left), self._moves_of_lines(legs, left)):
             self.work += len(legs) * len(self.problem.targets)  # to see what it leaves
             if self.work > self.problem.draft_work:
                 return
-            yield moved
+            yield move
 
-    def _moves_of_legs(self, legs: dict[int, Contents]) -> Iterator[dict[int, Contents]]:
+    def _moves_of_legs(self, legs: dict[int, Contents], left: list[int]) -> Iterator[_Move]:
         for node, contents in legs.items():
             others = {n: c for n, c in legs.items() if n != node}
-            left = self.left(others)
-            for other in self.fullest(left, legs):
-                if any(gift := self.gift(other, left)):
-                    yield {**others, other: gift}
+            without = self.left(others)
+            for other in self.fullest(without, legs):
+                if any(gift := self.gift(other, without)):
+                    moved = {**others, other: gift}
+                    yield moved, self.left(moved)
             if self.problem.cheapest_of is not None:
                 for _, other in self.problem.cheapest_of(contents, len(legs) + 1):
                     if other not in legs:
-                        yield {**others, other: contents}
+                        yield {**others, other: contents}, left
                         break
             lines = tuple(i for i, units in enumerate(contents) if units)
             if len(lines) > 1:
-                yield from self._moved(legs, node, lines)
+                for moved in self._moved(legs, node, lines):
+                    yield moved, left
 
-    def _moves_of_lines(self, legs: dict[int, Contents]) -> Iterator[dict[int, Contents]]:
+    def _moves_of_lines(self, legs: dict[int, Contents], left: list[int]) -> Iterator[_Move]:
         for node, contents in legs.items():
             for line, units in enumerate(contents):
                 if units and self.work <= self.problem.draft_work:
-                    yield from self._moved(legs, node, (line,))
+                    for moved in self._moved(legs, node, (line,)):
+                        yield moved, left
 
     def _moved(
         self, legs: dict[int, Contents], node: int, lines: tuple[int, ...]
