@@ -38,7 +38,7 @@ from functools import cache
 from heapq import heapify, heappop, heapreplace
 from itertools import chain, islice, product
 from math import prod
-from operator import add, itemgetter
+from operator import add, itemgetter, neg
 from typing import Final
 
 WHOLE: Final = 0
@@ -1186,11 +1186,11 @@ class _Draft:
             problem = self.problem
             for line, (units, target) in enumerate(zip(asked, problem.targets, strict=True)):
                 if units == target:
-                    gifts = list(map(int.__add__, gifts, self._whole[line]))
+                    gifts = list(map(add, gifts, self._whole[line]))
                 elif units and problem.modes[line] == ANY:
                     there = (min(self.free[node][line], units) for node in self.pool)
-                    gifts = list(map(int.__add__, gifts, there))
-            ranked = sorted(zip(map(int.__neg__, gifts), self.pool, strict=True))
+                    gifts = list(map(add, gifts, there))
+            ranked = sorted(zip(map(neg, gifts), self.pool, strict=True))
             found = self._fullest[asked] = [node for units, node in ranked if units]
         return list(islice((node for node in found if node not in legs), DRAFT_NODES))
 
@@ -1281,14 +1281,18 @@ class _Draft:
         contents = legs[node]
         self.work += len(contents)
         others = {n: c for n, c in legs.items() if n != node}
-        kept = tuple(0 if i in lines else units for i, units in enumerate(contents))
-        for other in self.fullest([units if i in lines else 0 for i, units in enumerate(contents)]):
-            there = legs.get(other, (0,) * len(contents))
-            if other != node and all(self._gives(other, i, there[i] + contents[i]) for i in lines):
-                after = {**others, node: kept} if any(kept) else dict(others)
-                after[other] = tuple(
-                    units + contents[i] if i in lines else units for i, units in enumerate(there)
-                )
+        kept, asked = list(contents), [0] * len(contents)
+        for i in lines:
+            asked[i], kept[i] = kept[i], 0
+        staying = tuple(kept) if any(kept) else None
+        for other in self.fullest(asked):
+            if other == node:
+                continue
+            there = legs.get(other)
+            given = asked if there is None else list(map(add, there, asked))
+            if all(self._gives(other, i, given[i]) for i in lines):
+                after = dict(others) if staying is None else {**others, node: staying}
+                after[other] = tuple(given)
                 yield after
 
     def _gives(self, node: int, line: int, units: int) -> bool:
