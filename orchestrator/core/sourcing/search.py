@@ -1089,8 +1089,9 @@ class _Draft:
             return None
         nodes = tuple(sorted(legs))
         key = (-units, value, len(legs), nodes, tuple(legs[node] for node in nodes))
-        if key not in self.best:
-            self.best = sorted([*self.best, key])[:_TWO]
+        best = self.best
+        if (len(best) < _TWO or key < best[-1]) and key not in best:
+            self.best = sorted([*best, key])[:_TWO]
         return key
 
     def grown(self, legs: dict[int, Contents]) -> Generator[None, None, dict[int, Contents]]:
