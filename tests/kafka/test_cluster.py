@@ -18,7 +18,7 @@ from tests.servers.killable import Cluster, Server
 
 KILLS = int(os.environ.get("HEADRACE_TEST_KILLS", "20"))
 SEED = int(os.environ.get("HEADRACE_TEST_SEED", "1"))
-RATE = 500
+RATE = 500 if "HEADRACE_TEST_LONG" in os.environ else 100
 """Orders a second: in `make test` others need the cores as well."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_kafka("is a cluster of its own")]
