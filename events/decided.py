@@ -369,10 +369,13 @@ class Decision(TypedDict):
 
 def rows_of(decision: Decision, choice: Choice) -> list[NodeRow]:
     """The rows of a recorded plan's legs."""
-    return [
-        next(NodeRow(*row) for row in decision["sets"][place][1:] if row[0] == node_id)
-        for place, node_id in choice["legs"]
-    ]
+    return [NodeRow(*row_of(decision, place, node_id)) for place, node_id in choice["legs"]]
+
+
+def row_of(decision: Decision, place: int, node_id: str) -> list[Any]:
+    """A node's row in a set that a decision shows, as it is recorded: see NodeRow."""
+    row: list[Any] = next(row for row in decision["sets"][place][1:] if row[0] == node_id)
+    return row
 
 
 def costs_of(decision: Decision, choice: Choice) -> list[int]:

@@ -37,4 +37,9 @@ def money(minor: int, currency: str) -> str:
 
 def difference(minor: int, currency: str) -> str:
     """1234 as "+12.34 USD"."""
-    return f"{'+' if minor > 0 else ''}{money(minor, currency)}"
+    return f"{signed(minor, currency)} {currency}"
+
+
+def signed(minor: int, currency: str) -> str:
+    """1234 as "+12.34"."""
+    return f"{'+' if minor > 0 else ''}{amount(minor, currency)}"

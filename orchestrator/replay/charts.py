@@ -122,8 +122,7 @@ def flows(some: Sequence[Flow], color_: str) -> str:
     room = height - 16
     left, right = 130, _WIDTH - 130
 
-    def places(side: Mapping[str, int]) -> dict[str, float]:
-        scale = (room - _APART * (len(side) - 1)) / total
+    def places(side: Mapping[str, int], scale: float) -> dict[str, float]:
         found, y = {}, 8.0
         for name, units in side.items():
             found[name] = y
@@ -132,7 +131,7 @@ def flows(some: Sequence[Flow], color_: str) -> str:
 
     drawn: list[str] = []
     scales = [(room - _APART * (len(side) - 1)) / total for side in (from_, to)]
-    starts, ends = places(from_), places(to)
+    starts, ends = places(from_, scales[0]), places(to, scales[1])
     for side, place, scale, x, anchor in (
         (from_, starts, scales[0], left, "end"),
         (to, ends, scales[1], right, "start"),

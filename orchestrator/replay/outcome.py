@@ -10,10 +10,10 @@ import orjson
 from events.decided import (
     COMPONENTS,
     Decision,
-    DecisionSet,
     InputRecord,
     NodeRow,
     Plain,
+    row_of,
     split_cost,
 )
 from orchestrator.core.shard import Shard
@@ -217,7 +217,8 @@ class Outcome:
         for place, node_id in legs:
             work = new.get(node_id)
             if work is not None:
-                last = self._costs[work] = _costs_of(decision["sets"][place], node_id)
+                costs = row_of(decision, place, node_id)[_ROW_COSTS]
+                last = self._costs[work] = [*costs, *[0] * (len(COSTS) - len(costs))]
         if last is not None:
             last[-1] = split_cost(decision, min(len(legs), len(new) + 1))
         new.clear()
@@ -258,15 +259,6 @@ class Outcome:
     def close(self) -> None:
         """Close what a run that failed left open."""
         self._decisions.close()
-
-
-def _costs_of(rows: DecisionSet, node_id: str) -> list[int]:
-    """What a leg costs, by COSTS."""
-    place = 1
-    while rows[place][0] != node_id:
-        place += 1
-    costs: list[int] = rows[place][_ROW_COSTS]
-    return [*costs, *[0] * (len(COSTS) - len(costs))]
 
 
 _ROW_COSTS: Final = NodeRow._fields.index("costs")

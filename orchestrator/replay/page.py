@@ -9,7 +9,7 @@ from orchestrator.replay import charts
 from orchestrator.replay.charts import Flow, Point
 from orchestrator.replay.compare import sources_of
 from orchestrator.replay.outcome import COSTS
-from schemas.money import amount, difference, major, money
+from schemas.money import difference, major, money, signed
 
 Json = dict[str, Any]
 _FLOWS: Final = 20
@@ -186,8 +186,7 @@ def _table(runs: Sequence[Json]) -> str:
                 continue
             less = round(value - before) if before is not None else 0
             class_ = "better" if less < 0 else "worse"
-            sign = "+" if less > 0 else ""  # a minus comes with the amount
-            said = f"{sign}{amount(less, currency)}"
+            said = signed(less, currency)
             against = f'<small class="{class_}">{said}</small>' if less else ""
             cells.append(f"<td>{escape(money(round(value), currency))}{against}</td>")
         body.append(f"<tr><td>{escape(row.title)}</td>{''.join(cells)}</tr>")

@@ -33,11 +33,15 @@ RELEASES = sorted(
 )
 
 
+def lines(release: str) -> list[bytes]:
+    """Its journal's records, as they were written."""
+    return gzip.decompress(Path(f"tests/golden/{release}.jsonl.gz").read_bytes()).splitlines()
+
+
 def read(release: str) -> tuple[FilterState, list[Commit], int]:
     """The filter's end, the valid commits, how many were void."""
     state, commits, void = FilterState(), list[Commit](), 0
-    lines = gzip.decompress(Path(f"tests/golden/{release}.jsonl.gz").read_bytes()).splitlines()
-    for offset, value in enumerate(lines):
+    for offset, value in enumerate(lines(release)):
         record = decode(value, offset)
         state, verdict = step(state, offset, record)
         if isinstance(record, Commit):

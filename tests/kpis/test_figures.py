@@ -1,6 +1,7 @@
 """What records of history add to whose figures, by lives of orders and sums made by hand."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -8,29 +9,34 @@ import pytest
 
 from orchestrator.kpis.figures import additions
 from schemas.history import Known, flatten
+from schemas.journal import Entry
 from tests.core.story import Story
 from tests.golden.test_journal import read
 
 
 def counted(story: Story) -> dict[str, Counter[str]]:
     """The sums of each scope, without the zeros."""
+    return summed((seq, 0, orjson.loads(entry)) for seq, entry in enumerate(story.entries))
+
+
+def summed(entries: Iterable[tuple[int, int, Entry]]) -> dict[str, Counter[str]]:
+    """The same of entries with their commit's number and their own in it."""
     known, sums = Known(), dict[str, Counter[str]]()
-    for seq, entry in enumerate(story.entries):
-        for flat in flatten(known, 0, seq, 0, orjson.loads(entry)):
+    for seq, number, entry in entries:
+        for flat in flatten(known, 0, seq, number, entry):
             for one in additions(flat.record):
                 sums.setdefault(one.scope, Counter()).update(one.counts)
     return {scope: +counts for scope, counts in sums.items()}
 
 
 def test_a_journal_of_the_first_release_counts_as_todays_do() -> None:
-    known, sums, told = Known(), Counter[str](), Counter[str]()
-    for commit in read("journal-0.1.0")[1]:
-        for number, entry in enumerate(commit.entries):
-            told.update(event["type"] for event in entry["events"])
-            for flat in flatten(known, 0, commit.seq, number, entry):
-                for one in additions(flat.record):
-                    if one.scope == "US":
-                        sums.update(one.counts)
+    entries = [
+        (commit.seq, number, entry)
+        for commit in read("journal-0.1.0")[1]
+        for number, entry in enumerate(commit.entries)
+    ]
+    sums = summed(entries)["US"]
+    told = Counter(event["type"] for _, _, entry in entries for event in entry["events"])
     assert sums["placed"] == told["order_accepted"] + sums["refused"]
     assert sums["planned"] == told["order_allocated"]
     assert sums["shipped"] == told["shipment_sent"]

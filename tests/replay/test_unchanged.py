@@ -1,6 +1,5 @@
 """The unchanged world, decided again, is history byte for byte; where it isn't, that is said."""
 
-import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from orchestrator.runtime.memory_log import MemoryLog
 from orchestrator.runtime.world import SystemClock
 from schemas.ports import Partition, Record
 from tests.core.story import Story
+from tests.golden.test_journal import lines
 from tests.projections.test_from_the_core import told
 from tests.replay.worlds import FOREVER, a_log, a_period, of, replayed
 
@@ -73,9 +73,8 @@ def test_a_story_with_everything_in_it_is_decided_as_it_was(tmp_path: Path) -> N
 
 
 def test_the_first_releases_journal_is_decided_again_and_its_drift_told(tmp_path: Path) -> None:
-    lines = gzip.decompress(Path("tests/golden/journal-0.1.0.jsonl.gz").read_bytes()).splitlines()
     log = MemoryLog(SystemClock(), {"journal": 1})
-    log.write(Partition("journal", 0), [Record(None, one) for one in lines])
+    log.write(Partition("journal", 0), [Record(None, one) for one in lines("journal-0.1.0")])
     period = a_period(log, tmp_path)
     unchanged = replayed(period)
     assert period.entries >= unchanged.loop.compared > unchanged.loop.differing > 0

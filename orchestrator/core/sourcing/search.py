@@ -1200,10 +1200,7 @@ class _Draft:
         short = [line for line, units in enumerate(left) if units]
         for node, contents in legs.items() if short else ():
             free = self.free[node]
-            for line in short:
-                if free[line] > contents[line]:
-                    break
-            else:
+            if not any(free[line] > contents[line] for line in short):
                 continue
             wanted = [
                 units + more if mode == ANY or not units else 0
