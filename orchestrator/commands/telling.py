@@ -108,7 +108,7 @@ class Telling:
                 console.print("\n".join(wrapped), highlight=False, markup=False, soft_wrap=True)
         if self.decision["chosen"]:
             console.print(self._costs())
-        if self.decision["sets"]:
+        if any(one["nodes"] for one in self.decision["sets"]):
             console.print(self._weighed(console.width))
             left_out = len(self.decision["sets"]) - _SETS
             if left_out > 0:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import orjson
 from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi_offline import FastAPIOffline
 
 from events.base import Channel
 from events.outputs import OrderStatus
@@ -111,7 +112,7 @@ def create_app(  # noqa: PLR0913 - every port it may be given
         if position:
             await (planned if asks_planning(request) else positions).reach(position)
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Headrace",
         version="1",
         summary="Order orchestration: what was decided, and why.",

@@ -121,11 +121,22 @@ class Positions:
             ) from None
 
     async def _seen(self, wanted: Seen) -> None:
+        if wanted.shard not in await self._now():
+            await self._must_exist(wanted.shard)
         while True:
             shard = (await self._now()).get(wanted.shard)
             if shard is not None and shard.seq >= wanted.seq:
                 return
             await self._clock.sleep(_POLL_S)
+
+    async def _must_exist(self, shard: int) -> None:
+        """It may have committed nothing yet; where there is no such shard it never will."""
+        ends = {} if self._inbox_ends is None else await self._inbox_ends()
+        if ends and shard not in ends:
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST,
+                f"{HEADER}: there are the shards 0 to {max(ends)}, no {shard}",
+            )
 
     async def _written(self, wanted: Written) -> None:
         if self._intake_progress is None or self._inbox_ends is None:

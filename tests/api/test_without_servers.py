@@ -1,6 +1,7 @@
 """What the API does where no database is needed: fakes answer in its place."""
 
 import asyncio
+import re
 from typing import Any
 
 import httpx
@@ -73,6 +74,38 @@ async def test_a_position_that_intake_never_reaches_is_400_at_once(
     answer = await client.get("/nodes", headers={HEADER: header})
     assert answer.status_code == 400
     assert header.partition("@")[0] in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("header", ["2:1", "0:0,2:1"])
+async def test_a_position_of_no_shard_is_400_at_once(
+    client: httpx.AsyncClient, fake: Fake, intake: Intake, header: str
+) -> None:
+    fake.inbox_next = {0: 5}
+    intake.inbox_ends = {0: 5, 1: 0}
+    answer = await client.get("/nodes", headers={HEADER: header})
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == f"{HEADER}: there are the shards 0 to 1, no 2"
+
+
+async def test_a_position_of_a_shard_that_has_committed_nothing_is_waited_for(
+    client: httpx.AsyncClient, fake: Fake, intake: Intake
+) -> None:
+    intake.inbox_ends = {0: 5, 1: 0}
+    asked = asyncio.create_task(client.get("/nodes", headers={HEADER: "1:0"}))
+    await client.get("/nodes")
+    assert not asked.done()
+    fake.inbox_next = {1: 1}
+    assert (await asked).status_code == 200
+
+
+async def test_the_page_of_the_api_needs_no_other_server(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    assert page.status_code == 200
+    wanted = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(wanted) >= 3, "a script, a style, an icon"
+    for one in wanted:
+        assert one.startswith("/"), one
+        assert (await client.get(one)).status_code == 200, one
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,7 @@ def test_what_no_service_takes_is_said_to_wait_for_one_and_not_for_stock(others:
         " units are." in text
     )
     assert "wait for stock" not in text
+    assert "┃" not in text, "no table without a row"
     story.order("2", A=9)
     assert "4 of line 1 wait for stock." in allocated(story)
 
