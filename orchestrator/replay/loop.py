@@ -274,6 +274,8 @@ class Loop:
     def _history_says(self, row: Row) -> None:
         record = row.input
         type_, data = record["type"], record["data"]
+        if row.repeated and not self.in_step:
+            return  # what it repeats may be left out here, or not have come
         if row.skipped is not None or row.repeated:
             self._take(record, row)
         elif row.asked >= 0:
@@ -351,7 +353,7 @@ class Loop:
     def _not_caused(self, data: dict[str, Any]) -> bool:
         """Whether a receipt is of a transfer or return that goes back to work not done here."""
         document = data.get("document")
-        if f"{data['node_id']}/{document}" not in self._index.documents:
+        if self.in_step or f"{data['node_id']}/{document}" not in self._index.documents:
             return False
         work_or_order = self._work_at(data["node_id"], document or "")
         asked = self._index.by_id.get(work_or_order) or self._index.by_number.get(document or "")
@@ -422,7 +424,7 @@ class Loop:
 
     def _answered(self, row: Row, asked: Asked | None) -> None:
         """An answer at its place in history."""
-        if asked is None:  # as above, of a package
+        if asked is None or self._comes_before(row, asked):  # as above, of a package
             self._report(row, row.input)
             return
         work = self._met[asked.place]
@@ -436,6 +438,10 @@ class Loop:
             self._outcome.dropped["answers to work that is not asked here"] += 1
         if row.found:
             self._find(row.found)
+
+    def _comes_before(self, row: Row, asked: Asked) -> bool:
+        """Whether history had this before it asked for the work: it can be no answer to it."""
+        return row.now_ms < asked.asked_ms or (self.in_step and self._met[asked.place] is None)
 
     def _report(self, row: Row, record: InputRecord) -> None:
         """A report; what it says of the shelf is what it said in history."""

@@ -29,7 +29,7 @@ from schemas.journal import (
     encode_opened,
     step,
 )
-from schemas.ports import Partition, Read, Record
+from schemas.ports import Checkpoint, Partition, Read, Record
 from schemas.topics import TOPICS
 from tests.core.story import Story
 from tests.projections.conftest import SCHEMA
@@ -213,6 +213,25 @@ async def test_a_past_that_nobody_keeps_is_no_finding(
     report = await world.verified()
     assert list(report.findings.shown()) == []
     assert report.notes == ["The past was not compared: none is kept (role `past`)."]
+
+
+async def _resave(world: World, offset: int) -> None:
+    """The relay's checkpoint as a broker has it that keeps no metadata."""
+    relay = await world.log.group("relay", ["journal"])
+    await relay.changes(0)
+    await relay.save({JOURNAL: Checkpoint(offset, "")})
+    await relay.close()
+
+
+async def test_a_broker_that_keeps_no_metadata_is_no_finding_and_said(world: World) -> None:
+    await _resave(world, len(world.values))
+    report = await world.verified()
+    assert list(report.findings.shown()) == []
+    (note,) = report.notes
+    assert note.startswith("The broker keeps no metadata with offsets")
+    await _resave(world, len(world.values) - 2)
+    (found,) = await world.found()
+    assert "the relay has still 2 records to read" in found
 
 
 async def test_a_truncated_tail_is_found_by_the_checkpoints_beyond_it(world: World) -> None:

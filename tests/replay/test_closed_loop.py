@@ -297,6 +297,33 @@ def test_demand_places_some_orders_twice_and_the_same_ones_again(
     assert set(calm.orders) < {f"web/{number}" for number in range(1, 21)}
 
 
+def test_an_order_that_is_left_out_stays_out_though_history_has_it_twice(
+    shop: Story, tmp_path: Path
+) -> None:
+    for number in range(1, 21):
+        shop.order(str(number), CUP=1)
+        shop.order(str(number), CUP=1)
+    run = replayed(of(shop, tmp_path), Changes(demand_percent=50))
+    assert 4 <= len(run.orders) <= 16
+    assert len(run.orders) + run.outcome.dropped["orders less, by --demand"] == 20
+
+
+def test_what_intake_read_again_is_left_out_with_what_it_repeats(
+    shop: Story, tmp_path: Path
+) -> None:
+    """Its offset is before the newest that was taken, so it would pass for a new topic's."""
+    for number, node_id in enumerate(("BOS", "CHI"), 1):
+        shop.order(str(number), to=node_id, MUG=1)
+        shop.ship(f"{number}.1", f"P{number}")
+    shop.track("TP1")
+    delivered = orjson.loads(shop.entries[-1])["input"]
+    shop.track("TP2")
+    assert [one["type"] for one in shop.take(delivered)] == ["input_repeated"]
+    run = replayed(of(shop, tmp_path), CLOSE_BOS)
+    assert run.orders["web/2"].delivered_ms
+    assert run.orders["web/1"].drawn
+
+
 def test_other_rules_decide_all_along_whatever_history_activated(
     shop: Story, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -137,6 +138,43 @@ def test_an_input_that_a_person_had_skipped_is_skipped_again(tmp_path: Path) -> 
     run = replayed(of(story, tmp_path))
     assert run.loop.differing == 0
     assert "web/2" not in run.orders
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_what_was_tracked_before_a_node_was_asked_stays_where_it_was(
+    tmp_path: Path, seconds: int
+) -> None:
+    story = _shop()
+    story.order("0", MUG=1)
+    story.track("TP1", "in_transit")
+    story.track("TP1", "in_transit", fulfillment_id="web.1.1")
+    if seconds:
+        story.at(seconds)
+    story.order("1", MUG=2)
+    story.at(60)
+    story.ship("1.1", "P1")
+    story.track("TP1")
+    run = replayed(of(story, tmp_path))
+    assert (run.loop.differing, run.loop.in_step) == (0, True)
+    assert run.orders["web/1"].delivered_ms
+    assert not run.outcome.dropped
+
+
+def test_a_receipt_named_as_later_work_is_stays_where_it_was(tmp_path: Path) -> None:
+    story = _shop()
+    story.order("0", MUG=1)
+    returned: dict[str, Any] = {
+        "node_id": "BOS",
+        "sku": "MUG",
+        "quantity": 3,
+        "document": "web.1.1",
+    }
+    story.send("inbound_announced", kind="return", expected_at="2027-01-20T00:00:00Z", **returned)
+    story.send("stock_received", **returned)
+    story.at(60)
+    story.order("1", MUG=2)
+    run = replayed(of(story, tmp_path))
+    assert (run.loop.differing, run.loop.in_step) == (0, True)
 
 
 def test_rows_are_read_by_their_place(tmp_path: Path) -> None:

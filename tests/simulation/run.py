@@ -60,7 +60,7 @@ _WATCH_S: Final = 0.5
 _FENCE_S: Final = 3.0
 _FLOORS: Final = {"commits": 5, "fences": 1, "takeovers": 1, "backorders": 1, "races": 1}
 """What every run must have seen, else it showed nothing."""
-_CONFIG: Final = Config(order_wait_ms=5_000, suppression_ms=8_000)
+CONFIG: Final = Config(order_wait_ms=5_000, suppression_ms=8_000)
 
 
 def _decide(shard: Shard, cause: InputRecord) -> list[DecidedEvent]:
@@ -81,10 +81,10 @@ _FORM: Final = Format(
     fingerprint="simulated",
     rows=snapshot.rows,
     segments=snapshot.segments,
-    restoring=lambda number: snapshot.Restoring(Shard(number, _CONFIG)),
+    restoring=lambda number: snapshot.Restoring(Shard(number, CONFIG)),
 )
 _CORE: Final = Core(
-    new=lambda number: Shard(number, _CONFIG),
+    new=lambda number: Shard(number, CONFIG),
     decide=_decide,
     skip=_skip,
     fold=core.fold,
@@ -138,7 +138,7 @@ class _Beside:
     def decides(self, number: int, commit: Commit) -> list[Record]:
         """What shadows decide of a shard's next commit."""
         if number not in self._folded:
-            self._folded[number] = Shard(number, _CONFIG), Shadows().beside
+            self._folded[number] = Shard(number, CONFIG), Shadows().beside
         shard, shadows = self._folded[number]
         found: list[Record] = []
         for place, shared in enumerate(commit.entries):
@@ -157,13 +157,13 @@ class _Refold:
 
     def same(self, number: int, chunks: Sequence[bytes], commits: Sequence[Commit]) -> bool:
         """Whether what a snapshot holds is what these commits make of a shard."""
-        restoring = snapshot.Restoring(Shard(number, _CONFIG))
+        restoring = snapshot.Restoring(Shard(number, CONFIG))
         for chunk in chunks:
             for row in orjson.loads(chunk):
                 restoring.take(row)
-        folded, seq = self._folded.get(number, (Shard(number, _CONFIG), 0))
+        folded, seq = self._folded.get(number, (Shard(number, CONFIG), 0))
         if seq > len(commits):
-            folded, seq = Shard(number, _CONFIG), 0
+            folded, seq = Shard(number, CONFIG), 0
         for commit in commits[seq:]:
             for entry in commit.entries:
                 core.fold(folded, entry)
