@@ -1,8 +1,11 @@
 """The command `headrace`: one module a command; only the one that is called is imported."""
 
+import errno
+import re
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import getdoc
 from pathlib import Path
 
 import typer
@@ -36,18 +39,29 @@ _SILENT = frozenset({"send", "places", "version"})
 """Those that load nothing that logs, nor what would write it, which takes a while."""
 
 
+_STOPPED = 130
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
 def main() -> None:
     """Run the command line; exits with CONTRACT's codes."""
     _check_packages()
-    if not _SILENT.issuperset(sys.argv[1:2]):
-        from orchestrator.runtime import logs  # noqa: PLC0415 - slow to load
-
-        logs.configure("console", "warning")  # to standard error: others read what is printed
     try:
+        if not _SILENT.issuperset(sys.argv[1:2]):
+            from orchestrator.runtime import logs  # noqa: PLC0415 - slow to load
+
+            logs.configure("console", "warning")  # to standard error: others read what is printed
         application(sys.argv[1:])()
     except SetupError as error:
         typer.echo(str(error), err=True)
         raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:  # while modules are loaded; typer has it from then on
+        raise SystemExit(_STOPPED) from None
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        typer.echo(f"What is printed can't be written: {error.strerror}.", err=True)
+        raise SystemExit(1) from None
 
 
 def application(arguments: list[str]) -> typer.Typer:
@@ -67,7 +81,14 @@ def application(arguments: list[str]) -> typer.Typer:
             app.add_typer(module.app, name=name)
         else:
             app.command(name)(getattr(module, name))
+        for command in (getattr(module, "app", None) or app).registered_commands:
+            command.help = _flowing(getdoc(command.callback) or "")
     return app
+
+
+def _flowing(text: str) -> str:
+    """Paragraphs as one line each, so that a terminal breaks them; what is indented stays."""
+    return re.sub(r"(?<!\n)\n(?=[^\n ])", " ", text)
 
 
 def _headrace() -> None:

@@ -25,6 +25,18 @@ def rfc3339(time_ms: int) -> str:
     return f"{_minute(minute)}:{s:02d}.{ms:03d}Z"
 
 
+def beside(first_ms: int, last_ms: int, from_ms: int | None, until_ms: int | None) -> str:
+    """Where history lies beside a period in which nothing was: the end of a sentence.
+
+    `first_ms`, `last_ms`: of what was read of it, which ends soon after the period.
+    """
+    if until_ms is not None and first_ms >= until_ms:
+        return f": history begins at {rfc3339(first_ms)}"
+    if from_ms is not None and last_ms < from_ms:
+        return f": history ends at {rfc3339(last_ms)}"
+    return ""
+
+
 @lru_cache(maxsize=1024)  # what is told of one tick, and cut-offs, lie in few minutes
 def _minute(minute: int) -> str:
     """A minute since 1970 as `2026-11-22T10:00`."""

@@ -1,6 +1,5 @@
 """`headrace export`: history as Parquet files."""
 
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +7,10 @@ from typing import Annotated
 import orjson
 import typer
 
-from events.base import TIME
 from orchestrator.commands.bars import bars
 from orchestrator.commands.connection import INPUT_ERROR, load_settings, run_on_kafka
+from orchestrator.commands.moments import time_ms
 from schemas.ports import EventLog
-from schemas.times import instant_ms
 
 _NEEDED = ("pyarrow", "duckdb")
 
@@ -140,9 +138,7 @@ def _moment(option: str, text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        if TIME.fullmatch(text):
-            return instant_ms(text.upper())
-        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1000
+        return time_ms(text)
     except (ValueError, OverflowError):
         typer.echo(
             f'{option}: must be a time such as 2026-01-31T12:00:00Z, or a day, was "{text}"',

@@ -60,8 +60,8 @@ def named(text: str) -> tuple[str, Options]:
     name, equals, options = text.partition("=")
     if not equals or not _NAME.fullmatch(name.strip()):
         wrong(
-            f'--variant: give NAME=OPTIONS, such as "closed=--close DC-EWR --demand ×1.2", was'
-            f' "{text}"'
+            '--variant: give NAME=OPTIONS, such as "closed=--close DC-EWR --demand ×1.2", with a'
+            f' name of 1 to 40 characters, was "{text}"'
         )
     try:
         given = _parser().parse_args(shlex.split(options))
@@ -124,7 +124,7 @@ def _rules(name: str) -> Rules:
     version = str(file.head.get("version") or Path(name).stem)
     _, problems = check(file.body, None)
     if problems:
-        wrong(f"--rules: {'; '.join(told(one, file.name, file.lines) for one in problems)}.")
+        wrong(f"--rules: {'; '.join(told(one, file.name, file.lines) for one in problems)}")
     return Rules(str(file.head.get("market") or ""), version, file.body, file.name, file.lines)
 
 

@@ -5,7 +5,6 @@ import shutil
 import sys
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final, NamedTuple
@@ -16,9 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from events.base import TIME
 from orchestrator import installed
 from orchestrator.commands.connection import load_settings, run_on_kafka
+from orchestrator.commands.moments import time_ms
 from orchestrator.commands.telling import Telling
 from orchestrator.commands.variant_options import Options, in_the_only_market, named, wrong
 from orchestrator.compose import a_core, check_topics, collect_rarely, config_of_core
@@ -42,12 +41,13 @@ from projections.explained import explained
 from schemas.journal import JournalError
 from schemas.money import difference, money
 from schemas.ports import EventLog, Partition
-from schemas.times import instant_ms, rfc3339
+from schemas.times import beside, rfc3339
 from schemas.voids import Voids
 
 Json = dict[str, Any]
 
 _CHECK_FAILED: Final = 1
+_FLIPS: Final = 5  # of a variant, shown
 _SKUS: Final = 50  # out of stock, named
 _EXPLAINED: Final = 100
 _FILES_BYTES_AN_ENTRY: Final = 1_000  # about what a run writes
@@ -168,7 +168,8 @@ def whatif(  # noqa: PLR0913 - each is an option
             report = _report(asked)
         except (ChangeError, UndecidableError) as error:
             exit_code = 2 if isinstance(error, ChangeError) else _CHECK_FAILED
-            raise SetupError(f"{error}.", exit_code) from error
+            said = str(error)
+            raise SetupError(said if said.endswith("?") else f"{said}.", exit_code) from error
         except BrokenProcessPool as error:
             raise SetupError(
                 "A run's process was killed, perhaps for want of memory: ask for a shorter period.",
@@ -194,9 +195,7 @@ def _time(option: str, text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        if TIME.fullmatch(text):
-            return instant_ms(text.upper())
-        return instant_ms(f"{date.fromisoformat(text).isoformat()}T00:00:00Z")
+        return time_ms(text)
     except (ValueError, OverflowError):
         wrong(f'{option}: must be a time such as 2026-11-21T06:00:00Z or a date, was "{text}"')
 
@@ -319,10 +318,7 @@ def _nothing(asked: Asked, periods: Sequence[Period]) -> str:
     then = f"from {rfc3339(from_ms)}" if from_ms else "until then"
     if until_ms is not None:
         then += f" until {rfc3339(until_ms)}"
-    return (
-        f"No order was placed {then}: the journals were written from {rfc3339(min(clocks))} to"
-        f" {rfc3339(max(clocks))}"
-    )
+    return f"No order was placed {then}" + beside(min(clocks), max(clocks), from_ms, until_ms)
 
 
 def _check_room(folder: Path, periods: Sequence[Period], runs: int) -> None:
@@ -476,9 +472,12 @@ def _show(report: Json, html: Path | None) -> None:
     for run in runs[1:]:
         for sentence in run["unused"]:
             say(f"{run['name']}: {sentence}")
-        for flip in run["flips"][:5]:
+        for flip in run["flips"][:_FLIPS]:
             was, now = sources_of(flip["was"], flip["now"])
             cost = difference(flip["cost_difference_minor"], flip["currency"])
             say(f"{run['name']}: {flip['order']}: {was} → {now}, {cost}")
+        if len(run["flips"]) > _FLIPS:
+            more = len(run["flips"]) - _FLIPS
+            say(f"{run['name']}: and {more:,} more, whose cost differs less: --html, --json")
     if html is not None:
         say(f"Written: {html}")

@@ -19,7 +19,7 @@ from orchestrator.runtime.snapshots import Format
 from schemas.history import INPUT, Known, fold, tell
 from schemas.journal import Commit, Entry, FilterState, JournalError, Verdict
 from schemas.ports import Clock, EventLog, Partition, Randomness, Read, Reader
-from schemas.times import iso_day, rfc3339
+from schemas.times import beside, iso_day, rfc3339
 from schemas.voids import Void, Voids
 
 BATCH_ROWS: Final = 250_000
@@ -328,11 +328,8 @@ class Exporter:
         first_ms, last_ms = self.done.first_ms, self.done.last_ms
         if first_ms is None or last_ms is None:
             raise ExportError("Nothing has happened yet: the journals are empty.", 2)
-        raise ExportError(
-            f"Nothing happened {self._period}: what was read of the journals happened between"
-            f" {rfc3339(first_ms)} and {rfc3339(last_ms)}.",
-            2,
-        )
+        where = beside(first_ms, last_ms, self._period.from_ms, self._period.until_ms)
+        raise ExportError(f"Nothing happened {self._period}{where}.", 2)
 
     async def _restored(self) -> AsyncIterator[_Shard]:
         topics = await self._log.describe()

@@ -80,7 +80,7 @@ def _above(points: Sequence[Point], number: int) -> int:
 
 def stacked(rows: Mapping[str, Sequence[float]], parts: Sequence[str], unit: str) -> str:
     """A bar a row, in parts, with a legend."""
-    left, bar, gap, top = 150, 22, 12, 30
+    left, bar, gap, top = 170, 22, 12, 30
     height = top + len(rows) * (bar + gap) + 28
     _, most, ticks = _axis([0.0, *(sum(values) for values in rows.values())], from_zero=True)
     scale = (_WIDTH - left - 70) / most

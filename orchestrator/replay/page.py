@@ -28,6 +28,7 @@ section h2 { margin-top: 14px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid #e9ecef; }
 th:first-child, td:first-child { text-align: left; }
+td:not(:first-child) { white-space: nowrap; }
 thead th { border-bottom: 2px solid #adb5bd; }
 td small { color: #868e96; display: block; }
 .better { color: #2b8a3e; } .worse { color: #c92a2a; }
@@ -41,6 +42,7 @@ details { border-bottom: 1px solid #e9ecef; padding: 6px 0; } summary { cursor: 
 .sides > div { background: #f8f9fa; padding: 6px 12px; border-radius: 6px; }
 dl { margin: 0; } dt { font-weight: 600; } dd { margin: 0 0 4px; }
 .key { display: inline-block; width: 11px; height: 11px; border-radius: 50%; margin-right: 6px; }
+@media (max-width: 700px) { .sides { grid-template-columns: 1fr; } }
 """
 
 
@@ -134,7 +136,7 @@ class _Row:
             found = found.get(step) if found else None
         if found is None:
             return None
-        return float(found * 100 if self.unit == " %" else found)
+        return float(found * 100 if self.unit == "%" else found)
 
     def shown(self, run: Json, baseline: Json | None) -> str:
         """A cell, with how it differs from the baseline."""
@@ -143,11 +145,13 @@ class _Row:
             return "<td>—</td>"
         said = f"{value:,.{self.digits}f}{self.unit}"
         before = self.value(baseline) if baseline is not None else None
-        if before is None or round(value - before, self.digits) == 0:
+        if before is None:
             return f"<td>{said}</td>"
-        sign = (value - before) * self.less
-        class_ = "better" if sign < 0 else "worse" if sign > 0 else ""
-        return f'<td>{said}<small class="{class_}">{value - before:+,.{self.digits}f}</small></td>'
+        more = round(value, self.digits) - round(before, self.digits)  # of what the page shows
+        if round(more, self.digits) == 0:
+            return f"<td>{said}</td>"
+        class_ = "better" if more * self.less < 0 else "worse" if more * self.less > 0 else ""
+        return f'<td>{said}<small class="{class_}">{more:+,.{self.digits}f}</small></td>'
 
 
 ROWS: Final = (
@@ -156,14 +160,14 @@ ROWS: Final = (
     _Row("Still open at the end (censored)", ("censored",), less=1),
     _Row("Orders decided otherwise", ("flipped_orders",)),
     _Row("Packages an order", ("packages_per_order",), less=1, digits=3),
-    _Row("Orders shipped from several nodes", ("split_rate",), " %", 1, 2),
-    _Row("Promises kept", ("on_time_rate",), " %", -1, 2),
+    _Row("Orders shipped from several nodes", ("split_rate",), "%", 1, 2),
+    _Row("Promises kept", ("on_time_rate",), "%", -1, 2),
     _Row("The baseline's promises that break", ("baseline_promises_broken",), less=1),
     _Row("Days late a promise, on average", ("late_days",), less=1, digits=3),
     _Row("Lead time, mean hours", ("lead_time_hours", "mean"), less=1, digits=1),
-    _Row("Lead time, 95 % within hours", ("lead_time_hours", "p95"), less=1, digits=1),
+    _Row("Lead time, 95% within hours", ("lead_time_hours", "p95"), less=1, digits=1),
     _Row("Orders that had to wait for stock", ("backordered_orders",), less=1),
-    _Row("Lines that found too little stock", ("stockout_rate",), " %", 1, 2),
+    _Row("Lines that found too little stock", ("stockout_rate",), "%", 1, 2),
     _Row("Units cancelled for want of stock", ("units_cancelled_for_want_of_stock",), less=1),
 )
 """Measures as tables show them; money stands before them."""
@@ -177,14 +181,14 @@ def _table(runs: Sequence[Json]) -> str:
     )
     body = []
     for currency in currencies(runs):
-        row = _Row(f"Cost an order, {currency}", ("cost_per_order_minor", currency), less=1)
+        row = _Row("Cost an order", ("cost_per_order_minor", currency), less=1)
         cells = []
         for run in runs:
             value, before = row.value(run), row.value(runs[0])
             if value is None:
                 cells.append("<td>—</td>")
                 continue
-            less = round(value - before) if before is not None else 0
+            less = round(value) - round(before) if before is not None else 0
             class_ = "better" if less < 0 else "worse"
             said = signed(less, currency)
             against = f'<small class="{class_}">{said}</small>' if less else ""
@@ -275,7 +279,8 @@ def _load(runs: Sequence[Json]) -> Iterator[str]:
     if small:
         yield (
             "<section><h2>Load by day</h2><p>Fulfillments by ship day, at the nodes where most"
-            f' changes; the baseline is dashed.</p><div class="small">{"".join(small)}</div>'
+            " changes. The baseline is grey and dashed; the other colors are those of the first"
+            f' table.</p><div class="small">{"".join(small)}</div>'
             f"{_loads(runs, shown)}</section>"
         )
 
@@ -307,9 +312,10 @@ def _variant(variant: Json, number: int) -> Iterator[str]:
     for sentence in variant["unused"]:
         yield f'<p class="warn">{escape(sentence)}</p>'
     told = [one for one in variant["flips"] if "explanations" in one]
+    most = f", the {len(told):,} whose cost differs most"
     yield (
         f"<h3>{variant['flipped_orders']:,} orders decided otherwise"
-        f"{f', the {len(told):,} whose cost differs most' if told else ''}</h3>"
+        f"{most if 0 < len(told) < variant['flipped_orders'] else ''}</h3>"
     )
     for flip in told:
         yield _flip(flip)
@@ -367,4 +373,7 @@ def _rests(runs: Sequence[Json]) -> str:
         " Elsewhere its answers are drawn from how long nodes took and how often they rejected in"
         " this period: alike in all variants for the same order and node.</p>"
         f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        "<p><small>In place: where they stood in history. At their delay: history's, as long after"
+        " the request as there. Drawn for a rest: of work under way that history's answers no"
+        " longer fit. None by the end: none came for as long as history is known.</small></p>"
     )

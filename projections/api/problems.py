@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, create_model
 from starlette.exceptions import HTTPException
@@ -102,10 +103,9 @@ def _body(request: Request, errors: Sequence[dict[str, Any]]) -> str:
 
 def _parameters(request: Request, errors: Sequence[dict[str, Any]]) -> str:
     """What is wrong with the path or the query."""
-    of = request.scope["route"].dependant
     fields: dict[str, Any] = {
         one.alias: (one.field_info.annotation, one.field_info)
-        for one in (*of.path_params, *of.query_params)
+        for one in get_flat_params(request.scope["route"].dependant)
     }
     told = [{**one, "loc": one["loc"][1:]} for one in errors]
     return sentence_of(create_model("Parameters", **fields), "the address", told)

@@ -122,6 +122,16 @@ async def test_figures_are_chosen_by_market_member_dimension_and_window(
     assert len((await asked(served, query))["items"]) == windows
 
 
+async def test_what_may_be_asked_for_is_named_where_it_is_something_else(served: str) -> None:
+    async with httpx.AsyncClient(base_url=served) as client:
+        for path in ("/kpis", "/kpis/stream"):
+            answer = await client.get(f"{path}?by=planet")
+            assert answer.status_code == 422
+            assert answer.json()["detail"] == (
+                'by: must be one of "market", "channel", "node", "carrier", was "planet"'
+            )
+
+
 @pytest.mark.parametrize(
     ("query", "hint"),
     [

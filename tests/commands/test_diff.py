@@ -185,6 +185,7 @@ async def test_an_order_that_has_left_memory_is_told_as_it_was_then() -> None:
         (("MUG", "--from", "9:1"), "--from: there are the shards 0 to 3"),
         (("MUG", "--from", "0:1", "--to", "1:2"), "--to: give two times, or two commits"),
         (("MUG", "--from", "0:1", "--to", "2026-01-31T12:00:00Z"), "--to: give two times, or"),
+        (("MUG", "--from", "0:1", "--to", "2026-01-31"), "--to: give two times, or"),
         (("MUG", "--from", "0:5", "--to", "0:4"), "--to: is before --from"),
     ],
 )

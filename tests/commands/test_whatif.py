@@ -178,8 +178,15 @@ def test_variants_side_by_side_on_a_real_broker(
             "stock of TEA at BOS: there was no such item when the period began."
         ),
         ("--open", str(node), "--variant", f"same=--open {node}"): None,
-        ("--from", "2030-01-01"): "No order was placed from 2030-01-01T00:00:00.000Z",
+        (
+            "--from",
+            "2030-01-01",
+        ): "No order was placed from 2030-01-01T00:00:00.000Z: history ends at 20",
         ("--until", "2027-01-15T08:30:00Z"): "No order was placed until",
+        ("--from", "2001-01-01", "--until", "2001-01-02"): (
+            "No order was placed from 2001-01-01T00:00:00.000Z until 2001-01-02T00:00:00.000Z:"
+            " history begins at 2027"
+        ),
     }
     for words, sentence in wrongs.items():
         done = headrace("whatif", *words, **servers)
@@ -259,6 +266,7 @@ def _check_page(text: str) -> None:
         (("--open", "nowhere.yaml"), "--open: nowhere.yaml can't be read"),
         (("--rates", "nowhere.yaml"), "--rates: nowhere.yaml can't be read"),
         (("--variant", "closed"), "--variant: give NAME=OPTIONS"),
+        (("--variant", f"{'a' * 41}="), "--variant: give NAME=OPTIONS"),
         (("--variant", "a=--shut BOS"), "--variant a: unrecognized arguments: --shut BOS"),
         (("--variant", "a=--close 'BOS"), "--variant a: No closing quotation"),
         (("--variant", "a=--close X", "--variant", "a=--close Y"), "--variant: each needs a name"),
@@ -286,6 +294,14 @@ def test_wrong_usage_is_said_before_anything_is_read(words: tuple[str, ...], sai
             "--rules",
             RULES.replace("max_legs: 1", "max_legs: none"),
             "--rules: FILE:5: strategies[0].split.max_legs: must be",
+        ),
+        (
+            "--rules",
+            RULES.replace("max_legs: 1", "max_leg: 1"),
+            (
+                "--rules: FILE:5: strategies[0].split.max_leg: is not a field of a rule set here;"
+                ' did you mean "max_legs"?\n'
+            ),
         ),
     ],
 )

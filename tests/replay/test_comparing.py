@@ -156,3 +156,38 @@ def test_charts_show_money_in_its_currencys_units_as_the_table_does() -> None:
 
 def test_there_is_a_core_to_run_on() -> None:
     assert cores() >= 1
+
+
+def test_a_tables_differences_are_those_of_the_figures_that_it_shows() -> None:
+    def run(minor: float, packages: float) -> dict[str, Any]:
+        some = {"name": "a", "changes": [], "cost_per_order_minor": {"USD": minor}}
+        return some | {"packages_per_order": packages}
+
+    shown = page._table([run(1_089.6, 1.2736), run(1_084.4, 1.2704)])
+    assert '10.84 USD<small class="better">-0.06</small>' in shown
+    assert '1.270<small class="better">-0.004</small>' in shown
+
+
+def test_only_where_some_orders_are_left_out_are_those_told_that_differ_most() -> None:
+    flip: dict[str, Any] = {
+        "order": "web/1",
+        "cost_difference_minor": 5,
+        "currency": "USD",
+        "was": None,
+        "now": None,
+        "explanations": {"was": None, "now": None},
+    }
+    variant: dict[str, Any] = {"name": "a", "flows": [], "unused": [], "dropped": {}}
+    for flipped, heading in (
+        (1, "1 orders decided otherwise"),
+        (2, "2 orders decided otherwise, the 1 whose cost differs most"),
+    ):
+        told = "".join(page._variant(variant | {"flipped_orders": flipped, "flips": [flip]}, 1))
+        assert f"<h3>{heading}</h3>" in told
+
+
+def test_the_longest_name_beside_a_bar_is_not_cut_off() -> None:
+    name = "a" * 40
+    drawn = ET.fromstring(charts.stacked({name: [1.0]}, ["transport"], "USD"))  # noqa: S314 - our own
+    (said,) = (one for one in drawn.iter("text") if (one.text or "").startswith("aaa"))
+    assert len(said.text or "") * 7.6 < float(said.attrib["x"]), "bold, 12 px"
