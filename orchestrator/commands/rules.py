@@ -305,7 +305,8 @@ def _ask(type_: str, data: dict[str, Any], written: RuleFile | None, api: str | 
     known = [one["position"] for one in before.get("refusals", ())]
     fresh = [one for one in found.get("refusals", ()) if one["position"] not in known]
     if fresh:
-        typer.echo(f"Rule set {version} of {market} is not {fresh[0]['asked']}:", err=True)
+        asked = refused_words(fresh[0]["asked"], said.get("mode"))
+        typer.echo(f"Rule set {version} of {market} {asked}:", err=True)
         _tell(written, fresh[0]["problems"])
         raise typer.Exit(_CHECK_FAILED)
     if not found:
@@ -316,6 +317,17 @@ def _ask(type_: str, data: dict[str, Any], written: RuleFile | None, api: str | 
         )
         raise typer.Exit(_CHECK_FAILED)
     typer.echo(f"Rule set {version} of {market} {_standing_words(found)}.")
+
+
+def refused_words(asked: str, mode: str | None) -> str:
+    """What it is not, since that was refused; `mode`: of an activation."""
+    match mode:
+        case "shadow":
+            return "does not run in shadow"
+        case "shadow_ended":
+            return "was not in shadow"
+        case _:
+            return f"is not {asked}"
 
 
 def _same(written: RuleFile, standing: dict[str, Any], market: str, version: str) -> None:

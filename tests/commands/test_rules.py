@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from orchestrator.commands.rule_file import FileError, RuleFile, parse
-from orchestrator.commands.rules import app, listed
+from orchestrator.commands.rules import app, listed, refused_words
 from orchestrator.core.sourcing.rule_checks import check
 
 EXAMPLE = Path("tests/core/example_rules.yaml").read_text(encoding="utf-8")
@@ -297,3 +297,16 @@ def test_how_a_version_stands_is_never_cut(width: int) -> None:
     assert "│ active " in text
     assert "proposed, decides nothing" in text
     assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        (None, "is not activated"),
+        ("active", "is not activated"),
+        ("shadow", "does not run in shadow"),
+        ("shadow_ended", "was not in shadow"),
+    ],
+)
+def test_what_is_refused_is_what_was_asked_for(mode: str | None, said: str) -> None:
+    assert refused_words("activated", mode) == said
