@@ -404,7 +404,8 @@ def _shown(value: object) -> str:
     """A value as JSON, cut to a readable length."""
     if isinstance(value, str):
         cut = value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "…"
-        return json.dumps(cut, ensure_ascii=False)
+        said = json.dumps(cut, ensure_ascii=False)
+        return said.encode(errors="backslashreplace").decode()  # a lone surrogate as JSON has it
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _HUGE:
         return "a number of more than 30 digits"
     if value is None or value == [] or isinstance(value, int | float):

@@ -149,7 +149,7 @@ def show(console: Console, told: Json) -> None:
     at = ", ".join(
         f"{one['shard']}:{one['from']} to {one['shard']}:{one['to']}" for one in told["positions"]
     )
-    say(f"{told['what']} between {at}")
+    say(f"{told['what']} from {at}")
     for line in _changed(told["changed"]):
         say(f"  {line}")
     if not told["changed"]:

@@ -39,7 +39,7 @@ class Event(NamedTuple):
     id: str
     topic: str
     record: Record
-    derived_id: bool
+    derived_id: bool  # the same input again makes the same one
 
 
 class BadLine(NamedTuple):
@@ -74,7 +74,8 @@ def parse(
     time = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            yield _parse_line(number, line, f"{whole}-{number}", time, unknown_fields)
+            one = _parse_line(number, line, f"{whole}-{number}", time, unknown_fields)
+            yield one._replace(derived_id=False) if new_ids and isinstance(one, Event) else one
 
 
 def _parse_line(
@@ -225,7 +226,7 @@ def send(
             "Nothing was sent: mend the lines, or leave them out with --skip-invalid.", err=True
         )
         raise typer.Exit(INPUT_ERROR)
-    sent = _send(settings, events) if events and not dry_run else []
+    sent = _send(settings, events, new_ids=new_ids) if events and not dry_run else []
     if as_json:
         _print_json(events, sent)
     _summarise(events, bad, dry_run=dry_run, to_stderr=as_json)
@@ -239,8 +240,13 @@ def _read_file(file: str) -> bytes:
         raise typer.Exit(INPUT_ERROR) from None
 
 
-def _send(settings: Settings, events: Sequence[Event]) -> list[Sent]:
+def _send(settings: Settings, events: Sequence[Event], *, new_ids: bool) -> list[Sent]:
     sent: list[Sent] = []
+    again = (
+        "Sent again with --new-ids, what arrived counts twice."
+        if new_ids
+        else "Send the same again: what arrived is then ignored."
+    )
 
     async def work(log: EventLog) -> None:
         with progress("Sending", len(events), at_least=_LONG_LINES) as advance:
@@ -253,8 +259,7 @@ def _send(settings: Settings, events: Sequence[Event]) -> list[Sent]:
                 await deliver(log, events, acknowledged)
             except LogError as error:
                 raise LogError(
-                    f"{error}\n{len(sent)} of {len(events)} events are acknowledged. Send the same"
-                    " again: what arrived is then ignored."
+                    f"{error}\n{len(sent)} of {len(events)} events are acknowledged. {again}"
                 ) from error
 
     run_on_kafka(settings, work)

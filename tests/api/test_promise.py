@@ -153,6 +153,10 @@ async def test_what_is_not_valid_is_named(
         (b"{", "the body is not JSON: JSON decode error"),
         (b"[]", "the body must be a JSON object, sent with content-type application/json"),
         (b"", "the body must be a JSON object, sent with content-type application/json"),
+        (
+            b'{"channel": "\\ud800"}',
+            r'the characters a-z, 0-9, _ and -, was "\ud800"',
+        ),
     ],
 )
 async def test_a_body_that_is_no_question_is_said_to_be_none(
@@ -160,7 +164,8 @@ async def test_a_body_that_is_no_question_is_said_to_be_none(
 ) -> None:
     headers = {"content-type": "application/json"}
     answer = await client.post("/promise", content=body, headers=headers)
-    assert (answer.status_code, answer.json()["detail"]) == (422, said)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/promise", "/stock/A?channel=web"])

@@ -106,7 +106,7 @@ async def test_an_orders_way_is_told_with_inputs_and_positions() -> None:
         placed["position"] for _ in placed["events"]
     ]
     lines = shown(found)
-    assert lines[0].startswith("web/1 between 0:0 to 0:")
+    assert lines[0].startswith("web/1 from 0:0 to 0:")
     assert "  web/1 (new): status delivered" in lines
     assert "  line 1 (new): quantity 2, delivered 2" in lines
     assert (
@@ -201,7 +201,7 @@ def test_is_asked_on_a_real_broker(kafka: str, prefix: str) -> None:
     asyncio.run(_write(kafka, prefix, journal(told().entries, A_COMMIT)))
     order = headrace("diff", "web/2", "--from", "0:0", **servers)
     assert order.returncode == 0, order.stderr
-    assert "web/2 between 0:0 to 0:" in order.stdout
+    assert "web/2 from 0:0 to 0:" in order.stdout
     item = headrace("diff", "MUG", "--from", "0:2", "--to", "0:9", "--json", **servers)
     assert json.loads(item.stdout)["positions"] == [{"shard": 0, "from": 2, "to": 9}]
     nothing = headrace("diff", "web/9", "--from", "0:1", **servers)
