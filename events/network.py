@@ -96,7 +96,7 @@ class NodeDefined(Fact):
     capacity_orders_per_day: DailyCapacity = None
     capacity_units_per_day: DailyCapacity = None
     handling_cost_minor: Money = 0
-    unit_cost_minor: Money = 0
+    unit_cost_minor: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     groups: Annotated[list[Word], Field(max_length=100)] = []
     capabilities: Annotated[list[Word], Field(max_length=100)] = []
     attributes: Attributes = {}

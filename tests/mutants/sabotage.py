@@ -457,6 +457,20 @@ MUTANTS: Final = (
         "test_whoever_asks_for_bounds_again_and_again_leaves_nothing_behind",
     ),
     _mutant(
+        "a leg costs whatever its prices come to, beyond 64 bits",
+        "orchestrator/core/sourcing/tables.py",
+        "            min(transport, MOST_MINOR),\n",
+        "            transport,\n",
+        "tests/core/test_most_money.py",
+    ),
+    _mutant(
+        "a what-if decides again what repeats an input that it left out",
+        "orchestrator/replay/loop.py",
+        "        if row.repeated and not self.in_step:\n",
+        "        if row.repeated and self.in_step is None:\n",
+        "tests/replay/test_closed_loop.py",
+    ),
+    _mutant(
         "who ends as it is says nothing of a halt",
         "orchestrator/commands/run.py",
         "    os._exit(0 if failure is None else failure.exit_code)",

@@ -47,6 +47,8 @@ WIDE_HEAD: Final = 40
 """The same, of more than `WIDE` nodes: many of them cost the same."""
 WIDE: Final = 62
 """Sets of more nodes than this are slow integers."""
+MOST_MINOR: Final = 10**13
+"""Transport, and lateness, of a leg count no higher: an order's sums stay within 64 bits."""
 _SCHEDULES_KEPT: Final = 16
 _HEAVIEST: Final = 1 << 60  # stands for whatever is beyond a scale's last step
 
@@ -1059,8 +1061,8 @@ class Zone:
         if deliver_day is not None and promise_day is not None:
             days_late = max(days_late, deliver_day - promise_day)
         return Priced(
-            transport,
-            days_late * reach.terms.late_per_day,
+            min(transport, MOST_MINOR),
+            min(days_late * reach.terms.late_per_day, MOST_MINOR),
             day,
             deliver_day,
             days_late,
