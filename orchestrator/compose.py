@@ -339,7 +339,7 @@ async def _start(
     follower = _follower(settings, log) if "api" in roles and settings.promise else None
     starts: dict[str, Start] = {}
     app = (
-        await _application(stack, settings, log, database_url, follower, starts)
+        await _application(stack, settings, log, database_url, follower, starts, here)
         if "api" in roles
         else Starlette()
     )
@@ -568,6 +568,7 @@ async def _application(
     database_url: str,
     planning: Planning | None,
     starts: dict[str, Start],
+    here: Roles,
 ) -> Starlette:
     """The API over a pool of connections of its own; what it follows is added to `starts`."""
     from projections.api.app import create_app  # noqa: PLC0415 - only this role needs it
@@ -593,9 +594,10 @@ async def _application(
 
     async def halted(shards: int) -> Mapping[int, tuple[str, list[str]]]:
         try:
-            return await halts(log, range(shards))
+            found = await halts(log, range(shards))
         except LogError:
-            return {}
+            found = {}
+        return found | here.halts()  # its own it knows where the broker keeps no metadata too
 
     clock = SystemClock()
     figures = LiveFigures(log, clock)

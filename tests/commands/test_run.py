@@ -1,18 +1,24 @@
 """`headrace run`: told to stop before it has begun to work."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import httpx
+import psycopg
 import pytest
 
 from orchestrator import compose
 from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
 from orchestrator.runtime.settings import Settings, SetupError
+from projections import schema
+from schemas.ports import Partition, Record
 from tests.kafka.roles import Processes
 
 
@@ -113,6 +119,36 @@ async def test_history_and_the_past_can_be_switched_off_and_then_need_nothing(
     assert here.running.keys() == {"intake"}
     stop.set()
     await running
+
+
+async def test_a_shard_that_halts_is_told_where_the_broker_keeps_no_metadata(
+    tansu: str, prefix: str, postgres: str
+) -> None:
+    settings = Settings(kafka=tansu, postgres=postgres, prefix=prefix, shards=1, partitions=1)
+    async with await psycopg.AsyncConnection.connect(postgres, autocommit=True) as admin:
+        await schema.migrate_all(admin, settings.db_schema)
+    log = await KafkaLog.open(KafkaSettings(tansu, prefix))
+    await compose.create_topics(log, settings)
+    writer = await log.writer()
+    await writer.append(Partition("inbox", 0), [Record(None, b"no inbox record")])
+    await writer.close()
+    await log.close()
+    stop = asyncio.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = "http://{}:{}".format(*listening.getsockname())
+        roles = ["engine", "projector", "api"]
+        running = asyncio.create_task(compose.run(settings, roles, stop, listening=listening))
+        halted: Any = None
+        async with httpx.AsyncClient(base_url=address) as client, asyncio.timeout(60):
+            while halted is None:
+                await asyncio.sleep(0.1)
+                with suppress(httpx.TransportError):
+                    for shard in (await client.get("/shards")).json().get("items", ()):
+                        halted = shard["halted"]
+        assert "can't be read" in halted["what"]
+        stop.set()
+        with pytest.raises(SetupError, match="shard 0 halted"):
+            await running
 
 
 async def test_a_server_that_is_not_there_is_a_failure_still() -> None:
