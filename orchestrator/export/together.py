@@ -184,6 +184,7 @@ class Together:
                 else:
                     self._rounds[shard][number].append(said)
                     self._commit(shard, beside)
+                    await asyncio.sleep(0)  # what they told waits here: so would a Ctrl-C
 
     def _commit(self, shard: int, beside: Path) -> None:
         """Take over the rounds that all of them have written."""

@@ -1,7 +1,7 @@
 """Exports that several share: the same as one's, whoever of them ends where."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -169,6 +169,39 @@ async def test_a_shared_export_ended_anywhere_goes_on_to_what_one_without_end_is
         assert content(tmp_path / name) == content(tmp_path / "alone")
     assert not files(tmp_path, "*.tmp")
     assert not files(tmp_path, ".beside-*")
+
+
+@pytest.mark.slow
+async def test_who_is_told_to_stop_stops_though_all_that_the_others_told_waits_already(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    """As Ctrl-C does: it cancels at the next await that has to wait."""
+    whole = await export_alone(log, Directory(tmp_path / "alone"))
+    started = beside(log)
+
+    @asynccontextmanager
+    async def start(task: Task) -> AsyncIterator[AsyncIterator[Json]]:
+        async with started(task) as telling:
+            told = [said async for said in telling]
+
+            async def at_once() -> AsyncIterator[Json]:
+                for said in told:
+                    yield said
+
+            yield at_once()
+
+    class Stopped(Directory):
+        def adopt(self, beside: Path, names: Iterable[str]) -> None:
+            super().adopt(beside, names)
+            asyncio.get_running_loop().call_soon(exporting.cancel)
+
+    place = Stopped(tmp_path / "stopped")
+    exporting = asyncio.create_task(shared(log, place, start=start))
+    with pytest.raises(asyncio.CancelledError):
+        await exporting
+    assert 0 < content_rows(tmp_path / "stopped") < whole.rows
+    await shared(log, Directory(tmp_path / "stopped"))
+    assert content(tmp_path / "stopped") == content(tmp_path / "alone")
 
 
 @pytest.mark.slow
