@@ -65,7 +65,9 @@ def killed(environment: dict[str, str], place: Path, later_s: float) -> bool:
     return running.returncode == -signal.SIGKILL
 
 
-_SMALL_BATCHES = (
+_SMALL_BATCHES = (  # whoever starts tests in the background has them ignore Ctrl-C
+    "import signal\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "import orchestrator.export.together as t\n"
     "t.export.__kwdefaults__['batch_rows'] = 400\n"
     "t.Crew.__new__.__defaults__ = (t.Alone(400, 400),)\n"
