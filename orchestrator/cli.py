@@ -79,9 +79,11 @@ def application(arguments: list[str]) -> typer.Typer:
         module = import_module(f"orchestrator.commands.{name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
+            added = module.app.registered_commands
         else:
             app.command(name)(getattr(module, name))
-        for command in (getattr(module, "app", None) or app).registered_commands:
+            added = app.registered_commands[-1:]
+        for command in added:
             command.help = _flowing(getdoc(command.callback) or "")
     return app
 

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import orjson
 import typer
@@ -35,6 +35,8 @@ from projections.past import PAST
 from schemas.journal import FilterState
 from schemas.ports import Checkpoint, EventLog, Partition
 from schemas.voids import Voids
+
+T = TypeVar("T")
 
 _CHECK_FAILED: Final = 1
 _POLL_S: Final = 0.5
@@ -188,12 +190,8 @@ async def verify_all(
         shard: (await log.bounds(Partition("journal", shard))).next
         for shard in range(settings.shards)
     }
-
-    async def relay_stands() -> Mapping[int, int]:
-        return {shard: one.offset for shard, one in (await _saved(log, "relay", ends)).items()}
-
-    _behind(done, _RELAY, ends, await _caught_up(ends, wait_s, relay_stands))
-    saved = await _saved(log, "relay", ends)
+    saved = await _caught_up(ends, wait_s, lambda: _saved(log, "relay", ends), _offsets)
+    _behind(done, _RELAY, ends, _offsets(saved))
     relayed = _states(saved)
     if relayed.keys() != saved.keys():
         done.notes.append(
@@ -232,14 +230,14 @@ async def _held(
     None where nobody ever kept the past: it can be switched off.
     """
 
-    async def stand() -> Mapping[int, int]:
+    async def stand() -> Mapping[int, FilterState]:
         async with read_models(url, settings.db_schema, model) as now:
-            return _next(now.checkpoints)
+            return now.checkpoints
 
     if model is PAST and not await stand():
         done.notes.append("The past was not compared: none is kept (role `past`).")
         return None
-    await _caught_up(ends, wait_s, stand)
+    await _caught_up(ends, wait_s, stand, _next)
     held = await stack.enter_async_context(read_models(url, settings.db_schema, model))
     _behind(done, _STORED[model.kind], ends, _next(held.checkpoints))
     return held
@@ -358,20 +356,31 @@ def _states(saved: Mapping[int, Checkpoint]) -> dict[int, FilterState]:
     }
 
 
+def _offsets(saved: Mapping[int, Checkpoint]) -> dict[int, int]:
+    return {shard: kept.offset for shard, kept in saved.items()}
+
+
 def _next(states: Mapping[int, FilterState]) -> dict[int, int]:
     return {shard: state.next for shard, state in states.items()}
 
 
 async def _caught_up(
-    ends: Mapping[int, int], wait_s: float, ask: Callable[[], Awaitable[Mapping[int, int]]]
-) -> Mapping[int, int]:
-    """What a reader reads next, once it has reached these ends, or no longer moves in time."""
+    ends: Mapping[int, int],
+    wait_s: float,
+    ask: Callable[[], Awaitable[T]],
+    stands: Callable[[T], Mapping[int, int]],
+) -> T:
+    """A reader's checkpoints, once they have reached these ends, or no longer move in time.
+
+    `stands`: what it reads next, by shard.
+    """
     until = monotonic() + wait_s
     while True:
-        stands = await ask()
-        reached = all(stands.get(shard, 0) >= end for shard, end in ends.items())
+        found = await ask()
+        at = stands(found)
+        reached = all(at.get(shard, 0) >= end for shard, end in ends.items())
         if reached or monotonic() >= until:
-            return stands
+            return found
         await asyncio.sleep(_POLL_S)
 
 

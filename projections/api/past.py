@@ -8,7 +8,7 @@ from typing import Final
 
 from events.base import TIME
 from projections.api.positions import Ends, Positions
-from projections.api.problems import ProblemError
+from projections.api.problems import ProblemError, no_shard
 from projections.as_of import AsOf, Bound, Moment, Recorded
 from projections.queries import Answer, Page
 from schemas.ports import Clock, LogError
@@ -99,10 +99,7 @@ class Past:
         ends = await self._shards()
         unknown = sorted(seqs.keys() - ends.keys())
         if ends and unknown:
-            raise ProblemError(
-                HTTPStatus.BAD_REQUEST,
-                f"at: there are the shards 0 to {max(ends)}, no {unknown[0]}",
-            )
+            raise no_shard("at", ends, unknown[0])
 
         def reached(found: list[Recorded]) -> bool:
             read = {one.shard: one.seq for one in found}

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import orjson
 
-from projections.api.problems import ProblemError
+from projections.api.problems import ProblemError, no_shard
 from schemas.ports import Clock
 
 HEADER = "Headrace-Position"
@@ -121,22 +121,18 @@ class Positions:
             ) from None
 
     async def _seen(self, wanted: Seen) -> None:
-        if wanted.shard not in await self._now():
+        shard = (await self._now()).get(wanted.shard)
+        if shard is None:
             await self._must_exist(wanted.shard)
-        while True:
-            shard = (await self._now()).get(wanted.shard)
-            if shard is not None and shard.seq >= wanted.seq:
-                return
+        while shard is None or shard.seq < wanted.seq:
             await self._clock.sleep(_POLL_S)
+            shard = (await self._now()).get(wanted.shard)
 
     async def _must_exist(self, shard: int) -> None:
         """It may have committed nothing yet; where there is no such shard it never will."""
         ends = {} if self._inbox_ends is None else await self._inbox_ends()
         if ends and shard not in ends:
-            raise ProblemError(
-                HTTPStatus.BAD_REQUEST,
-                f"{HEADER}: there are the shards 0 to {max(ends)}, no {shard}",
-            )
+            raise no_shard(HEADER, ends, shard)
 
     async def _written(self, wanted: Written) -> None:
         if self._intake_progress is None or self._inbox_ends is None:

@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem details."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -52,6 +52,13 @@ class ProblemError(Exception):
         self.status = status
         self.detail = detail
         self.headers = headers
+
+
+def no_shard(what: str, there: Collection[int], number: int) -> ProblemError:
+    """That a request names a shard that there is not; `what`: the header or parameter."""
+    return ProblemError(
+        HTTPStatus.BAD_REQUEST, f"{what}: there are the shards 0 to {max(there)}, no {number}"
+    )
 
 
 def install(app: FastAPI) -> None:

@@ -9,9 +9,6 @@ import pytest
 from orchestrator.core.auditing import audit
 from orchestrator.replay.changes import Changes
 from orchestrator.replay.period import Period, Span
-from orchestrator.runtime.memory_log import MemoryLog
-from orchestrator.runtime.world import SystemClock
-from schemas.ports import Partition, Record
 from tests.replay.worlds import EVER, FOREVER, a_period, replayed
 from tests.simulation.plan import a_plan
 from tests.simulation.run import CONFIG, Run
@@ -27,14 +24,11 @@ def _periods(seed: int, folder: Path) -> Iterator[Period]:
     run.go()
     gc.unfreeze()  # engines freeze what they folded
     for shard in range(run.plan.shards):
-        journal = Partition("journal", shard)
-        log = MemoryLog(SystemClock(), {"journal": run.plan.shards})
-        log.write(journal, [Record(None, one.value) for one in run.broker.held(journal).records])
-        whole = a_period(log, folder / "whole", EVER, shard)
+        whole = a_period(run.broker, folder / "whole", EVER, shard)
         yield whole
         if whole.first_ms is not None and whole.last_ms is not None:
             middle = (whole.first_ms + whole.last_ms) // 2
-            yield a_period(log, folder / "half", Span(middle, FOREVER), shard)
+            yield a_period(run.broker, folder / "half", Span(middle, FOREVER), shard)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
