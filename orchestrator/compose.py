@@ -42,6 +42,7 @@ from orchestrator.runtime.snapshots import Format, fingerprint
 from orchestrator.runtime.standby import StandbyConfig
 from orchestrator.runtime.world import SystemClock, SystemRandomness, watch_loop
 from projections import schema
+from projections.failures import why
 from projections.fold import READ_MODELS
 from projections.kpis import LiveFigures
 from projections.past import PAST
@@ -142,21 +143,18 @@ async def check_database(settings: Settings) -> str:
             "projector, past and api."
         )
     try:
-        connection = await psycopg.AsyncConnection.connect(
+        async with await psycopg.AsyncConnection.connect(
             settings.postgres, autocommit=True, connect_timeout=_CONNECT_S
-        )
-    except psycopg.ProgrammingError as error:
-        raise SetupError(f"{variable('postgres')} is not a libpq URL.", 2) from error
-    except psycopg.OperationalError as error:
-        why = " ".join(str(error).split())
-        raise SetupError(f"PostgreSQL can't be reached ({variable('postgres')}): {why}") from error
-    async with connection:
-        try:
+        ) as connection:
             for model in _WRITES.values():
                 name = schema.named(settings.db_schema, model.kind)
                 await schema.check(connection, name, model.kind)
-        except schema.SchemaError as error:
-            raise SetupError(f"PostgreSQL: {error}.") from error
+    except schema.SchemaError as error:
+        raise SetupError(f"PostgreSQL: {error}.") from error
+    except psycopg.Error as error:  # while it connects, or as soon as it is asked
+        raise SetupError(
+            f"PostgreSQL can't be reached ({variable('postgres')}): {why(error)}"
+        ) from error
     return settings.postgres
 
 

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from projections import schema
+from projections.failures import why
 from projections.fold import READ_MODELS, Model
 from projections.postgres import Postgres
 from projections.rebuild import build, drop, first_of, lock
@@ -85,9 +86,7 @@ class ReadModels:
                 finally:
                     await drop(admin, shadow)
         except (psycopg.Error, OSError) as error:
-            raise DatabaseError(
-                f"PostgreSQL failed while comparing: {str(error).strip()}"
-            ) from error
+            raise DatabaseError(f"PostgreSQL failed while comparing: {why(error)}") from error
 
     async def _rebuild(
         self, log: EventLog, shadow: str, advanced: Callable[[int, int, int], None]
@@ -141,7 +140,7 @@ async def read_models(
             checkpoints = {shard: FilterState.from_json(text) async for shard, text in found}
             yield ReadModels(connection, url, model, full_name, checkpoints)
     except (psycopg.Error, OSError) as error:
-        raise DatabaseError(f"PostgreSQL failed while comparing: {str(error).strip()}") from error
+        raise DatabaseError(f"PostgreSQL failed while comparing: {why(error)}") from error
 
 
 async def _sum(connection: psycopg.AsyncConnection, schema_name: str, table: Table) -> Sum:

@@ -11,6 +11,7 @@ import orjson
 import psycopg
 
 from projections import schema
+from projections.failures import why
 from projections.tables import PAST_TABLES, PATCHES, TABLES, Changes, Patch, Row, Table
 from schemas.journal import FilterState
 from schemas.ports import DatabaseError
@@ -105,8 +106,7 @@ class Postgres:
             went_well = True
         except (psycopg.Error, OSError, orjson.JSONEncodeError) as error:
             raise DatabaseError(
-                f"PostgreSQL failed while {what} of shard {shard}: "
-                f"{str(error).strip() or type(error).__name__}"
+                f"PostgreSQL failed while {what} of shard {shard}: {why(error)}"
             ) from error
         else:
             return result

@@ -11,6 +11,7 @@ from psycopg.types.json import set_json_loads
 
 from events.network import NodeDefined
 from projections import schema
+from projections.failures import why
 from schemas.ports import DatabaseError
 
 Json: TypeAlias = dict[str, Any]
@@ -343,7 +344,7 @@ class Reads:
         except psycopg.DataError as error:  # nothing else that is given can be wrong
             raise PageError("is not the `next` of an answer of this list") from error
         except (psycopg.Error, psycopg_pool.PoolTimeout, OSError) as error:
-            raise DatabaseError(f"PostgreSQL could not answer: {str(error).strip()}") from error
+            raise DatabaseError(f"PostgreSQL could not answer: {why(error)}") from error
 
 
 @asynccontextmanager
@@ -384,7 +385,7 @@ async def open_reads(url: str, schema_name: str) -> AsyncIterator[Reads]:
         await pool.open(wait=True, timeout=_CONNECT_S)
     except (psycopg.Error, psycopg_pool.PoolTimeout, OSError) as error:
         raise DatabaseError(
-            f"PostgreSQL can't be reached: {str(error).strip()}: check HEADRACE_POSTGRES"
+            f"PostgreSQL can't be reached: {why(error)}: check HEADRACE_POSTGRES"
         ) from error
     try:
         yield Reads(pool)

@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 from projections import schema
+from projections.failures import why
 from projections.fold import READ_MODELS, Model
 from projections.postgres import Postgres
 from projections.projector import MAX_RECORDS, batches
@@ -72,7 +73,7 @@ async def rebuild(
             await _swap(admin, shadow, live)
             return sum(task.result() for task in built)
     except (psycopg.Error, OSError) as error:
-        raise DatabaseError(f"PostgreSQL failed while rebuilding: {str(error).strip()}") from error
+        raise DatabaseError(f"PostgreSQL failed while rebuilding: {why(error)}") from error
 
 
 def first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -8,6 +8,7 @@ import typer
 from orchestrator.commands.connection import load_settings
 from orchestrator.commands.database import exit_on_failure, postgres_url
 from projections import schema
+from projections.failures import why
 from schemas.ports import DatabaseError
 
 app = typer.Typer(help="The schemas in PostgreSQL.", no_args_is_help=True)
@@ -45,7 +46,7 @@ async def _migrate(url: str, name: str) -> None:
             )
     except (psycopg.Error, OSError) as error:
         raise DatabaseError(
-            f"PostgreSQL can't migrate: {str(error).strip()}: check HEADRACE_POSTGRES"
+            f"PostgreSQL can't migrate: {why(error)}: check HEADRACE_POSTGRES"
         ) from error
     for kind, taken in steps.items():
         version = schema.migrations(kind)[-1].version

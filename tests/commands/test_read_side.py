@@ -6,18 +6,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator import cli
-from orchestrator.runtime.settings import SetupError
+from orchestrator import cli, compose
+from orchestrator.runtime.kafka_log import KafkaLog, KafkaSettings
+from orchestrator.runtime.settings import Settings, SetupError
+from projections import schema
 from projections.postgres import Postgres
 from projections.projector import batches
 from schemas.journal import FilterState
 from schemas.ports import Read
 from tests.projections import journals as given
+from tests.servers.proxy import Loss, Proxy
 
 HEADRACE = Path(sys.executable).with_name("headrace")
 
@@ -89,6 +93,38 @@ def test_an_unreachable_server_is_one_sentence() -> None:
     done = headrace("explain", "web/1", postgres="postgresql://x:y@127.0.0.1:1/none")
     assert done.returncode == 3
     assert "can't be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "line", ["run", "db migrate", "rebuild", "verify", "status", "explain w/1"]
+)
+async def test_a_server_that_ends_as_soon_as_it_is_asked_is_one_sentence(
+    line: str, tansu: str, prefix: str, postgres: str
+) -> None:
+    settings = Settings(kafka=tansu, prefix=prefix, shards=1, partitions=1)
+    async with await psycopg.AsyncConnection.connect(postgres, autocommit=True) as admin:
+        await schema.migrate_all(admin, settings.db_schema)
+    log = await KafkaLog.open(KafkaSettings(tansu, prefix))
+    await compose.create_topics(log, settings)
+    await log.close()
+    port = urlsplit(postgres).port
+    assert port is not None
+    async with Proxy(port).running() as proxy:
+        proxy.lose(b"to_regclass", Loss.UNASKED)  # the connection stands by then
+        done = await asyncio.to_thread(
+            headrace,
+            *line.split(),
+            kafka=tansu,
+            prefix=prefix,
+            shards="1",
+            partitions="1",
+            http="127.0.0.1:0",
+            postgres=postgres.replace(f":{port}/", f":{proxy.port}/"),
+        )
+        assert proxy.lost.is_set()
+    assert done.returncode == 3
+    assert "PostgreSQL" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
